@@ -1,0 +1,273 @@
+//! The contract between components: built-ins and plugins stand behind the same traits.
+//!
+//! Each kind of component comes in two states. Its *configuration* is what a recipe wrote: it is
+//! checked, and answers everything that `check` prints (shapes, parameters, work) without touching
+//! a weight. *Built* on a device, it has weights and computes.
+
+use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Prediction};
+use crate::{Draw, Flaw, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
+use burn::tensor::{Device, Int, Tensor};
+use std::path::PathBuf;
+
+/// Which part of the road a component is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Where clips and captions come from: `[data]`.
+    Dataset,
+    /// Media ⇄ tokens: `[tokenizer.video]`, `[tokenizer.text]`.
+    Tokenizer,
+    /// The Transformer: `[backbone]`.
+    Backbone,
+    /// The training loss of a backbone: `[objective]`.
+    Objective,
+    /// How predictions become tokens: `[sampler]`.
+    Sampler,
+}
+
+/// Work and memory of a component for one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Floating-point operations of one forward pass (a multiplication and an addition are two).
+    pub forward_flops: f64,
+    /// Numbers that training has to keep from the forward pass for the backward pass.
+    pub activations: f64,
+    /// Numbers alive at once in a forward pass without training.
+    pub working_set: f64,
+}
+
+/// Where a built component's learned numbers come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From a random start with this seed.
+    Seed(u64),
+    /// From a file.
+    File(PathBuf),
+}
+
+/// What a tokenizer is, in the words of the contract.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenizerSpec {
+    /// What it reads and makes.
+    pub modality: Modality,
+    /// What one of its tokens is.
+    pub kind: TokenKind,
+    /// How many input steps `[t, h, w]` one token stands for (1, 1, 1 for text).
+    pub strides: [usize; 3],
+    /// Whether a token depends on no later input.
+    pub causal: bool,
+    /// The range of the numbers that its network reads and makes.
+    pub range: [f32; 2],
+}
+
+/// A kind of medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Modality {
+    /// Clips and images.
+    Video,
+    /// Text.
+    Text,
+}
+
+/// A tokenizer as a recipe configures it.
+pub trait TokenizerConfig: Send + Sync {
+    /// What is wrong with the configuration by itself, all at once.
+    fn flaws(&self) -> Vec<Flaw>;
+    /// What the tokenizer will be.
+    fn spec(&self) -> TokenizerSpec;
+    /// The tokens that media of this shape become; a flaw (relative to the *medium*, e.g. `frames`)
+    /// where they do not fit.
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw>;
+    /// How many numbers it learns.
+    fn parameters(&self) -> usize;
+    /// Work of encoding and decoding media of this shape, in this order.
+    fn cost(&self, media: &MediaShape) -> [Cost; 2];
+    /// Builds it on a device. On an autodiff device it can be trained.
+    fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>>;
+}
+
+/// Media ⇄ tokens.
+pub trait Tokenizer: Send {
+    /// What it is.
+    fn spec(&self) -> &TokenizerSpec;
+    /// Media to tokens.
+    ///
+    /// # Errors
+    /// Where the media do not fit, as [`TokenizerConfig::shape`] would have said.
+    fn encode(&self, media: &Media) -> Result<Tokens>;
+    /// Tokens to media.
+    fn decode(&self, tokens: &Tokens) -> Result<Media>;
+    /// Its learned numbers, where it has any.
+    fn learned(&self) -> Option<&dyn Parameters> {
+        None
+    }
+    /// The trainable side, where it has one.
+    fn trainable(&mut self) -> Option<&mut dyn TrainableTokenizer> {
+        None
+    }
+}
+
+/// A video tokenizer while it is trained. Losses are no part of it: they see [`Reconstruction`].
+pub trait TrainableTokenizer {
+    /// A batch of clips `[B, 3, T, H, W]` in the tokenizer's range, through it and back.
+    fn reconstruct(&self, clips: Tensor<5>) -> Reconstruction;
+    /// Its numbers, to change.
+    fn parameters_mut(&mut self) -> &mut dyn Parameters;
+}
+
+/// What a tokenizer made of a batch while training.
+#[derive(Clone, Debug)]
+pub struct Reconstruction {
+    /// The clips made again: `[B, 3, T, H, W]`.
+    pub clips: Tensor<5>,
+    /// The latents before quantization, or the mean of a KL latent: `[B·L, C]`.
+    pub latents: Tensor<2>,
+    /// Log-variance of a KL latent, `[B·L, C]`; `None` where the tokens are codes.
+    pub log_variance: Option<Tensor<2>>,
+    /// The codes, `[B·L]`, where the tokens are codes.
+    pub codes: Option<Tensor<1, Int>>,
+}
+
+/// What a backbone is, in the words of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackboneSpec {
+    /// Reads codes, predicts logits of the *next* one: the attention is causal after the prompt.
+    NextToken,
+    /// Reads noisy vectors of this many channels and predicts a vector for each, all at once.
+    Field {
+        /// Length of the vectors.
+        channels: usize,
+        /// Whether it takes a guess of the clean vectors beside the noisy ones.
+        self_conditioned: bool,
+    },
+}
+
+/// A backbone as a recipe configures it.
+pub trait BackboneConfig: Send + Sync {
+    /// What is wrong with the configuration by itself, all at once.
+    fn flaws(&self) -> Vec<Flaw>;
+    /// What the backbone will be on such a canvas, or why the two do not fit.
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw>;
+    /// How many numbers it learns on such a canvas.
+    fn parameters(&self, canvas: &CanvasShape) -> usize;
+    /// Work of one forward pass over the whole canvas.
+    fn cost(&self, canvas: &CanvasShape) -> Cost;
+    /// Builds it on a device. On an autodiff device it can be trained.
+    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>>;
+}
+
+/// The Transformer: canvas in, a prediction for each position out.
+pub trait Backbone: Send {
+    /// What it is.
+    fn spec(&self) -> BackboneSpec;
+    /// The canvas it was built for.
+    fn canvas(&self) -> &CanvasShape;
+    /// Where it computes.
+    fn device(&self) -> Device;
+    /// A prediction for each of the `L` positions after the prompt.
+    fn forward(&self, batch: &CanvasBatch) -> Prediction;
+    /// Starts incremental decoding after the prompts `[B, P]`, where the backbone can.
+    fn session(&self, prompt: Tensor<2, Int>) -> Option<Box<dyn Session>>;
+    /// Its numbers.
+    fn parameters(&self) -> &dyn Parameters;
+    /// Its numbers, to change.
+    fn parameters_mut(&mut self) -> &mut dyn Parameters;
+    /// The same backbone without gradients, sharing its numbers.
+    fn frozen(&self) -> Box<dyn Backbone>;
+}
+
+/// Incremental decoding with cached keys and values.
+pub trait Session: Send {
+    /// Logits of the next token, one tensor `[B, K]` a head. Of a factorised vocabulary the later
+    /// heads depend on the digits picked before them: `digits` holds those picked so far, `[B]` each.
+    fn logits(&self, digits: &[Vec<u32>]) -> Tensor<2>;
+    /// How many digits a token has.
+    fn heads(&self) -> usize;
+    /// Goes on by the picked tokens, one for each of the `B` canvases.
+    fn push(&mut self, codes: &[u32]);
+}
+
+/// A loss and what it is made of, for the log.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// What is minimised, one number.
+    pub total: Tensor<1>,
+    /// Its parts and other measures by name.
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+}
+
+/// The training loss of a backbone.
+pub trait Objective: Send + Sync {
+    /// What is wrong with the configuration by itself.
+    fn flaws(&self) -> Vec<Flaw>;
+    /// Why this objective cannot train such a backbone, if it cannot.
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw>;
+    /// How the field's times and predictions are to be read, where the objective has such a thing:
+    /// a sampler must agree with it.
+    fn process(&self) -> Option<Process>;
+    /// The loss of a batch at `draw.step`.
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss>;
+    /// How many forward passes a training step takes, on average.
+    fn forwards(&self) -> f64 {
+        1.0
+    }
+}
+
+/// The way from data to noise that a diffusion backbone was trained on, and what it predicts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Process {
+    /// How signal and noise are mixed at time `t`.
+    pub path: NoisePath,
+    /// What the backbone's field stands for.
+    pub predicts: Predicts,
+}
+
+/// Mixing of signal and noise: `x_t = α(t)·x + σ(t)·ε`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NoisePath {
+    /// `α = 1 - t`, `σ = t`: the straight line of rectified flow (Liu et al. 2022).
+    Straight,
+    /// `α = cos(πt/2)`, `σ = sin(πt/2)`: variance-preserving DDPM with the cosine schedule (Nichol
+    /// and Dhariwal 2021, without their offset; Salimans and Ho 2022).
+    Cosine,
+}
+
+/// What a diffusion backbone's field stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Predicts {
+    /// The clean data `x`.
+    Data,
+    /// `dx_t/dt` on the straight path, `v = α·ε - σ·x` on the cosine path.
+    Velocity,
+}
+
+/// What a sampler is asked for.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Prompts, padded: `[B, P]`.
+    pub prompt: Vec<Vec<u32>>,
+    /// Seed, and the number of each sample: the same sample comes out in whatever batch it is made.
+    pub draws: Vec<Draw>,
+}
+
+/// Tokens in the making: one step at a time, so that progress, previews, streaming and cancelling
+/// come for free.
+pub trait Sampling: Send {
+    /// How many steps are done, and how many there are.
+    fn progress(&self) -> (usize, usize);
+    /// Goes on by one step.
+    fn step(&mut self, backbone: &dyn Backbone) -> Result<()>;
+    /// The tokens of each sample; whole once all steps are done.
+    fn tokens(&self) -> Result<Vec<Tokens>>;
+}
+
+/// How predictions become tokens.
+pub trait Sampler: Send + Sync {
+    /// What is wrong with the configuration by itself.
+    fn flaws(&self) -> Vec<Flaw>;
+    /// Why this sampler cannot drive such a backbone trained by such a process, if it cannot.
+    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw>;
+    /// How many forward passes over the whole canvas one sample takes, guidance included.
+    fn forwards(&self, canvas: &CanvasShape) -> f64;
+    /// Starts.
+    fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>>;
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod canvas;
+pub mod contract;
+pub mod error;
+pub mod files;
+pub mod media;
+pub mod parameters;
+pub mod pipeline;
+pub mod random;
+pub mod recipe;
+pub mod registry;
+pub mod tokens;
+
+pub use canvas::CanvasShape;
+pub use contract::*;
+pub use error::{Error, ErrorKind, Flaw, Result};
+pub use media::{Clip, Media, MediaShape, Rate};
+pub use parameters::{Init, Parameters, Weights};
+pub use random::{Draw, Purpose, Stream};
+pub use registry::{Component, DatasetConfig, Make, Registry};
+pub use tokens::{TokenKind, TokenShape, TokenValues, Tokens};

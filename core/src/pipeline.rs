@@ -1,0 +1,147 @@
+//! A recipe built on a device: from a prompt to a clip.
+//!
+//! [`Codec`] is the half that needs no backbone (clip ⇄ tokens at the recipe's frame rate);
+//! [`Pipeline`] is the whole road. Both read weights and neither changes them; training has its own.
+
+use crate::recipe::Recipe;
+use crate::{
+    Backbone, CanvasShape, Clip, Draw, Error, ErrorKind, Media, MediaShape, Order, Process, Rate, Result, Sampler,
+    Tokenizer, Tokens,
+};
+use burn::tensor::Device;
+use std::sync::Arc;
+
+/// The recipe's video tokenizer with its weights, and the frame rate that tokens do not know.
+pub struct Codec {
+    tokenizer: Box<dyn Tokenizer>,
+    rate: Rate,
+}
+
+impl Codec {
+    /// Builds `[tokenizer.video]` on `device`.
+    ///
+    /// # Errors
+    /// Where the recipe has no video tokenizer, no weights for it or no data, or the weights do not fit.
+    pub fn build(recipe: &Recipe, device: &Device) -> Result<Self> {
+        let part = recipe.need_video()?;
+        let MediaShape::Clip { rate, .. } = recipe.need_media()? else {
+            return Err(Error::new(ErrorKind::Unsupported, "data", "a recipe of clips needs data of clips"));
+        };
+        Ok(Self { tokenizer: part.component.build(device, &part.source()?)?, rate })
+    }
+
+    /// What is inside.
+    pub fn tokenizer(&self) -> &dyn Tokenizer {
+        &*self.tokenizer
+    }
+
+    /// Clip to tokens.
+    ///
+    /// # Errors
+    /// Where the clip does not fit the tokenizer.
+    pub fn encode(&self, clip: Clip) -> Result<Tokens> {
+        self.tokenizer.encode(&Media::Clip(clip))
+    }
+
+    /// Tokens to a clip at the recipe's frame rate.
+    ///
+    /// # Errors
+    /// Where the tokens are of another kind than the tokenizer's.
+    pub fn decode(&self, tokens: &Tokens) -> Result<Clip> {
+        match self.tokenizer.decode(tokens)? {
+            Media::Clip(clip) => Ok(clip.with_rate(self.rate)),
+            Media::Text(_) => Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it does not make clips")),
+        }
+    }
+}
+
+/// Everything that generating takes, with its weights.
+pub struct Pipeline {
+    codec: Codec,
+    text: Box<dyn Tokenizer>,
+    backbone: Box<dyn Backbone>,
+    sampler: Arc<dyn Sampler>,
+    process: Option<Process>,
+}
+
+/// What is to be made: one clip a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The prompts; an empty one is no prompt.
+    pub prompts: Vec<String>,
+    /// Seed of all that is drawn.
+    pub seed: u64,
+    /// The number of the first clip, the others count on: a clip is known by its prompt, its seed and
+    /// its number, and is the same in whatever batch it is made.
+    pub first: u64,
+}
+
+impl Pipeline {
+    /// Builds tokenizers and backbone of `recipe` on `device`.
+    ///
+    /// # Errors
+    /// Where a part is missing, has no weights, or they do not fit.
+    pub fn build(recipe: &Recipe, device: &Device) -> Result<Self> {
+        let sampler = recipe.need_sampler()?.component.clone();
+        let (backbone, text) = (recipe.need_backbone()?, recipe.need_text()?);
+        let canvas = recipe.need_canvas()?;
+        Ok(Self {
+            codec: Codec::build(recipe, device)?,
+            text: text.component.build(device, &text.source()?)?,
+            backbone: backbone.component.build(&canvas, device, &backbone.source()?)?,
+            process: recipe.objective.as_ref().and_then(|objective| objective.component.process()),
+            sampler,
+        })
+    }
+
+    /// Clip ⇄ tokens.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The canvas that the backbone fills.
+    pub fn canvas(&self) -> &CanvasShape {
+        self.backbone.canvas()
+    }
+
+    /// Turns a request into what the sampler is asked for.
+    ///
+    /// # Errors
+    /// Where a prompt is longer than the canvas has room for.
+    pub fn order(&self, request: &Request) -> Result<Order> {
+        let encode = |prompt: &String| Ok(self.text.encode(&Media::Text(prompt.clone()))?.as_codes()?.to_vec());
+        let draw = |i: u64| Draw::new(request.seed).sample(request.first + i);
+        Ok(Order {
+            prompt: request.prompts.iter().map(encode).collect::<Result<_>>()?,
+            draws: (0..request.prompts.len() as u64).map(draw).collect(),
+        })
+    }
+
+    /// The prompt as the model reads it: its tokens turned back into text.
+    ///
+    /// # Errors
+    /// As [`Pipeline::order`].
+    pub fn read_back(&self, prompt: &str) -> Result<String> {
+        match self.text.decode(&self.text.encode(&Media::Text(prompt.to_owned()))?)? {
+            Media::Text(text) => Ok(text),
+            Media::Clip(_) => Err(Error::new(ErrorKind::Unsupported, "tokenizer.text", "it does not make text")),
+        }
+    }
+
+    /// The program `once`: fills the canvases of `order`, step by step. `watch` is told how many
+    /// steps are done, and of how many; an error from it cancels.
+    ///
+    /// # Errors
+    /// What `watch` and the sampler return.
+    pub fn once(&self, order: &Order, watch: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Vec<Tokens>> {
+        let mut sampling = self.sampler.begin(&*self.backbone, self.process, order)?;
+        loop {
+            let (done, total) = sampling.progress();
+            watch(done, total)?;
+            if done >= total {
+                return sampling.tokens();
+            }
+            sampling.step(&*self.backbone)?;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A checked recipe written down in full: for run folders, for its hash, and to compare two.
+
+use super::source::{Document, Node, Value};
+use super::{Recipe, Report};
+use crate::{Result, files};
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+use std::{collections::BTreeMap, path::Path};
+
+/// Keys whose change leaves what was trained so far what it was.
+const HARMLESS: [&str; 9] = [
+    "name",
+    "description",
+    "sampler",
+    "evaluate",
+    "train.steps",
+    "train.log_every",
+    "train.checkpoint_every",
+    "train.sample_every",
+    "train.keep",
+];
+
+/// A key that two recipes say differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Its dotted path.
+    pub path: String,
+    /// What this recipe says, as TOML; `None`: nothing.
+    pub here: Option<String>,
+    /// What the other one says.
+    pub there: Option<String>,
+    /// Whether it changes what is trained (model, data, objective, optimizer): a training cannot go
+    /// on across it.
+    pub matters: bool,
+}
+
+impl Recipe {
+    /// The merged recipe with every default as TOML that opens as the same recipe from any
+    /// directory: paths of files are absolute.
+    pub fn resolved(&self) -> String {
+        let mut text = String::new();
+        write_table(&mut text, "", &self.absolute());
+        text
+    }
+
+    /// The merged recipe with absolute paths.
+    fn absolute(&self) -> Json {
+        let mut json = self.resolved.clone();
+        for path in &self.paths {
+            if let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/")))
+                && let Ok(absolute) = std::path::absolute(&*file)
+            {
+                *file = super::merge::joined(Path::new(""), &absolute.display().to_string()).display().to_string();
+            }
+        }
+        json
+    }
+
+    /// SHA-256 of what the recipe means: every key with its default, without its name and
+    /// description and without the paths of weights, which are another machine's business.
+    pub fn hash(&self) -> String {
+        let mut json = self.absolute();
+        if let Some(object) = json.as_object_mut() {
+            object.retain(|key, _| key != "name" && key != "description");
+        }
+        strip_weights(&mut json);
+        files::sha256(sorted(&json).to_string().as_bytes())
+    }
+
+    /// How another recipe, as [`Recipe::resolved`] wrote it down, differs from this one.
+    ///
+    /// # Errors
+    /// Where it is not TOML.
+    pub fn differences(&self, resolved: &str) -> Result<Vec<Difference>, Report> {
+        let mut both: BTreeMap<String, [Option<String>; 2]> = BTreeMap::new();
+        for (side, text) in [self.resolved().as_str(), resolved].into_iter().enumerate() {
+            let tree = Document::file(Path::new("resolved.toml"), text.to_owned(), 0).parse()?;
+            leaves(&tree, "", &mut |path, value| both.entry(path).or_default()[side] = Some(value));
+        }
+        let differ = both.into_iter().filter(|(_, [here, there])| here != there);
+        Ok(differ.map(|(path, [here, there])| Difference { matters: matters(&path), path, here, there }).collect())
+    }
+}
+
+fn matters(path: &str) -> bool {
+    let below = |key: &&str| path.strip_prefix(*key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    !path.ends_with(".weights") && !HARMLESS.iter().any(below)
+}
+
+fn leaves(node: &Node, path: &str, see: &mut dyn FnMut(String, String)) {
+    match &node.value {
+        Value::Table(entries) => {
+            for (key, entry) in entries {
+                leaves(&entry.node, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, see);
+            }
+        }
+        _ => see(path.to_owned(), super::words::toml(&to_json(node))),
+    }
+}
+
+/// The tree without its places.
+fn to_json(node: &Node) -> Json {
+    match &node.value {
+        Value::Table(entries) => entries.iter().map(|(key, entry)| (key.clone(), to_json(&entry.node))).collect(),
+        Value::Array(values) => values.iter().map(to_json).collect(),
+        Value::String(text) | Value::Datetime(text) => Json::from(text.as_str()),
+        Value::Integer(number) => Json::from(*number),
+        Value::Float(number) => Json::from(*number),
+        Value::Boolean(truth) => Json::from(*truth),
+    }
+}
+
+/// Keys and values first, then tables, each under its header.
+fn write_table(text: &mut String, path: &str, json: &Json) {
+    let Some(object) = json.as_object() else { return };
+    let key = |key: &str| toml_edit::Key::new(key).to_string();
+    let (tables, values): (Vec<_>, Vec<_>) =
+        object.iter().filter(|(_, value)| !value.is_null()).partition(|(_, value)| value.is_object());
+    if !path.is_empty() && (!values.is_empty() || tables.is_empty()) {
+        text.push_str(&format!("\n[{path}]\n"));
+    }
+    for (name, value) in values {
+        text.push_str(&format!("{} = {}\n", key(name), super::words::toml(value)));
+    }
+    for (name, table) in tables {
+        let below = if path.is_empty() { key(name) } else { format!("{path}.{}", key(name)) };
+        write_table(text, &below, table);
+    }
+}
+
+fn strip_weights(json: &mut Json) {
+    if let Some(object) = json.as_object_mut() {
+        object.shift_remove("weights");
+        object.values_mut().for_each(strip_weights);
+    }
+}
+
+fn sorted(json: &Json) -> Json {
+    match json {
+        Json::Object(object) => {
+            let ordered: BTreeMap<_, _> = object.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
+            Json::Object(ordered.into_iter().collect::<Map<_, _>>())
+        }
+        Json::Array(values) => values.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}

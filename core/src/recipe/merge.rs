@@ -1,0 +1,223 @@
+//! `extends` and `--set`: from files and arguments to one tree.
+
+use super::report::{Diagnostic, Report};
+use super::source::{Document, Entry, Node, Place, Value};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// A `--set` nests no deeper.
+const DEEPEST: usize = 16;
+/// No recipe extends more others.
+const LONGEST_CHAIN: usize = 32;
+
+/// The tree of the recipe `first` with all that it extends below it and `sets` on top.
+pub fn tree(first: Arc<Document>, path: &Path, sets: &[String]) -> Result<Node, Report> {
+    let mut layers = vec![first.parse()?];
+    let mut wrong_versions = Vec::new();
+    let mut chain = vec![path.to_path_buf()];
+    let mut seen = vec![identity(path)];
+    while let Some(extends) = layers.last_mut().and_then(take_extends) {
+        let (place, text) = extends?;
+        let next = joined(&place.document.folder, &text);
+        let wrong = |message: String| Diagnostic::error("extends", message).at(place.clone());
+        chain.push(next.clone());
+        if seen.contains(&identity(&next)) || chain.len() > LONGEST_CHAIN {
+            let chain: Vec<_> = chain.iter().map(|path| path.display().to_string()).collect();
+            let message = format!("the recipes extend each other in a circle: {}", chain.join(" → "));
+            return Err(wrong(message).mend("delete one of these `extends`").into());
+        }
+        seen.push(identity(&next));
+        let document = Document::read(&next, layers.len());
+        let document = document.map_err(|error| wrong(unreadable(&next, &error)).mend(path_mend(&text)))?;
+        let layer = document.parse()?;
+        wrong_versions.extend(other_version(&layer));
+        layers.push(layer);
+    }
+    Report(wrong_versions).into_result()?;
+    let mut tree = layers.pop().unwrap_or_else(Node::empty);
+    while let Some(layer) = layers.pop() {
+        merge(&mut tree, layer);
+    }
+    set_all(&mut tree, sets)?;
+    Ok(tree)
+}
+
+/// Reads the file at the end of the chain.
+pub fn open(path: &Path) -> Result<Arc<Document>, Report> {
+    Document::read(path, 0).map_err(|error| {
+        let mend = match path.is_file() {
+            true => "name a recipe: a text file that ends in .toml",
+            false => "name a recipe that is there, e.g. one in recipes/",
+        };
+        Diagnostic::error("", unreadable(path, &error)).mend(mend).into()
+    })
+}
+
+/// The file that is read first is held against the schema; what it extends would hide behind it.
+fn other_version(layer: &Node) -> Option<Diagnostic> {
+    let entry = layer.get("schema").filter(|entry| entry.node.value != Value::Integer(1))?;
+    let message = format!("found {}, expected 1", entry.node);
+    Some(Diagnostic::error("schema", message).at(entry.node.place.clone()).mend("set `schema = 1`"))
+}
+
+fn unreadable(path: &Path, error: &Error) -> String {
+    match path.try_exists() {
+        Ok(false) => format!("there is no file {}", path.display()),
+        _ => format!("{}: {}", path.display(), error.message()),
+    }
+}
+
+fn path_mend(text: &str) -> &'static str {
+    match Path::new(text).extension() {
+        None => "did you leave out `.toml`? The path is relative to the file that says `extends`",
+        Some(_) => "check the path: it is relative to the file that says `extends`",
+    }
+}
+
+fn take_extends(layer: &mut Node) -> Option<Result<(Place, String), Report>> {
+    let Value::Table(entries) = &mut layer.value else { return None };
+    let entry = entries.remove("extends")?;
+    let place = entry.node.place.clone()?;
+    Some(match entry.node.text() {
+        Some(text) => Ok((place, text.to_owned())),
+        None => {
+            let message = format!("found {}, expected the path of a recipe", entry.node);
+            Err(Diagnostic::error("extends", message).at(place).mend("write `extends = \"base.toml\"`").into())
+        }
+    })
+}
+
+/// Two names of one file are one file.
+fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// `path` below `folder`, without the steps back and forth that need not be taken.
+pub fn joined(folder: &Path, path: &str) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in folder.join(path).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Lays `layer` over `base`: tables merge key by key, anything else is replaced. A table with
+/// another `kind` is another component: nothing of the old one is left.
+pub fn merge(base: &mut Node, layer: Node) {
+    match (&mut base.value, layer.value) {
+        (Value::Table(old), Value::Table(new)) if !another_kind(old, &new) => {
+            for (key, entry) in new {
+                match old.get_mut(&key) {
+                    Some(old) => {
+                        old.key = entry.key;
+                        merge(&mut old.node, entry.node);
+                    }
+                    None => {
+                        old.insert(key, entry);
+                    }
+                }
+            }
+            base.place = layer.place.or(base.place.take());
+        }
+        (_, value) => *base = Node { value, place: layer.place },
+    }
+}
+
+fn another_kind(old: &BTreeMap<String, Entry>, new: &BTreeMap<String, Entry>) -> bool {
+    match (old.get("kind"), new.get("kind")) {
+        (Some(old), Some(new)) => old.node.value != new.node.value,
+        _ => false,
+    }
+}
+
+/// Lays every `dotted.path=VALUE` over the tree, whole tables before their keys and a `kind` before
+/// what stands beside it, whatever the order of the arguments: they would throw it away.
+fn set_all(tree: &mut Node, sets: &[String]) -> Result<(), Report> {
+    let mut wrong = Vec::new();
+    let mut parsed = Vec::new();
+    for (i, set) in sets.iter().enumerate() {
+        match parse_set(&Document::argument(set, LONGEST_CHAIN + 1 + i)) {
+            Ok(set) => parsed.push(set),
+            Err(diagnostic) => wrong.push(diagnostic),
+        }
+    }
+    parsed.sort_by_key(|(path, ..)| (path.len(), path.last().is_none_or(|last| last != "kind")));
+    for (path, key, node) in parsed {
+        if let Err(diagnostic) = set(tree, &path, 0, &key, node) {
+            wrong.push(diagnostic);
+        }
+    }
+    Report(wrong).into_result()
+}
+
+type Set = (Vec<String>, Place, Node);
+
+fn parse_set(document: &Arc<Document>) -> Result<Set, Diagnostic> {
+    const FORM: &str = "write `--set backbone.width=256`: a dotted path, `=`, a value";
+    let whole = || document.place(0..document.text.len());
+    let wrong = |message: &str, place: Place| Err(Diagnostic::error("", message).at(place).mend(FORM));
+    let Some(equals) = document.text.find('=') else { return wrong("there is no `=` in this argument", whole()) };
+    let Ok(keys) = toml_edit::Key::parse(&document.text[..equals]) else {
+        return wrong("what stands before the `=` is no dotted path", document.place(0..equals));
+    };
+    if keys.len() > DEEPEST {
+        return wrong("no key of a recipe lies that deep", document.place(0..equals));
+    }
+    let path: Vec<String> = keys.iter().map(|key| key.get().to_owned()).collect();
+    match path[0].as_str() {
+        "extends" | "schema" => return wrong("this key can only be set in a file", document.place(0..equals)),
+        _ => {}
+    }
+    let start = equals + 1 + document.text[equals + 1..].chars().take_while(|c| *c == ' ').count();
+    if start == document.text.len() {
+        return wrong("there is no value after the `=`", whole());
+    }
+    Ok((path, document.place(0..equals), document.value(start..document.text.len())))
+}
+
+fn set(node: &mut Node, path: &[String], depth: usize, key: &Place, value: Node) -> Result<(), Diagnostic> {
+    let Some(name) = path.get(depth) else {
+        merge(node, value);
+        return Ok(());
+    };
+    let here = || path[..depth].join(".");
+    let found = node.to_string();
+    match &mut node.value {
+        Value::Table(entries) => {
+            if depth + 1 == path.len() && name == "kind" {
+                // The same as a file that extends this one and names another kind.
+                let kind = Entry { key: Some(key.clone()), node: value };
+                let layer = Value::Table(BTreeMap::from([(name.clone(), kind)]));
+                merge(node, Node { value: layer, place: Some(key.clone()) });
+                return Ok(());
+            }
+            let empty = || Entry { key: Some(key.clone()), node: Node { place: Some(key.clone()), ..Node::empty() } };
+            let entry = entries.entry(name.clone()).or_insert_with(empty);
+            entry.key = Some(key.clone());
+            set(&mut entry.node, path, depth + 1, key, value)
+        }
+        Value::Array(values) => {
+            let length = values.len();
+            match name.parse::<usize>().ok().and_then(|i| values.get_mut(i)) {
+                Some(node) => set(node, path, depth + 1, key, value),
+                None => Err(Diagnostic::error(here(), format!("an array of {length} has no `{name}`"))
+                    .at(key.clone())
+                    .mend(match length {
+                        0 => "set the whole array".to_owned(),
+                        _ => format!("write a number from 0 to {}", length - 1),
+                    })),
+            }
+        }
+        _ => Err(Diagnostic::error(here(), format!("it is {found}, there is nothing below it to set"))
+            .at(key.clone())
+            .mend(format!("set `{}` itself", here()))),
+    }
+}

@@ -1,0 +1,212 @@
+//! Recipes: TOML that wires a dataset, tokenizers, a backbone, an objective and a sampler.
+//!
+//! A recipe comes in two states. *As typed* it is a tree in which every key knows its line
+//! (`source`): files that extend each other and `--set` arguments merge into one (`merge`).
+//! *As checked* ([`Recipe`]) its components are made, shapes have flowed from clip to canvas, and
+//! work and memory are known, all without touching a weight. The schema that editors read is the
+//! one that is enforced ([`schema()`], `walk`), and whatever is wrong is told at once, each with its
+//! line and its mend ([`Report`]).
+
+mod canonical;
+mod check;
+mod merge;
+mod reference;
+mod report;
+mod schema;
+mod settings;
+mod source;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod weights;
+mod words;
+
+pub use canonical::Difference;
+pub use check::Flow;
+pub use reference::reference;
+pub use report::{Diagnostic, Report, Severity};
+pub use schema::{SECTIONS, Section, schema};
+pub use settings::{EvaluateSettings, Schedule, Target, TokenizerLoss, TrainSettings};
+pub use source::{Document, Place};
+pub use summary::{Edge, Generation, Summary, Training};
+
+use crate::canvas::CanvasShape;
+use crate::{
+    BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, Objective, Registry, Result, Sampler,
+    Source, TokenizerConfig,
+};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A component of a recipe, made but not built.
+pub struct Part<T: ?Sized> {
+    /// Its section, e.g. `tokenizer.video`.
+    pub section: &'static str,
+    /// What the recipe says after `kind =`.
+    pub kind: String,
+    /// Who brings the component.
+    pub origin: String,
+    /// Whether it has learned numbers.
+    pub learns: bool,
+    /// Its configuration with all defaults, without `kind` and `weights`.
+    pub config: Json,
+    /// Its weights file, usable from the current directory.
+    pub weights: Option<PathBuf>,
+    /// The component.
+    pub component: Arc<T>,
+}
+
+impl<T: ?Sized> Part<T> {
+    /// Where its numbers come from when it is used, not trained: its weights file.
+    ///
+    /// # Errors
+    /// Where the recipe names none.
+    pub fn source(&self) -> Result<Source> {
+        match &self.weights {
+            Some(path) => Ok(Source::File(path.clone())),
+            None => Err(Error::new(ErrorKind::Recipe, self.section, "it has no weights yet")
+                .mend(format!("train it, then set `{}.weights` to the file", self.section))),
+        }
+    }
+}
+
+impl<T: ?Sized> Clone for Part<T> {
+    fn clone(&self) -> Self {
+        Self {
+            kind: self.kind.clone(),
+            origin: self.origin.clone(),
+            config: self.config.clone(),
+            weights: self.weights.clone(),
+            component: self.component.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<T: ?Sized> std::fmt::Debug for Part<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Part({} = {} {})", self.section, self.kind, self.config)
+    }
+}
+
+/// A recipe as checked.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// What it is called; may be empty.
+    pub name: String,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// `[data]`.
+    pub data: Option<Part<dyn DatasetConfig>>,
+    /// `[tokenizer.video]`.
+    pub video: Option<Part<dyn TokenizerConfig>>,
+    /// `[tokenizer.text]`.
+    pub text: Option<Part<dyn TokenizerConfig>>,
+    /// `[backbone]`.
+    pub backbone: Option<Part<dyn BackboneConfig>>,
+    /// `[objective]`.
+    pub objective: Option<Part<dyn Objective>>,
+    /// `[sampler]`.
+    pub sampler: Option<Part<dyn Sampler>>,
+    /// `[train]`.
+    pub train: Option<TrainSettings>,
+    /// `[evaluate]`, its defaults where the recipe has none.
+    pub evaluate: EvaluateSettings,
+    flow: Flow,
+    /// The whole recipe with all defaults.
+    resolved: Json,
+    /// Dotted paths of the values that are paths of files.
+    paths: Vec<String>,
+    /// Where everything was written.
+    places: source::Node,
+}
+
+impl Recipe {
+    /// Reads a recipe and all that it extends, lays `sets` (`dotted.path=VALUE`) on top and checks
+    /// it. Neither weights nor data are touched: see [`Recipe::check_weights`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, all at once.
+    pub fn open(path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Report> {
+        let first = merge::open(path)?;
+        check::check(path, merge::tree(first, path, sets)?, registry)
+    }
+
+    /// The same for a text as if it had been read from `path`.
+    ///
+    /// # Errors
+    /// As [`Recipe::open`].
+    pub fn parse(text: &str, path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Report> {
+        let first = Document::file(path, text.to_owned(), 0);
+        check::check(path, merge::tree(first, path, sets)?, registry)
+    }
+
+    /// The shapes along the road, as far as the recipe goes.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// `[data]`, or the error that it is missing.
+    pub fn need_data(&self) -> Result<&Part<dyn DatasetConfig>> {
+        self.need(self.data.as_ref(), "data")
+    }
+
+    /// `[tokenizer.video]`, or the error that it is missing.
+    pub fn need_video(&self) -> Result<&Part<dyn TokenizerConfig>> {
+        self.need(self.video.as_ref(), "tokenizer.video")
+    }
+
+    /// `[tokenizer.text]`, or the error that it is missing.
+    pub fn need_text(&self) -> Result<&Part<dyn TokenizerConfig>> {
+        self.need(self.text.as_ref(), "tokenizer.text")
+    }
+
+    /// `[backbone]`, or the error that it is missing.
+    pub fn need_backbone(&self) -> Result<&Part<dyn BackboneConfig>> {
+        self.need(self.backbone.as_ref(), "backbone")
+    }
+
+    /// `[objective]`, or the error that it is missing.
+    pub fn need_objective(&self) -> Result<&Part<dyn Objective>> {
+        self.need(self.objective.as_ref(), "objective")
+    }
+
+    /// `[sampler]`, or the error that it is missing.
+    pub fn need_sampler(&self) -> Result<&Part<dyn Sampler>> {
+        self.need(self.sampler.as_ref(), "sampler")
+    }
+
+    /// `[train]`, or the error that it is missing.
+    pub fn need_train(&self) -> Result<&TrainSettings> {
+        self.need(self.train.as_ref(), "train")
+    }
+
+    /// The shape of the dataset's clips, or the error that there is no dataset.
+    pub fn need_media(&self) -> Result<MediaShape> {
+        self.need(self.flow.media, "data")
+    }
+
+    /// The canvas, or the error that it takes both tokenizers.
+    pub fn need_canvas(&self) -> Result<CanvasShape> {
+        self.need_video()?;
+        self.need_text()?;
+        self.need(self.flow.canvas, "data")
+    }
+
+    /// What the backbone is on the canvas, or the error that there is none.
+    pub fn need_backbone_spec(&self) -> Result<BackboneSpec> {
+        self.need(self.flow.backbone, "backbone")
+    }
+
+    fn need<T>(&self, part: Option<T>, section: &str) -> Result<T> {
+        part.ok_or_else(|| {
+            let message = format!("the recipe has no `[{section}]`, and this command needs one");
+            Error::new(ErrorKind::Recipe, self.path.display().to_string(), message)
+                .mend(format!("add `[{section}]`, or name another recipe"))
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! The reference page of the recipe language, made of its schema.
+
+use super::schema::{SECTIONS, branches, deref, schema, tag};
+use super::walk::{default_of, requires, types};
+use super::words::{describe, toml};
+use crate::Registry;
+use serde_json::Value as Json;
+use std::fmt::Write;
+
+/// Markdown: every section, kind and key with its type, default and meaning.
+pub fn reference(registry: &Registry) -> String {
+    let root = schema(registry);
+    let mut page = Page { root: &root, text: String::new() };
+    page.line("# Recipes");
+    page.line(
+        "\nA recipe is a TOML file. Unknown keys are refused. Tables of a recipe that `extends` another one merge \
+         with its tables, key by key; a table that names another `kind` replaces the old one whole. \
+         `--set dotted.path=VALUE` lays a single key on top, `VALUE` being TOML or a bare word. Paths are relative \
+         to the file that says them, in a `--set` to the current directory.",
+    );
+    page.line("\n## Top level\n");
+    let none = Json::Null;
+    let property = |key: &str| root.pointer(&format!("/properties/{key}")).unwrap_or(&none);
+    page.head();
+    for key in ["schema", "extends", "name", "description"] {
+        page.row(key, property(key), key == "schema", 0);
+    }
+    for section in SECTIONS {
+        page.line(&format!("\n## `[{}]`\n\n{}", section.path, section.summary));
+        for component in section.components(registry) {
+            let name = format!("{}.{}", section.path, component.kind);
+            let Some(schema) = root.get("$defs").and_then(|defs| defs.get(&name)) else { continue };
+            page.line(&format!("\n### `kind = \"{}\"`\n", component.kind));
+            page.line(&format!("{} ({}).\n", capital(component.summary), component.origin));
+            page.table(schema);
+        }
+    }
+    for section in ["train", "evaluate"] {
+        let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
+        let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
+        page.line(&format!("\n## `[{section}]`\n\n{description}\n"));
+        page.table(schema);
+    }
+    page.text
+}
+
+struct Page<'a> {
+    root: &'a Json,
+    text: String,
+}
+
+impl Page<'_> {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn head(&mut self) {
+        self.line("| key | type | default | |\n|---|---|---|---|");
+    }
+
+    fn table(&mut self, schema: &Json) {
+        self.head();
+        self.rows("", schema, 0);
+    }
+
+    fn rows(&mut self, prefix: &str, schema: &Json, depth: usize) {
+        let Some(properties) = schema.get("properties").and_then(Json::as_object) else { return };
+        for (key, property) in properties {
+            let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            if name != "kind" {
+                self.row(&name, property, requires(schema, key), depth);
+            }
+        }
+    }
+
+    fn row(&mut self, name: &str, property: &Json, required: bool, depth: usize) {
+        let schema = deref(self.root, property);
+        let default = match (default_of(property).or_else(|| default_of(schema)), required) {
+            (_, true) => "required".to_owned(),
+            (Some(default), _) if default.is_object() && !types(schema).is_empty() => String::new(),
+            (Some(default), _) => format!("`{}`", toml(default)),
+            (None, false) => "none".to_owned(),
+        };
+        let said = |schema: &Json| schema.get("description").and_then(Json::as_str).map(str::to_owned);
+        let meaning = said(property).or_else(|| said(schema)).unwrap_or_default();
+        let kind = describe(self.root, schema);
+        let _ = writeln!(self.text, "| `{name}` | {} | {} | {} |", cell(&kind), cell(&default), cell(&meaning));
+        if depth > 6 {
+            return;
+        }
+        // What stands below: a table, a choice of tables, an array of tables.
+        self.rows(name, schema, depth + 1);
+        if let Some(items) = schema.get("items") {
+            self.rows(&format!("{name}[]"), deref(self.root, items), depth + 1);
+        }
+        for branch in branches(self.root, schema).into_iter().flatten() {
+            if let Some(kind) = tag(branch, "kind") {
+                let meaning = said(branch).unwrap_or_default();
+                let _ = writeln!(self.text, "| `{name}.kind = \"{kind}\"` | | | {} |", cell(&meaning));
+                let Some(properties) = branch.get("properties").and_then(Json::as_object) else { continue };
+                for (key, property) in properties.iter().filter(|(key, _)| *key != "kind") {
+                    self.row(&format!("{name}.{key}"), property, requires(branch, key), depth + 1);
+                }
+            } else if branch.get("properties").is_some() {
+                self.rows(name, branch, depth + 1);
+            } else if let (Some(text), Some(meaning)) = (branch.get("const").and_then(Json::as_str), said(branch)) {
+                let _ = writeln!(self.text, "| `{name} = \"{text}\"` | | | {} |", cell(&meaning));
+            }
+        }
+    }
+}
+
+/// A table's cell is one line, and a bar would end it.
+fn cell(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}

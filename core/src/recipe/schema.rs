@@ -1,0 +1,230 @@
+//! The JSON Schema of the recipe language, assembled from the fixed sections and the registered
+//! components. Editors read it, the reference page is made of it, and `walk` enforces it: there is
+//! no second description that could differ.
+
+use super::settings::{EvaluateSettings, TrainSettings};
+use super::words::shortest;
+use crate::{Component, Make, Modality, Registry, Role};
+use serde_json::{Map, Value as Json, json};
+
+/// A section of the recipe that holds a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Its dotted path.
+    pub path: &'static str,
+    /// What stands there.
+    pub role: Role,
+    /// What a tokenizer that stands there reads and makes.
+    pub modality: Option<Modality>,
+    /// One line for docs.
+    pub summary: &'static str,
+}
+
+/// The sections that hold components, in the order of the road.
+pub const SECTIONS: [Section; 6] = [
+    Section::new("data", Role::Dataset, None, "Where clips and captions come from."),
+    Section::new("tokenizer.video", Role::Tokenizer, Some(Modality::Video), "Clips to tokens and back."),
+    Section::new("tokenizer.text", Role::Tokenizer, Some(Modality::Text), "Prompts to tokens."),
+    Section::new("backbone", Role::Backbone, None, "The Transformer that predicts tokens."),
+    Section::new("objective", Role::Objective, None, "The training loss of the backbone."),
+    Section::new("sampler", Role::Sampler, None, "How predictions become tokens."),
+];
+
+impl Section {
+    const fn new(path: &'static str, role: Role, modality: Option<Modality>, summary: &'static str) -> Self {
+        Self { path, role, modality, summary }
+    }
+
+    /// The components that can stand there. Of which modality a tokenizer is its default knows; one
+    /// that has none may stand anywhere, and is asked once it is made.
+    pub fn components(self, registry: &Registry) -> impl Iterator<Item = &Component> {
+        registry.of(self.role).filter(move |component| match (&component.make, self.modality) {
+            (Make::Tokenizer(make), Some(wanted)) => match make(json!({})) {
+                Ok(tokenizer) if tokenizer.flaws().is_empty() => tokenizer.spec().modality == wanted,
+                _ => true,
+            },
+            _ => true,
+        })
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a recipe after its `extends`, for this set of components.
+pub fn schema(registry: &Registry) -> Json {
+    let mut defs = Map::new();
+    for section in SECTIONS {
+        let kinds = section.components(registry).map(|component| {
+            let name = format!("{}.{}", section.path, component.kind);
+            let schema = of_component(component, &name, &mut defs);
+            defs.insert(name.clone(), schema);
+            json!({ "$ref": format!("#/$defs/{name}") })
+        });
+        let kinds: Vec<_> = kinds.collect();
+        defs.insert(section.path.into(), json!({ "description": section.summary, "oneOf": kinds }));
+    }
+    let mut fixed = |name: &str, schema: schemars::Schema| {
+        let schema = embedded(name, schema.into(), &mut defs);
+        defs.insert(name.into(), schema);
+    };
+    fixed("train", schemars::schema_for!(TrainSettings));
+    fixed("evaluate", schemars::schema_for!(EvaluateSettings));
+    // What is to be trained has to be said: the default is only there for the struct's sake.
+    if let Some(train) = defs.get_mut("train") {
+        train["required"] = json!(["target"]);
+        if let Some(Json::Object(target)) = train.pointer_mut("/properties/target") {
+            target.remove("default");
+        }
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "musiva recipe",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["schema"],
+        "properties": {
+            "schema": { "const": 1, "description": "Version of the recipe language." },
+            "extends": {
+                "type": "string",
+                "description": "Another recipe that this one changes; the path is relative to this file.",
+            },
+            "name": { "type": "string", "description": "What the recipe is called." },
+            "description": { "type": "string", "description": "What it is for." },
+            "data": { "$ref": "#/$defs/data" },
+            "tokenizer": {
+                "description": "Media to tokens and back.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "video": { "$ref": "#/$defs/tokenizer.video" },
+                    "text": { "$ref": "#/$defs/tokenizer.text" },
+                },
+            },
+            "backbone": { "$ref": "#/$defs/backbone" },
+            "objective": { "$ref": "#/$defs/objective" },
+            "sampler": { "$ref": "#/$defs/sampler" },
+            "train": { "$ref": "#/$defs/train" },
+            "evaluate": { "$ref": "#/$defs/evaluate" },
+        },
+        "$defs": defs,
+    })
+}
+
+/// A component's own schema with the keys that every component has.
+fn of_component(component: &Component, name: &str, defs: &mut Map<String, Json>) -> Json {
+    let mut own = embedded(name, component.schema.clone(), defs);
+    // The schema of a struct that only wraps another one is a reference to it.
+    while let Some(target) = own.get("$ref").and_then(Json::as_str).and_then(|path| path.strip_prefix("#/$defs/")) {
+        let Some(wrapped) = defs.get(target).filter(|wrapped| **wrapped != own) else { break };
+        own = wrapped.clone();
+    }
+    let mut properties = Map::new();
+    properties.insert("kind".into(), json!({ "const": component.kind, "description": component.summary }));
+    if component.learns {
+        let description = "File of what it has learnt; the path is relative to the file that says so.";
+        properties.insert(
+            "weights".into(),
+            json!({ "type": "string", "format": "path", "minLength": 1, "description": description }),
+        );
+    }
+    let mut required = vec![json!("kind")];
+    if let Some(Json::Object(own)) = own.get("properties") {
+        properties.extend(own.clone());
+    }
+    if let Some(Json::Array(own)) = own.get("required") {
+        required.extend(own.iter().cloned());
+    }
+    // A key called `path` is one, and so relative to the file that says it.
+    if let Some(Json::Object(path)) = properties.get_mut("path")
+        && path.get("type") == Some(&json!("string"))
+    {
+        path.insert("format".into(), json!("path"));
+    }
+    json!({
+        "title": component.kind,
+        "description": own.get("description").cloned().unwrap_or_else(|| component.summary.into()),
+        "type": "object",
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+    })
+}
+
+/// A schema whose own definitions have moved to `defs`, under names that begin with `name`.
+fn embedded(name: &str, mut schema: Json, defs: &mut Map<String, Json>) -> Json {
+    let Some(object) = schema.as_object_mut() else { return schema };
+    object.remove("$schema");
+    let own = ["$defs", "definitions"].into_iter().find_map(|key| object.remove(key));
+    if let Some(Json::Object(own)) = own {
+        for (key, mut definition) in own {
+            settle(&mut definition, name);
+            defs.insert(format!("{name}.{key}"), definition);
+        }
+    }
+    settle(&mut schema, name);
+    schema
+}
+
+/// Makes references lead to where the definitions went, and says what a number's format implies.
+fn settle(schema: &mut Json, name: &str) {
+    match schema {
+        Json::Object(object) => {
+            match object.get("format").and_then(Json::as_str) {
+                // A default that was an `f32` has digits that nobody wrote.
+                Some("float") => {
+                    if let Some(default) = object.get_mut("default")
+                        && let Some(number) = default.as_f64()
+                    {
+                        *default = shortest(number).into();
+                    }
+                }
+                Some("uint32") => {
+                    object.entry("maximum").or_insert(u32::MAX.into());
+                }
+                Some("int32") => {
+                    object.entry("minimum").or_insert(i32::MIN.into());
+                    object.entry("maximum").or_insert(i32::MAX.into());
+                }
+                _ => {}
+            }
+            for (key, value) in object.iter_mut() {
+                match value {
+                    Json::String(target) if key == "$ref" => {
+                        let own = target.strip_prefix("#/$defs/").or_else(|| target.strip_prefix("#/definitions/"));
+                        if let Some(own) = own {
+                            *target = format!("#/$defs/{name}.{own}");
+                        }
+                    }
+                    _ => settle(value, name),
+                }
+            }
+        }
+        Json::Array(values) => values.iter_mut().for_each(|value| settle(value, name)),
+        _ => {}
+    }
+}
+
+/// Follows `$ref`s within `root`; at most a few, so that a circle ends.
+pub fn deref<'a>(root: &'a Json, mut schema: &'a Json) -> &'a Json {
+    for _ in 0..8 {
+        let Some(name) = schema.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix("#/$defs/")) else {
+            break;
+        };
+        match root.get("$defs").and_then(|defs| defs.get(name)) {
+            Some(next) => schema = next,
+            None => break,
+        }
+    }
+    schema
+}
+
+/// The branches of a `oneOf` or `anyOf`, dereferenced.
+pub fn branches<'a>(root: &'a Json, schema: &'a Json) -> Option<Vec<&'a Json>> {
+    let branches = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
+    Some(branches.iter().map(|branch| deref(root, branch)).collect())
+}
+
+/// The one text that a branch's `key` may have.
+pub fn tag<'a>(branch: &'a Json, key: &str) -> Option<&'a str> {
+    let property = branch.get("properties")?.get(key)?;
+    let single = || property.get("enum")?.as_array().filter(|values| values.len() == 1)?.first();
+    property.get("const").or_else(single)?.as_str()
+}

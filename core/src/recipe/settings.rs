@@ -1,0 +1,284 @@
+//! The sections that are no components: `[train]` and `[evaluate]`.
+
+use crate::Flaw;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Which part learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Target {
+    /// The video tokenizer, to reconstruct the dataset's clips.
+    #[serde(rename = "tokenizer.video")]
+    Video,
+    /// The text tokenizer's vocabulary, from the dataset's captions.
+    #[serde(rename = "tokenizer.text")]
+    Text,
+    /// The backbone, on the tokens that the tokenizers make.
+    #[serde(rename = "backbone")]
+    Backbone,
+}
+
+impl Target {
+    /// All parts that can learn.
+    pub const ALL: [Self; 3] = [Self::Video, Self::Text, Self::Backbone];
+
+    /// The parts that must have learnt before this one can.
+    pub fn needs(self) -> &'static [Self] {
+        match self {
+            Self::Video | Self::Text => &[],
+            Self::Backbone => &[Self::Video, Self::Text],
+        }
+    }
+
+    /// The section of the recipe that learns.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Video => "tokenizer.video",
+            Self::Text => "tokenizer.text",
+            Self::Backbone => "backbone",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.section())
+    }
+}
+
+/// How the learning rate goes after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Down along half a cosine to `final_rate` of it at the last step.
+    Cosine,
+    /// It stays.
+    Constant,
+}
+
+/// How the recipe is trained: `[train]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Which part learns; the others are frozen.
+    pub target: Target,
+    /// Optimizer steps.
+    #[schemars(range(min = 1))]
+    pub steps: usize,
+    /// Samples of a step.
+    #[schemars(range(min = 1, max = 65536))]
+    pub batch: usize,
+    /// Learning rate after the warm-up.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
+    pub learning_rate: f64,
+    /// Steps in which the learning rate rises from zero.
+    pub warmup: usize,
+    /// How the learning rate goes after the warm-up.
+    pub schedule: Schedule,
+    /// What is left of the learning rate at the end of a cosine, as a fraction of it.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub final_rate: f64,
+    /// Decoupled weight decay (AdamW).
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub weight_decay: f64,
+    /// Decay of Adam's first and second moments.
+    #[schemars(inner(range(min = 0.0, max = 0.999999)))]
+    pub betas: [f64; 2],
+    /// What Adam adds to its denominator.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub epsilon: f64,
+    /// Largest norm of all gradients together; longer ones are scaled down to it.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub clip: f64,
+    /// Decay of the running average of the weights that is what training delivers; 0: none.
+    #[schemars(extend("minimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub ema: f64,
+    /// Seed of initial weights, order, noise and all else that is drawn.
+    pub seed: u64,
+    /// How many clips of an endless dataset make an epoch; a backbone's are tokenized ahead.
+    #[schemars(range(min = 1))]
+    pub clips: usize,
+    /// Train a video tokenizer on random windows of so many frames; absent: on whole clips.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<usize>,
+    /// Steps between two lines of the log.
+    #[schemars(range(min = 1))]
+    pub log_every: usize,
+    /// Steps between two checkpoints.
+    #[schemars(range(min = 1))]
+    pub checkpoint_every: usize,
+    /// Steps between two sheets of samples; 0: none.
+    pub sample_every: usize,
+    /// How many old checkpoints are kept.
+    #[schemars(range(min = 1))]
+    pub keep: usize,
+    /// The loss of a video tokenizer.
+    pub loss: TokenizerLoss,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            target: Target::Backbone,
+            steps: 10_000,
+            batch: 16,
+            learning_rate: 3e-4,
+            warmup: 200,
+            schedule: Schedule::Cosine,
+            final_rate: 0.05,
+            weight_decay: 0.01,
+            betas: [0.9, 0.99],
+            epsilon: 1e-8,
+            clip: 1.0,
+            ema: 0.999,
+            seed: 0,
+            clips: 8192,
+            frames: None,
+            log_every: 20,
+            checkpoint_every: 500,
+            sample_every: 1000,
+            keep: 2,
+            loss: TokenizerLoss::default(),
+        }
+    }
+}
+
+impl TrainSettings {
+    /// What is wrong with it beyond what its schema says.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if self.frames.is_some() && self.target != Target::Video {
+            let message = format!("windows of frames are for a video tokenizer, the target is \"{}\"", self.target);
+            flaws.push(Flaw::new("frames", message, "delete this key"));
+        }
+        flaws
+    }
+
+    /// The learning rate of step `step`, counted from zero.
+    pub fn rate(&self, step: usize) -> f64 {
+        if step < self.warmup {
+            return self.learning_rate * (step + 1) as f64 / self.warmup as f64;
+        }
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Cosine => {
+                let rest = (self.steps - self.warmup.min(self.steps)).max(1);
+                let done = ((step - self.warmup) as f64 / rest as f64).min(1.0);
+                let wave = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+                self.learning_rate * (self.final_rate + (1.0 - self.final_rate) * wave)
+            }
+        }
+    }
+}
+
+/// The loss of a video tokenizer, a weighted sum: `[train.loss]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenizerLoss {
+    /// Weight of the mean absolute error of the pixels.
+    #[schemars(range(min = 0.0))]
+    pub l1: f64,
+    /// Weight of the mean squared error of the pixels.
+    #[schemars(range(min = 0.0))]
+    pub l2: f64,
+    /// Weight, in both, of a pixel that differs from the background (its median over the clip's
+    /// frames); the others weigh 1.
+    #[schemars(range(min = 0.0))]
+    pub foreground: f64,
+    /// Weight of the entropy of single tokens, made small: each one sure (MAGVIT-v2, equation 5).
+    #[schemars(range(min = 0.0))]
+    pub entropy: f64,
+    /// Weight of the entropy over the batch, made large: all codes used.
+    #[schemars(range(min = 0.0))]
+    pub diversity: f64,
+    /// What `diversity` has become at the last step.
+    #[schemars(range(min = 0.0))]
+    pub diversity_end: f64,
+    /// Fraction of the steps after which `diversity` goes to `diversity_end`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub anneal_from: f64,
+    /// Temperature of the code probabilities that the entropies are taken of.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub temperature: f64,
+    /// Weight of the squared distance between a latent and its code.
+    #[schemars(range(min = 0.0))]
+    pub commitment: f64,
+    /// Weight of the Kullback-Leibler term of a continuous latent.
+    #[schemars(range(min = 0.0))]
+    pub kl: f64,
+}
+
+impl Default for TokenizerLoss {
+    fn default() -> Self {
+        Self {
+            l1: 1.0,
+            l2: 10.0,
+            foreground: 1.0,
+            entropy: 0.02,
+            diversity: 1.0,
+            diversity_end: 0.1,
+            anneal_from: 0.6,
+            temperature: 1.0,
+            commitment: 0.25,
+            kl: 1e-6,
+        }
+    }
+}
+
+impl TokenizerLoss {
+    /// The weight of the batch entropy at a fraction of the steps.
+    pub fn diversity_at(&self, done: f64) -> f64 {
+        if done <= self.anneal_from {
+            return self.diversity;
+        }
+        let way = ((done - self.anneal_from) / (1.0 - self.anneal_from)).min(1.0);
+        self.diversity + (self.diversity_end - self.diversity) * way
+    }
+}
+
+/// How the recipe is measured: `[evaluate]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateSettings {
+    /// How many clips are made, or made again.
+    #[schemars(range(min = 1))]
+    pub prompts: usize,
+    /// Seed of the prompts and of the noise.
+    pub seed: u64,
+    /// How many at a time.
+    #[schemars(range(min = 1, max = 65536))]
+    pub batch: usize,
+}
+
+impl Default for EvaluateSettings {
+    fn default() -> Self {
+        Self { prompts: 256, seed: 0, batch: 16 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_stays_or_falls_to_its_end() {
+        let cosine = TrainSettings { steps: 107, warmup: 7, learning_rate: 1.0, ..TrainSettings::default() };
+        assert!((cosine.rate(0) - 1.0 / 7.0).abs() < 1e-12 && (cosine.rate(6) - 1.0).abs() < 1e-12);
+        assert!((cosine.rate(57) - (0.05 + 0.95 / 2.0)).abs() < 1e-12);
+        assert!((cosine.rate(107) - 0.05).abs() < 1e-12 && (cosine.rate(1000) - 0.05).abs() < 1e-12);
+        assert!((7..106).all(|step| cosine.rate(step) > cosine.rate(step + 1)));
+        let constant = TrainSettings { schedule: Schedule::Constant, ..cosine };
+        assert_eq!([7, 57, 106].map(|step| constant.rate(step)), [1.0; 3]);
+    }
+
+    #[test]
+    fn diversity_anneals() {
+        let loss = TokenizerLoss { diversity: 1.0, diversity_end: 0.2, anneal_from: 0.6, ..TokenizerLoss::default() };
+        let at = [0.0, 0.6, 0.8, 1.0].map(|done| (loss.diversity_at(done) * 1e6).round() / 1e6);
+        assert_eq!(at, [1.0, 1.0, 0.6, 0.2]);
+        let late = TokenizerLoss { anneal_from: 1.0, ..loss };
+        assert_eq!(late.diversity_at(1.0), 1.0);
+    }
+}

@@ -1,0 +1,208 @@
+//! Recipes that are right, and what they become.
+
+use super::*;
+use crate::files;
+use crate::{TokenKind, TokenShape};
+use proptest::prelude::*;
+use serde_json::json;
+
+#[test]
+fn a_recipe_is_made_and_its_shapes_flow() {
+    let recipe = parse(FIELD, &[]).unwrap();
+    let kind = TokenKind::Codes { entries: 1024, bits: Some(10) };
+    let canvas = recipe.need_canvas().unwrap();
+    assert_eq!(canvas, CanvasShape { prompt: 12, words: 128, tokens: TokenShape { grid: [5, 8, 8], kind } });
+    let spec = BackboneSpec::Field { channels: 10, self_conditioned: false };
+    assert_eq!(recipe.need_backbone_spec().unwrap(), spec);
+    let video = recipe.need_video().unwrap();
+    assert_eq!(video.weights.as_deref(), Some(Path::new("recipes/video.safetensors")));
+    assert_eq!(video.config["slope"], json!(0.1));
+    assert_eq!(video.config["stages"], json!([{ "channels": 32, "blocks": 1 }]));
+    assert_eq!((recipe.name.as_str(), recipe.evaluate), ("small", EvaluateSettings::default()));
+}
+
+#[test]
+fn a_tokenizer_is_a_recipe() {
+    let text = "schema = 1\n[data]\nkind = \"clips\"\n[tokenizer.video]\nkind = \"blocks\"\n\
+                [train]\ntarget = \"tokenizer.video\"\nframes = 9\n";
+    let recipe = parse(text, &[]).unwrap();
+    assert_eq!(recipe.train.as_ref().unwrap().frames, Some(9));
+    let error = recipe.need_backbone().unwrap_err().to_string();
+    assert!(error.contains("the recipe has no `[backbone]`"), "{error}");
+    assert!(recipe.need_canvas().is_err() && recipe.summary().generation.is_none());
+}
+
+#[test]
+fn what_is_written_down_in_full_is_the_same_recipe() {
+    let recipe =
+        parse(FIELD, &["train.learning_rate=1", "tokenizer.video.quantizer={kind='lfq', bits=7}", "data.path=clips"]);
+    let recipe = recipe.unwrap();
+    let text = recipe.resolved();
+    let again = Recipe::parse(&text, Path::new("elsewhere/y.toml"), &[], &registry()).unwrap();
+    assert_eq!(again.resolved(), text);
+    assert_eq!(again.hash(), recipe.hash());
+    assert_eq!(again.flow(), recipe.flow());
+    assert_eq!(recipe.need_data().unwrap().config["path"], "clips");
+    assert_eq!(again.train, recipe.train);
+    assert_eq!(recipe.differences(&text).unwrap(), []);
+    assert!(Path::new(&again.need_video().unwrap().weights.clone().unwrap()).is_absolute());
+}
+
+#[test]
+fn the_hash_is_of_the_meaning() {
+    let hash = |text: &str, sets: &[&str]| parse(text, sets).unwrap().hash();
+    let one = hash(FIELD, &[]);
+    assert_eq!(one, hash(&edited("name = \"small\"", "# a comment\nname = \"other\""), &[]));
+    assert_eq!(one, hash(FIELD, &["train.betas=[0.9, 0.99]", "tokenizer.video.weights=b.safetensors"]));
+    assert_eq!(one, hash(FIELD, &["train.clip=1"]));
+    assert_ne!(one, hash(FIELD, &["backbone.heads=8"]));
+}
+
+#[test]
+fn differences_are_told_and_weighed() {
+    let there = parse(FIELD, &["train.steps=2000", "sampler.steps=5", "tokenizer.text.weights=a.json"]).unwrap();
+    let here = parse(FIELD, &["backbone.width=256", "backbone.entries=7"]).unwrap();
+    let found = here.differences(&there.resolved()).unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|d| (d.path.as_str(), d.matters, d.here.as_deref().unwrap_or("-"), d.there.as_deref().unwrap_or("-")))
+        .filter(|(path, ..)| !path.ends_with("weights"))
+        .collect();
+    let wanted = [
+        ("backbone.entries", true, "7", "-"),
+        ("backbone.width", true, "256", "128"),
+        ("sampler.steps", false, "20", "5"),
+        ("train.steps", false, "1000", "2000"),
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn files_extend_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        files::write(&path, text.as_bytes()).unwrap();
+        path
+    };
+    write("base/field.toml", FIELD);
+    write("base/middle.toml", "schema = 1\nextends = \"field.toml\"\nname = \"middle\"\n[data]\nframes = 9\n");
+    let child = "schema = 1\nextends = \"base/middle.toml\"\n[data]\nframes = 5\n[tokenizer.video]\n\
+                 weights = \"mine.safetensors\"\n[backbone]\nkind = \"causal\"\nscales = false\n\
+                 [objective]\nkind = \"next\"\n[sampler]\nkind = \"picks\"\n";
+    let recipe = Recipe::open(&write("child.toml", child), &[], &registry()).unwrap();
+    assert_eq!(recipe.name, "middle");
+    assert_eq!(recipe.need_data().unwrap().config["frames"], 5);
+    // Another kind leaves nothing of the old table; the same kind goes on with it.
+    assert_eq!(
+        recipe.need_backbone().unwrap().config,
+        json!({ "width": 128, "heads": 4, "dropout": 0.0, "scales": false })
+    );
+    let weights = |part: &Part<dyn TokenizerConfig>| part.weights.clone().unwrap();
+    assert_eq!(weights(recipe.need_video().unwrap()), folder.path().join("mine.safetensors"));
+    assert_eq!(weights(recipe.need_text().unwrap()), folder.path().join("base/words.json"));
+}
+
+#[test]
+fn a_set_of_a_kind_goes_before_the_keys_of_that_kind() {
+    let sets = ["backbone.width=64", "objective.kind=next", "sampler.kind=picks", "backbone.kind=causal"];
+    let recipe = parse(FIELD, &sets).unwrap();
+    let backbone = recipe.need_backbone().unwrap();
+    assert_eq!((backbone.kind.as_str(), &backbone.config["width"]), ("causal", &json!(64)));
+    let stages =
+        parse(FIELD, &["tokenizer.video.stages=[{channels=3}, {channels=5}]", "tokenizer.video.stages.1.blocks=7"]);
+    let stages = stages.unwrap().need_video().unwrap().config["stages"].clone();
+    assert_eq!(stages, json!([{ "channels": 3, "blocks": 0 }, { "channels": 5, "blocks": 7 }]));
+}
+
+#[test]
+fn work_and_memory_are_those_of_the_parts() {
+    let recipe = parse(FIELD, &["train.batch=3"]).unwrap();
+    let summary = recipe.summary();
+    let backbone = 12 * 128 * 128 + 128 * 128;
+    assert_eq!(summary.parameters, [("tokenizer.video", 32_000), ("backbone", backbone)]);
+    // 332 positions: 12 of the prompt, 320 of the clip.
+    let training = summary.training.unwrap();
+    assert_eq!(training.flops_per_step, 3.0 * 3.5 * 33_200.0);
+    assert_eq!(training.memory_bytes, 4.0 * (5.0 * backbone as f64 + 32_000.0 + 3.0 * 3320.0));
+    let generation = summary.generation.unwrap();
+    assert_eq!(generation.flops_per_sample, 40.0 * 33_200.0 + 17.0);
+    assert_eq!(generation.memory_bytes, 4.0 * (backbone as f64 + 32_000.0 + 2000.0));
+    snapshot("edges", &serde_json::to_string_pretty(&recipe.edges()).unwrap());
+}
+
+#[test]
+fn the_reference_and_the_schema_name_every_key() {
+    let (page, schema) = (reference(&registry()), schema(&registry()));
+    snapshot("reference", &page);
+    // Nothing is refused that the schema shows as a default, and every reference leads somewhere.
+    let mut refs = Vec::new();
+    fn collect<'a>(json: &'a Json, refs: &mut Vec<&'a str>) {
+        match json {
+            Json::Object(object) => object.iter().for_each(|(key, value)| match value {
+                Json::String(target) if key == "$ref" => refs.push(target),
+                value => collect(value, refs),
+            }),
+            Json::Array(values) => values.iter().for_each(|value| collect(value, refs)),
+            _ => {}
+        }
+    }
+    collect(&schema, &mut refs);
+    assert!(refs.len() > 15);
+    for target in refs {
+        assert!(schema.pointer(&target[1..]).is_some(), "{target}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_bytes_break_it(bytes in proptest::collection::vec(any::<u8>(), 0..400), set in ".{0,30}") {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Err(report) = parse(&text, &[&set]) {
+            prop_assert!(!report.to_string().is_empty());
+        }
+        let _ = parse(FIELD, &[&set]).map_err(|report| report.to_string());
+    }
+
+    #[test]
+    fn no_mutation_breaks_it(
+        cuts in proptest::collection::vec((0..FIELD.len(), 0..40usize, "[a-z0-9\\[\\]{}=.\"\n \u{e9}\u{4e2d}-]{0,9}"), 1..6)
+    ) {
+        let mut text = FIELD.to_owned();
+        for (at, length, by) in cuts {
+            let start = text.floor_char_boundary(at.min(text.len()));
+            let end = text.floor_char_boundary((start + length).min(text.len())).max(start);
+            text.replace_range(start..end, &by);
+        }
+        match parse(&text, &[]) {
+            Ok(recipe) => prop_assert_eq!(parse(&recipe.resolved(), &[]).unwrap().hash(), recipe.hash()),
+            Err(report) => {
+                let shown = report.to_string();
+                prop_assert!(shown.starts_with("error: "), "{}", shown);
+                prop_assert!(serde_json::to_string(&report).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn values_of_any_kind_in_any_place_never_break_it(
+        key in prop::sample::select(vec![
+            "name", "data", "data.kind", "data.frames", "data.size", "data.size.0", "tokenizer", "tokenizer.video",
+            "tokenizer.video.stride", "tokenizer.video.stages", "tokenizer.video.quantizer", "backbone", "backbone.heads",
+            "backbone.width", "backbone.entries", "objective.noise", "sampler.temperature", "train", "train.target",
+            "train.betas", "train.loss", "train.loss.l1", "evaluate", "evaluate.batch", "tokenizer.video.quantizer.kind",
+        ]),
+        value in prop::sample::select(vec![
+            "0", "-1", "9223372036854775807", "1e308", "nan", "-inf", "true", "\"\"", "word", "[]", "{}", "[[]]", "[0, 0, 0]",
+            "{ kind = 3 }", "{ kind = \"kl\" }", "[1, \"a\"]", "1979-05-27", "1.5", "[{ channels = 1, x = [] }]",
+        ]),
+    ) {
+        let set = format!("{key}={value}");
+        if let Err(report) = parse(FIELD, &[&set]) {
+            let shown = report.to_string();
+            prop_assert!(shown.contains("--> "), "{}", shown);
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! Lays a recipe against its schema: finds everything that does not fit, and fills in defaults.
+
+use super::merge::joined;
+use super::report::Diagnostic;
+use super::schema::{branches, deref, tag};
+use super::source::{Entry, Node, Place, Value};
+use super::words::{choices, describe, nearest, shortest, toml};
+use serde_json::{Map, Value as Json};
+use std::collections::BTreeMap;
+
+/// A schema nests no deeper; a circular one ends here.
+const DEEPEST: usize = 64;
+
+/// A walk through a tree along its schema.
+pub struct Walk<'a> {
+    /// The whole schema: where `$ref` leads.
+    pub root: &'a Json,
+    /// What does not fit.
+    pub found: Vec<Diagnostic>,
+    /// Dotted paths of the values that are paths of files.
+    pub paths: Vec<String>,
+}
+
+/// Where the walk stands.
+#[derive(Clone)]
+struct At<'a> {
+    path: String,
+    /// The place of the nearest table that was written.
+    place: Option<&'a Place>,
+    depth: usize,
+}
+
+impl At<'_> {
+    fn child(&self, key: &str) -> String {
+        let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') && !key.is_empty();
+        let key = if plain { key.to_owned() } else { format!("{key:?}") };
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Begins a walk.
+    pub fn new(root: &'a Json) -> Self {
+        Self { root, found: Vec::new(), paths: Vec::new() }
+    }
+
+    /// The value of `node` with all defaults as JSON; null where something does not fit.
+    pub fn resolve(&mut self, schema: &Json, node: &Node, path: &str) -> Json {
+        self.value(schema, node, &At { path: path.to_owned(), place: None, depth: 0 })
+    }
+
+    fn wrong(&mut self, at: &At, place: Option<&Place>, message: String, mend: impl Into<String>) {
+        let place = place.or(at.place).cloned();
+        self.found.push(Diagnostic::error(at.path.clone(), message).at(place).mend(mend));
+    }
+
+    fn value(&mut self, schema: &Json, node: &Node, at: &At) -> Json {
+        let schema = deref(self.root, schema);
+        let at = &At { path: at.path.clone(), place: node.place.as_ref().or(at.place), depth: at.depth + 1 };
+        if at.depth > DEEPEST {
+            self.wrong(at, None, "it nests too deep".into(), "");
+            return Json::Null;
+        }
+        if let Some(branches) = branches(self.root, schema) {
+            return self.one_of(schema, &branches, node, at);
+        }
+        if let Some(Json::Array(all)) = schema.get("allOf") {
+            return all.iter().map(|part| self.value(part, node, at)).last().unwrap_or(Json::Null);
+        }
+        if let Some(allowed) = fixed(schema) {
+            return self.fixed(schema, &allowed, node, at);
+        }
+        let types = types(schema);
+        let mistyped = |this: &mut Self| {
+            let expected = describe(this.root, schema);
+            let mend = mend_type(schema, node, at);
+            this.wrong(at, None, format!("found {node}, expected {expected}"), mend);
+            Json::Null
+        };
+        let allows = |name: &str| types.is_empty() || types.contains(&name);
+        match &node.value {
+            Value::Table(entries) if allows("object") => self.table(schema, entries, node, at),
+            Value::Array(values) if allows("array") => self.array(schema, values, at),
+            Value::String(text) if allows("string") => self.string(schema, text, node, at),
+            Value::Boolean(truth) if allows("boolean") => Json::Bool(*truth),
+            Value::Integer(number) if types.contains(&"integer") => {
+                self.range(schema, *number as f64, node, at);
+                Json::from(*number)
+            }
+            Value::Integer(number) if allows("number") => {
+                self.range(schema, *number as f64, node, at);
+                Json::from(*number as f64)
+            }
+            Value::Float(number) if allows("number") => self.float(schema, *number, node, at),
+            Value::Datetime(text) if types.is_empty() => Json::from(text.clone()),
+            _ => mistyped(self),
+        }
+    }
+
+    fn float(&mut self, schema: &Json, number: f64, node: &Node, at: &At) -> Json {
+        if !number.is_finite() {
+            let expected = describe(self.root, schema);
+            self.wrong(at, None, format!("found {number}, expected {expected}"), mend_type(schema, node, at));
+            return Json::Null;
+        }
+        self.range(schema, number, node, at);
+        match schema.get("format").and_then(Json::as_str) {
+            Some("float") => Json::from(shortest(number)),
+            _ => Json::from(number),
+        }
+    }
+
+    fn range(&mut self, schema: &Json, number: f64, node: &Node, at: &At) {
+        let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
+        let (low, high) = bounds(schema);
+        let nearest = if low.is_some_and(|low| number < low) {
+            low
+        } else if high.is_some_and(|high| number > high) {
+            high
+        } else if bound("exclusiveMinimum").is_some_and(|low| number <= low)
+            || bound("exclusiveMaximum").is_some_and(|high| number >= high)
+        {
+            default_of(schema).and_then(Json::as_f64)
+        } else {
+            return;
+        };
+        let expected = describe(self.root, schema);
+        let integer = types(schema).contains(&"integer");
+        let show = |value: f64| if integer { format!("{value:.0}") } else { format!("{value:?}") };
+        let mend = nearest.map_or(String::new(), |value| assign(at, &show(value)));
+        self.wrong(at, None, format!("found {node}, expected {expected}"), mend);
+    }
+
+    fn string(&mut self, schema: &Json, text: &str, node: &Node, at: &At) -> Json {
+        let count = text.chars().count() as u64;
+        let bound = |key: &str| schema.get(key).and_then(Json::as_u64);
+        if bound("minLength").is_some_and(|least| count < least) || bound("maxLength").is_some_and(|most| count > most)
+        {
+            let expected = describe(self.root, schema);
+            self.wrong(at, None, format!("found {node}, expected {expected}"), "");
+        }
+        if schema.get("format").and_then(Json::as_str) == Some("path") && !text.is_empty() {
+            self.paths.push(at.path.clone());
+            if let Some(place) = &node.place {
+                return Json::from(joined(&place.document.folder, text).display().to_string());
+            }
+        }
+        Json::from(text)
+    }
+
+    fn fixed(&mut self, schema: &Json, allowed: &[&Json], node: &Node, at: &At) -> Json {
+        let same = |json: &&&Json| Node::from_json(json).is_some_and(|other| other.value == node.value);
+        if let Some(json) = allowed.iter().find(same) {
+            return (*json).clone();
+        }
+        self.not_among(allowed, node, at, describe(self.root, schema));
+        Json::Null
+    }
+
+    fn not_among(&mut self, allowed: &[&Json], node: &Node, at: &At, expected: String) {
+        let texts: Vec<_> = allowed.iter().filter_map(|json| json.as_str()).collect();
+        let mend = match (node.text().and_then(|text| nearest(text, texts.iter().copied())), allowed) {
+            (Some(text), _) => assign(at, &format!("\"{text}\"")),
+            (None, [one]) => assign(at, &toml(one)),
+            (None, _) => String::new(),
+        };
+        self.wrong(at, None, format!("found {node}, expected {expected}"), mend);
+    }
+
+    fn array(&mut self, schema: &Json, values: &[Node], at: &At) -> Json {
+        let bound = |key: &str| schema.get(key).and_then(Json::as_u64);
+        let length = values.len() as u64;
+        if bound("minItems").is_some_and(|least| length < least) || bound("maxItems").is_some_and(|most| length > most)
+        {
+            let expected = describe(self.root, schema);
+            let found = if length == 1 { "1 value".to_owned() } else { format!("{length} values") };
+            let mend = default_of(schema).map_or(String::new(), |value| assign(at, &toml(value)));
+            self.wrong(at, None, format!("found {found}, expected {expected}"), mend);
+        }
+        let first = schema.get("prefixItems").and_then(Json::as_array);
+        let rest = schema.get("items").unwrap_or(&Json::Bool(true));
+        let item = |(i, value): (usize, &Node)| {
+            let schema = first.and_then(|first| first.get(i)).unwrap_or(rest);
+            self.value(schema, value, &At { path: at.child(&i.to_string()), ..at.clone() })
+        };
+        values.iter().enumerate().map(item).collect()
+    }
+
+    fn table(&mut self, schema: &Json, entries: &BTreeMap<String, Entry>, node: &Node, at: &At) -> Json {
+        let none = Map::new();
+        let properties = schema.get("properties").and_then(Json::as_object).unwrap_or(&none);
+        let mut out = Map::new();
+        for (key, property) in properties {
+            let at = At { path: at.child(key), ..at.clone() };
+            match (entries.get(key), default_of(property)) {
+                (Some(entry), _) => {
+                    out.insert(key.clone(), self.value(property, &entry.node, &at));
+                }
+                (None, _) if requires(schema, key) => {
+                    let expected = describe(self.root, deref(self.root, property));
+                    let value = example(self.root, property);
+                    let mend = format!("add `{key} = {value}`");
+                    self.wrong(&at, node.place.as_ref(), format!("it is missing, expected {expected}"), mend);
+                }
+                (None, Some(default)) => {
+                    if let Some(default) = Node::from_json(default) {
+                        out.insert(key.clone(), self.value(property, &default, &at));
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+        let others = schema.get("additionalProperties").unwrap_or(&Json::Bool(true));
+        for (key, entry) in entries.iter().filter(|(key, _)| !properties.contains_key(*key)) {
+            let child = At { path: at.child(key), ..at.clone() };
+            match others {
+                Json::Bool(false) => {
+                    let what = if entry.node.entries().is_some() { "table" } else { "key" };
+                    let mend = mend_unknown(properties, entries, key, at);
+                    self.wrong(&child, entry.key.as_ref(), format!("there is no such {what}"), mend);
+                }
+                others => {
+                    out.insert(key.clone(), self.value(others, &entry.node, &child));
+                }
+            }
+        }
+        Json::Object(out)
+    }
+
+    fn one_of(&mut self, schema: &Json, branches: &[&Json], node: &Node, at: &At) -> Json {
+        // Texts, one of which it must be.
+        let texts: Vec<&Json> = branches.iter().filter_map(|branch| fixed(branch)).flatten().collect();
+        if let Some(json) = texts.iter().find(|json| json.as_str().is_some() && json.as_str() == node.text()) {
+            return (*json).clone();
+        }
+        // Tables, told apart by a key.
+        let tagged = || branches.iter().filter(|branch| tag(branch, "kind").is_some());
+        if tagged().count() == branches.len() {
+            return self.tagged(branches, node, at);
+        }
+        // Absent or something: TOML has no null, so it is something.
+        let something: Vec<&Json> = branches.iter().copied().filter(|branch| types(branch) != ["null"]).collect();
+        if let [one] = something[..] {
+            return self.value(one, node, at);
+        }
+        // A table of one key that says which it is.
+        if let Value::Table(entries) = &node.value
+            && let [(key, _)] = entries.iter().collect::<Vec<_>>()[..]
+            && let Some(branch) = branches.iter().find(|branch| requires(branch, key))
+        {
+            return self.value(branch, node, at);
+        }
+        let before = self.found.len();
+        for branch in &something {
+            let json = self.value(branch, node, at);
+            if self.found.len() == before {
+                return json;
+            }
+            self.found.truncate(before);
+        }
+        let expected = describe(self.root, schema);
+        self.not_among(&texts, node, at, expected);
+        Json::Null
+    }
+
+    fn tagged(&mut self, branches: &[&Json], node: &Node, at: &At) -> Json {
+        let kinds: Vec<_> = branches.iter().filter_map(|branch| tag(branch, "kind")).collect();
+        let listed = choices(&kinds, '"', "or");
+        let one = kinds.first().copied().unwrap_or_default();
+        let Value::Table(entries) = &node.value else {
+            let message = format!("found {node}, expected a table with a `kind`: {listed}");
+            self.wrong(at, None, message, format!("write `{{ kind = \"{one}\" }}`"));
+            return Json::Null;
+        };
+        let at_kind = At { path: at.child("kind"), ..at.clone() };
+        let Some(kind) = entries.get("kind") else {
+            let message = match kinds.is_empty() {
+                true => "no component of this role is registered".to_owned(),
+                false => format!("it is missing, expected {listed}"),
+            };
+            let mend = if kinds.is_empty() { String::new() } else { format!("add `kind = \"{one}\"`") };
+            self.wrong(&at_kind, node.place.as_ref(), message, mend);
+            return Json::Null;
+        };
+        let branch = kind.node.text().and_then(|text| branches.iter().find(|b| tag(b, "kind") == Some(text)));
+        match branch {
+            Some(branch) => self.value(branch, node, at),
+            None => {
+                let right = kind.node.text().and_then(|text| nearest(text, kinds.iter().copied()));
+                let mend = match (right, &kinds[..]) {
+                    (Some(right), _) => format!("set `kind = \"{right}\"`"),
+                    (None, [one]) => format!("set `kind = \"{one}\"`"),
+                    (None, _) => String::new(),
+                };
+                let message = match (kinds.is_empty(), kind.node.text()) {
+                    (true, _) => "no component of this role is registered".to_owned(),
+                    (_, Some(text)) if text.chars().count() <= 40 => {
+                        format!("{text:?} is not a kind of `{}`, expected {listed}", at.path)
+                    }
+                    _ => format!("found {}, expected {listed}", kind.node),
+                };
+                self.wrong(&at_kind, kind.node.place.as_ref(), message, mend);
+                Json::Null
+            }
+        }
+    }
+}
+
+/// The types that a schema allows; none: any.
+pub fn types(schema: &Json) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Json::String(one)) => vec![one],
+        Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The values that a schema names one by one.
+pub fn fixed(schema: &Json) -> Option<Vec<&Json>> {
+    match (schema.get("const"), schema.get("enum")) {
+        (Some(one), _) => Some(vec![one]),
+        (None, Some(Json::Array(many))) => Some(many.iter().filter(|json| !json.is_null()).collect()),
+        _ => None,
+    }
+}
+
+/// The least and the largest number allowed.
+pub fn bounds(schema: &Json) -> (Option<f64>, Option<f64>) {
+    let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
+    (bound("minimum"), bound("maximum"))
+}
+
+/// Whether an object schema wants this key.
+pub fn requires(schema: &Json, key: &str) -> bool {
+    let required = schema.get("required").and_then(Json::as_array);
+    required.is_some_and(|keys| keys.iter().any(|other| other == key))
+}
+
+/// The value that stands for an absent one.
+pub fn default_of(schema: &Json) -> Option<&Json> {
+    schema.get("default").filter(|default| !default.is_null())
+}
+
+/// What to do about a key that is not among `properties`.
+fn mend_unknown(properties: &Map<String, Json>, entries: &BTreeMap<String, Entry>, key: &str, at: &At) -> String {
+    let known: Vec<_> = properties.keys().map(String::as_str).collect();
+    let free = known.iter().copied().filter(|known| !entries.contains_key(*known));
+    if let Some(right) = nearest(key, free) {
+        return format!("write `{right}`");
+    }
+    // An argument means to change what the file has set; in a file it is a second try.
+    let argument = entries[key].key.as_ref().is_some_and(|place| place.document.argument);
+    match nearest(key, known.iter().copied()) {
+        Some(right) if argument => return format!("write `{right}`"),
+        Some(right) => return format!("delete it; `{right}` is set already"),
+        None => {}
+    }
+    let tables = properties.values().all(|property| property.get("$ref").is_some());
+    if tables && !known.is_empty() {
+        let below: Vec<_> = known.iter().map(|name| format!("[{}.{name}]", at.path)).collect();
+        let below: Vec<_> = below.iter().map(String::as_str).collect();
+        return format!("move it into {}", choices(&below, '`', "or"));
+    }
+    match known.is_empty() {
+        true => "delete it; there are no keys here".into(),
+        false => format!("delete it; the keys here are {}", choices(&known, '`', "and")),
+    }
+}
+
+/// "set `key = value`", or the value alone where it stands in an array.
+fn assign(at: &At, value: &str) -> String {
+    match last(at) {
+        key if key.parse::<usize>().is_ok() => format!("write `{value}`"),
+        key => format!("set `{key} = {value}`"),
+    }
+}
+
+fn last<'a>(at: &'a At) -> &'a str {
+    at.path.rsplit('.').next().unwrap_or(&at.path)
+}
+
+/// A value that would do, to show how it is written.
+fn example(root: &Json, schema: &Json) -> String {
+    let default = default_of(schema);
+    let schema = deref(root, schema);
+    if let Some(value) = default.or_else(|| default_of(schema)) {
+        return toml(value);
+    }
+    if let Some(value) = fixed(schema).and_then(|values| values.first().copied()) {
+        return toml(value);
+    }
+    if let Some(branch) = branches(root, schema).and_then(|branches| branches.first().copied()) {
+        return match tag(branch, "kind") {
+            Some(kind) => format!("{{ kind = \"{kind}\" }}"),
+            None => example(root, branch),
+        };
+    }
+    match types(schema).first().copied() {
+        Some("integer") => format!("{:.0}", bounds(schema).0.unwrap_or(1.0)),
+        Some("number") => format!("{:?}", bounds(schema).0.unwrap_or(1.0)),
+        Some("string") => "\"…\"".into(),
+        Some("boolean") => "false".into(),
+        Some("array") => "[…]".into(),
+        _ => "{ … }".into(),
+    }
+}
+
+fn mend_type(schema: &Json, node: &Node, at: &At) -> String {
+    let types = types(schema);
+    let numeric = types.contains(&"integer") || types.contains(&"number");
+    match &node.value {
+        Value::String(text) if numeric && text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
+            format!("{} without quotes", assign(at, text.trim()))
+        }
+        Value::String(text) if types.contains(&"boolean") && ["true", "false"].contains(&text.trim()) => {
+            format!("{} without quotes", assign(at, text.trim()))
+        }
+        Value::Float(number) if types.contains(&"integer") && number.is_finite() => {
+            assign(at, &format!("{:.0}", number.round()))
+        }
+        Value::Integer(number) if types.contains(&"string") => assign(at, &format!("\"{number}\"")),
+        _ => default_of(schema).map_or(String::new(), |value| assign(at, &toml(value))),
+    }
+}

@@ -1,0 +1,117 @@
+//! Weights files, looked at without reading their values.
+
+use super::report::{Diagnostic, Report};
+use super::{Part, Recipe, Target};
+use safetensors::{Dtype, tensor::Metadata};
+use std::{fs::File, io::Read, path::Path};
+
+/// A header is never longer: the count in the file's first bytes is not to be trusted with memory.
+const LONGEST_HEADER: u64 = 100 << 20;
+
+impl Recipe {
+    /// Looks at the weights files of all components that learn: they are there, whole, and hold as
+    /// many numbers as the recipe's components have. What is found is an error where the part is
+    /// among those `needed`, a note where it is not: [`Target::ALL`] for generating,
+    /// [`Target::needs`] for training.
+    pub fn check_weights(&self, needed: &[Target]) -> Report {
+        let mut found = Vec::new();
+        let mut look = |target: Target, diagnostic: Option<Diagnostic>| {
+            let weighed = |d: Diagnostic| if needed.contains(&target) { d } else { d.note() };
+            found.extend(diagnostic.map(weighed));
+        };
+        if let Some(part) = &self.video {
+            look(Target::Video, self.weights(part, Some(part.component.parameters())));
+        }
+        if let Some(part) = &self.text {
+            look(Target::Text, self.weights(part, None));
+        }
+        if let Some(part) = &self.backbone {
+            let count = self.flow.canvas.map(|canvas| part.component.parameters(&canvas));
+            look(Target::Backbone, self.weights(part, count));
+        }
+        Report(found).sorted()
+    }
+
+    fn weights<T: ?Sized>(&self, part: &Part<T>, count: Option<usize>) -> Option<Diagnostic> {
+        if !part.learns {
+            return None;
+        }
+        let path = format!("{}.weights", part.section);
+        let wrong = |message: String, mend: &str| {
+            Some(Diagnostic::error(&path, message).at(self.places.find(&path).0).mend(mend))
+        };
+        let Some(file) = &part.weights else {
+            return wrong("no weights are named".into(), "train it, then set `weights` to the file");
+        };
+        let shown = file.display();
+        if !file.is_file() {
+            return wrong(format!("there is no file {shown}"), "train the recipe that makes it, or name another file");
+        }
+        // Other formats are the business of the component that reads them.
+        if file.extension().is_none_or(|extension| extension != "safetensors") {
+            return None;
+        }
+        match (numbers(file), count) {
+            (Err((message, mend)), _) => wrong(format!("{shown}: {message}"), mend),
+            (Ok(found), Some(count)) if found != count => wrong(
+                format!(
+                    "{shown} holds {} numbers, this recipe's {} has {}",
+                    grouped(found),
+                    part.section,
+                    grouped(count)
+                ),
+                "name weights that these settings trained, or set the settings back to those of the weights",
+            ),
+            _ => None,
+        }
+    }
+}
+
+type Finding = (String, &'static str);
+
+/// How many numbers a safetensors file holds, from its header alone.
+fn numbers(path: &Path) -> Result<usize, Finding> {
+    const AGAIN: &str = "fetch or train it again";
+    let io = |error: std::io::Error| (format!("cannot read it: {error}"), "check the permissions of the file");
+    let mut file = File::open(path).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
+    let no_header = || (format!("not a safetensors file: its {size} bytes hold no whole header"), AGAIN);
+    let mut head = [0; 8];
+    file.read_exact(&mut head).map_err(|_| no_header())?;
+    let length = u64::from_le_bytes(head);
+    if length > LONGEST_HEADER || length > size.saturating_sub(8) {
+        return Err(no_header());
+    }
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).map_err(io)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&bytes).map_err(|error| (format!("not a safetensors file: {error}"), AGAIN))?;
+    let wanted = 8 + length + metadata.data_len() as u64;
+    if wanted != size {
+        let what = if size < wanted { "truncated" } else { "too long" };
+        return Err((format!("{what}: {} bytes, its header promises {}", grouped(size), grouped(wanted)), AGAIN));
+    }
+    let mut count = 0usize;
+    for (name, info) in metadata.tensors() {
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            let mend = "name a file of weights, not one of tokens or states";
+            return Err((format!("`{name}` is {:?}; weights are F32, F16 or BF16", info.dtype), mend));
+        }
+        // The header's own check has bounded the product by the size of the file.
+        count += info.shape.iter().product::<usize>();
+    }
+    Ok(count)
+}
+
+/// With commas between thousands.
+pub fn grouped(number: impl std::fmt::Display) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

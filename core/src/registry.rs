@@ -1,0 +1,103 @@
+//! The registry: `kind = "…"` in a recipe → a factory.
+//!
+//! Built-ins and plugins register the same way, and a recipe cannot tell them apart. A component
+//! brings the JSON Schema of its configuration, so that the recipe checker, editors and the docs
+//! know its keys without knowing the component.
+
+use crate::contract::{BackboneConfig, Objective, Role, Sampler, TokenizerConfig};
+use crate::{Error, ErrorKind, Flaw, MediaShape, Result};
+use serde_json::Value;
+use std::{any::Any, collections::BTreeMap};
+
+/// Turns a configuration, as JSON that already fits the component's schema, into the component.
+pub enum Make {
+    /// Makes a dataset's configuration.
+    Dataset(fn(Value) -> Result<Box<dyn DatasetConfig>, serde_json::Error>),
+    /// Makes a tokenizer's configuration.
+    Tokenizer(fn(Value) -> Result<Box<dyn TokenizerConfig>, serde_json::Error>),
+    /// Makes a backbone's configuration.
+    Backbone(fn(Value) -> Result<Box<dyn BackboneConfig>, serde_json::Error>),
+    /// Makes an objective.
+    Objective(fn(Value) -> Result<Box<dyn Objective>, serde_json::Error>),
+    /// Makes a sampler.
+    Sampler(fn(Value) -> Result<Box<dyn Sampler>, serde_json::Error>),
+}
+
+impl Make {
+    /// Which part of the road the component is.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Dataset(_) => Role::Dataset,
+            Self::Tokenizer(_) => Role::Tokenizer,
+            Self::Backbone(_) => Role::Backbone,
+            Self::Objective(_) => Role::Objective,
+            Self::Sampler(_) => Role::Sampler,
+        }
+    }
+}
+
+/// A dataset as a recipe configures it. What it yields is the business of the crate that trains on
+/// it ([`DatasetConfig::as_any`]); the checker only needs the shape.
+pub trait DatasetConfig: Send + Sync {
+    /// What is wrong with the configuration by itself, all at once.
+    fn flaws(&self) -> Vec<Flaw>;
+    /// The shape of each clip.
+    fn shape(&self) -> MediaShape;
+    /// The configuration's own type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A component that recipes can name.
+pub struct Component {
+    /// What a recipe writes after `kind =`.
+    pub kind: &'static str,
+    /// One line for listings and docs.
+    pub summary: &'static str,
+    /// Who brings it: `built-in`, or a plugin's id and version.
+    pub origin: String,
+    /// JSON Schema (an object) of its configuration, without `kind` and `weights`.
+    pub schema: Value,
+    /// Whether it has learned numbers, and so a `weights` key.
+    pub learns: bool,
+    /// Makes it.
+    pub make: Make,
+}
+
+/// All components, by role and kind.
+#[derive(Default)]
+pub struct Registry {
+    components: BTreeMap<(Role, &'static str), Component>,
+}
+
+impl Registry {
+    /// Adds a component.
+    ///
+    /// # Errors
+    /// Where its role already has a component of that kind; both origins are named.
+    pub fn register(&mut self, component: Component) -> Result<()> {
+        let key = (component.make.role(), component.kind);
+        if let Some(old) = self.components.get(&key) {
+            return Err(Error::new(
+                ErrorKind::Recipe,
+                "",
+                format!(
+                    "two components are called `{}`: one from {}, one from {}",
+                    key.1, old.origin, component.origin
+                ),
+            )
+            .mend("leave one of the two out"));
+        }
+        self.components.insert(key, component);
+        Ok(())
+    }
+
+    /// The component of that role and kind.
+    pub fn get(&self, role: Role, kind: &str) -> Option<&Component> {
+        self.of(role).find(|component| component.kind == kind)
+    }
+
+    /// All components of a role, by kind.
+    pub fn of(&self, role: Role) -> impl Iterator<Item = &Component> {
+        self.components.values().filter(move |component| component.make.role() == role)
+    }
+}

@@ -1,0 +1,276 @@
+//! Tokens: what tokenizers make of media and backbones think in.
+
+use crate::{Error, ErrorKind, Result};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, fmt, path::Path};
+
+/// What a single token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// An entry of a codebook.
+    Codes {
+        /// How many entries `K` there are.
+        entries: usize,
+        /// `Some(b)` where entry `i` *is* the vector of signs of its `b` binary digits (lookup-free
+        /// quantization), so that a diffusion backbone can read the same token as a ±1 vector.
+        bits: Option<usize>,
+    },
+    /// A real vector.
+    Latents {
+        /// Its length `C`.
+        channels: usize,
+    },
+}
+
+impl TokenKind {
+    /// Length of the vector that a diffusion backbone reads, where there is one.
+    pub fn channels(self) -> Option<usize> {
+        match self {
+            Self::Codes { bits, .. } => bits,
+            Self::Latents { channels } => Some(channels),
+        }
+    }
+}
+
+impl fmt::Display for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Codes { entries, bits: Some(bits) } => write!(f, "codes of {entries} entries ({bits} bits)"),
+            Self::Codes { entries, bits: None } => write!(f, "codes of {entries} entries"),
+            Self::Latents { channels } => write!(f, "latents of {channels} channels"),
+        }
+    }
+}
+
+/// How many tokens there are, where they lie and what each of them is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenShape {
+    /// Places `[t, h, w]`; the sequence runs through them in C order.
+    pub grid: [usize; 3],
+    /// What stands at each place.
+    pub kind: TokenKind,
+}
+
+impl TokenShape {
+    /// Number of tokens `L`.
+    pub fn length(&self) -> usize {
+        self.grid.iter().product()
+    }
+}
+
+impl fmt::Display for TokenShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [t, h, w] = self.grid;
+        write!(f, "[{t}, {h}, {w}] = {} {}", self.length(), self.kind)
+    }
+}
+
+/// The tokens of one medium, on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokens {
+    grid: [usize; 3],
+    values: TokenValues,
+}
+
+/// The tokens' values in C order of the grid.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenValues {
+    /// `L` entries.
+    Codes {
+        /// Size of the codebook: every code is below it.
+        entries: usize,
+        /// The entries.
+        codes: Vec<u32>,
+    },
+    /// `L × C` numbers.
+    Latents {
+        /// `C`.
+        channels: usize,
+        /// The numbers.
+        values: Vec<f32>,
+    },
+}
+
+impl Tokens {
+    /// Tokens from codes.
+    ///
+    /// # Errors
+    /// Where there are not `t·h·w` codes, or one is not below `entries`: an out-of-range code would
+    /// be an out-of-bounds read in an embedding.
+    pub fn codes(grid: [usize; 3], entries: usize, codes: Vec<u32>) -> Result<Self> {
+        if codes.len() != length(grid)? {
+            return Err(tokens_error(format!("{} codes do not fill the grid {grid:?}", codes.len())));
+        }
+        if let Some(code) = codes.iter().find(|&&code| code as usize >= entries) {
+            return Err(tokens_error(format!("code {code} is not in a codebook of {entries} entries")));
+        }
+        Ok(Self { grid, values: TokenValues::Codes { entries, codes } })
+    }
+
+    /// Tokens from latent vectors, `[t, h, w, C]` in C order.
+    ///
+    /// # Errors
+    /// Where the values do not fill the grid, or one is not finite.
+    pub fn latents(grid: [usize; 3], channels: usize, values: Vec<f32>) -> Result<Self> {
+        if length(grid)?.checked_mul(channels) != Some(values.len()) {
+            return Err(tokens_error(format!(
+                "{} values do not fill the grid {grid:?} with {channels} channels",
+                values.len()
+            )));
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(tokens_error("a latent is not a finite number".into()));
+        }
+        Ok(Self { grid, values: TokenValues::Latents { channels, values } })
+    }
+
+    /// Places `[t, h, w]`.
+    pub fn grid(&self) -> [usize; 3] {
+        self.grid
+    }
+
+    /// The values.
+    pub fn values(&self) -> &TokenValues {
+        &self.values
+    }
+
+    /// The codes.
+    ///
+    /// # Errors
+    /// Where these are latents.
+    pub fn as_codes(&self) -> Result<&[u32]> {
+        match &self.values {
+            TokenValues::Codes { codes, .. } => Ok(codes),
+            TokenValues::Latents { .. } => Err(tokens_error("latents where codes were expected".into())),
+        }
+    }
+
+    /// Writes the tokens as safetensors: a tensor `codes` (U32, `[t, h, w]`) or `latents` (F32,
+    /// `[t, h, w, C]`), and `metadata`. Written to a temporary name and renamed.
+    pub fn save(&self, path: &Path, mut metadata: HashMap<String, String>) -> Result<()> {
+        let [t, h, w] = self.grid;
+        let (name, dtype, shape, bytes) = match &self.values {
+            TokenValues::Codes { entries, codes } => {
+                metadata.insert("musiva.tokens.entries".into(), entries.to_string());
+                let bytes: Vec<u8> = codes.iter().flat_map(|code| code.to_le_bytes()).collect();
+                ("codes", Dtype::U32, vec![t, h, w], bytes)
+            }
+            TokenValues::Latents { channels, values } => {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                ("latents", Dtype::F32, vec![t, h, w, *channels], bytes)
+            }
+        };
+        let view = TensorView::new(dtype, shape, &bytes).map_err(|e| at(path, e.to_string()))?;
+        let file = safetensors::serialize([(name, view)], Some(metadata)).map_err(|e| at(path, e.to_string()))?;
+        crate::files::write(path, &file)
+    }
+
+    /// Reads tokens that [`Tokens::save`] wrote, with their metadata.
+    ///
+    /// # Errors
+    /// Where the file is truncated, holds something else, or a value is out of range.
+    pub fn open(path: &Path) -> Result<(Self, HashMap<String, String>)> {
+        let bytes = crate::files::read(path, crate::files::GIGABYTE)?;
+        let broken = |e: safetensors::SafeTensorError| {
+            at(path, format!("not a whole safetensors file ({e})")).mend("make the tokens again")
+        };
+        let (_, head) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
+        let metadata = head.metadata().clone().unwrap_or_default();
+        let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
+        let words = |view: &TensorView| -> Vec<[u8; 4]> { view.data().as_chunks().0.to_vec() };
+        let tokens = if let Ok(view) = tensors.tensor("codes") {
+            let (Dtype::U32, &[t, h, w]) = (view.dtype(), view.shape()) else {
+                return Err(at(path, format!("`codes` is {:?} {:?}, not U32 [t, h, w]", view.dtype(), view.shape())));
+            };
+            let entries = metadata.get("musiva.tokens.entries").and_then(|n| n.parse().ok());
+            let entries = entries.ok_or_else(|| at(path, "its metadata lacks `musiva.tokens.entries`".into()))?;
+            Self::codes([t, h, w], entries, words(&view).into_iter().map(u32::from_le_bytes).collect())
+        } else if let Ok(view) = tensors.tensor("latents") {
+            let (Dtype::F32, &[t, h, w, channels]) = (view.dtype(), view.shape()) else {
+                return Err(at(
+                    path,
+                    format!("`latents` is {:?} {:?}, not F32 [t, h, w, C]", view.dtype(), view.shape()),
+                ));
+            };
+            Self::latents([t, h, w], channels, words(&view).into_iter().map(f32::from_le_bytes).collect())
+        } else {
+            Err(tokens_error("it holds neither `codes` nor `latents`: not a tokens file".into()))
+        };
+        tokens.map(|tokens| (tokens, metadata)).map_err(|e| at(path, e.message().into()))
+    }
+}
+
+fn length(grid: [usize; 3]) -> Result<usize> {
+    let length = grid.iter().try_fold(1usize, |n, &side| n.checked_mul(side)).filter(|&n| n > 0);
+    length.ok_or_else(|| tokens_error(format!("{grid:?} is no grid")))
+}
+
+fn tokens_error(message: String) -> Error {
+    Error::new(ErrorKind::Weights, "tokens", message)
+}
+
+fn at(path: &Path, message: String) -> Error {
+    Error::new(ErrorKind::Weights, path.display().to_string(), message)
+}
+
+/// The digits of `code` as ±1, lowest bit first (MAGVIT-v2, section 3: index = Σ 2ⁱ·[zᵢ > 0]).
+pub fn signs(code: u32, bits: usize) -> impl Iterator<Item = f32> {
+    (0..bits).map(move |i| if code >> i & 1 == 1 { 1.0 } else { -1.0 })
+}
+
+/// The code whose [`signs`] these are: a value above zero is a one.
+pub fn code_of(signs: &[f32]) -> u32 {
+    signs.iter().enumerate().fold(0, |code, (i, &z)| code | u32::from(z > 0.0) << i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn codes_survive_the_way_through_bits() {
+        for bits in [1, 7, 10, 18] {
+            for code in (0..1u32 << bits).step_by(if bits > 10 { 101 } else { 1 }) {
+                assert_eq!(code_of(&signs(code, bits).collect::<Vec<_>>()), code);
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_survive_the_way_through_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let metadata = HashMap::from([("prompt".to_string(), "ein roter Ring – 赤".to_string())]);
+        let codes = Tokens::codes([2, 3, 5], 7, (0..30).map(|i| i % 7).collect()).unwrap();
+        codes.save(&path, metadata.clone()).unwrap();
+        let (back, found) = Tokens::open(&path).unwrap();
+        assert_eq!((back, &found["prompt"]), (codes, &metadata["prompt"]));
+        let latents = Tokens::latents([1, 2, 3], 2, (0..12).map(|i| i as f32 / 7.0).collect()).unwrap();
+        latents.save(&path, metadata).unwrap();
+        assert_eq!(Tokens::open(&path).unwrap().0, latents);
+    }
+
+    #[test]
+    fn a_code_out_of_range_is_refused() {
+        assert!(Tokens::codes([1, 1, 2], 4, vec![3, 4]).is_err());
+        assert!(Tokens::latents([1, 1, 1], 1, vec![f32::NAN]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_tokens_file_is_an_error_or_tokens(cut in 0usize..200, at in 0usize..200, bit in 0u8..8) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.safetensors");
+            Tokens::codes([1, 2, 3], 1024, vec![1, 2, 3, 4, 5, 1023]).unwrap().save(&path, HashMap::new()).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let n = bytes.len();
+            bytes[at % n] ^= 1 << bit;
+            bytes.truncate(n - cut % n);
+            std::fs::write(&path, bytes).unwrap();
+            let _ = Tokens::open(&path);
+        }
+    }
+}

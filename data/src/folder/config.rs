@@ -1,0 +1,80 @@
+//! A folder of clips as a recipe describes it.
+
+use musiva_core::Flaw;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Windows of the clips in a folder, with captions beside them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FolderConfig {
+    /// The folder; its subfolders belong to it.
+    #[schemars(extend("format" = "path"))]
+    pub path: String,
+    /// Frames of a window, 1 to 1024. With 1, images are clips too.
+    pub frames: usize,
+    /// Height and width in pixels, each 8 to 2048: a frame is scaled until it covers them
+    /// (triangle filter, widened where it shrinks), then its middle is cut out.
+    pub size: [usize; 2],
+    /// Frames per second of a window, 1 to 240. Each shows what its file shows at that time.
+    pub fps: u32,
+    /// Frames from the start of one window to the start of the next; absent: `frames`, so that
+    /// windows do not overlap.
+    pub stride: Option<usize>,
+    /// Whether a clip needs a caption.
+    pub captions: Captions,
+}
+
+/// Whether a clip needs a caption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Captions {
+    /// A clip without a caption is left out.
+    #[default]
+    Required,
+    /// A clip without a caption has an empty one.
+    Optional,
+}
+
+impl Default for FolderConfig {
+    fn default() -> Self {
+        Self { path: String::new(), frames: 17, size: [64, 64], fps: 8, stride: None, captions: Captions::default() }
+    }
+}
+
+impl FolderConfig {
+    /// Everything that is wrong with it, without a look at the folder.
+    pub fn validate(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if self.path.is_empty() {
+            flaws.push(Flaw::new("path", "no folder is named", "set `path = \"clips\"` to the folder of your clips"));
+        }
+        if !(1..=1024).contains(&self.frames) {
+            flaws.push(Flaw::new(
+                "frames",
+                format!("{} frames; a window has 1 to 1024", self.frames),
+                "set `frames = 17`",
+            ));
+        }
+        if self.size.iter().any(|side| !(8..=2048).contains(side)) {
+            let [height, width] = self.size;
+            let message = format!("{height} × {width} pixels; each side has 8 to 2048");
+            flaws.push(Flaw::new("size", message, "set `size = [64, 64]`"));
+        }
+        if !(1..=240).contains(&self.fps) {
+            flaws.push(Flaw::new(
+                "fps",
+                format!("{} frames per second; 1 to 240 are possible", self.fps),
+                "set `fps = 8`",
+            ));
+        }
+        if self.stride == Some(0) {
+            flaws.push(Flaw::new(
+                "stride",
+                "windows 0 frames apart never end",
+                format!("set `stride = {}`", self.frames.max(1)),
+            ));
+        }
+        flaws
+    }
+}

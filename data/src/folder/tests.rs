@@ -1,0 +1,131 @@
+//! Folders of files in a format of the test's own: `frames height width fps`, where every pixel of
+//! frame `k` is `k`.
+
+use super::*;
+use std::fs;
+
+struct Numbers;
+
+impl Reader for Numbers {
+    fn probe(&self, path: &Path) -> Result<Probe> {
+        let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
+        let numbers: Vec<usize> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [frames, height, width, fps] = numbers[..] else {
+            return Err(Error::new(ErrorKind::Media, path.display().to_string(), "not four numbers"));
+        };
+        Ok(Probe { frames, size: [height, width], rate: Rate::whole(fps as u32) })
+    }
+
+    fn frames(&self, path: &Path, wanted: &[usize], each: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let Probe { frames, size: [height, width], .. } = self.probe(path)?;
+        for &k in wanted {
+            assert!(k < frames, "frame {k} of {frames}");
+            each(&vec![k as u8; height * width * 3]);
+        }
+        Ok(())
+    }
+}
+
+fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, FolderConfig) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let path = folder.path().display().to_string();
+    (folder, FolderConfig { path, frames: 5, size: [8, 11], ..FolderConfig::default() })
+}
+
+fn open(config: &FolderConfig) -> Result<Folder> {
+    Folder::open(config.clone(), Arc::new(Numbers))
+}
+
+#[test]
+fn windows_show_the_right_frames() {
+    // b lasts 13 frames at 8 per second, c exactly 5.
+    let (_guard, config) =
+        folder(&[("b.mp4", "37 16 22 24"), ("b.txt", "numbers"), ("c.mp4", "5 9 31 8"), ("c.txt", "more")]);
+    let config = FolderConfig { stride: Some(4), ..config };
+    let folder = open(&config).unwrap();
+    assert_eq!(folder.len(), Some(4));
+    let first: Vec<_> = (0..4)
+        .map(|i| {
+            let sample = folder.get(i).unwrap();
+            assert_eq!(sample.clip.shape(), [5, 8, 11]);
+            assert_eq!(sample, folder.get(i).unwrap());
+            let frames: Vec<u8> = (0..5).map(|t| sample.clip.frame(t)[0]).collect();
+            (sample.id, sample.caption, frames)
+        })
+        .collect();
+    let line = |id: &str, caption: &str, frames: [u8; 5]| (id.to_owned(), caption.to_owned(), frames.to_vec());
+    assert_eq!(
+        first,
+        [
+            line("b.mp4 from frame 0", "numbers", [0, 3, 6, 9, 12]),
+            line("b.mp4 from frame 4", "numbers", [12, 15, 18, 21, 24]),
+            line("b.mp4 from frame 8", "numbers", [24, 27, 30, 33, 36]),
+            line("c.mp4 from frame 0", "more", [0, 1, 2, 3, 4]),
+        ]
+    );
+    assert_eq!(folder.get(4).unwrap_err().kind(), ErrorKind::Data);
+    let pixels = folder.report().pixels;
+    assert_eq!((pixels.min, pixels.max, pixels.samples), (0, 36, 4));
+}
+
+#[test]
+fn what_is_left_out_is_reported() {
+    let (_guard, config) = folder(&[
+        ("a.mp4", "5 9 9 8"),
+        ("a.txt", "good"),
+        ("b.mp4", "4 9 9 8"),
+        ("b.txt", "short"),
+        ("c.png", "1 9 9 8"),
+        ("c.txt", "a picture"),
+        ("d.mp4", "5 9 9 8"),
+        ("e.mp4", "broken"),
+        ("metadata.jsonl", "{\"file_name\": \"gone.mp4\", \"text\": \"x\"}"),
+    ]);
+    let report = open(&config).unwrap().report();
+    assert_eq!((report.clips, report.windows), (Some(5), Some(1)));
+    let dropped: Vec<_> = report.dropped.iter().map(|d| (d.reason.as_str(), d.count, d.example.as_str())).collect();
+    assert_eq!(
+        dropped,
+        [
+            ("unreadable", 1, "e.mp4: not four numbers"),
+            ("shorter than 5 frames at 8 per second", 2, "b.mp4: 4 frames at 8 per second"),
+            ("without a caption", 1, "d.mp4"),
+            ("listed in metadata.jsonl but not there", 1, "gone.mp4"),
+        ]
+    );
+    let optional = open(&FolderConfig { captions: Captions::Optional, ..config.clone() }).unwrap();
+    assert_eq!(optional.len(), Some(2));
+    assert_eq!(optional.get(1).unwrap().caption, "");
+    // One frame at a time, pictures are clips: 5 + 4 + 1 + 5.
+    let pictures = FolderConfig { frames: 1, captions: Captions::Optional, ..config };
+    assert_eq!(open(&pictures).unwrap().len(), Some(15));
+}
+
+#[test]
+fn an_empty_epoch_says_why() {
+    let (_guard, config) = folder(&[("a.mp4", "5 9 9 8"), ("b.mp4", "5 9 9 8"), ("c.mp4", "?")]);
+    let error = open(&config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(error.message().contains("2 without a caption (such as a.mp4)"), "{error}");
+    assert!(error.to_string().contains("captions = \"optional\""), "{error}");
+
+    let (_guard, config) = folder(&[("readme.md", "")]);
+    assert!(open(&config).unwrap_err().message().contains("no clips or images"));
+    let nowhere = FolderConfig { path: "no/such/folder".into(), ..config.clone() };
+    assert_eq!(open(&nowhere).unwrap_err().kind(), ErrorKind::Io);
+    let invalid = FolderConfig { stride: Some(0), fps: 0, ..config };
+    assert_eq!(invalid.validate().len(), 2);
+    assert_eq!(open(&invalid).unwrap_err().kind(), ErrorKind::Recipe);
+    assert_eq!(FolderConfig::default().validate().len(), 1);
+}
+
+#[test]
+fn a_file_that_changes_is_an_error() {
+    let (guard, config) = folder(&[("a.mp4", "5 9 9 8"), ("a.txt", "good")]);
+    let folder = open(&config).unwrap();
+    fs::write(guard.path().join("a.mp4"), "5 9 10 8").unwrap();
+    assert!(folder.get(0).unwrap_err().message().contains("changed"));
+}

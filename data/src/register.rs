@@ -1,0 +1,82 @@
+//! The datasets that recipes can name.
+
+use crate::{FolderConfig, WorldConfig};
+use musiva_core::{Component, DatasetConfig, Flaw, Make, MediaShape, Rate, Registry, Result};
+use std::any::Any;
+
+/// Registers all datasets of this crate.
+///
+/// # Errors
+/// Where the registry has a dataset of the same kind.
+pub fn register(registry: &mut Registry) -> Result<()> {
+    registry.register(Component {
+        kind: "world",
+        summary: "endless clips of a shape that moves and bounces, with captions and oracles",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(WorldConfig).into(),
+        learns: false,
+        make: Make::Dataset(|value| Ok(Box::new(serde_json::from_value::<WorldConfig>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "folder",
+        summary: "a folder of clips or images with captions beside them, cut into windows",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(FolderConfig).into(),
+        learns: false,
+        make: Make::Dataset(|value| Ok(Box::new(serde_json::from_value::<FolderConfig>(value)?))),
+    })
+}
+
+fn shape(frames: usize, [height, width]: [usize; 2], fps: u32) -> MediaShape {
+    // A rate of zero is a flaw that `flaws` reports; the shape of what is flawed is never used.
+    MediaShape::Clip { frames, height, width, rate: Rate::whole(fps.max(1)) }
+}
+
+impl DatasetConfig for WorldConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        self.validate()
+    }
+
+    fn shape(&self) -> MediaShape {
+        shape(self.frames, self.size, self.fps)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl DatasetConfig for FolderConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        self.validate()
+    }
+
+    fn shape(&self) -> MediaShape {
+        shape(self.frames, self.size, self.fps)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::Role;
+
+    #[test]
+    fn what_is_registered_is_made_with_its_defaults_and_its_shape() {
+        let mut registry = Registry::default();
+        register(&mut registry).unwrap();
+        for kind in ["world", "folder"] {
+            let Make::Dataset(make) = registry.get(Role::Dataset, kind).unwrap().make else { panic!("a dataset") };
+            let config = make(serde_json::json!({ "frames": 5, "size": [24, 32], "fps": 7 })).unwrap();
+            let wanted = MediaShape::Clip { frames: 5, height: 24, width: 32, rate: Rate::whole(7) };
+            assert_eq!(config.shape(), wanted);
+            assert_eq!(config.as_any().is::<WorldConfig>(), kind == "world");
+            assert_eq!(config.flaws().is_empty(), kind == "world", "a folder needs its path");
+        }
+        assert!(register(&mut registry).is_err());
+    }
+}

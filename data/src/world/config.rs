@@ -1,0 +1,110 @@
+//! The world as a recipe describes it.
+
+use super::attributes::Combination;
+use musiva_core::Flaw;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A coloured shape moves over a dark background and bounces off the walls; endless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorldConfig {
+    /// Frames of a clip, 1 to 1024.
+    pub frames: usize,
+    /// Height and width in pixels, each 16 to 1024. Shapes and speeds scale with the shorter side.
+    pub size: [usize; 2],
+    /// Frames per second, 1 to 240. The speed of a shape is per frame and does not depend on it.
+    pub fps: u32,
+    /// Combinations "colour shape direction" that training never shows, so that one can see
+    /// whether the model puts together what it has learnt apart.
+    pub held_out: Vec<String>,
+    /// Which endless row of scenes training sees.
+    pub seed: u64,
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        Self {
+            frames: 17,
+            size: [64, 64],
+            fps: 8,
+            held_out: ["green triangle up", "yellow square left", "blue ring right", "red square down"]
+                .map(str::to_owned)
+                .to_vec(),
+            seed: 0,
+        }
+    }
+}
+
+impl WorldConfig {
+    /// Everything that is wrong with it; empty: [`World::new`](super::World::new) succeeds.
+    pub fn validate(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if !(1..=1024).contains(&self.frames) {
+            flaws.push(Flaw::new(
+                "frames",
+                format!("{} frames; a clip has 1 to 1024", self.frames),
+                "set `frames = 17`",
+            ));
+        }
+        if self.size.iter().any(|side| !(16..=1024).contains(side)) {
+            let [height, width] = self.size;
+            let message = format!("{height} × {width} pixels; each side has 16 to 1024");
+            flaws.push(Flaw::new("size", message, "set `size = [64, 64]`"));
+        }
+        if !(1..=240).contains(&self.fps) {
+            flaws.push(Flaw::new(
+                "fps",
+                format!("{} frames per second; 1 to 240 are possible", self.fps),
+                "set `fps = 8`",
+            ));
+        }
+        let mut seen = Vec::new();
+        for (i, text) in self.held_out.iter().enumerate() {
+            let path = format!("held_out[{i}]");
+            match Combination::parse(text) {
+                None => flaws.push(Flaw::new(
+                    path,
+                    format!("\"{text}\" is not a colour, a shape and a direction"),
+                    "write it like \"green triangle up\": red, green, blue or yellow; ring, square or triangle; left, right, up or down",
+                )),
+                Some(c) if seen.contains(&c) => {
+                    flaws.push(Flaw::new(path, format!("\"{text}\" is listed twice"), "delete one of them"));
+                }
+                Some(c) => seen.push(c),
+            }
+        }
+        if seen.len() == Combination::all().count() {
+            flaws.push(Flaw::new("held_out", "all combinations are held out, none is left to train on", "list fewer"));
+        }
+        flaws
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_each_flaw_is_found_at_its_path() {
+        assert_eq!(WorldConfig::default().validate(), []);
+        let wrong = WorldConfig {
+            frames: 0,
+            size: [64, 15],
+            fps: 0,
+            held_out: vec!["red ring up".into(), "pink ring up".into(), "red ring up".into()],
+            seed: 0,
+        };
+        let paths: Vec<_> = wrong.validate().into_iter().map(|flaw| flaw.path).collect();
+        assert_eq!(paths, ["frames", "size", "fps", "held_out[1]", "held_out[2]"]);
+        let held_out = Combination::all().map(|c| c.to_string()).collect();
+        let nothing_left = WorldConfig { held_out, ..WorldConfig::default() };
+        assert_eq!(nothing_left.validate().len(), 1);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(serde_json::from_str::<WorldConfig>(r#"{ "frames": 9 }"#).is_ok());
+        assert!(serde_json::from_str::<WorldConfig>(r#"{ "frame": 9 }"#).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! A procedural world: endless, the same on every machine, and with oracles that can tell whether
+//! a clip shows what its caption asks for.
+//!
+//! A coloured shape moves in one of four directions at one of two speeds over a plain dark
+//! background and bounces off the walls. The first bounce always falls within the clip, early
+//! enough to be seen and late enough to see where the shape went before: who continues a straight
+//! line is wrong.
+//!
+//! ```
+//! use musiva_core::Draw;
+//! use musiva_data::world::{Attributes, Oracle, Split, World, WorldConfig, score};
+//!
+//! let config = WorldConfig::default();
+//! let world = World::new(config.clone()).unwrap();
+//! let draw = Draw::new(7).sample(3);
+//! let scene = world.scene(draw, Split::Test);
+//! let reading = Oracle::new(&config).read(&scene.render());
+//! let asked = Attributes::parse(&scene.caption(draw)).unwrap();
+//! assert_eq!(score(asked, &reading).all, Some(true));
+//! ```
+
+mod attributes;
+mod caption;
+mod config;
+mod fit;
+mod geometry;
+mod oracle;
+mod scene;
+mod score;
+mod spot;
+
+pub use attributes::{Attributes, Colour, Combination, Direction, PartialAttributes, Shape, Speed};
+pub use config::WorldConfig;
+pub use oracle::{Oracle, Reading};
+pub use scene::{Event, Scene};
+pub use score::{Score, Scores, score};
+
+use crate::dataset::{DataReport, Dataset, PixelRange, Sample};
+use geometry::Geometry;
+use musiva_core::{Draw, Flaw, MediaShape, Purpose, Rate, Result, Stream};
+
+/// Which scenes are drawn. No two splits share a stream of random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// To train on: everything but the held-out combinations.
+    Train,
+    /// To test on: all combinations.
+    Test,
+    /// The held-out combinations alone; where none is held out, all.
+    HeldOut,
+}
+
+impl Split {
+    /// What tells this split's seeds from those of the others.
+    fn salt(self) -> u64 {
+        match self {
+            Self::Train => 0,
+            Self::Test => 0x7465_7374_2d2d_2d2d,
+            Self::HeldOut => 0x6865_6c64_2d6f_7574,
+        }
+    }
+}
+
+/// The world of a [`WorldConfig`].
+#[derive(Clone, Debug)]
+pub struct World {
+    config: WorldConfig,
+    geometry: Geometry,
+    train: Vec<Combination>,
+    test: Vec<Combination>,
+    held_out: Vec<Combination>,
+}
+
+impl World {
+    /// The world of `config`, or everything that is wrong with it.
+    pub fn new(config: WorldConfig) -> Result<Self, Vec<Flaw>> {
+        let flaws = config.validate();
+        if !flaws.is_empty() {
+            return Err(flaws);
+        }
+        let test: Vec<_> = Combination::all().collect();
+        let held: Vec<_> = config.held_out.iter().filter_map(|text| Combination::parse(text)).collect();
+        let train = test.iter().copied().filter(|c| !held.contains(c)).collect();
+        let held_out = if held.is_empty() { test.clone() } else { held };
+        Ok(Self { geometry: Geometry::new(config.size), config, train, test, held_out })
+    }
+
+    /// What it was made of.
+    pub fn config(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// The combinations that `split` draws from.
+    pub fn combinations(&self, split: Split) -> &[Combination] {
+        match split {
+            Split::Train => &self.train,
+            Split::Test => &self.test,
+            Split::HeldOut => &self.held_out,
+        }
+    }
+
+    /// The scene of `draw` in `split`: the same for the same arguments, always.
+    pub fn scene(&self, draw: Draw, split: Split) -> Scene {
+        let mut stream = self.stream(draw, split);
+        let combinations = self.combinations(split);
+        let combination = combinations[stream.below(combinations.len())];
+        let speed = Speed::ALL[stream.below(Speed::ALL.len())];
+        self.place(combination.at(speed), &mut stream)
+    }
+
+    /// A scene that shows `attributes`, starting at a random place of the test split.
+    pub fn scene_of(&self, attributes: Attributes, draw: Draw) -> Scene {
+        self.place(attributes, &mut self.stream(draw, Split::Test))
+    }
+
+    fn stream(&self, draw: Draw, split: Split) -> Stream {
+        Draw { seed: draw.seed ^ split.salt(), ..draw }.stream(Purpose::Data)
+    }
+
+    /// Starts `attributes` such that the first bounce falls between frames 3 and 13 of 17, and in
+    /// clips of other lengths not before 3/8 of the way (or frame 3) nor after 13/16 of it.
+    fn place(&self, attributes: Attributes, stream: &mut Stream) -> Scene {
+        let Attributes { direction, speed, .. } = attributes;
+        let track = self.geometry.track(direction.axis(), speed);
+        let cross = self.geometry.track(1 - direction.axis(), speed);
+        let last = (self.config.frames - 1) as f64;
+        let earliest = (last * 3.0 / 8.0).min(3.0);
+        // Who starts at the wall behind could as well have bounced off it just now: two pixels away.
+        let latest = (last * 13.0 / 16.0).min((track.range - 2.0 * self.geometry.unit) / track.step);
+        let bounce = earliest + f64::from(stream.uniform()) * (latest - earliest);
+        let mut start = [0.0; 2];
+        start[direction.axis()] = match last {
+            // In a picture nothing bounces: anywhere.
+            0.0 => track.low + f64::from(stream.uniform()) * track.range,
+            _ => track.at(track.phase_before(bounce, direction.forward()), 0.0),
+        };
+        start[1 - direction.axis()] = cross.low + f64::from(stream.uniform()) * cross.range;
+        Scene {
+            attributes,
+            start: start.map(|x| x as f32),
+            geometry: self.geometry,
+            frames: self.config.frames,
+            rate: Rate::whole(self.config.fps),
+        }
+    }
+}
+
+impl Dataset for World {
+    fn len(&self) -> Option<u64> {
+        None
+    }
+
+    fn get(&self, index: u64) -> Result<Sample> {
+        // Streams tell 32 bits of the sample apart; the rest of the number goes into the step.
+        let draw = Draw::new(self.config.seed).sample(index & 0xffff_ffff).step(index >> 32);
+        let scene = self.scene(draw, Split::Train);
+        Ok(Sample { clip: scene.render(), caption: scene.caption(draw), id: format!("world scene {index}") })
+    }
+
+    fn shape(&self) -> MediaShape {
+        let [height, width] = self.config.size;
+        MediaShape::Clip { frames: self.config.frames, height, width, rate: Rate::whole(self.config.fps) }
+    }
+
+    fn report(&self) -> DataReport {
+        let clips = (0..16).filter_map(|i| self.get(i).ok()).map(|sample| sample.clip);
+        DataReport { clips: None, windows: None, dropped: Vec::new(), pixels: PixelRange::of(clips) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! What goes wrong inside a reader, before the file's name is put in front of it.
+
+use musiva_core::{Error, ErrorKind};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+/// A failure of a reader or writer that does not know the name of its file.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The bytes contradict their format, or end too early.
+    Broken(String),
+    /// Well-formed, as far as we can tell, but nothing that our own readers know; ffmpeg may.
+    Foreign(String),
+    /// Larger than the limits that the caller set.
+    TooBig(String),
+    /// The file system.
+    Io(io::Error),
+}
+
+/// Result of the inner readers.
+pub(crate) type Outcome<T> = Result<T, Fault>;
+
+impl Fault {
+    /// The public error, with its place and its mend.
+    pub(crate) fn at(self, path: &Path) -> Error {
+        let place = path.display().to_string();
+        match self {
+            Self::Broken(found) => {
+                Error::new(ErrorKind::Media, place, found).mend("fetch or make the file again: it is damaged or cut off")
+            }
+            Self::Foreign(found) => Error::new(ErrorKind::Unsupported, place, found)
+                .mend("install ffmpeg, which reads it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or convert the file to H.264 in MP4"),
+            Self::TooBig(found) => Error::new(ErrorKind::Media, place, found)
+                .mend("read a window of it (`start`, `frames`), or raise the limits in `ReadOptions`"),
+            Self::Io(error) => Error::io(path, "read or write", error),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(text) | Self::Foreign(text) | Self::TooBig(text) => f.write_str(text),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => broken("the file ends in the middle of its data"),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// A [`Fault::Broken`].
+pub(crate) fn broken(found: impl Into<String>) -> Fault {
+    Fault::Broken(found.into())
+}
+
+/// Runs a third-party codec and turns its panic into a fault.
+///
+/// The codecs index into what a hostile file declares; a panic in one of them is a bug of theirs
+/// that must not take down a training run over ten thousand files. The codec's state is dropped
+/// with the closure or never touched again after a fault, so nothing half-changed is seen.
+pub(crate) fn guard<T>(codec: &str, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(broken(format!("the {codec} decoder gave up on the file's data"))))
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod colour;
+mod fault;
+mod ffmpeg;
+mod font;
+mod gif;
+mod h264;
+mod info;
+mod metadata;
+mod mp4;
+mod read;
+mod resize;
+mod sheet;
+mod source;
+mod stills;
+mod timeline;
+mod write;
+
+pub use info::{Format, Matrix, Orientation, Range, SourceInfo};
+pub use metadata::{Metadata, metadata_of_bytes, read_metadata};
+pub use read::{Frame, Opened, ReadOptions, VideoReader, read_clip};
+pub use resize::{Filter, center_crop, resample_rate, resize};
+pub use sheet::contact_sheet;
+pub use write::{WriteOptions, write_clip, write_clip_with};

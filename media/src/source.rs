@@ -1,0 +1,25 @@
+//! What every format's reader gives to [`VideoReader`](crate::VideoReader).
+
+use crate::{fault::Outcome, info::SourceInfo, timeline::Schedule};
+use std::io::{Read, Seek};
+
+/// A file, or bytes in memory.
+pub(crate) trait ReadSeek: Read + Seek + Send {}
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+/// Pictures as stored, in the order in which they are shown.
+pub(crate) trait Source: Send {
+    /// Steps to the next picture and, where it is wanted, replaces `into` by its pixels
+    /// `[H, W, 3]`. `false` at the end.
+    fn next(&mut self, into: Option<&mut Vec<u8>>) -> Outcome<bool>;
+
+    /// Goes where `picture` or an earlier one comes next, and says which.
+    fn seek(&mut self, picture: usize) -> Outcome<usize>;
+}
+
+/// An opened file.
+pub(crate) struct Stream {
+    pub info: SourceInfo,
+    pub schedule: Schedule,
+    pub source: Box<dyn Source>,
+}

@@ -1,0 +1,126 @@
+//! Writing: the format by the name, whole files or none.
+
+use crate::{fault::Outcome, gif, metadata::Metadata, mp4, resize::enlarge, sheet::film_strip, stills};
+use musiva_core::{Clip, Error, ErrorKind, Result};
+use std::{borrow::Cow, io::Write, path::Path};
+
+/// How a clip is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Each pixel becomes `scale × scale` pixels: small clips are easier to look at, and chroma, of
+    /// which an MP4 keeps every second pixel, survives. 1 unless changed.
+    pub scale: usize,
+    /// Quantizer of H.264, 12 (best; less counts as 12) to 51; every 6 halve the precision. 16 unless changed, which is
+    /// hard to tell from the original.
+    pub qp: u8,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { scale: 1, qp: 16 }
+    }
+}
+
+/// Smallest and largest side that the H.264 encoder takes (the largest for the longer side).
+const SIDES: (usize, usize, usize) = (16, 2160, 3840);
+
+/// Writes `clip` to `path` with the default [`WriteOptions`]; see [`write_clip_with`].
+pub fn write_clip(path: impl AsRef<Path>, clip: &Clip, metadata: &Metadata) -> Result<()> {
+    write_clip_with(path.as_ref(), clip, metadata, &WriteOptions::default())
+}
+
+/// Writes `clip` to `path`, with `metadata` inside the file.
+///
+/// - `.mp4`: H.264, 4:2:0, BT.709 limited range, index in front. Odd sides are padded by repeating
+///   the last row or column; clips with a side below 16 pixels are enlarged by whole numbers.
+/// - `.gif`: exact up to 256 colours a frame; frame times in whole hundredths of a second, 50 frames
+///   per second at most.
+/// - `.png`: the frame; of several, all of them on one sheet, in reading order.
+///
+/// The file appears under its name when it is complete, never half-written. Equal clips, metadata and
+/// options give equal bytes.
+///
+/// # Errors
+/// Where the extension is another, the clip is too large for the format, or the disk refuses.
+pub fn write_clip_with(path: &Path, clip: &Clip, metadata: &Metadata, options: &WriteOptions) -> Result<()> {
+    let bytes = encode(path, clip, metadata, options)?;
+    write_whole(path, &bytes)
+}
+
+fn encode(path: &Path, clip: &Clip, metadata: &Metadata, options: &WriteOptions) -> Result<Vec<u8>> {
+    let place = || path.display().to_string();
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if options.scale == 0 || options.qp > 51 {
+        let found =
+            format!("scale {} and quantizer {} cannot be: at least 1, and at most 51", options.scale, options.qp);
+        return Err(Error::new(ErrorKind::Media, place(), found).mend("use `WriteOptions::default()`"));
+    }
+    let [_, height, width] = clip.shape();
+    let smallest = height.min(width);
+    let scale = match &*extension {
+        "mp4" => options.scale.max(SIDES.0.div_ceil(smallest)),
+        _ => options.scale,
+    };
+    let longest = height.max(width).saturating_mul(scale);
+    let most = if extension == "mp4" { SIDES.2 } else { 65_535 };
+    if longest > most || extension == "mp4" && smallest.saturating_mul(scale) > SIDES.1 {
+        return Err(Error::new(
+            ErrorKind::Media,
+            place(),
+            format!("{width}×{height} pixels, enlarged {scale} times, are too many"),
+        )
+        .mend("lower `scale`, or resize the clip first"));
+    }
+    let clip = if scale == 1 { Cow::Borrowed(clip) } else { Cow::Owned(enlarge(clip, scale)?) };
+    let clip = if extension == "mp4" { even(clip)? } else { clip };
+    let encoded: Outcome<Vec<u8>> = match &*extension {
+        "mp4" => mp4::write::encode(&clip, options.qp, metadata),
+        "gif" => gif::write::encode(&clip, metadata),
+        "png" if clip.frames() == 1 => stills::encode_png(&clip, metadata),
+        "png" => stills::encode_png(&film_strip(&clip)?, metadata),
+        other => {
+            return Err(Error::new(ErrorKind::Unsupported, place(), format!("clips are not written as `.{other}`"))
+                .mend("name the file .mp4, .gif or .png"));
+        }
+    };
+    encoded.map_err(|fault| Error::new(ErrorKind::Media, place(), fault.to_string()))
+}
+
+/// The clip with its last row and column repeated where a side is odd.
+fn even(clip: Cow<'_, Clip>) -> Result<Cow<'_, Clip>> {
+    let [frames, height, width] = clip.shape();
+    if height % 2 == 0 && width % 2 == 0 {
+        return Ok(clip);
+    }
+    let (rows, columns) = (height.next_multiple_of(2), width.next_multiple_of(2));
+    let mut pixels = Vec::with_capacity(frames * rows * columns * 3);
+    for index in 0..frames {
+        for row in 0..rows {
+            let line = &clip.frame(index)[row.min(height - 1) * width * 3..][..width * 3];
+            pixels.extend_from_slice(line);
+            if columns > width {
+                pixels.extend_from_slice(&line[(width - 1) * 3..]);
+            }
+        }
+    }
+    Clip::new([frames, rows, columns], clip.rate(), pixels).map(Cow::Owned)
+}
+
+/// Writes beside the file and renames: whoever looks sees the old file or the new one.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error| Error::io(path, "write it", error);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".musiva-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // As any new file: the umask takes away what it should. The default is for the owner alone.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,359 @@
+//! `dit`: a diffusion Transformer over noisy token vectors (Peebles and Xie 2023), with a time for
+//! each token.
+//!
+//! The prompt stands before the tokens in one sequence and is attended both ways; its mean also
+//! joins the time in the vector that conditions the blocks. The vectors may be continuous latents or
+//! the ±1 bits of codes ("analog bits": Chen, Zhang and Hinton 2023), optionally beside the model's
+//! own last guess of the clean ones (self-conditioning, ibid., section 3).
+
+use crate::transformer::{Attention, Embedding, FeedForward, Linear, Pattern, PlaceEmbedding, Rotary, TrunkConfig};
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use musiva_core::canvas::{CanvasBatch, Content, Prediction};
+use musiva_core::parameters::open_weights;
+use musiva_core::{
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
+};
+use musiva_kernels::{layer_norm, silu};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Sines and cosines that a time is told by.
+const TIME_FEATURES: usize = 64;
+/// Epsilon of the layer norms (the DiT's own code).
+const EPSILON: f64 = 1e-6;
+
+/// What a recipe says of a `kind = "dit"` backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DitConfig {
+    /// Width `D`.
+    #[schemars(range(min = 8, max = 16384))]
+    pub width: usize,
+    /// Blocks.
+    #[schemars(range(min = 1, max = 256))]
+    pub depth: usize,
+    /// Attention heads; they divide the width into even parts of at least 8.
+    #[schemars(range(min = 1, max = 256))]
+    pub heads: usize,
+    /// Length of the vectors; left out, that of the tokenizer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// Whether it reads its own last guess of the clean vectors beside the noisy ones.
+    pub self_condition: bool,
+}
+
+impl Default for DitConfig {
+    fn default() -> Self {
+        Self { width: 128, depth: 4, heads: 4, channels: None, self_condition: true }
+    }
+}
+
+impl DitConfig {
+    fn trunk(&self) -> TrunkConfig {
+        TrunkConfig { width: self.width, depth: self.depth, heads: self.heads }
+    }
+
+    fn inputs(&self, channels: usize) -> usize {
+        channels * if self.self_condition { 2 } else { 1 }
+    }
+}
+
+impl BackboneConfig for DitConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        self.trunk().flaws()
+    }
+
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
+        let Some(channels) = canvas.tokens.kind.channels() else {
+            let message = format!("a diffusion model reads vectors, the tokenizer makes {}", canvas.tokens.kind);
+            return Err(Flaw::new(
+                "kind",
+                message,
+                "use a tokenizer whose codes have bits (lfq), or `backbone.kind = \"lm\"`",
+            ));
+        };
+        match self.channels {
+            Some(wanted) if wanted != channels => {
+                let message = format!("{wanted} channels, but the tokenizer makes {}", canvas.tokens.kind);
+                Err(Flaw::new("channels", message, format!("set `channels = {channels}`, or delete this key")))
+            }
+            _ => Ok(BackboneSpec::Field { channels, self_conditioned: self.self_condition }),
+        }
+    }
+
+    fn parameters(&self, canvas: &CanvasShape) -> usize {
+        let d = self.width;
+        let channels = canvas.tokens.kind.channels().unwrap_or(0);
+        let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 6 * d * d + 6 * d;
+        let conditions = canvas.words * d + 2 * TIME_FEATURES * d + d + d * d + d + d * d + d;
+        let ends = self.inputs(channels) * d + d + 2 * d * d + 2 * d + d * channels + channels;
+        conditions + PlaceEmbedding::parameters(canvas, d) + self.depth * block + ends
+    }
+
+    fn cost(&self, canvas: &CanvasShape) -> Cost {
+        let mut cost = self.trunk().cost(canvas, 1.0);
+        // Gates, scales and shifts of every position, six a block.
+        cost.activations += self.depth as f64 * (12 * canvas.length() * self.width) as f64;
+        cost
+    }
+
+    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
+        let seed = if let Source::Seed(seed) = source { *seed } else { 0 };
+        let channels = canvas.tokens.kind.channels().expect("the recipe was checked");
+        let mut network = Network::new(self, canvas, channels, &Init::new(seed, device));
+        if let Source::File(path) = source {
+            network.load(&open_weights(path)?.0, &path.display().to_string())?;
+        }
+        Ok(Box::new(Dit {
+            rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
+            spec: BackboneSpec::Field { channels, self_conditioned: self.self_condition },
+            canvas: *canvas,
+            device: device.clone(),
+            network,
+        }))
+    }
+}
+
+/// A block with adaptive layer norms that start at zero (adaLN-Zero, section 3.2): at first every
+/// block is the identity.
+#[derive(Module, Debug)]
+struct Block {
+    modulation: Linear,
+    attention: Attention,
+    feed_forward: FeedForward,
+}
+
+impl Block {
+    fn new(init: &Init, config: &DitConfig) -> Self {
+        let width = config.width;
+        Self {
+            modulation: Linear::new(&init.part("modulation"), [width, 6 * width], 0.0),
+            attention: Attention::new(&init.part("attention"), width, config.heads, 1.0),
+            feed_forward: FeedForward::new(&init.part("feed_forward"), width, 1.0),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, condition: &Condition, rotary: &Rotary) -> Tensor<3> {
+        let [shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp] = condition.modulation(&self.modulation);
+        let y = modulate(layer_norm(x.clone(), EPSILON), shift_msa, scale_msa);
+        let x = x + self.attention.forward(y, rotary, &Pattern::Full, None) * gate_msa;
+        let y = modulate(layer_norm(x.clone(), EPSILON), shift_mlp, scale_mlp);
+        x + self.feed_forward.forward(y) * gate_mlp
+    }
+}
+
+fn modulate(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
+    x * (scale + 1.0) + shift
+}
+
+/// What blocks are conditioned on: a vector for each time that occurs, and which position stands at
+/// which time.
+struct Condition {
+    /// `silu(c)`: `[B, S, D]`.
+    vectors: Tensor<3>,
+    /// 1 where position `n` stands at time `s`: `[1, N, S]`.
+    at: Tensor<3>,
+}
+
+impl Condition {
+    /// `[B, N, D]` each. What depends on time alone is computed once a time; handing it out to the
+    /// positions is a product with ones and zeros, whose gradient is as cheap.
+    fn modulation<const PARTS: usize>(&self, linear: &Linear) -> [Tensor<3>; PARTS] {
+        let all = linear.forward(self.vectors.clone());
+        let [batch, times, wide] = all.dims();
+        let [_, positions, _] = self.at.dims();
+        let all = match times {
+            1 => all.expand([batch, positions, wide]),
+            _ => self.at.clone().expand([batch, positions, times]).matmul(all),
+        };
+        let width = wide / PARTS;
+        std::array::from_fn(|i| all.clone().slice_dim(2, i * width..(i + 1) * width))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Network {
+    words: Embedding,
+    time1: Linear,
+    time2: Linear,
+    pooled: Linear,
+    input: Linear,
+    places: PlaceEmbedding,
+    blocks: Vec<Block>,
+    last_modulation: Linear,
+    output: Linear,
+}
+
+impl Network {
+    fn new(config: &DitConfig, canvas: &CanvasShape, channels: usize, init: &Init) -> Self {
+        let d = config.width;
+        let linear = |name, shape, gain| Linear::new(&init.part(name), shape, gain);
+        Self {
+            words: Embedding::new(&init.part("words"), canvas.words, d),
+            time1: linear("time1", [2 * TIME_FEATURES, d], 1.0),
+            time2: linear("time2", [d, d], 1.0),
+            pooled: linear("pooled", [d, d], 1.0),
+            input: linear("input", [config.inputs(channels), d], 1.0),
+            places: PlaceEmbedding::new(&init.part("places"), canvas, d),
+            blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
+            last_modulation: linear("last_modulation", [d, 2 * d], 0.0),
+            output: linear("output", [d, channels], 0.0),
+        }
+    }
+}
+
+/// The model with its weights.
+#[derive(Clone, Debug)]
+pub struct Dit {
+    canvas: CanvasShape,
+    spec: BackboneSpec,
+    device: Device,
+    network: Network,
+    rotary: Rotary,
+}
+
+impl Backbone for Dit {
+    fn spec(&self) -> BackboneSpec {
+        self.spec
+    }
+
+    fn canvas(&self) -> &CanvasShape {
+        &self.canvas
+    }
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    fn forward(&self, batch: &CanvasBatch) -> Prediction {
+        let Content::Field(field) = &batch.content else { panic!("the recipe's checker let codes through to a dit") };
+        let BackboneSpec::Field { self_conditioned, .. } = self.spec else { unreachable!("a dit is a field") };
+        let network = &self.network;
+        let (prefix, length) = (self.canvas.prompt, self.canvas.tokens.length());
+        let [size, times] = field.times.dims();
+
+        let words = network.words.forward(batch.prompt.clone()); // [B, P, D]
+        let pooled = network.pooled.forward(words.clone().mean_dim(1)); // [B, 1, D]
+        // The prompt is given, so it stands at time 0, one more time beside those of the tokens.
+        let zero = Tensor::zeros([size, 1], &field.times.device());
+        let times_and_zero = Tensor::cat(vec![field.times.clone(), zero], 1); // [B, S + 1]
+        let time = network.time1.forward(features(times_and_zero));
+        let c = network.time2.forward(silu(time)) + pooled; // [B, S + 1, D]
+        let at = (0..prefix).map(|_| times).chain(field.at.iter().copied());
+        let ones = at.flat_map(|at| (0..=times).map(move |s| if s == at { 1.0f32 } else { 0.0 })).collect::<Vec<_>>();
+        let ones = TensorData::new(ones, [1, prefix + length, times + 1]);
+        let condition = Condition { vectors: silu(c), at: Tensor::from_data(ones, &field.values.device()) };
+
+        let values = match (self_conditioned, &field.guess) {
+            (false, _) => field.values.clone(),
+            (true, Some(guess)) => Tensor::cat(vec![field.values.clone(), guess.clone()], 2),
+            (true, None) => Tensor::cat(vec![field.values.clone(), field.values.zeros_like()], 2),
+        };
+        let tokens = network.input.forward(values) + network.places.tokens(); // [B, L, D]
+        let mut x = Tensor::cat(vec![words + network.places.prompt(), tokens], 1); // [B, P + L, D]
+        for block in &network.blocks {
+            x = block.forward(x, &condition, &self.rotary);
+        }
+        let [shift, scale] = condition.modulation(&network.last_modulation);
+        let x = modulate(layer_norm(x, EPSILON), shift, scale).slice_dim(1, prefix..prefix + length);
+        Prediction::Field(network.output.forward(x))
+    }
+
+    fn session(&self, _: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+        None
+    }
+
+    fn parameters(&self) -> &dyn Parameters {
+        &self.network
+    }
+
+    fn parameters_mut(&mut self) -> &mut dyn Parameters {
+        &mut self.network
+    }
+
+    fn frozen(&self) -> Box<dyn Backbone> {
+        let mut frozen = self.clone();
+        frozen.network = frozen.network.valid();
+        frozen.device = frozen.device.inner();
+        Box::new(frozen)
+    }
+}
+
+/// Times `[B, S]` in `[0, 1]` as cosines and sines of 64 frequencies, 1 to 1000: `[B, S, 128]`.
+fn features(times: Tensor<2>) -> Tensor<3> {
+    let frequencies: Vec<f32> =
+        (0..TIME_FEATURES).map(|i| 1000f32.powf(i as f32 / (TIME_FEATURES - 1) as f32)).collect();
+    let data = TensorData::new(frequencies, [1, 1, TIME_FEATURES]);
+    let frequencies = Tensor::from_data(data, &times.device());
+    let angles = times.unsqueeze_dim::<3>(2) * frequencies;
+    Tensor::cat(vec![angles.clone().cos(), angles.sin()], 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::canvas::{Field, ints};
+    use musiva_core::parameters::to_vec;
+    use musiva_core::{Draw, Purpose, TokenKind, TokenShape};
+
+    fn canvas() -> CanvasShape {
+        let tokens = TokenShape { grid: [2, 2, 3], kind: TokenKind::Latents { channels: 5 } };
+        CanvasShape { prompt: 3, words: 7, tokens }
+    }
+
+    /// A model whose zero-initialised parts are not zero.
+    fn stirred(config: DitConfig) -> Box<dyn Backbone> {
+        let mut dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+        let mut sample = 0;
+        dit.parameters_mut().update(&mut |_, _, value| {
+            sample += 1;
+            let count = value.dims()[0];
+            let noise = Draw::new(9).sample(sample).stream(Purpose::Noise).normals(count);
+            value + Tensor::from_data(TensorData::new(noise, [count]), &Device::flex()) * 0.1
+        });
+        dit
+    }
+
+    fn run(dit: &dyn Backbone, times: Vec<f32>, at: Vec<usize>) -> Vec<f32> {
+        let device = dit.device();
+        let values = Draw::new(4).stream(Purpose::Noise).normals(2 * 12 * 5);
+        let count = times.len() / 2;
+        let field = Field {
+            values: Tensor::from_data(TensorData::new(values, [2, 12, 5]), &device),
+            times: Tensor::from_data(TensorData::new(times, [2, count]), &device),
+            at,
+            guess: None,
+        };
+        let prompt = ints(&[1, 2, 0, 3, 4, 5], [2, 3], &device);
+        let batch = CanvasBatch { prompt, content: Content::Field(field) };
+        let Prediction::Field(field) = dit.forward(&batch) else { panic!("a field") };
+        to_vec(field)
+    }
+
+    #[test]
+    fn one_time_for_all_is_the_same_time_for_each() {
+        let dit = stirred(DitConfig { width: 32, depth: 2, heads: 2, channels: None, self_condition: false });
+        let shared = run(&*dit, vec![0.3, 0.8], vec![0; 12]);
+        let each = run(&*dit, [[0.3; 12], [0.8; 12]].concat(), (0..12).collect());
+        assert!(shared.iter().zip(&each).all(|(a, b)| (a - b).abs() < 1e-5));
+        let other = run(&*dit, vec![0.3, 0.0, 0.8, 0.0], (0..12).map(|i| usize::from(i < 6)).collect());
+        assert!(shared.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-3));
+    }
+
+    #[test]
+    fn it_starts_at_zero() {
+        let config = DitConfig { width: 32, depth: 2, heads: 2, channels: Some(5), self_condition: true };
+        let dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+        assert!(run(&*dit, vec![0.3, 0.8], vec![0; 12]).iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn parameters_are_counted_without_building() {
+        for self_condition in [false, true] {
+            let config = DitConfig { width: 32, depth: 2, heads: 2, channels: None, self_condition };
+            let dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+            assert_eq!(config.parameters(&canvas()), dit.parameters().count());
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Models: backbones on one [`transformer`] trunk, the [`objectives`] that train them and the
+//! [`samplers`] that draw from them.
+
+#![forbid(unsafe_code)]
+
+pub mod dit;
+pub mod lm;
+pub mod objectives;
+pub mod samplers;
+pub mod transformer;
+
+use musiva_core::{Component, Make, Registry, Result};
+use serde_json::from_value;
+
+/// Registers all components of this crate.
+pub fn register(registry: &mut Registry) -> Result<()> {
+    let mut add = |kind, summary, schema: schemars::Schema, learns, make| {
+        registry.register(Component { kind, summary, origin: "built-in".into(), schema: schema.into(), learns, make })
+    };
+    use schemars::schema_for;
+    add(
+        "dit",
+        "diffusion Transformer with a time per token",
+        schema_for!(dit::DitConfig),
+        true,
+        Make::Backbone(|value| Ok(Box::new(from_value::<dit::DitConfig>(value)?))),
+    )?;
+    add(
+        "lm",
+        "decoder-only language model with prefix attention and cached keys and values",
+        schema_for!(lm::LmConfig),
+        true,
+        Make::Backbone(|value| Ok(Box::new(from_value::<lm::LmConfig>(value)?))),
+    )?;
+    add(
+        "next-token",
+        "cross-entropy of each token given those before it",
+        schema_for!(objectives::next_token::NextToken),
+        false,
+        Make::Objective(|value| Ok(Box::new(from_value::<objectives::next_token::NextToken>(value)?))),
+    )?;
+    add(
+        "rectified-flow",
+        "straight lines from data to noise",
+        schema_for!(objectives::diffusion::RectifiedFlow),
+        false,
+        Make::Objective(|value| Ok(Box::new(from_value::<objectives::diffusion::RectifiedFlow>(value)?))),
+    )?;
+    add(
+        "ddpm",
+        "variance-preserving noise with the cosine schedule",
+        schema_for!(objectives::diffusion::Ddpm),
+        false,
+        Make::Objective(|value| Ok(Box::new(from_value::<objectives::diffusion::Ddpm>(value)?))),
+    )?;
+    add(
+        "autoregressive",
+        "one token after the other, by temperature, top-k and top-p",
+        schema_for!(samplers::autoregressive::Autoregressive),
+        false,
+        Make::Sampler(|value| Ok(Box::new(from_value::<samplers::autoregressive::Autoregressive>(value)?))),
+    )?;
+    add(
+        "euler",
+        "first-order steps along the straight path of rectified-flow",
+        schema_for!(samplers::diffusion::Euler),
+        false,
+        Make::Sampler(|value| Ok(Box::new(from_value::<samplers::diffusion::Euler>(value)?))),
+    )?;
+    add(
+        "heun",
+        "second-order steps along the straight path of rectified-flow",
+        schema_for!(samplers::diffusion::Heun),
+        false,
+        Make::Sampler(|value| Ok(Box::new(from_value::<samplers::diffusion::Heun>(value)?))),
+    )?;
+    add(
+        "ddim",
+        "deterministic steps along the cosine schedule of ddpm",
+        schema_for!(samplers::diffusion::Ddim),
+        false,
+        Make::Sampler(|value| Ok(Box::new(from_value::<samplers::diffusion::Ddim>(value)?))),
+    )
+}

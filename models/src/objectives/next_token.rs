@@ -1,0 +1,71 @@
+//! `next-token`: the cross-entropy of each token given the prompt and the tokens before it.
+
+use super::drop_prompts;
+use burn::tensor::Tensor;
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Prediction};
+use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a recipe says of `kind = "next-token"`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NextToken {
+    /// Probability of training without the prompt.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub prompt_dropout: f32,
+}
+
+impl Default for NextToken {
+    fn default() -> Self {
+        Self { prompt_dropout: 0.1 }
+    }
+}
+
+impl Objective for NextToken {
+    fn flaws(&self) -> Vec<Flaw> {
+        Vec::new()
+    }
+
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
+        match backbone {
+            BackboneSpec::NextToken => Ok(()),
+            BackboneSpec::Field { .. } => Err(Flaw::new(
+                "kind",
+                "next-token trains a model that predicts the next token, this backbone predicts a field of vectors",
+                "set `objective.kind = \"rectified-flow\"`, or `backbone.kind = \"lm\"`",
+            )),
+        }
+    }
+
+    fn process(&self) -> Option<Process> {
+        None
+    }
+
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
+        let device = backbone.device();
+        let codes = batch.codes(&device).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "objective", "next-token trains on codes, these tokens are latents")
+        })?;
+        let prompt = drop_prompts(batch, self.prompt_dropout, draw).prompt(&device);
+        let [size, length] = codes.dims();
+        let content = Content::Codes(codes.clone());
+        let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
+            return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
+        };
+        // Digits of the codes, least significant last, as the heads are.
+        let mut rest = codes;
+        let mut total = Tensor::zeros([1], &device);
+        for logits in heads.into_iter().rev() {
+            let base = logits.dims()[2] as i64;
+            let digit = rest.clone().remainder_scalar(base);
+            rest = rest / base;
+            let largest = logits.clone().max_dim(2).detach();
+            let shifted = logits - largest;
+            let picked = shifted.clone().gather(2, digit.reshape([size, length, 1]));
+            total = total + (shifted.exp().sum_dim(2).log() - picked).mean();
+        }
+        let bits = total.clone() / std::f64::consts::LN_2;
+        Ok(Loss { total, parts: vec![("bits_per_token", bits)] })
+    }
+}

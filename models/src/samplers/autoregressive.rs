@@ -1,0 +1,266 @@
+//! `autoregressive`: one token after the other, picked from the model's own distribution.
+
+use burn::tensor::Tensor;
+use musiva_core::canvas::{PAD, ints};
+use musiva_core::parameters::to_vec;
+use musiva_core::{
+    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Order, Process, Purpose, Result, Sampler,
+    Sampling, Session, TokenKind, Tokens,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a recipe says of `kind = "autoregressive"`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Autoregressive {
+    /// Divides the logits: below 1 the likely grows likelier; 0 always picks the likeliest.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub temperature: f32,
+    /// Only the so many likeliest; 0 for all.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub top_k: usize,
+    /// Only the likeliest that together have this probability (Holtzman et al. 2020).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub top_p: f32,
+    /// Classifier-free guidance on logits: `without + guidance·(with - without)`; 1 for none.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub guidance: f32,
+}
+
+impl Default for Autoregressive {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 }
+    }
+}
+
+impl Sampler for Autoregressive {
+    fn flaws(&self) -> Vec<Flaw> {
+        match self.top_p > 0.0 {
+            true => Vec::new(),
+            false => vec![Flaw::new("top_p", "a probability of 0 leaves nothing to pick", "set `top_p = 1.0`")],
+        }
+    }
+
+    fn fits(&self, backbone: &BackboneSpec, _: Option<&Process>) -> Result<(), Flaw> {
+        match backbone {
+            BackboneSpec::NextToken => Ok(()),
+            BackboneSpec::Field { .. } => Err(Flaw::new(
+                "kind",
+                "an autoregressive sampler wants a model that predicts the next token; this one sees all tokens at once and predicts a field",
+                "set `sampler.kind = \"euler\"`, or `backbone.kind = \"lm\"`",
+            )),
+        }
+    }
+
+    fn forwards(&self, _: &CanvasShape) -> f64 {
+        // With cached keys and values all steps together do the work of one pass.
+        if self.guidance == 1.0 { 1.0 } else { 2.0 }
+    }
+
+    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
+        let canvas = *backbone.canvas();
+        let guided = self.guidance != 1.0;
+        let mut prompts: Vec<u32> = order.prompt.concat();
+        let size = order.prompt.len();
+        if guided {
+            prompts.extend(std::iter::repeat_n(PAD, size * canvas.prompt));
+        }
+        let rows = if guided { 2 * size } else { size };
+        let prompts = ints(&prompts, [rows, canvas.prompt], &backbone.device());
+        let session = backbone
+            .session(prompts)
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "sampler", "this backbone cannot decode step by step"))?;
+        let TokenKind::Codes { entries, .. } = canvas.tokens.kind else {
+            return Err(Error::new(ErrorKind::Unsupported, "sampler", "the tokens are no codes"));
+        };
+        let (settings, draws) = (*self, order.draws.clone());
+        Ok(Box::new(State { settings, canvas, entries, draws, session, codes: vec![Vec::new(); size], guided }))
+    }
+}
+
+struct State {
+    settings: Autoregressive,
+    canvas: CanvasShape,
+    entries: usize,
+    draws: Vec<Draw>,
+    session: Box<dyn Session>,
+    codes: Vec<Vec<u32>>,
+    guided: bool,
+}
+
+impl Sampling for State {
+    fn progress(&self) -> (usize, usize) {
+        (self.codes.first().map_or(0, Vec::len), self.canvas.tokens.length())
+    }
+
+    fn step(&mut self, _: &dyn Backbone) -> Result<()> {
+        let (done, size) = (self.progress().0, self.draws.len());
+        let mut digits: Vec<Vec<u32>> = Vec::new();
+        let mut codes = vec![0u32; size];
+        for head in 0..self.session.heads() {
+            let logits = self.session.logits(&digits);
+            let base = logits.dims()[1];
+            let logits = to_vec(guide(logits, self.guided.then_some(self.settings.guidance)));
+            let mut picked: Vec<u32> = Vec::with_capacity(2 * size);
+            for (row, draw) in self.draws.iter().enumerate() {
+                // One stream a digit: which number a token gets does not hang on its batch.
+                let place = (done * self.session.heads() + head) as u64;
+                let uniform = draw.step(place).stream(Purpose::Pick).uniform();
+                let digit = pick(&logits[row * base..(row + 1) * base], &self.settings, uniform);
+                codes[row] = codes[row] * base as u32 + digit;
+                picked.push(digit);
+            }
+            if self.guided {
+                picked.extend_from_within(..);
+            }
+            digits.push(picked);
+        }
+        for (all, code) in self.codes.iter_mut().zip(&codes) {
+            all.push(*code);
+        }
+        if self.guided {
+            codes.extend_from_within(..);
+        }
+        self.session.push(&codes);
+        Ok(())
+    }
+
+    fn tokens(&self) -> Result<Vec<Tokens>> {
+        let tokens = self.codes.iter().map(|codes| Tokens::codes(self.canvas.tokens.grid, self.entries, codes.clone()));
+        tokens.collect()
+    }
+}
+
+/// Of `[2B, K]` the first half with the prompt, the second without: `[B, K]`.
+fn guide(logits: Tensor<2>, guidance: Option<f32>) -> Tensor<2> {
+    let Some(guidance) = guidance else { return logits };
+    let half = logits.dims()[0] / 2;
+    let with = logits.clone().slice_dim(0, 0..half);
+    let without = logits.slice_dim(0, half..2 * half);
+    without.clone() + (with - without) * guidance
+}
+
+/// The entry that a uniform number in `[0, 1)` falls on.
+fn pick(logits: &[f32], settings: &Autoregressive, uniform: f32) -> u32 {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    if settings.temperature == 0.0 {
+        return order[0] as u32;
+    }
+    if settings.top_k > 0 {
+        order.truncate(settings.top_k);
+    }
+    let weight = |i: usize| f64::from((logits[i] - logits[order[0]]) / settings.temperature).exp();
+    let weights: Vec<f64> = order.iter().map(|&i| weight(i)).collect();
+    let total: f64 = weights.iter().sum();
+    let mut kept = weights.len();
+    if settings.top_p < 1.0 {
+        let mut sum = 0.0;
+        let enough = |w: &f64| {
+            sum += w / total;
+            sum >= f64::from(settings.top_p)
+        };
+        kept = weights.iter().position(enough).map_or(kept, |i| i + 1);
+    }
+    let mut left = f64::from(uniform) * weights[..kept].iter().sum::<f64>();
+    let hit = weights[..kept].iter().position(|w| {
+        left -= w;
+        left < 0.0
+    });
+    order[hit.unwrap_or(kept - 1)] as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lm::LmConfig;
+    use burn::tensor::Device;
+    use musiva_core::canvas::{CanvasBatch, Content, Prediction};
+    use musiva_core::{BackboneConfig, Source, TokenShape};
+
+    const PLAIN: Autoregressive = Autoregressive { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+
+    fn frequencies(logits: &[f32], settings: &Autoregressive) -> Vec<f64> {
+        let n = 10_007;
+        let mut counts = vec![0.0; logits.len()];
+        (0..n).for_each(|i| counts[pick(logits, settings, (i as f32 + 0.5) / n as f32) as usize] += 1.0 / f64::from(n));
+        counts
+    }
+
+    #[test]
+    fn picks_are_as_frequent_as_they_are_probable() {
+        let logits = [0.3f32, -1.0, 2.0, 0.0, 1.5];
+        for temperature in [0.5, 1.0, 2.0] {
+            let weights: Vec<f64> = logits.iter().map(|l| f64::from(l / temperature).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let found = frequencies(&logits, &Autoregressive { temperature, ..PLAIN });
+            assert!(found.iter().zip(&weights).all(|(f, w)| (f - w / total).abs() < 2e-4), "{found:?}");
+        }
+        let top2 = frequencies(&logits, &Autoregressive { top_k: 2, ..PLAIN });
+        assert!(top2[0] == 0.0 && top2[2] > top2[4] && (top2[2] + top2[4] - 1.0).abs() < 1e-9);
+        // The likeliest has 0.50, the next 0.31: together more than 0.6.
+        let top_p = frequencies(&logits, &Autoregressive { top_p: 0.6, ..PLAIN });
+        assert!(top_p.iter().filter(|f| **f > 0.0).count() == 2);
+        assert_eq!(frequencies(&logits, &Autoregressive { temperature: 0.0, ..PLAIN })[2].round(), 1.0);
+    }
+
+    #[test]
+    fn clips_are_as_frequent_as_the_model_says() {
+        // Two tokens of four entries: all sixteen clips, their probabilities by the uncached model.
+        let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
+        let canvas = CanvasShape { prompt: 2, words: 3, tokens: TokenShape { grid: [1, 1, 2], kind } };
+        let config = LmConfig { width: 16, depth: 1, heads: 2, digits: 2 };
+        let mut lm = config.build(&canvas, &Device::flex(), &Source::Seed(5)).unwrap();
+        lm.parameters_mut().update(&mut |_, _, value| value * 3.0);
+        let codes: Vec<u32> = (0..16).flat_map(|i| [i / 4, i % 4]).collect();
+        let prompt = ints(&[1, 2].repeat(16), [16, 2], &Device::flex());
+        let content = Content::Codes(ints(&codes, [16, 2], &Device::flex()));
+        let Prediction::Logits(heads) = lm.forward(&CanvasBatch { prompt, content }) else { panic!("logits") };
+        let heads: Vec<Vec<f32>> = heads.into_iter().map(to_vec).collect();
+        let probability = |clip: usize| -> f64 {
+            (0..2)
+                .flat_map(|token| (0..2).map(move |digit| (token, digit)))
+                .map(|(token, digit)| {
+                    let logits = &heads[digit][(clip * 2 + token) * 2..][..2];
+                    let value = (codes[clip * 2 + token] >> (1 - digit) & 1) as usize;
+                    let total: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
+                    f64::from(logits[value]).exp() / total
+                })
+                .product()
+        };
+        let n = 4000;
+        let order =
+            Order { prompt: vec![vec![1, 2]; n], draws: (0..n as u64).map(|i| Draw::new(1).sample(i)).collect() };
+        let mut sampling = PLAIN.begin(&*lm, None, &order).unwrap();
+        (0..2).for_each(|_| sampling.step(&*lm).unwrap());
+        let mut counts = [0.0f64; 16];
+        for tokens in sampling.tokens().unwrap() {
+            let codes = tokens.as_codes().unwrap();
+            counts[(codes[0] * 4 + codes[1]) as usize] += 1.0;
+        }
+        let chi2: f64 =
+            (0..16).map(|i| (counts[i] - n as f64 * probability(i)).powi(2) / (n as f64 * probability(i))).sum();
+        // 15 degrees of freedom: above 37.7 once in a thousand.
+        assert!(chi2 < 37.7, "{chi2}");
+        assert!((0..16).map(probability).sum::<f64>() - 1.0 < 1e-6);
+    }
+
+    #[test]
+    fn a_sample_does_not_hang_on_its_batch() {
+        let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
+        let canvas = CanvasShape { prompt: 2, words: 3, tokens: TokenShape { grid: [1, 2, 3], kind } };
+        let lm = LmConfig { width: 16, depth: 1, heads: 2, digits: 1 }
+            .build(&canvas, &Device::flex(), &Source::Seed(5))
+            .unwrap();
+        let settings = Autoregressive { guidance: 2.0, ..PLAIN };
+        let run = |samples: &[u64]| {
+            let draws = samples.iter().map(|&s| Draw::new(1).sample(s)).collect();
+            let order = Order { prompt: vec![vec![1, 2]; samples.len()], draws };
+            let mut sampling = settings.begin(&*lm, None, &order).unwrap();
+            (0..6).for_each(|_| sampling.step(&*lm).unwrap());
+            sampling.tokens().unwrap()
+        };
+        assert_eq!(run(&[3, 4, 5])[1], run(&[4])[0]);
+    }
+}

@@ -1,0 +1,7 @@
+//! Samplers: how predictions become tokens, one step at a time.
+
+pub mod autoregressive;
+pub mod diffusion;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! The trunk that every backbone stands on.
+//!
+//! Shapes: `B` batch, `N` positions of the whole canvas (prompt and tokens), `L` tokens, `D` width,
+//! `H` heads, `d = D/H`.
+
+mod attention;
+mod layers;
+mod places;
+
+pub use attention::{Attention, Cache, Pattern};
+pub use layers::{Embedding, FeedForward, Linear, RmsNorm};
+pub use places::{PlaceEmbedding, Rotary};
+
+use musiva_core::{CanvasShape, Cost, Flaw};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The size of a Transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkConfig {
+    /// Width `D`.
+    #[schemars(range(min = 8, max = 16384))]
+    pub width: usize,
+    /// Blocks.
+    #[schemars(range(min = 1, max = 256))]
+    pub depth: usize,
+    /// Attention heads; they divide the width into even parts of at least 8.
+    #[schemars(range(min = 1, max = 256))]
+    pub heads: usize,
+}
+
+impl TrunkConfig {
+    /// What is wrong with these sizes.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        let Self { width, depth, heads } = *self;
+        let mut flaws = Vec::new();
+        if heads == 0 || !width.is_multiple_of(heads) {
+            let fitting = (1..=heads.clamp(1, width.max(1))).rev().find(|h| fits(width, *h));
+            let mend = fitting.map_or("set `width = 128` and `heads = 4`".into(), |h| format!("set `heads = {h}`"));
+            flaws.push(Flaw::new("heads", format!("{heads} heads do not divide a width of {width}"), mend));
+        } else if !fits(width, heads) {
+            let message =
+                format!("{heads} heads of {} numbers: rotary positions want an even number, 8 or more", width / heads);
+            flaws.push(Flaw::new("heads", message, format!("set `heads = {}`", (width / 32).max(1))));
+        }
+        if depth == 0 {
+            flaws.push(Flaw::new("depth", "a Transformer of no blocks predicts nothing", "set `depth = 4`"));
+        }
+        flaws
+    }
+
+    /// Work of the blocks over a canvas; `attended` is the share of all pairs of positions that the
+    /// attention computes.
+    pub fn cost(&self, canvas: &CanvasShape, attended: f64) -> Cost {
+        let (n, d, h) = (canvas.length() as f64, self.width as f64, self.heads as f64);
+        let depth = self.depth as f64;
+        let products = 2.0 * n * 12.0 * d * d;
+        let attention = 4.0 * n * n * d * attended;
+        Cost {
+            forward_flops: depth * (products + attention),
+            // Of a block: norms, queries, keys and values with their norms and rotations, scores
+            // before and after softmax, the hidden layer before and after its activation, sums.
+            activations: depth * (n * d * 34.0 + 2.0 * h * n * n),
+            working_set: n * d * 12.0 + h * n * n,
+        }
+    }
+}
+
+fn fits(width: usize, heads: usize) -> bool {
+    width.is_multiple_of(heads) && (width / heads).is_multiple_of(2) && width / heads >= 8
+}

@@ -1,0 +1,96 @@
+//! Where a position lies: learned vectors and rotations by `(t, h, w)`.
+//!
+//! The `P` prompt positions lie on the time axis before the clip, at `t = -P … -1`.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::{CanvasShape, Init};
+
+/// A learned vector for each place, the sum of one for its `t`, its `h` and its `w` (factorised
+/// positions), and one for each place in the prompt.
+#[derive(Module, Debug)]
+pub struct PlaceEmbedding {
+    prompt: Param<Tensor<2>>,
+    t: Param<Tensor<2>>,
+    h: Param<Tensor<2>>,
+    w: Param<Tensor<2>>,
+}
+
+impl PlaceEmbedding {
+    /// Vectors of `width` for the places of `canvas`.
+    pub fn new(init: &Init, canvas: &CanvasShape, width: usize) -> Self {
+        let [t, h, w] = canvas.tokens.grid;
+        let axis = |name, count| init.part(name).normal([count, width], 0.02);
+        Self { prompt: axis("prompt", canvas.prompt), t: axis("t", t), h: axis("h", h), w: axis("w", w) }
+    }
+
+    /// How many numbers it learns.
+    pub fn parameters(canvas: &CanvasShape, width: usize) -> usize {
+        (canvas.prompt + canvas.tokens.grid.iter().sum::<usize>()) * width
+    }
+
+    /// Of the prompt, `[1, P, D]`.
+    pub fn prompt(&self) -> Tensor<3> {
+        self.prompt.val().unsqueeze()
+    }
+
+    /// Of the tokens in C order of the grid, `[1, L, D]`.
+    pub fn tokens(&self) -> Tensor<3> {
+        let ([t, width], [h, _], [w, _]) = (self.t.dims(), self.h.dims(), self.w.dims());
+        let sum = self.t.val().reshape([t, 1, 1, width])
+            + self.h.val().reshape([1, h, 1, width])
+            + self.w.val().reshape([1, 1, w, width]);
+        sum.reshape([1, t * h * w, width])
+    }
+}
+
+/// Rotary positions on three axes (Su et al. 2021; the split of a head's pairs over axes as in
+/// video Transformers since): half of the pairs turn with `t`, a quarter each with `h` and `w`.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+}
+
+impl Rotary {
+    /// For heads of `size` numbers at all positions of `canvas`, prompt first.
+    pub fn new(canvas: &CanvasShape, size: usize, device: &Device) -> Self {
+        let [_, gh, gw] = canvas.tokens.grid;
+        let pairs = size / 2;
+        let quarter = pairs / 4;
+        // Which axis a pair turns with, and the how-manyeth it is there.
+        let axis = |pair: usize| match pairs - pair {
+            rest if rest <= quarter => (2, pair - (pairs - quarter), quarter),
+            rest if rest <= 2 * quarter => (1, pair - (pairs - 2 * quarter), quarter),
+            _ => (0, pair, pairs - 2 * quarter),
+        };
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for position in 0usize..canvas.length() {
+            let place = match position.checked_sub(canvas.prompt) {
+                None => [position as f64 - canvas.prompt as f64, 0.0, 0.0],
+                Some(i) => [(i / (gh * gw)) as f64, (i / gw % gh) as f64, (i % gw) as f64],
+            };
+            let angles: Vec<f64> = (0..pairs)
+                .map(|pair| {
+                    let (axis, i, of) = axis(pair);
+                    // Grids are small: the slowest pair turns once in a hundred places, not ten thousand.
+                    place[axis] * 100f64.powf(-(i as f64) / of as f64)
+                })
+                .collect();
+            cos.extend((0..size).map(|i| angles[i % pairs].cos() as f32));
+            // The first half of a head is turned against the second.
+            sin.extend((0..size).map(|i| angles[i % pairs].sin() as f32 * if i < pairs { -1.0 } else { 1.0 }));
+        }
+        let table = |values| Tensor::from_data(TensorData::new(values, [canvas.length(), size]), device);
+        Self { cos: table(cos), sin: table(sin) }
+    }
+
+    /// Turns `[B, H, n, d]`, which stand at the positions `from..from + n`.
+    pub fn turn(&self, x: Tensor<4>, from: usize) -> Tensor<4> {
+        let [_, _, n, size] = x.dims();
+        let at = |table: &Tensor<2>| table.clone().slice_dim(0, from..from + n).reshape([1, 1, n, size]);
+        let half = size / 2;
+        let swapped = Tensor::cat(vec![x.clone().slice_dim(3, half..size), x.clone().slice_dim(3, 0..half)], 3);
+        x * at(&self.cos) + swapped * at(&self.sin)
+    }
+}

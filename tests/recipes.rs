@@ -1,0 +1,220 @@
+//! Recipes of the real components: what is accepted, what is refused, and the exact words.
+
+use insta::assert_snapshot;
+use musiva_core::recipe::{Recipe, Report, Target};
+use musiva_core::{BackboneSpec, Registry};
+use std::path::Path;
+
+/// A diffusion recipe with everything in it.
+const DIT: &str = r#"schema = 1
+name = "world-dit"
+
+[data]
+kind = "world"
+frames = 17
+size = [64, 64]
+fps = 8
+
+[tokenizer.video]
+kind = "magvit2"
+weights = "video.safetensors"
+quantizer = { kind = "lfq", bits = 10 }
+
+[tokenizer.text]
+kind = "bpe"
+weights = "captions.json"
+vocabulary = 128
+
+[backbone]
+kind = "dit"
+width = 128
+heads = 4
+
+[objective]
+kind = "rectified-flow"
+
+[sampler]
+kind = "euler"
+
+[train]
+target = "backbone"
+steps = 1000
+
+[train.loss]
+l1 = 1.0
+"#;
+
+fn registry() -> Registry {
+    let mut registry = Registry::default();
+    musiva_data::register(&mut registry).unwrap();
+    musiva_tokenizers::register(&mut registry).unwrap();
+    musiva_models::register(&mut registry).unwrap();
+    registry
+}
+
+fn parse(text: &str, sets: &[&str]) -> Result<Recipe, Report> {
+    let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+    Recipe::parse(text, Path::new("recipes/world.toml"), &sets, &registry())
+}
+
+/// [`DIT`] with other lines in the place of some.
+fn edited(edits: &[(&str, &str)]) -> String {
+    edits.iter().fold(DIT.to_owned(), |text, (line, by)| {
+        assert!(text.contains(line), "{line}");
+        text.replacen(line, by, 1)
+    })
+}
+
+/// [`DIT`] as a recipe of a language model.
+const LM: [(&str, &str); 3] = [
+    ("kind = \"dit\"", "kind = \"lm\""),
+    ("kind = \"rectified-flow\"", "kind = \"next-token\""),
+    ("kind = \"euler\"", "kind = \"autoregressive\""),
+];
+
+#[track_caller]
+fn refused(name: &str, result: Result<Recipe, Report>) {
+    match result {
+        Ok(_) => panic!("{name}: the recipe was accepted"),
+        Err(report) => insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            assert_snapshot!(name, report.to_string());
+        }),
+    }
+}
+
+#[test]
+fn both_families_are_accepted() {
+    let dit = parse(DIT, &[]).unwrap();
+    assert!(matches!(dit.need_backbone_spec().unwrap(), BackboneSpec::Field { channels: 10, .. }));
+    assert_eq!(dit.need_canvas().unwrap().tokens.grid, [5, 8, 8]);
+    let lm = parse(&edited(&LM), &[]).unwrap();
+    assert_eq!(lm.need_backbone_spec().unwrap(), BackboneSpec::NextToken);
+    assert_ne!(lm.hash(), dit.hash());
+    for recipe in [lm, dit] {
+        let again = Recipe::parse(&recipe.resolved(), Path::new("elsewhere.toml"), &[], &registry()).unwrap();
+        assert_eq!((again.hash(), again.resolved()), (recipe.hash(), recipe.resolved()));
+        assert!(recipe.differences(&again.resolved()).unwrap().is_empty());
+        let summary = recipe.summary();
+        assert!(summary.training.unwrap().flops_per_step > 0.0 && summary.generation.unwrap().memory_bytes > 0.0);
+    }
+}
+
+#[test]
+fn a_tokenizer_alone_is_accepted() {
+    let text = "schema = 1\n[data]\nkind = \"world\"\n[tokenizer.video]\nkind = \"magvit2\"\n\
+                [train]\ntarget = \"tokenizer.video\"\nframes = 5\n";
+    let recipe = parse(text, &[]).unwrap();
+    assert_eq!(recipe.train.as_ref().map(|train| train.target), Some(Target::Video));
+    assert!(recipe.need_backbone().is_err());
+}
+
+#[test]
+fn every_recipe_in_the_repository_is_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "toml")) {
+        let recipe = Recipe::open(&file, &[], &registry()).unwrap_or_else(|report| panic!("{report}"));
+        let again = Recipe::parse(&recipe.resolved(), Path::new("elsewhere.toml"), &[], &registry()).unwrap();
+        assert_eq!(again.hash(), recipe.hash(), "{}", file.display());
+    }
+}
+
+#[test]
+fn keys_and_values() {
+    for (name, line, by) in [
+        ("misspelt_key", "width = 128", "widht = 128"),
+        ("misspelt_kind", "kind = \"magvit2\"", "kind = \"magvit\""),
+        ("kind_of_another_role", "kind = \"euler\"", "kind = \"dit\""),
+        ("text_tokenizer_for_video", "kind = \"magvit2\"", "kind = \"bpe\""),
+        ("string_for_number", "width = 128", "width = \"128\""),
+        ("number_for_list", "size = [64, 64]", "size = 64"),
+        ("one_side_only", "size = [64, 64]", "size = [64]"),
+        ("too_many_bits", "bits = 10", "bits = 40"),
+        ("no_bits", ", bits = 10", ""),
+        ("unknown_quantizer", "kind = \"lfq\"", "kind = \"vq\""),
+        ("bits_of_kl", "kind = \"lfq\"", "kind = \"kl\""),
+        ("out_of_range", "steps = 1000", "batch = 0\nlearning_rate = 3.0\nema = 1.0"),
+        ("unknown_loss", "l1 = 1.0", "lpips = 1.0"),
+        ("held_out_nonsense", "fps = 8", "held_out = [\"red ring up\", \"mauve ring up\"]"),
+        ("size_too_small", "size = [64, 64]", "size = [8, 8]"),
+        ("folder_without_path", "kind = \"world\"", "kind = \"folder\""),
+    ] {
+        refused(name, parse(&edited(&[(line, by)]), &[]));
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit() {
+    for (name, edits) in [
+        ("heads_do_not_divide_the_width", &[("heads = 4", "heads = 5")] as &[_]),
+        ("heads_too_narrow", &[("heads = 4", "heads = 32")]),
+        ("frames_do_not_fit", &[("frames = 17", "frames = 16")]),
+        ("size_does_not_fit", &[("size = [64, 64]", "size = [64, 60]")]),
+        ("channels_do_not_fit", &[("width = 128", "width = 128\nchannels = 8")]),
+        ("autoregressive_on_a_bidirectional_backbone", &[("kind = \"euler\"", "kind = \"autoregressive\"")]),
+        ("next_token_on_a_bidirectional_backbone", &[("kind = \"rectified-flow\"", "kind = \"next-token\"")]),
+        ("diffusion_on_a_causal_backbone", &[("kind = \"dit\"", "kind = \"lm\"")]),
+        ("schedules_that_disagree", &[("kind = \"rectified-flow\"", "kind = \"ddpm\"")]),
+        ("schedules_that_disagree_the_other_way", &[("kind = \"euler\"", "kind = \"ddim\"")]),
+        (
+            "last_stage_goes_down",
+            &[(
+                "[tokenizer.text]",
+                "stages = [{ channels = 32, blocks = 1, frames = 1, down = [1, 2, 2] }]\n[tokenizer.text]",
+            )],
+        ),
+        (
+            "kernel_of_two_frames",
+            &[("[tokenizer.text]", "stages = [{ channels = 32, blocks = 1, frames = 2 }]\n[tokenizer.text]")],
+        ),
+        (
+            "no_text_tokenizer",
+            &[("[tokenizer.text]\nkind = \"bpe\"\nweights = \"captions.json\"\nvocabulary = 128\n", "")],
+        ),
+        ("windows_for_a_backbone", &[("steps = 1000", "frames = 9")]),
+        (
+            "everything_at_once",
+            &[
+                ("heads = 4", "heads = 5"),
+                ("frames = 17", "frames = 16"),
+                ("\"euler\"", "\"eule\""),
+                ("vocabulary", "vocabluary"),
+            ],
+        ),
+    ] {
+        refused(name, parse(&edited(edits), &[]));
+    }
+    let lm = |more: &[(&'static str, &'static str)]| edited(&[&LM, more].concat());
+    refused(
+        "latents_for_a_language_model",
+        parse(&lm(&[("kind = \"lfq\", bits = 10", "kind = \"kl\", channels = 8")]), &[]),
+    );
+    refused("vocabulary_overflow", parse(&lm(&[("bits = 10", "bits = 18")]), &[]));
+    refused("digits_do_not_divide", parse(&lm(&[("width = 128", "width = 128\ndigits = 3")]), &[]));
+    refused("set_that_does_not_fit", parse(DIT, &["data.frames=16"]));
+}
+
+#[test]
+fn weights_are_looked_at_without_being_read() {
+    let recipe = parse(DIT, &[]).unwrap();
+    let found = recipe.check_weights(Target::Backbone.needs()).to_string();
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        assert_snapshot!("weights_missing", found);
+    });
+}
+
+#[test]
+fn every_registered_default_is_a_configuration() {
+    let registry = registry();
+    let schema = musiva_core::recipe::schema(&registry);
+    for section in musiva_core::recipe::SECTIONS {
+        assert!(section.components(&registry).count() > 0, "{}", section.path);
+        for component in section.components(&registry) {
+            let name = format!("{}.{}", section.path, component.kind);
+            let properties = schema["$defs"][&name]["properties"].as_object().unwrap();
+            for (key, property) in properties {
+                assert!(property.get("description").is_some() || property.get("$ref").is_some(), "{name}.{key}");
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Tokenizers: media ⇄ tokens.
+//!
+//! [`magvit2`] for clips and images, [`text`] for words, [`quantizers`] between latents and tokens.
+//! What only training needs stands apart, in [`losses`], and is no part of a tokenizer.
+
+#![forbid(unsafe_code)]
+
+pub mod losses;
+pub mod magvit2;
+pub mod quantizers;
+pub mod text;
+
+use musiva_core::{Component, Make, Registry, Result};
+
+/// Registers all tokenizers of this crate.
+pub fn register(registry: &mut Registry) -> Result<()> {
+    registry.register(Component {
+        kind: "magvit2",
+        summary: "causal 3-D convolutional video tokenizer, discrete (lfq) or continuous (kl)",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(magvit2::Magvit2Config).into(),
+        learns: true,
+        make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<magvit2::Magvit2Config>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "bpe",
+        summary: "text by byte-pair encoding, or any tokenizer.json",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(text::TextConfig).into(),
+        learns: true,
+        make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<text::TextConfig>(value)?))),
+    })
+}

@@ -1,0 +1,167 @@
+//! The losses that train a video tokenizer. They see its [`Reconstruction`] and nothing else of it;
+//! adversarial and perceptual terms have their place beside these.
+
+use crate::quantizers::entropies;
+use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::{Clip, Loss, Reconstruction};
+
+/// Bits whose joint entropy is taken over the whole codebook; more are taken in groups.
+const GROUP: usize = 10;
+
+/// How much each term weighs at the present step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossWeights {
+    /// Mean absolute difference of pixels in `[-1, 1]`.
+    pub l1: f32,
+    /// Mean squared difference.
+    pub l2: f32,
+    /// How many times a pixel of the foreground counts.
+    pub foreground: f32,
+    /// Entropy of each token, made small.
+    pub entropy: f32,
+    /// Entropy of the mean over the batch, made large.
+    pub diversity: f32,
+    /// `τ` of the two entropies.
+    pub temperature: f32,
+    /// Mean squared distance of latents to their signs.
+    pub commitment: f32,
+    /// Kullback-Leibler divergence from the normal distribution, a number of a latent.
+    pub kl: f32,
+}
+
+/// A batch of clips with what in them is not background.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The clips: `[B, 3, T, H, W]` in `[-1, 1]`.
+    pub clips: Tensor<5>,
+    /// 1 where a pixel is foreground: `[B, 1, T, H, W]`.
+    pub pixels: Tensor<5>,
+    /// 1 where a token has a foreground pixel: `[B·t·h·w, 1]`.
+    pub tokens: Tensor<2>,
+}
+
+impl Target {
+    /// Clips of one shape, for a tokenizer of these strides. Foreground is what differs by more than
+    /// 24 of 255 in some channel from the clip's own median colour.
+    pub fn new(clips: &[Clip], strides: [usize; 3], device: &Device) -> Self {
+        let [frames, height, width] = clips[0].shape();
+        let [st, sh, sw] = strides;
+        let grid = [frames.div_ceil(st), height / sh, width / sw];
+        let size = frames * height * width;
+        let mut pixels = vec![0.0f32; clips.len() * size];
+        let mut tokens = vec![0.0f32; clips.len() * grid.iter().product::<usize>()];
+        for (i, clip) in clips.iter().enumerate() {
+            let plain = median(clip);
+            for (at, rgb) in clip.pixels().chunks_exact(3).enumerate() {
+                if rgb.iter().zip(plain).any(|(a, b)| a.abs_diff(b) > 24) {
+                    pixels[i * size + at] = 1.0;
+                    let (t, y, x) = (at / (height * width), at / width % height, at % width);
+                    // The first frame is a latent frame of its own.
+                    let place = [t.div_ceil(st), y / sh, x / sw];
+                    tokens[((i * grid[0] + place[0]) * grid[1] + place[1]) * grid[2] + place[2]] = 1.0;
+                }
+            }
+        }
+        let count = tokens.len();
+        Self {
+            clips: crate::magvit2::to_tensor(clips, device),
+            pixels: Tensor::from_data(TensorData::new(pixels, [clips.len(), 1, frames, height, width]), device),
+            tokens: Tensor::from_data(TensorData::new(tokens, [count, 1]), device),
+        }
+    }
+}
+
+fn median(clip: &Clip) -> [u8; 3] {
+    std::array::from_fn(|channel| {
+        let mut counts = [0usize; 256];
+        clip.pixels().chunks_exact(3).for_each(|rgb| counts[rgb[channel] as usize] += 1);
+        let half = clip.pixels().len() / 6;
+        let mut seen = 0;
+        let middle = counts.iter().position(|&count| {
+            seen += count;
+            seen > half
+        });
+        middle.unwrap_or(0) as u8
+    })
+}
+
+/// The loss of a reconstruction, with its parts for the log.
+pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeights) -> Loss {
+    let w = weights;
+    let difference = made.clips - target.clips.clone();
+    let emphasis = target.pixels.clone() * (w.foreground - 1.0) + 1.0;
+    let emphasis = emphasis.clone() / emphasis.mean().reshape([1, 1, 1, 1, 1]);
+    let squares = difference.clone() * difference.clone();
+    let l1 = (difference.abs() * emphasis.clone()).mean();
+    let l2 = (squares.clone() * emphasis).mean();
+    let mut total = l1.clone() * w.l1 + l2.clone() * w.l2;
+    let mut parts = vec![("l1", l1), ("l2", l2), ("mse", squares.mean())];
+    if let Some(log_variance) = made.log_variance {
+        let mean = made.latents;
+        let kl = ((mean.clone() * mean + log_variance.clone().exp() - log_variance - 1.0) * 0.5).mean();
+        total = total + kl.clone() * w.kl;
+        parts.push(("kl", kl));
+    } else {
+        // Codes are wanted for what is to be seen: were the plain background to count, the same
+        // patch would be driven to many codes, which a backbone would have to learn as noise.
+        let mask = match w.foreground > 1.0 {
+            true => target.tokens.clone() + 1e-4,
+            false => Tensor::ones_like(&target.tokens),
+        };
+        let mask = mask.clone() / mask.sum().reshape([1, 1]);
+        let z = made.latents;
+        let signs = z.clone().greater_elem(0.0).float() * 2.0 - 1.0;
+        let gap = z.clone() - signs.detach();
+        let commitment = (gap.clone() * gap).mean();
+        let (single, batch) = entropies(z, mask, w.temperature, GROUP);
+        total = total + commitment.clone() * w.commitment + single.clone() * w.entropy - batch.clone() * w.diversity;
+        parts.extend([("commitment", commitment), ("entropy", single), ("diversity", batch)]);
+    }
+    Loss { total, parts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::{Rate, parameters::to_vec};
+
+    fn dot(frame: usize, y: usize, x: usize) -> Clip {
+        let mut pixels = vec![20u8; 5 * 8 * 16 * 3];
+        pixels[((frame * 8 + y) * 16 + x) * 3 + 1] = 200;
+        Clip::new([5, 8, 16], Rate::whole(8), pixels).unwrap()
+    }
+
+    #[test]
+    fn a_foreground_pixel_marks_its_token() {
+        for (frame, y, x, token) in [(0, 0, 0, 0), (0, 7, 15, 7), (1, 0, 0, 8), (4, 3, 4, 9), (4, 4, 12, 15)] {
+            let target = Target::new(&[dot(frame, y, x)], [4, 4, 4], &Device::flex());
+            let marked: Vec<usize> =
+                to_vec(target.tokens).iter().enumerate().filter(|(_, m)| **m > 0.0).map(|(i, _)| i).collect();
+            assert_eq!(marked, [token], "frame {frame}, row {y}, column {x}");
+            assert_eq!(to_vec(target.pixels.sum()), [1.0]);
+        }
+    }
+
+    #[test]
+    fn emphasis_does_not_change_an_even_error() {
+        let target = Target::new(&[dot(2, 3, 4)], [4, 4, 4], &Device::flex());
+        let made = Reconstruction {
+            clips: target.clips.clone() + 0.5,
+            latents: Tensor::zeros([16, 3], &Device::flex()),
+            log_variance: Some(Tensor::zeros([16, 3], &Device::flex())),
+            codes: None,
+        };
+        let weights = LossWeights {
+            l1: 1.0,
+            l2: 2.0,
+            foreground: 7.0,
+            entropy: 0.0,
+            diversity: 0.0,
+            temperature: 1.0,
+            commitment: 0.0,
+            kl: 1.0,
+        };
+        let loss = tokenizer_loss(&target, made, &weights);
+        assert!((to_vec(loss.total)[0] - (0.5 + 2.0 * 0.25)).abs() < 1e-5);
+    }
+}

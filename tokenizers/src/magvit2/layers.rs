@@ -1,0 +1,180 @@
+//! The layers of a causal 3-D convolutional network, each usable on a whole clip or piece by piece.
+//!
+//! Shapes: `B` batch, `C` channels, `T` frames, `H W` pixels or places.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, module::conv3d, ops::ConvOptions};
+use musiva_core::Init;
+use musiva_kernels::silu;
+
+/// What causal layers remember of the frames before the present piece, a slot a layer in the order
+/// in which they run. Fresh, it stands at the start of a clip.
+#[derive(Debug, Default)]
+pub struct Past {
+    slots: Vec<Tensor<5>>,
+    next: usize,
+    started: bool,
+    streaming: bool,
+}
+
+impl Past {
+    /// At the start of a clip that comes whole: nothing will be remembered.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// At the start of a clip that comes piece by piece.
+    pub fn streaming() -> Self {
+        Self { streaming: true, ..Self::default() }
+    }
+
+    /// To be called after each piece.
+    pub fn advance(&mut self) {
+        self.started = true;
+        self.next = 0;
+    }
+
+    /// Puts the last `before` frames in front of `x`, zeros at the start of a clip, and remembers
+    /// what the next piece needs when the layer strides over `stride` frames at a time.
+    fn prepend(&mut self, x: Tensor<5>, before: usize, stride: usize) -> Tensor<5> {
+        if before == 0 {
+            return x;
+        }
+        let [b, c, _, h, w] = x.dims();
+        let past = match self.started {
+            true => self.slots[self.next].clone(),
+            false => Tensor::zeros([b, c, before, h, w], &x.device()),
+        };
+        let x = Tensor::cat(vec![past, x], 2);
+        if self.streaming {
+            let frames = x.dims()[2];
+            let keep = x.clone().slice_dim(2, frames + stride - before - 1..frames);
+            match self.started {
+                true => self.slots[self.next] = keep,
+                false => self.slots.push(keep),
+            }
+        }
+        self.next += 1;
+        x
+    }
+}
+
+/// A 3-D convolution that sees no later frame: `k_t - 1` frames of padding before, none after
+/// (MAGVIT-v2, section 3.2), so that the first frame is an image of its own.
+#[derive(Module, Debug)]
+pub struct CausalConv3d {
+    weight: Param<Tensor<5>>,
+    bias: Param<Tensor<1>>,
+    #[module(skip)]
+    stride: [usize; 3],
+}
+
+impl CausalConv3d {
+    /// A convolution of `[k_t, k_h, k_w]` (odd in space) with weights of deviation `gain/√fan_in`.
+    pub fn new(init: &Init, [input, output]: [usize; 2], kernel: [usize; 3], stride: [usize; 3], gain: f32) -> Self {
+        let [t, h, w] = kernel;
+        let std = gain / ((input * t * h * w) as f32).sqrt();
+        Self {
+            weight: init.part("weight").normal([output, input, t, h, w], std),
+            bias: init.part("bias").zeros([output]),
+            stride,
+        }
+    }
+
+    /// `[B, C, T, H, W]` → `[B, C', T', H', W']` with `T' = ⌈T/s_t⌉` on a whole clip.
+    pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
+        let [_, _, t, h, w] = self.weight.dims();
+        let x = past.prepend(x, t - 1, self.stride[0]);
+        let options = ConvOptions::new(self.stride, [0, h / 2, w / 2], [1; 3], 1);
+        conv3d(x, self.weight.val(), Some(self.bias.val()), options)
+    }
+}
+
+/// Root-mean-square norm over the channels of each place (Zhang and Sennrich 2019): it mixes neither
+/// frames nor places, so causality survives it.
+#[derive(Module, Debug)]
+pub struct ChannelNorm {
+    weight: Param<Tensor<1>>,
+}
+
+impl ChannelNorm {
+    /// A norm over `channels`.
+    pub fn new(init: &Init, channels: usize) -> Self {
+        Self { weight: init.part("weight").ones([channels]) }
+    }
+
+    /// `[B, C, T, H, W]` → the same shape.
+    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        let mean_square = (x.clone() * x.clone()).mean_dim(1) + 1e-6;
+        x * mean_square.sqrt().recip() * self.weight.val().reshape([1, -1, 1, 1, 1])
+    }
+}
+
+/// `x + conv(silu(norm(conv(silu(norm(x))))))`.
+#[derive(Module, Debug)]
+pub struct ResidualBlock {
+    norm1: ChannelNorm,
+    conv1: CausalConv3d,
+    norm2: ChannelNorm,
+    conv2: CausalConv3d,
+}
+
+impl ResidualBlock {
+    /// A block of `channels`; `frames` is the kernel's extent in time, 1 or 3.
+    pub fn new(init: &Init, channels: usize, frames: usize) -> Self {
+        let conv = |name, gain| CausalConv3d::new(&init.part(name), [channels; 2], [frames, 3, 3], [1; 3], gain);
+        Self {
+            norm1: ChannelNorm::new(&init.part("norm1"), channels),
+            conv1: conv("conv1", std::f32::consts::SQRT_2),
+            norm2: ChannelNorm::new(&init.part("norm2"), channels),
+            // Small, so that a deep stack starts near the identity.
+            conv2: conv("conv2", 0.3),
+        }
+    }
+
+    /// `[B, C, T, H, W]` → the same shape.
+    pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
+        let y = self.conv1.forward(silu(self.norm1.forward(x.clone())), past);
+        x + self.conv2.forward(silu(self.norm2.forward(y)), past)
+    }
+}
+
+/// Up-sampling by depth to space: a convolution to `s_t·s_h·s_w` times the channels, which then
+/// become frames and places (MAGVIT-v2, section 3.2). Of the first frame only the last of its `s_t`
+/// copies is kept, so that `1 + n` frames become `1 + s_t·n`.
+#[derive(Module, Debug)]
+pub struct DepthToSpace {
+    conv: CausalConv3d,
+    #[module(skip)]
+    scale: [usize; 3],
+}
+
+impl DepthToSpace {
+    /// `input` → `output` channels, `scale = [s_t, s_h, s_w]`.
+    pub fn new(init: &Init, [input, output]: [usize; 2], kernel: [usize; 3], scale: [usize; 3]) -> Self {
+        let depth = output * scale.iter().product::<usize>();
+        Self { conv: CausalConv3d::new(&init.part("conv"), [input, depth], kernel, [1; 3], 1.0), scale }
+    }
+
+    /// `[B, C, T, H, W]` → `[B, C', T', H·s_h, W·s_w]`.
+    pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
+        let x = depth_to_space(self.conv.forward(x, past), self.scale);
+        let frames = x.dims()[2];
+        if past.started { x } else { x.slice_dim(2, self.scale[0] - 1..frames) }
+    }
+}
+
+/// `[B, C·s_t·s_h·s_w, T, H, W]` → `[B, C, T·s_t, H·s_h, W·s_w]`.
+pub fn depth_to_space(x: Tensor<5>, [st, sh, sw]: [usize; 3]) -> Tensor<5> {
+    let [b, depth, t, h, w] = x.dims();
+    let c = depth / (st * sh * sw);
+    let x = x.reshape([b, c, st, sh, sw, t, h, w]).permute([0, 1, 5, 2, 6, 3, 7, 4]);
+    x.reshape([b, c, t * st, h * sh, w * sw])
+}
+
+/// `[B, C, T, H·s, W·s]` → `[B, C·s·s, T, H, W]`: the inverse of [`depth_to_space`] in space.
+pub fn space_to_depth(x: Tensor<5>, s: usize) -> Tensor<5> {
+    let [b, c, t, h, w] = x.dims();
+    let x = x.reshape([b, c, t, h / s, s, w / s, s]).permute([0, 1, 4, 6, 2, 3, 5]);
+    x.reshape([b, c * s * s, t, h / s, w / s])
+}

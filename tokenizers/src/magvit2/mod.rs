@@ -1,0 +1,331 @@
+//! MAGVIT-v2's video tokenizer: a causal 3-D convolutional autoencoder round a quantizer.
+//!
+//! Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation", ICLR 2024.
+//! An image is the first frame alone: `1 + n·s` frames become `1 + n` latent frames. Left out of the
+//! paper's body: adaptive group norm in the decoder, and group norm (which would mix frames) for a
+//! norm over channels.
+
+mod layers;
+mod network;
+#[cfg(test)]
+mod tests;
+
+use crate::quantizers::Quantizer;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use layers::Past;
+use musiva_core::parameters::{open_weights, to_vec};
+use musiva_core::{
+    Clip, Cost, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters, Rate, Reconstruction, Result,
+    Source, TokenShape, TokenValues, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, TrainableTokenizer,
+};
+use network::{Decoder, Encoder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a recipe says of a `kind = "magvit2"` tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Magvit2Config {
+    /// Side of the square of pixels that becomes one place before the first convolution.
+    #[schemars(range(min = 1, max = 16))]
+    pub patch: usize,
+    /// The encoder's stages from the pixels to the latents; the decoder mirrors them.
+    #[schemars(length(min = 1, max = 12))]
+    pub stages: Vec<Stage>,
+    /// What turns latents into tokens.
+    pub quantizer: Quantizer,
+}
+
+/// One resolution of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Width.
+    #[schemars(range(min = 1, max = 4096))]
+    pub channels: usize,
+    /// Residual blocks.
+    #[schemars(range(max = 64))]
+    pub blocks: usize,
+    /// Extent of the kernels in time: 1 sees single frames, 3 sees two frames back.
+    #[schemars(range(min = 1, max = 3))]
+    pub frames: usize,
+    /// How many frames, rows and columns become one on the way to the next stage, `[t, h, w]`, each
+    /// 1 or 2; `[1, 1, 1]` for the last stage.
+    #[serde(default = "no_stride")]
+    pub down: [usize; 3],
+}
+
+fn no_stride() -> [usize; 3] {
+    [1; 3]
+}
+
+impl Default for Magvit2Config {
+    fn default() -> Self {
+        let stage = |channels, blocks, frames, down| Stage { channels, blocks, frames, down };
+        Self {
+            patch: 4,
+            stages: vec![
+                stage(32, 1, 1, [1, 2, 2]),
+                stage(48, 1, 3, [2, 1, 1]),
+                stage(64, 1, 3, [2, 1, 1]),
+                stage(96, 2, 3, [1; 3]),
+            ],
+            quantizer: Quantizer::default(),
+        }
+    }
+}
+
+impl Magvit2Config {
+    /// Frames, rows and columns of a clip that one token stands for.
+    pub fn strides(&self) -> [usize; 3] {
+        let steps = self.stages.iter().rev().skip(1);
+        steps.fold([1, self.patch, self.patch], |[t, h, w], s| [t * s.down[0], h * s.down[1], w * s.down[2]])
+    }
+
+    /// Each stage with the one after it.
+    fn steps(&self) -> impl Iterator<Item = (&Stage, Option<&Stage>)> {
+        self.stages.iter().enumerate().map(|(i, stage)| (stage, self.stages.get(i + 1)))
+    }
+
+    fn network(&self, device: &Device, seed: u64) -> Network {
+        let init = Init::new(seed, device);
+        let channels = self.quantizer.channels();
+        Network {
+            encoder: Encoder::new(self, channels * self.quantizer.moments(), &init.part("encoder")),
+            decoder: Decoder::new(self, channels, &init.part("decoder")),
+        }
+    }
+
+    /// Multiplications of one convolution pass at each stage, encoder or decoder alike, and the
+    /// numbers that its activations hold.
+    fn work(&self, [frames, height, width]: [usize; 3]) -> Cost {
+        let (mut flops, mut kept, mut widest) = (0.0, 0.0, 0.0f64);
+        let mut size = [frames, height / self.patch, width / self.patch];
+        let first = self.stages[0];
+        let places = |size: [usize; 3]| size.iter().product::<usize>() as f64;
+        let kernel = |stage: &Stage| (stage.frames * 9) as f64;
+        flops += 2.0 * places(size) * kernel(&first) * (3 * self.patch * self.patch * first.channels) as f64;
+        for (stage, next) in self.steps() {
+            let (c, n) = (stage.channels as f64, places(size));
+            flops += 2.0 * n * kernel(stage) * c * c * 2.0 * stage.blocks as f64;
+            // Of a residual block: its input, two norms with their squares and scales, two
+            // activations, two convolutions with their padded inputs.
+            kept += 14.0 * n * c * stage.blocks as f64;
+            widest = widest.max(4.0 * n * c);
+            if let Some(next) = next {
+                let [t, h, w] = stage.down;
+                size = [size[0].div_ceil(t), size[1] / h, size[2] / w];
+                let k = stage.down.iter().map(|&s| if s > 1 { 3.0 } else { 1.0 }).product::<f64>();
+                flops += 2.0 * places(size) * k * c * next.channels as f64;
+                kept += 6.0 * n * c;
+            }
+        }
+        Cost { forward_flops: flops, activations: kept, working_set: widest }
+    }
+}
+
+impl TokenizerConfig for Magvit2Config {
+    fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = self.quantizer.flaws();
+        for (i, (stage, next)) in self.steps().enumerate() {
+            if stage.frames != 1 && stage.frames != 3 {
+                let message = format!("a causal kernel spans 1 or 3 frames, not {}", stage.frames);
+                flaws.push(Flaw::new(format!("stages.{i}.frames"), message, "set `frames = 3`"));
+            }
+            if stage.down.iter().any(|&s| s != 1 && s != 2) {
+                let message = format!("a stage halves or keeps, it cannot divide by {:?}", stage.down);
+                flaws.push(Flaw::new(format!("stages.{i}.down"), message, "use 1s and 2s, in more stages"));
+            }
+            if next.is_none() && stage.down != [1; 3] {
+                let message = format!("the last stage has no next one to go down to by {:?}", stage.down);
+                flaws.push(Flaw::new(format!("stages.{i}.down"), message, "set `down = [1, 1, 1]`"));
+            }
+        }
+        flaws
+    }
+
+    fn spec(&self) -> TokenizerSpec {
+        TokenizerSpec {
+            modality: Modality::Video,
+            kind: self.quantizer.kind(),
+            strides: self.strides(),
+            causal: true,
+            range: [-1.0, 1.0],
+        }
+    }
+
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+        let &MediaShape::Clip { frames, height, width, .. } = media else {
+            return Err(Flaw::new("", "magvit2 reads clips, not text", "name a text tokenizer, e.g. `kind = \"bpe\"`"));
+        };
+        let [t, h, w] = self.strides();
+        if frames % t != 1 % t {
+            let fitting = (frames / t * t + 1).max(1);
+            let message = format!("{frames} frames do not fit {t}× causal compression in time, which wants 1 + {t}·n");
+            return Err(Flaw::new("frames", message, format!("set `frames = {fitting}`")));
+        }
+        for (what, side, stride) in [("height", height, h), ("width", width, w)] {
+            if side % stride != 0 {
+                let message =
+                    format!("a {what} of {side} pixels does not divide by the tokenizer's stride of {stride}");
+                let down = (side / stride * stride).max(stride);
+                return Err(Flaw::new("size", message, format!("use a {what} of {down}")));
+            }
+        }
+        Ok(TokenShape { grid: [frames.div_ceil(t), height / h, width / w], kind: self.quantizer.kind() })
+    }
+
+    fn parameters(&self) -> usize {
+        let conv = |input: usize, output: usize, [t, h, w]: [usize; 3]| input * output * t * h * w + output;
+        let kernel = |stage: &Stage| [stage.frames, 3, 3];
+        let (first, last) = (&self.stages[0], &self.stages[self.stages.len() - 1]);
+        let (pixels, latents) = (3 * self.patch * self.patch, self.quantizer.channels());
+        let mut count = conv(pixels, first.channels, kernel(first)) + last.channels;
+        count += conv(last.channels, latents * self.quantizer.moments(), [1; 3]);
+        count += conv(latents, last.channels, kernel(last)) + first.channels;
+        count += conv(first.channels, pixels, kernel(first));
+        for (stage, next) in self.steps() {
+            let c = stage.channels;
+            count += 2 * stage.blocks * 2 * (c + conv(c, c, kernel(stage)));
+            if let Some(next) = next {
+                count += c + conv(c, next.channels, stage.down.map(|s| if s > 1 { 3 } else { 1 }));
+                count += conv(next.channels, c * stage.down.iter().product::<usize>(), kernel(next));
+            }
+        }
+        count
+    }
+
+    fn cost(&self, media: &MediaShape) -> [Cost; 2] {
+        match *media {
+            MediaShape::Clip { frames, height, width, .. } => [self.work([frames, height, width]); 2],
+            MediaShape::Text => [Cost::default(); 2],
+        }
+    }
+
+    fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
+        let mut network = match source {
+            Source::Seed(seed) => self.network(device, *seed),
+            Source::File(_) => self.network(device, 0),
+        };
+        if let Source::File(path) = source {
+            network.load(&open_weights(path)?.0, &path.display().to_string())?;
+        }
+        Ok(Box::new(Magvit2 { spec: self.spec(), config: self.clone(), device: device.clone(), network }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Network {
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+/// The tokenizer with its weights.
+#[derive(Debug)]
+pub struct Magvit2 {
+    spec: TokenizerSpec,
+    config: Magvit2Config,
+    device: Device,
+    network: Network,
+}
+
+impl Tokenizer for Magvit2 {
+    fn spec(&self) -> &TokenizerSpec {
+        &self.spec
+    }
+
+    fn encode(&self, media: &Media) -> Result<Tokens> {
+        let Media::Clip(clip) = media else {
+            return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it reads clips, not text"));
+        };
+        let [frames, height, width] = clip.shape();
+        let shape = MediaShape::Clip { frames, height, width, rate: clip.rate() };
+        let shape = self
+            .config
+            .shape(&shape)
+            .map_err(|flaw| Error::new(ErrorKind::Unsupported, "tokenizer.video", flaw.message).mend(flaw.mend))?;
+        // Piece by piece: the first frame, then as many as one latent frame stands for.
+        let stride = self.spec.strides[0];
+        let mut past = Past::streaming();
+        let mut latents = Vec::new();
+        let mut start = 0;
+        while start < frames {
+            let end = if start == 0 { 1 } else { start + stride };
+            let piece = to_tensor(std::slice::from_ref(&clip.slice(start..end)), &self.device).inner();
+            let moments = self.network.encoder.forward(piece, &mut past);
+            past.advance();
+            latents.push(moments.slice_dim(1, 0..self.config.quantizer.channels()).inner());
+            start = end;
+        }
+        let latents = Tensor::cat(latents, 2).permute([0, 2, 3, 4, 1]); // [1, t, h, w, C]
+        self.config.quantizer.tokens(shape.grid, to_vec(latents))
+    }
+
+    fn decode(&self, tokens: &Tokens) -> Result<Media> {
+        let [frames, h, w] = tokens.grid();
+        let channels = self.config.quantizer.channels();
+        let values = self.config.quantizer.vectors(tokens)?;
+        let mut past = Past::streaming();
+        let mut pixels = Vec::new();
+        let mut size = [0; 2];
+        for piece in values.chunks(h * w * channels) {
+            let data = TensorData::new(piece.to_vec(), [1, 1, h, w, channels]);
+            let latents = Tensor::<5>::from_data(data, &self.device).inner().permute([0, 4, 1, 2, 3]);
+            let clip = self.network.decoder.forward(latents, &mut past).inner();
+            past.advance();
+            let [_, _, _, height, width] = clip.dims();
+            size = [height, width];
+            pixels.extend(to_vec(clip.permute([0, 2, 3, 4, 1])).into_iter().map(to_byte));
+        }
+        let frames = 1 + (frames - 1) * self.spec.strides[0];
+        // Tokens do not know their frame rate: the pipeline sets it from the recipe.
+        Ok(Media::Clip(Clip::new([frames, size[0], size[1]], Rate::whole(1), pixels)?))
+    }
+
+    fn learned(&self) -> Option<&dyn Parameters> {
+        Some(&self.network)
+    }
+
+    fn trainable(&mut self) -> Option<&mut dyn TrainableTokenizer> {
+        Some(self)
+    }
+}
+
+impl TrainableTokenizer for Magvit2 {
+    fn reconstruct(&self, clips: Tensor<5>) -> Reconstruction {
+        let moments = self.network.encoder.forward(clips, &mut Past::none());
+        let [_, channels, ..] = moments.dims();
+        let moments_last = moments.clone().permute([0, 2, 3, 4, 1]).reshape([-1, channels as i32]);
+        let quantized = self.config.quantizer.forward(moments, moments_last);
+        Reconstruction {
+            clips: self.network.decoder.forward(quantized.latents_out, &mut Past::none()),
+            latents: quantized.latents,
+            log_variance: quantized.log_variance,
+            codes: quantized.codes,
+        }
+    }
+
+    fn parameters_mut(&mut self) -> &mut dyn Parameters {
+        &mut self.network
+    }
+}
+
+/// Clips of one shape as a tensor `[B, 3, T, H, W]` in `[-1, 1]`.
+pub fn to_tensor(clips: &[Clip], device: &Device) -> Tensor<5> {
+    let [t, h, w] = clips[0].shape();
+    let values = clips.iter().flat_map(|clip| clip.pixels()).map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+    Tensor::<5>::from_data(TensorData::new(values, [clips.len(), t, h, w, 3]), device).permute([0, 4, 1, 2, 3])
+}
+
+fn to_byte(value: f32) -> u8 {
+    ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8
+}
+
+/// Only the values matter to a caller that looks a code up.
+pub(crate) fn codes_of(tokens: &Tokens) -> Option<(&[u32], usize)> {
+    match tokens.values() {
+        TokenValues::Codes { codes, entries } => Some((codes, *entries)),
+        TokenValues::Latents { .. } => None,
+    }
+}

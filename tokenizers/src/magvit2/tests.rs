@@ -1,0 +1,106 @@
+use super::*;
+use musiva_core::{Draw, Purpose};
+
+fn config(quantizer: Quantizer) -> Magvit2Config {
+    let stage = |channels, blocks, frames, down| Stage { channels, blocks, frames, down };
+    Magvit2Config {
+        patch: 2,
+        stages: vec![
+            stage(5, 1, 1, [1, 2, 2]),
+            stage(7, 1, 3, [2, 1, 1]),
+            stage(6, 1, 3, [2, 1, 1]),
+            stage(8, 1, 3, [1; 3]),
+        ],
+        quantizer,
+    }
+}
+
+fn clip(frames: usize, seed: u64) -> Clip {
+    let mut stream = Draw::new(seed).stream(Purpose::Data);
+    let pixels = (0..frames * 12 * 20 * 3).map(|_| stream.bits() as u8).collect();
+    Clip::new([frames, 12, 20], Rate::whole(8), pixels).unwrap()
+}
+
+fn network(quantizer: Quantizer) -> (Magvit2Config, Network) {
+    let config = config(quantizer);
+    let network = config.network(&Device::flex(), 3);
+    (config, network)
+}
+
+fn latents(network: &Network, clip: &Clip) -> Vec<f32> {
+    let x = to_tensor(std::slice::from_ref(clip), &Device::flex());
+    to_vec(network.encoder.forward(x, &mut Past::none()).permute([0, 2, 3, 4, 1]))
+}
+
+const KL: Quantizer = Quantizer::Kl { channels: 3 };
+
+#[test]
+fn change_the_future_the_past_stays_exactly() {
+    let (_, network) = network(KL);
+    let (a, b) = (clip(13, 1), clip(13, 2));
+    let mut mixed = a.clone();
+    let five_frames = 5 * 12 * 20 * 3;
+    mixed.pixels_mut()[five_frames..].copy_from_slice(&b.pixels()[five_frames..]);
+    let (one, two) = (latents(&network, &a), latents(&network, &mixed));
+    // Five frames are two latent frames of 3 × 5 places and 6 moments.
+    let past = 2 * 3 * 5 * 6;
+    assert_eq!(one[..past], two[..past]);
+    assert_ne!(one[past..], two[past..]);
+}
+
+#[test]
+fn the_first_frame_is_an_image_of_its_own() {
+    let (_, network) = network(KL);
+    let clip = clip(9, 1);
+    let image = latents(&network, &clip.slice(0..1));
+    // Not to the bit: a longer clip is cut into other blocks by the matrix product.
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+    assert!(latents(&network, &clip).iter().zip(&image).all(close));
+}
+
+#[test]
+fn streaming_is_offline_both_ways() {
+    let (config, network) = network(KL);
+    let clip = clip(13, 4);
+    let offline = latents(&network, &clip);
+    let means: Vec<f32> = offline.chunks(6).flat_map(|m| m[..3].to_vec()).collect();
+    let tokenizer = Magvit2 { spec: config.spec(), config, device: Device::flex(), network };
+    let tokens = tokenizer.encode(&Media::Clip(clip)).unwrap();
+    let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
+    assert!(values.iter().zip(&means).all(|(a, b)| (a - b).abs() < 1e-5));
+
+    let data = TensorData::new(values.clone(), [1, 4, 3, 5, 3]);
+    let whole = Tensor::<5>::from_data(data, &Device::flex()).permute([0, 4, 1, 2, 3]);
+    let whole = tokenizer.network.decoder.forward(whole, &mut Past::none());
+    assert_eq!(whole.dims(), [1, 3, 13, 12, 20]);
+    let whole: Vec<u8> = to_vec(whole.permute([0, 2, 3, 4, 1])).into_iter().map(to_byte).collect();
+    let Media::Clip(streamed) = tokenizer.decode(&tokens).unwrap() else { panic!("clips") };
+    assert!(whole.iter().zip(streamed.pixels()).all(|(a, b)| a.abs_diff(*b) <= 1));
+}
+
+#[test]
+fn parameters_are_counted_without_building() {
+    for quantizer in [KL, Quantizer::Lfq { bits: 7 }] {
+        let (config, network) = network(quantizer);
+        assert_eq!(config.parameters(), network.count());
+    }
+    assert_eq!(Magvit2Config::default().parameters(), Magvit2Config::default().network(&Device::flex(), 0).count());
+}
+
+#[test]
+fn frames_that_do_not_fit_are_told_the_nearest_that_do() {
+    let shape = |frames| {
+        let media = MediaShape::Clip { frames, height: 64, width: 64, rate: Rate::whole(8) };
+        Magvit2Config::default().shape(&media)
+    };
+    assert_eq!(shape(17).unwrap().grid, [5, 8, 8]);
+    assert_eq!(shape(1).unwrap().grid, [1, 8, 8]);
+    assert_eq!(shape(16).unwrap_err().mend, "set `frames = 17`");
+}
+
+#[test]
+fn tokens_of_another_tokenizer_are_refused() {
+    let tokenizer = config(Quantizer::Lfq { bits: 7 }).build(&Device::flex(), &Source::Seed(1)).unwrap();
+    let tokens = Tokens::codes([1, 3, 5], 1 << 6, vec![0; 15]).unwrap();
+    assert!(tokenizer.decode(&tokens).unwrap_err().to_string().contains("64 entries"));
+}

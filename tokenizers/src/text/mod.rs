@@ -1,0 +1,212 @@
+//! Text tokens by the `tokenizers` crate: any `tokenizer.json`, or a small byte-pair encoding
+//! trained on the captions at hand.
+//!
+//! A canvas keeps token 0 for "no word" ([`musiva_core::canvas::PAD`]), so the file's token `i` is
+//! token `i + 1` here, whatever the file itself calls padding.
+
+use burn::tensor::Device;
+use musiva_core::canvas::PAD;
+use musiva_core::{
+    Cost, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Result, Source, TokenKind, TokenShape, Tokenizer,
+    TokenizerConfig, TokenizerSpec, Tokens, files,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::whitespace::Whitespace;
+use tokenizers::{AddedToken, Tokenizer as HuggingFace, TokenizerBuilder};
+
+/// Its name for what the training captions never showed.
+const UNKNOWN: &str = "[UNK]";
+
+/// What a recipe says of a `kind = "bpe"` text tokenizer; its `weights` are a `tokenizer.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextConfig {
+    /// Longest prompt in tokens: the length of the canvas's prompt.
+    #[schemars(range(min = 1, max = 4096))]
+    pub length: usize,
+    /// Entries of the vocabulary, one for "no word" among them; the file may have fewer, not more.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub vocabulary: usize,
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self { length: 12, vocabulary: 128 }
+    }
+}
+
+impl TokenizerConfig for TextConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if self.length == 0 {
+            flaws.push(Flaw::new("length", "a prompt of no tokens says nothing", "set `length = 12`"));
+        }
+        if self.vocabulary < 2 {
+            flaws.push(Flaw::new("vocabulary", "a vocabulary needs at least two entries", "set `vocabulary = 128`"));
+        }
+        flaws
+    }
+
+    fn spec(&self) -> TokenizerSpec {
+        TokenizerSpec {
+            modality: Modality::Text,
+            kind: TokenKind::Codes { entries: self.vocabulary, bits: None },
+            strides: [1; 3],
+            causal: true,
+            range: [0.0, 0.0],
+        }
+    }
+
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+        match media {
+            MediaShape::Text => Ok(TokenShape { grid: [1, 1, self.length], kind: self.spec().kind }),
+            MediaShape::Clip { .. } => {
+                Err(Flaw::new("", "bpe reads text, not clips", "name a video tokenizer, e.g. `kind = \"magvit2\"`"))
+            }
+        }
+    }
+
+    fn parameters(&self) -> usize {
+        0
+    }
+
+    fn cost(&self, _: &MediaShape) -> [Cost; 2] {
+        [Cost::default(); 2]
+    }
+
+    fn build(&self, _: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
+        match source {
+            Source::File(path) => Ok(Box::new(Text::open(self, path)?)),
+            Source::Seed(_) => Err(Error::new(ErrorKind::Weights, "tokenizer.text", "it has no vocabulary yet")
+                .mend("set `weights` to a tokenizer.json, or train one with `train.target = \"tokenizer.text\"`")),
+        }
+    }
+}
+
+/// A text tokenizer with its vocabulary.
+pub struct Text {
+    spec: TokenizerSpec,
+    length: usize,
+    inner: HuggingFace,
+}
+
+impl Text {
+    /// Opens a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// Where the file is missing, is no tokenizer, or has more entries than the recipe's vocabulary.
+    pub fn open(config: &TextConfig, path: &Path) -> Result<Self> {
+        let place = path.display().to_string();
+        let bytes = files::read(path, files::GIGABYTE)?;
+        let inner = HuggingFace::from_bytes(&bytes)
+            .map_err(|e| Error::new(ErrorKind::Weights, &place, format!("not a tokenizer.json: {e}")))?;
+        let entries = inner.get_vocab_size(true) + 1;
+        if entries > config.vocabulary {
+            let message =
+                format!("it has {entries} entries with \"no word\", the recipe's vocabulary {}", config.vocabulary);
+            return Err(Error::new(ErrorKind::Weights, place, message)
+                .mend(format!("set `tokenizer.text.vocabulary = {entries}`")));
+        }
+        Ok(Self { spec: config.spec(), length: config.length, inner })
+    }
+}
+
+impl Tokenizer for Text {
+    fn spec(&self) -> &TokenizerSpec {
+        &self.spec
+    }
+
+    fn encode(&self, media: &Media) -> Result<Tokens> {
+        let Media::Text(text) = media else {
+            return Err(Error::new(ErrorKind::Unsupported, "tokenizer.text", "it reads text, not clips"));
+        };
+        let wrong = |message: String| Error::new(ErrorKind::Unsupported, format!("prompt \"{text}\""), message);
+        let encoding = self.inner.encode_fast(text.as_str(), false).map_err(|e| wrong(e.to_string()))?;
+        let mut codes: Vec<u32> = encoding.get_ids().iter().map(|id| id + 1).collect();
+        if codes.len() > self.length {
+            let message = format!("{} tokens, the canvas has room for {}", codes.len(), self.length);
+            return Err(wrong(message).mend("say it in fewer words"));
+        }
+        codes.resize(self.length, PAD);
+        let TokenKind::Codes { entries, .. } = self.spec.kind else { unreachable!("text tokens are codes") };
+        Tokens::codes([1, 1, self.length], entries, codes)
+    }
+
+    fn decode(&self, tokens: &Tokens) -> Result<Media> {
+        let ids: Vec<u32> = tokens.as_codes()?.iter().filter(|&&code| code != PAD).map(|code| code - 1).collect();
+        let text = self.inner.decode(&ids, true);
+        text.map(Media::Text).map_err(|e| Error::new(ErrorKind::Unsupported, "tokenizer.text", e.to_string()))
+    }
+}
+
+/// Trains a byte-pair encoding (Sennrich et al. 2016) on captions and writes it as `tokenizer.json`.
+///
+/// # Errors
+/// Where there is nothing to learn from, or the file cannot be written.
+pub fn train(config: &TextConfig, captions: impl Iterator<Item = String> + Send, path: &Path) -> Result<()> {
+    let wrong = |e: tokenizers::Error| Error::new(ErrorKind::Data, "tokenizer.text", e.to_string());
+    let mut trainer = BpeTrainerBuilder::new()
+        .vocab_size(config.vocabulary - 1)
+        .show_progress(false)
+        .special_tokens(vec![AddedToken::from(UNKNOWN, true)])
+        .build();
+    let bpe = BPE::builder().unk_token(UNKNOWN.into()).fuse_unk(true).build().map_err(wrong)?;
+    let mut tokenizer = TokenizerBuilder::new()
+        .with_model(bpe)
+        .with_normalizer(Some(tokenizers::normalizers::Lowercase))
+        .with_pre_tokenizer(Some(Whitespace {}))
+        .with_post_processor(None::<tokenizers::processors::PostProcessorWrapper>)
+        .with_decoder(None::<tokenizers::decoders::DecoderWrapper>)
+        .build()
+        .map_err(wrong)?;
+    tokenizer.train(&mut trainer, captions).map_err(wrong)?;
+    let json = tokenizer.to_string(true).map_err(wrong)?;
+    files::write(path, json.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trained() -> (tempfile::TempDir, TextConfig) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = TextConfig { length: 8, vocabulary: 64 };
+        let captions = ["a red ring moves left", "the blue square goes up", "a green triangle moves right"];
+        train(&config, captions.iter().map(|c| c.to_string()), &folder.path().join("tokenizer.json")).unwrap();
+        (folder, config)
+    }
+
+    #[test]
+    fn captions_come_back_and_pads_fill_up() {
+        let (folder, config) = trained();
+        let text = Text::open(&config, &folder.path().join("tokenizer.json")).unwrap();
+        let tokens = text.encode(&Media::Text("a Red ring goes left".into())).unwrap();
+        assert_eq!(tokens.grid(), [1, 1, 8]);
+        assert_eq!(tokens.as_codes().unwrap()[5..], [PAD; 3]);
+        assert_eq!(text.decode(&tokens).unwrap(), Media::Text("a red ring goes left".into()));
+        let none = text.encode(&Media::Text(String::new())).unwrap();
+        assert_eq!(none.as_codes().unwrap(), [PAD; 8]);
+    }
+
+    #[test]
+    fn training_twice_gives_the_same_bytes() {
+        let read = || std::fs::read(trained().0.path().join("tokenizer.json")).unwrap();
+        assert_eq!(read(), read());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let (folder, config) = trained();
+        let path = folder.path().join("tokenizer.json");
+        let text = Text::open(&config, &path).unwrap();
+        let long = text.encode(&Media::Text("red ".repeat(9))).unwrap_err().to_string();
+        assert!(long.contains("9 tokens") && long.contains("8"), "{long}");
+        let small = Text::open(&TextConfig { vocabulary: 10, ..config.clone() }, &path).err().unwrap().to_string();
+        assert!(small.contains("tokenizer.text.vocabulary"), "{small}");
+        std::fs::write(&path, b"{}").unwrap();
+        assert!(Text::open(&config, &path).is_err());
+    }
+}

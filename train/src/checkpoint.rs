@@ -1,0 +1,104 @@
+//! Checkpoints: one safetensors file each, written whole or not at all, with everything that
+//! training needs to go on as if it had never stopped.
+//!
+//! Random numbers and the place in the data follow from the step, so the step is all there is to
+//! save of them.
+
+use crate::optimizer::AdamW;
+use musiva_core::parameters::{Precision, open_weights, save_weights};
+use musiva_core::{Error, ErrorKind, Parameters, Result, Weights};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+const STEP: &str = "musiva.step";
+const RECIPE: &str = "musiva.recipe";
+
+/// What a checkpoint holds.
+pub struct Checkpoint {
+    /// Steps done.
+    pub step: u64,
+    /// The resolved recipe that it was trained by.
+    pub recipe: String,
+    weights: Weights,
+    path: PathBuf,
+}
+
+impl Checkpoint {
+    /// Writes the state after `step` steps into `folder`, and removes all but the newest `keep`.
+    pub fn save(
+        folder: &Path,
+        keep: usize,
+        step: u64,
+        recipe: &str,
+        parameters: &dyn Parameters,
+        optimizer: &AdamW,
+    ) -> Result<PathBuf> {
+        let mut all = optimizer.state();
+        all.extend(parameters.weights().into_iter().map(|(name, weight)| (format!("model.{name}"), weight)));
+        let metadata = HashMap::from([(STEP.into(), step.to_string()), (RECIPE.into(), recipe.to_owned())]);
+        let path = folder.join(format!("{step:08}.safetensors"));
+        save_weights(&path, &all, Precision::F32, metadata)?;
+        let mut old = list(folder)?;
+        old.truncate(old.len().saturating_sub(keep.max(1)));
+        for path in old {
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, "remove the old checkpoint", e))?;
+        }
+        Ok(path)
+    }
+
+    /// Opens the newest whole checkpoint in `folder`.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn newest(folder: &Path) -> Result<Self> {
+        let path = list(folder)?.pop().ok_or_else(|| {
+            Error::new(ErrorKind::Weights, folder.display().to_string(), "no checkpoint in this folder")
+                .mend("name the folder that `train --run` wrote")
+        })?;
+        let (weights, metadata) = open_weights(&path)?;
+        let get = |key: &str| {
+            metadata.get(key).ok_or_else(|| {
+                Error::new(ErrorKind::Weights, path.display().to_string(), format!("its metadata lacks `{key}`"))
+            })
+        };
+        let step = get(STEP)?.parse().map_err(|_| {
+            Error::new(ErrorKind::Weights, path.display().to_string(), format!("its `{STEP}` is not a number"))
+        })?;
+        Ok(Self { step, recipe: get(RECIPE)?.clone(), weights, path })
+    }
+
+    /// Sets the model and the optimizer to the checkpoint's state.
+    pub fn restore(&self, parameters: &mut dyn Parameters, optimizer: &mut AdamW) -> Result<()> {
+        let model = self
+            .weights
+            .iter()
+            .filter_map(|(name, weight)| name.strip_prefix("model.").map(|name| (name.to_owned(), weight.clone())));
+        parameters.load(&model.collect(), &self.path.display().to_string())?;
+        let mut device = None;
+        parameters.each(&mut |_, _, value| device = Some(value.device()));
+        match device {
+            Some(device) => optimizer.restore(&self.weights, &device),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The checkpoints of a folder, oldest first.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io(folder, "list the checkpoints", e)),
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            // A file that is still being written has a name that starts with a dot.
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+            name.strip_suffix(".safetensors")
+                .is_some_and(|stem| !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit()))
+        })
+        .collect();
+    paths.sort();
+    Ok(paths)
+}

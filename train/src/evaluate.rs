@@ -1,0 +1,194 @@
+//! How good a recipe's tokenizer and backbone are, on prompts and clips that training never saw.
+//!
+//! Of the procedural world, oracles read what a clip shows and compare it with what its caption
+//! asks for; of any other data there is no oracle, and only reconstructions are measured.
+
+use crate::measure::{psnr, ssim};
+use crate::sources::{held_out_of, world_of};
+use musiva_core::pipeline::{Codec, Pipeline, Request};
+use musiva_core::recipe::Recipe;
+use musiva_core::{Clip, Draw, Result, TokenKind, TokenValues, Tokens};
+use musiva_data::world::{Attributes, Oracle, PartialAttributes, Scores, Split, score};
+use musiva_data::{Dataset, World};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Told of each stage how far it is: its name, done, total. An error from it cancels.
+pub type Progress<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The recipe's name.
+    pub recipe: String,
+    /// [`Recipe::hash`].
+    pub recipe_sha256: String,
+    /// Seed of scenes and noise.
+    pub seed: u64,
+    /// Clips made again by the tokenizer.
+    pub reconstruction: Reconstructed,
+    /// Clips made from prompts, a row for each set of prompts; empty without a backbone or an oracle.
+    pub generation: Vec<Generated>,
+}
+
+/// How well a tokenizer makes held-out clips again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reconstructed {
+    /// How many clips.
+    pub n: usize,
+    /// Peak signal-to-noise ratio in dB, mean over the clips.
+    pub psnr: f64,
+    /// Structural similarity, mean over the clips.
+    pub ssim: f64,
+    /// The part of the codebook's entries that occurred, 0 to 1; `None` of continuous tokens.
+    pub codebook_use: Option<f64>,
+    /// What the oracle still sees in the reconstructions; `None` where there is no oracle.
+    pub seen: Option<Scores>,
+    /// The part of the reconstructions with as many bounces as the scene has.
+    pub bounces: Option<f64>,
+}
+
+/// How much of what prompts ask for the clips show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Generated {
+    /// Which prompts.
+    pub prompts: &'static str,
+    /// What the oracle sees.
+    pub seen: Scores,
+}
+
+/// Measures `n` clips (and `n` prompts of each set) with `seed`.
+///
+/// # Errors
+/// What building, tokenizing, sampling or `progress` return.
+pub fn evaluate(
+    recipe: &Recipe,
+    parts: &Parts,
+    n: usize,
+    seed: u64,
+    batch: usize,
+    progress: &mut Progress,
+) -> Result<Evaluation> {
+    let world = world_of(recipe)?;
+    let codec = match parts {
+        Parts::Tokenizer(codec) => codec,
+        Parts::All(pipeline) => pipeline.codec(),
+    };
+    let reconstruction = match &world {
+        Some(world) => reconstruct_world(codec, world, n, seed, progress)?,
+        None => reconstruct_data(codec, &*held_out_of(recipe)?, n, progress)?,
+    };
+    let mut generation = Vec::new();
+    if let (Some(world), Parts::All(pipeline)) = (&world, parts) {
+        let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
+        let none_held_out = world.config().held_out.is_empty();
+        for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
+            let seen = generate(pipeline, world, split, n, seed, batch, &mut |done, total| {
+                progress(&format!("generate, {prompts}"), done, total)
+            })?;
+            generation.push(Generated { prompts, seen });
+        }
+    }
+    Ok(Evaluation { recipe: recipe.name.clone(), recipe_sha256: recipe.hash(), seed, reconstruction, generation })
+}
+
+/// The built parts of a recipe that there are to measure.
+pub enum Parts {
+    /// Its video tokenizer alone.
+    Tokenizer(Box<Codec>),
+    /// The whole road.
+    All(Box<Pipeline>),
+}
+
+/// Sums over reconstructions.
+#[derive(Default)]
+struct Sums {
+    n: usize,
+    psnr: f64,
+    ssim: f64,
+    codes: BTreeSet<u32>,
+}
+
+impl Sums {
+    fn add(&mut self, before: &Clip, codec: &Codec) -> Result<Clip> {
+        let tokens: Tokens = codec.encode(before.clone())?;
+        let after = codec.decode(&tokens)?;
+        self.n += 1;
+        self.psnr += psnr(before, &after)?;
+        self.ssim += ssim(before, &after)?;
+        if let TokenValues::Codes { codes, .. } = tokens.values() {
+            self.codes.extend(codes);
+        }
+        Ok(after)
+    }
+
+    fn mean(self, codec: &Codec) -> Reconstructed {
+        let codebook_use = match codec.tokenizer().spec().kind {
+            TokenKind::Codes { entries, .. } => Some(self.codes.len() as f64 / entries as f64),
+            TokenKind::Latents { .. } => None,
+        };
+        let n = self.n.max(1) as f64;
+        let (psnr, ssim) = (self.psnr / n, self.ssim / n);
+        Reconstructed { n: self.n, psnr, ssim, codebook_use, seen: None, bounces: None }
+    }
+}
+
+fn reconstruct_world(
+    codec: &Codec,
+    world: &World,
+    n: usize,
+    seed: u64,
+    progress: &mut Progress,
+) -> Result<Reconstructed> {
+    let oracle = Oracle::new(world.config());
+    let (mut sums, mut scores, mut bounces) = (Sums::default(), Vec::with_capacity(n), 0);
+    for i in 0..n {
+        progress("reconstruct", i, n)?;
+        let scene = world.scene(Draw::new(seed).sample(i as u64), Split::Test);
+        let reading = oracle.read(&sums.add(&scene.render(), codec)?);
+        scores.push(score(PartialAttributes::from(scene.attributes), &reading));
+        bounces += usize::from(reading.bounces == Some(scene.events().len()));
+    }
+    progress("reconstruct", n, n)?;
+    let (seen, bounces) = (Some(scores.into_iter().collect()), Some(bounces as f64 / n.max(1) as f64));
+    Ok(Reconstructed { seen, bounces, ..sums.mean(codec) })
+}
+
+fn reconstruct_data(codec: &Codec, data: &dyn Dataset, n: usize, progress: &mut Progress) -> Result<Reconstructed> {
+    let n = data.len().map_or(n, |len| n.min(usize::try_from(len).unwrap_or(n)));
+    let mut sums = Sums::default();
+    for i in 0..n {
+        progress("reconstruct", i, n)?;
+        sums.add(&data.get(i as u64)?.clip, codec)?;
+    }
+    progress("reconstruct", n, n)?;
+    Ok(sums.mean(codec))
+}
+
+fn generate(
+    pipeline: &Pipeline,
+    world: &World,
+    split: Split,
+    n: usize,
+    seed: u64,
+    batch: usize,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Scores> {
+    let oracle = Oracle::new(world.config());
+    let mut scores = Vec::with_capacity(n);
+    for start in (0..n).step_by(batch.max(1)) {
+        let draws = (start..(start + batch.max(1)).min(n)).map(|i| Draw::new(seed).sample(i as u64));
+        let prompts: Vec<String> = draws.map(|draw| world.scene(draw, split).caption(draw)).collect();
+        let asked: Vec<_> = prompts.iter().map(|prompt| Attributes::parse(prompt).unwrap_or_default()).collect();
+        let order = pipeline.order(&Request { prompts, seed, first: start as u64 })?;
+        // Steps of all batches together, in clips: a batch that is half sampled counts half.
+        let tokens = pipeline.once(&order, &mut |done, total| {
+            progress(start + asked.len() * done / total.max(1), n)
+        })?;
+        for (tokens, asked) in tokens.iter().zip(asked) {
+            scores.push(score(asked, &oracle.read(&pipeline.codec().decode(tokens)?)));
+        }
+    }
+    progress(n, n)?;
+    Ok(scores.into_iter().collect())
+}

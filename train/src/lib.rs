@@ -1,0 +1,13 @@
+//! Training: the loop, the optimizer, checkpoints that resume to the bit, logs and measures.
+
+#![forbid(unsafe_code)]
+
+pub mod backbone;
+pub mod checkpoint;
+pub mod evaluate;
+pub mod log;
+pub mod measure;
+pub mod optimizer;
+pub mod sources;
+pub mod tokenizer;
+pub mod trainer;

@@ -1,0 +1,130 @@
+//! The run's log: JSON Lines for programs, TensorBoard events for people.
+
+use musiva_core::{Error, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Writes measures as they come.
+#[derive(Debug)]
+pub struct Log {
+    lines: File,
+    lines_path: PathBuf,
+    events: File,
+    events_path: PathBuf,
+}
+
+impl Log {
+    /// Opens the log of a run that goes on after `step` steps: lines of later steps, written by a
+    /// run that was stopped before its next checkpoint, are dropped.
+    pub fn open(run: &Path, step: u64) -> Result<Self> {
+        std::fs::create_dir_all(run).map_err(|e| Error::io(run, "make the run folder", e))?;
+        let lines_path = run.join("metrics.jsonl");
+        let failed = |e| Error::io(&lines_path, "write the log", e);
+        if lines_path.exists() {
+            let file = BufReader::new(File::open(&lines_path).map_err(failed)?);
+            let kept: Vec<String> = file
+                .lines()
+                .map_while(|line| line.ok())
+                .filter(|line| {
+                    let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+                    value.and_then(|v| v["step"].as_u64()).is_some_and(|s| s <= step)
+                })
+                .collect();
+            let text: String = kept.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            musiva_core::files::write(&lines_path, text.as_bytes())?;
+        }
+        let append = |path: &Path| OpenOptions::new().create(true).append(true).open(path);
+        let lines = append(&lines_path).map_err(failed)?;
+        let events_path = run.join(format!("events.out.tfevents.{}.musiva", now() as u64));
+        let events = append(&events_path).map_err(|e| Error::io(&events_path, "write the log", e))?;
+        let mut log = Self { lines, lines_path, events, events_path };
+        log.event(&[field_double(1, now()), field_bytes(3, b"brain.Event:2")].concat())?;
+        Ok(log)
+    }
+
+    /// Writes the measures after `step` steps.
+    pub fn write(&mut self, step: u64, measures: &[(String, f64)]) -> Result<()> {
+        let mut line = serde_json::Map::new();
+        line.insert("step".into(), step.into());
+        line.extend(measures.iter().map(|(name, value)| (name.clone(), (*value).into())));
+        let line = serde_json::Value::Object(line);
+        writeln!(self.lines, "{line}").map_err(|e| Error::io(&self.lines_path, "write the log", e))?;
+        let values = measures.iter().flat_map(|(name, value)| {
+            let value = [field_bytes(1, name.as_bytes()), field_float(2, *value as f32)].concat();
+            field_bytes(1, &value)
+        });
+        let summary = field_bytes(5, &values.collect::<Vec<u8>>());
+        self.event(&[field_double(1, now()), field_varint(2, step), summary].concat())
+    }
+
+    /// One record of TensorFlow's record format: length, its masked checksum, data, its masked
+    /// checksum (`tensorflow/core/lib/io/record_writer.h`).
+    fn event(&mut self, data: &[u8]) -> Result<()> {
+        let length = (data.len() as u64).to_le_bytes();
+        let record = [&length[..], &masked(&length).to_le_bytes(), data, &masked(data).to_le_bytes()].concat();
+        self.events.write_all(&record).map_err(|e| Error::io(&self.events_path, "write the log", e))
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn masked(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+// The few protocol-buffer fields that a scalar event is made of.
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn field_varint(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+fn field_double(field: u64, value: f64) -> Vec<u8> {
+    [varint(field << 3 | 1), value.to_le_bytes().to_vec()].concat()
+}
+
+fn field_float(field: u64, value: f32) -> Vec<u8> {
+    [varint(field << 3 | 5), value.to_le_bytes().to_vec()].concat()
+}
+
+fn field_bytes(field: u64, bytes: &[u8]) -> Vec<u8> {
+    [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_the_published_ones() {
+        // RFC 3720, appendix B.4: 32 bytes of zeros; then TensorFlow's mask by hand.
+        assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(masked(&[0; 32]), 0x8a91_36aau32.rotate_right(15).wrapping_add(0xa282_ead8));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_drops_what_came_after_its_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path(), 0).unwrap();
+        (1..=5).for_each(|step| log.write(step, &[("loss".into(), step as f64)]).unwrap());
+        let mut log = Log::open(folder.path(), 3).unwrap();
+        log.write(4, &[("loss".into(), 0.5)]).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+        let steps: Vec<&str> = text.lines().collect();
+        assert_eq!(steps.len(), 4);
+        assert_eq!(steps[3], r#"{"step":4,"loss":0.5}"#);
+    }
+}

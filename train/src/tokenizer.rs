@@ -1,0 +1,124 @@
+//! Training a video tokenizer.
+
+use crate::measure::{codes_in_use, psnr};
+use crate::trainer::{Look, Trainee};
+use burn::tensor::Device;
+use musiva_core::recipe::TrainSettings;
+use musiva_core::{
+    Clip, Draw, Error, ErrorKind, Loss, Media, Parameters, Purpose, Result, Source, TokenKind, Tokenizer,
+    TokenizerConfig, Weights,
+};
+use musiva_data::Dataset;
+use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
+use std::sync::Arc;
+
+/// Clips shown and measured at each look.
+const SHOWN: u64 = 8;
+
+/// A tokenizer in training.
+pub struct TokenizerTrainee<'a> {
+    settings: TrainSettings,
+    config: &'a dyn TokenizerConfig,
+    tokenizer: Box<dyn Tokenizer>,
+    data: Arc<dyn Dataset>,
+    shown: Vec<Clip>,
+    device: Device,
+}
+
+impl<'a> TokenizerTrainee<'a> {
+    /// Starts from `source` on an autodiff device; `held_out` are clips that training never sees.
+    ///
+    /// # Errors
+    /// Where the tokenizer is not trainable.
+    pub fn new(
+        settings: &TrainSettings,
+        config: &'a dyn TokenizerConfig,
+        source: &Source,
+        data: Arc<dyn Dataset>,
+        held_out: &dyn Dataset,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut tokenizer = config.build(&device.clone().autodiff(), source)?;
+        if tokenizer.trainable().is_none() {
+            return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "this tokenizer cannot be trained here"));
+        }
+        let shown = (0..SHOWN).map(|i| held_out.get(i).map(|sample| sample.clip)).collect::<Result<_>>()?;
+        let device = device.clone().autodiff();
+        Ok(Self { settings: settings.clone(), config, tokenizer, data, shown, device })
+    }
+
+    fn batch(&self, step: u64) -> Result<Vec<Clip>> {
+        let size = self.settings.batch as u64;
+        (0..size)
+            .map(|i| {
+                let index = step * size + i;
+                let sample = self.data.get(self.data.len().map_or(index, |n| index % n))?;
+                let frames = sample.clip.frames();
+                let window = self.settings.frames.unwrap_or(frames).min(frames);
+                let mut stream = Draw::new(self.settings.seed).sample(index).stream(Purpose::Data);
+                let start = stream.below(frames - window + 1);
+                Ok(sample.clip.slice(start..start + window))
+            })
+            .collect()
+    }
+}
+
+impl Trainee for TokenizerTrainee<'_> {
+    fn loss(&mut self, step: u64) -> Result<Loss> {
+        let clips = self.batch(step)?;
+        let strides = self.tokenizer.spec().strides;
+        let target = Target::new(&clips, strides, &self.device);
+        let weights = loss_weights(&self.settings, step);
+        let made = trainable(&mut self.tokenizer).reconstruct(target.clips.clone());
+        Ok(tokenizer_loss(&target, made, &weights))
+    }
+
+    fn parameters(&self) -> &dyn Parameters {
+        self.tokenizer.learned().expect("checked when it was made")
+    }
+
+    fn parameters_mut(&mut self) -> &mut dyn Parameters {
+        trainable(&mut self.tokenizer).parameters_mut()
+    }
+
+    fn sample(&mut self, average: &Weights, _: u64) -> Result<Look> {
+        let mut tokenizer = self.config.build(&self.device.clone().inner(), &Source::Seed(0))?;
+        trainable(&mut tokenizer).parameters_mut().load(average, "the averaged weights")?;
+        let (mut clips, mut quality, mut all) = (Vec::new(), 0.0, Vec::new());
+        for clip in &self.shown {
+            let tokens = tokenizer.encode(&Media::Clip(clip.clone()))?;
+            let Media::Clip(made) = tokenizer.decode(&tokens)? else {
+                return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it does not make clips"));
+            };
+            quality += psnr(clip, &made)? / self.shown.len() as f64;
+            all.push(tokens);
+            clips.extend([clip.clone(), made.with_rate(clip.rate())]);
+        }
+        let mut measures = vec![("psnr".to_owned(), quality)];
+        if let TokenKind::Codes { entries, .. } = tokenizer.spec().kind {
+            measures.push(("codes_in_use".to_owned(), codes_in_use(&all)? as f64));
+            measures.push(("codes".to_owned(), entries as f64));
+        }
+        Ok(Look { clips, measures })
+    }
+}
+
+fn trainable(tokenizer: &mut Box<dyn Tokenizer>) -> &mut dyn musiva_core::TrainableTokenizer {
+    tokenizer.trainable().expect("checked when it was made")
+}
+
+/// The weights of the loss at `step`: the diversity term is annealed once the codes stand apart.
+fn loss_weights(settings: &TrainSettings, step: u64) -> LossWeights {
+    let l = &settings.loss;
+    let done = step as f64 / settings.steps.max(1) as f64;
+    LossWeights {
+        l1: l.l1 as f32,
+        l2: l.l2 as f32,
+        foreground: l.foreground as f32,
+        entropy: l.entropy as f32,
+        diversity: l.diversity_at(done) as f32,
+        temperature: l.temperature as f32,
+        commitment: l.commitment as f32,
+        kl: l.kl as f32,
+    }
+}

@@ -1,4 +1,5 @@
 //! Recipes of the real components: what is accepted, what is refused, and the exact words.
+#![allow(clippy::unwrap_used)]
 
 use insta::assert_snapshot;
 use musiva_core::recipe::{Recipe, Report, Target};

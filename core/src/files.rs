@@ -1,7 +1,9 @@
 //! Reading with a limit, writing whole or not at all.
 
 use crate::{Error, ErrorKind, Result};
+use ::safetensors::{SafeTensorError, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
 use std::{fs, io::Read, path::Path};
 
 /// 2³⁰ bytes.
@@ -50,6 +52,25 @@ pub fn write_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resul
     done
 }
 
+/// Lays tensors out as safetensors. The library writes metadata in the order of a hash map, which differs from run to
+/// run; here they stand in the order of their names, so that equal content is equal bytes.
+pub fn safetensors<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, TensorView<'a>)>,
+    metadata: HashMap<String, String>,
+) -> std::result::Result<Vec<u8>, SafeTensorError> {
+    let mut bytes = ::safetensors::serialize(tensors, Some(metadata))?;
+    let (length, head) = SafeTensors::read_metadata(&bytes)?;
+    let Some(metadata) = head.metadata() else { return Ok(bytes) };
+    let sorted = serde_json::to_string(&metadata.iter().collect::<BTreeMap<_, _>>()).map_err(SafeTensorError::from)?;
+    let unsorted = serde_json::to_string(metadata).map_err(SafeTensorError::from)?.len();
+    // The metadata come first: `{"__metadata__":{…}`. Only their order changes, so their length stays.
+    const KEY: &[u8] = b"{\"__metadata__\":";
+    let start = 8 + KEY.len();
+    assert!(bytes[8..].starts_with(KEY) && sorted.len() == unsorted && start + unsorted <= 8 + length);
+    bytes[start..start + unsorted].copy_from_slice(sorted.as_bytes());
+    Ok(bytes)
+}
+
 /// SHA-256 of `bytes`, in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -71,6 +92,17 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn equal_tensors_are_equal_bytes() {
+        let metadata = || (0..9).map(|i| (format!("key {i} ü"), format!("value \"{i}\""))).collect::<HashMap<_, _>>();
+        let view = || TensorView::new(::safetensors::Dtype::U8, vec![3], &[1, 2, 3]).unwrap();
+        let bytes = safetensors([("a", view())], metadata()).unwrap();
+        (0..20).for_each(|_| assert_eq!(safetensors([("a", view())], metadata()).unwrap(), bytes));
+        let (_, head) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(head.metadata().clone().unwrap(), metadata());
+        assert_eq!(SafeTensors::deserialize(&bytes).unwrap().tensor("a").unwrap().data(), [1, 2, 3]);
     }
 
     #[test]

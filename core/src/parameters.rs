@@ -255,7 +255,7 @@ pub fn save_weights(
         TensorView::new(dtype, weight.shape.clone(), bytes).map(|view| (name.as_str(), view)).map_err(wrong)
     });
     let views = views.collect::<Result<Vec<_>>>()?;
-    files::write(path, &safetensors::serialize(views, Some(metadata)).map_err(wrong)?)
+    files::write(path, &files::safetensors(views, metadata).map_err(wrong)?)
 }
 
 /// Reads weights, whatever their precision, and the file's metadata.

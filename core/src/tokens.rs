@@ -163,7 +163,7 @@ impl Tokens {
             }
         };
         let view = TensorView::new(dtype, shape, &bytes).map_err(|e| at(path, e.to_string()))?;
-        let file = safetensors::serialize([(name, view)], Some(metadata)).map_err(|e| at(path, e.to_string()))?;
+        let file = crate::files::safetensors([(name, view)], metadata).map_err(|e| at(path, e.to_string()))?;
         crate::files::write(path, &file)
     }
 

@@ -120,6 +120,15 @@ fn both(f: Operation, view: Operation, shape: [usize; 3], dtype: DType) -> [Vec<
     [values(y), values(x.grad(&grads).unwrap())]
 }
 
+/// The value for one row, and its gradient as in [`both`].
+pub fn row_both(f: Operation, row: &[f32], dtype: DType) -> [Vec<f64>; 2] {
+    let x = line(row, dtype, &device().autodiff()).require_grad();
+    let y = f(x.clone().unsqueeze());
+    let weights = line(&noise(row.len(), 2), dtype, &y.device());
+    let grads = (y.clone() * weights.unsqueeze()).sum().backward();
+    [values(y), values(x.grad(&grads).unwrap())]
+}
+
 /// Values and gradients for inputs that are views, with and without a gradient; inputs that are held stay as they are.
 pub fn layouts(ours: Operation, reference: Operation, tolerance: f64) {
     let views: [Operation; 7] = [

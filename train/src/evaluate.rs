@@ -182,9 +182,8 @@ fn generate(
         let asked: Vec<_> = prompts.iter().map(|prompt| Attributes::parse(prompt).unwrap_or_default()).collect();
         let order = pipeline.order(&Request { prompts, seed, first: start as u64 })?;
         // Steps of all batches together, in clips: a batch that is half sampled counts half.
-        let tokens = pipeline.once(&order, &mut |done, total| {
-            progress(start + asked.len() * done / total.max(1), n)
-        })?;
+        let tokens =
+            pipeline.once(&order, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (tokens, asked) in tokens.iter().zip(asked) {
             scores.push(score(asked, &oracle.read(&pipeline.codec().decode(tokens)?)));
         }

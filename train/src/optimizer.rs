@@ -41,7 +41,9 @@ impl AdamW {
     pub fn step(&mut self, step: u64, parameters: &mut dyn Parameters, mut gradients: Gradients) -> Result<f64> {
         let mut found: BTreeMap<String, Tensor<1>> = BTreeMap::new();
         parameters.gradients(&mut gradients, &mut |name, gradient| {
-            found.insert(name.to_owned(), gradient);
+            if self.settings.trains(name) {
+                found.insert(name.to_owned(), gradient);
+            }
         });
         let squares: f64 = found.values().map(|g| f64::from(to_vec((g.clone() * g.clone()).sum())[0])).sum();
         let norm = squares.sqrt();

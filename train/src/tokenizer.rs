@@ -42,7 +42,9 @@ impl<'a> TokenizerTrainee<'a> {
         if tokenizer.trainable().is_none() {
             return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "this tokenizer cannot be trained here"));
         }
-        let shown = (0..SHOWN).map(|i| held_out.get(i).map(|sample| sample.clip)).collect::<Result<_>>()?;
+        let shown = (0..held_out.len().unwrap_or(SHOWN).min(SHOWN))
+            .map(|i| held_out.get(i).map(|sample| sample.clip))
+            .collect::<Result<_>>()?;
         let device = device.clone().autodiff();
         Ok(Self { settings: settings.clone(), config, tokenizer, data, shown, device })
     }

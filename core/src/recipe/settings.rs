@@ -1,9 +1,10 @@
 //! The sections that are no components: `[train]` and `[evaluate]`.
 
-use crate::Flaw;
+use crate::{Flaw, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Which part learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -103,6 +104,13 @@ pub struct TrainSettings {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frames: Option<usize>,
+    /// Weights to start from; left out, training starts from random ones.
+    #[schemars(extend("format" = "path"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
+    /// Parameters that stay as they are, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone,
+    /// so that its tokens stay what they were.
+    pub freeze: Vec<String>,
     /// Steps between two lines of the log.
     #[schemars(range(min = 1))]
     pub log_every: usize,
@@ -136,6 +144,8 @@ impl Default for TrainSettings {
             seed: 0,
             clips: 8192,
             frames: None,
+            start: None,
+            freeze: Vec::new(),
             log_every: 20,
             checkpoint_every: 500,
             sample_every: 1000,
@@ -146,6 +156,16 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
+    /// Where training starts from.
+    pub fn source(&self) -> Source {
+        self.start.clone().map_or(Source::Seed(self.seed), Source::File)
+    }
+
+    /// Whether the parameter `name` is trained.
+    pub fn trains(&self, name: &str) -> bool {
+        !self.freeze.iter().any(|start| name.starts_with(start.as_str()))
+    }
+
     /// What is wrong with it beyond what its schema says.
     pub fn flaws(&self) -> Vec<Flaw> {
         let mut flaws = Vec::new();

@@ -8,6 +8,9 @@ use musiva_core::{Clip, Loss, Reconstruction};
 /// Bits whose joint entropy is taken over the whole codebook; more are taken in groups.
 const GROUP: usize = 10;
 
+/// How far round the foreground its emphasis reaches, in pixels.
+const REACH: usize = 4;
+
 /// How much each term weighs at the present step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossWeights {
@@ -42,7 +45,8 @@ pub struct Target {
 
 impl Target {
     /// Clips of one shape, for a tokenizer of these strides. Foreground is what differs by more than
-    /// 24 of 255 in some channel from the clip's own median colour.
+    /// 24 of 255 in some channel from the clip's own median colour, and what lies within [`REACH`]
+    /// pixels of that: a hole that is filled in, or a soft edge, is as wrong as a pixel that is missing.
     pub fn new(clips: &[Clip], strides: [usize; 3], device: &Device) -> Self {
         let [frames, height, width] = clips[0].shape();
         let [st, sh, sw] = strides;
@@ -54,8 +58,11 @@ impl Target {
             let plain = median(clip);
             for (at, rgb) in clip.pixels().chunks_exact(3).enumerate() {
                 if rgb.iter().zip(plain).any(|(a, b)| a.abs_diff(b) > 24) {
-                    pixels[i * size + at] = 1.0;
                     let (t, y, x) = (at / (height * width), at / width % height, at % width);
+                    for row in y.saturating_sub(REACH)..(y + REACH + 1).min(height) {
+                        let row = i * size + (t * height + row) * width;
+                        pixels[row + x.saturating_sub(REACH)..row + (x + REACH + 1).min(width)].fill(1.0);
+                    }
                     // The first frame is a latent frame of its own.
                     let place = [t.div_ceil(st), y / sh, x / sw];
                     tokens[((i * grid[0] + place[0]) * grid[1] + place[1]) * grid[2] + place[2]] = 1.0;
@@ -138,7 +145,8 @@ mod tests {
             let marked: Vec<usize> =
                 to_vec(target.tokens).iter().enumerate().filter(|(_, m)| **m > 0.0).map(|(i, _)| i).collect();
             assert_eq!(marked, [token], "frame {frame}, row {y}, column {x}");
-            assert_eq!(to_vec(target.pixels.sum()), [1.0]);
+            let reach = |at: usize, side: usize| ((at + REACH).min(side - 1) - at.saturating_sub(REACH) + 1) as f32;
+            assert_eq!(to_vec(target.pixels.sum()), [reach(y, 8) * reach(x, 16)]);
         }
     }
 

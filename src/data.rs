@@ -1,0 +1,59 @@
+//! `data`: what training would see.
+
+use crate::output::{self, say};
+use crate::recipes::RecipeArgs;
+use musiva_core::{Clip, Result};
+use musiva_data::Sample;
+use musiva_media::{Metadata, contact_sheet};
+use musiva_train::sources::dataset_of;
+use std::path::PathBuf;
+
+/// Samples that are shown.
+const SHOWN: u64 = 8;
+/// Frames of each.
+const COLUMNS: usize = 9;
+
+/// Look at the data of a recipe: how many clips, which are left out and why, a few of them
+///
+///   musiva data my-recipe.toml
+///   musiva data text-to-video -o sheet.png
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Write a sheet with a row for each of a few clips: .png
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let recipe = args.recipe.open()?;
+    if let Some(path) = &args.output {
+        output::prepare(path, &["png"])?;
+    }
+    let data = dataset_of(&recipe)?;
+    let report = data.report();
+    let endless = |count: Option<u64>| count.map_or("endless".to_owned(), |count| count.to_string());
+    say!("{} of shape {}", recipe.need_data()?.kind, data.shape());
+    say!("clips found    {}", endless(report.clips));
+    say!("windows        {}", endless(report.windows));
+    for dropped in &report.dropped {
+        say!("left out       {} {}, such as {}", dropped.count, dropped.reason, dropped.example);
+    }
+    let pixels = report.pixels;
+    say!("pixels         {} to {}, mean {:.1}, of {} clips", pixels.min, pixels.max, pixels.mean, pixels.samples);
+    let count = data.len().map_or(SHOWN, |len| len.min(SHOWN));
+    let spread = |i: u64| data.len().map_or(i, |len| i * len / count);
+    let samples: Vec<Sample> = (0..count).map(|i| data.get(spread(i))).collect::<Result<_>>()?;
+    say!("captions");
+    for sample in &samples {
+        say!("  \"{}\"  ({})", sample.caption, sample.id);
+    }
+    if let Some(path) = &args.output {
+        let labels: Vec<&str> = samples.iter().map(|sample| sample.caption.as_str()).collect();
+        let clips: Vec<Clip> = samples.iter().map(|sample| sample.clip.clone()).collect();
+        say!("{}", output::write(path, &contact_sheet(&clips, COLUMNS, &labels)?, &Metadata::new(), None)?);
+    }
+    Ok(())
+}

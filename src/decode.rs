@@ -1,0 +1,59 @@
+//! `decode`: from saved tokens to a clip.
+
+use crate::device::DeviceArgs;
+use crate::output::{self, CLIPS, ScaleArgs, say};
+use crate::progress::Stages;
+use crate::provenance::Provenance;
+use crate::recipes::RecipeArgs;
+use musiva_core::pipeline::Codec;
+use musiva_core::{Error, ErrorKind, Result, TokenKind, TokenValues, Tokens};
+use std::path::PathBuf;
+
+/// Make a clip of the tokens that `generate` saved
+///
+///   musiva decode text-to-video out.tokens.safetensors -o out.mp4
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// The tokens
+    #[arg(value_name = "TOKENS")]
+    tokens: PathBuf,
+    /// Where to: .mp4, .gif or .png
+    #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let recipe = args.recipe.open()?;
+    output::prepare(&args.output, &CLIPS)?;
+    let (tokens, metadata) = Tokens::open(&args.tokens)?;
+    let mut stages = Stages::default();
+    let codec = stages.time("load", || Codec::build(&recipe, &device))?;
+    let fits = match (codec.tokenizer().spec().kind, tokens.values()) {
+        (TokenKind::Codes { entries, .. }, TokenValues::Codes { entries: found, .. }) => entries == *found,
+        (TokenKind::Latents { channels }, TokenValues::Latents { channels: found, .. }) => channels == *found,
+        _ => false,
+    };
+    if !fits {
+        let message = format!("these tokens are not {}", codec.tokenizer().spec().kind);
+        return Err(Error::new(ErrorKind::Weights, args.tokens.display().to_string(), message)
+            .mend("name the recipe that made them: `musiva inspect` says which"));
+    }
+    let provenance = Provenance::of_tokens(metadata).with("musiva.device", args.device.device);
+    if provenance.get("musiva.recipe.sha256").is_some_and(|hash| hash != recipe.hash()) {
+        let made_by = provenance.get("musiva.recipe").unwrap_or("another recipe");
+        eprintln!("note: {made_by} made these tokens, with other settings than {} has now", recipe.name);
+    }
+    let clip = stages.time("decode", || codec.decode(&tokens))?;
+    let media = provenance.media()?;
+    let line = stages.time("write", || output::write(&args.output, &clip, &media, args.scale.get()))?;
+    say!("{line}\n{}", stages.text());
+    Ok(())
+}

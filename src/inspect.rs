@@ -1,0 +1,120 @@
+//! `inspect`: what a file says about itself.
+
+use crate::output::{print, say, table};
+use musiva_core::{Error, ErrorKind, Result, TokenValues, Tokens};
+use musiva_media::{VideoReader, read_metadata};
+use safetensors::tensor::Metadata;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A header of a safetensors file is never longer: its count of bytes is not to be trusted with memory.
+const LONGEST_HEADER: u64 = 100 << 20;
+
+/// Say what a clip, a tokens file or a weights file holds and where it comes from
+///
+///   musiva inspect out.mp4
+///   musiva inspect out.tokens.safetensors
+///   musiva inspect runs/first/weights.safetensors
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    match header(&args.file)? {
+        Some(header) => tensors(&args.file, &header),
+        None => media(&args.file),
+    }
+}
+
+fn media(path: &Path) -> Result<()> {
+    let reader = VideoReader::open(path)?;
+    say!("{}: {}", path.display(), reader.info());
+    // Other formats hold none of ours.
+    if let Ok(metadata) = read_metadata(path) {
+        keys(metadata.iter());
+    }
+    Ok(())
+}
+
+/// The header of a safetensors file; `None`: it is another file.
+fn header(path: &Path) -> Result<Option<Metadata>> {
+    let failed = |error| Error::io(path, "read it", error);
+    let broken =
+        |found: &str| Error::new(ErrorKind::Weights, path.display().to_string(), found).mend("fetch or make it again");
+    let mut file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let mut start = Vec::new();
+    (&mut file).take(9).read_to_end(&mut start).map_err(failed)?;
+    let (Some(length), Some(b'{')) = (start.first_chunk().map(|length| u64::from_le_bytes(*length)), start.get(8))
+    else {
+        return Ok(None);
+    };
+    if length > LONGEST_HEADER || length > size.saturating_sub(8) {
+        return Err(broken("a safetensors file that is cut off in its header"));
+    }
+    let mut header = vec![b'{'];
+    file.take(length.saturating_sub(1)).read_to_end(&mut header).map_err(failed)?;
+    let head: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| broken("the header is not that of a safetensors file").caused_by(error))?;
+    match (8 + length).checked_add(head.data_len() as u64) {
+        Some(wanted) if wanted == size => Ok(Some(head)),
+        _ => Err(broken(&format!("a safetensors file that is cut off: {size} bytes are not what its header promises"))),
+    }
+}
+
+fn tensors(path: &Path, head: &Metadata) -> Result<()> {
+    let all: BTreeMap<_, _> = head.tensors().into_iter().collect();
+    let metadata = head.metadata().clone().unwrap_or_default();
+    if all.len() == 1 && (all.contains_key("codes") || all.contains_key("latents")) {
+        return tokens(path);
+    }
+    let count: usize = all.values().map(|info| info.shape.iter().product::<usize>()).sum();
+    say!("{}: {} tensors, {count} numbers", path.display(), all.len());
+    said(&metadata);
+    let rows =
+        all.iter().map(|(name, info)| vec![name.clone(), format!("{:?}", info.dtype), format!("{:?}", info.shape)]);
+    print(&table(&rows.collect::<Vec<_>>()));
+    Ok(())
+}
+
+fn tokens(path: &Path) -> Result<()> {
+    let (tokens, metadata) = Tokens::open(path)?;
+    let [t, h, w] = tokens.grid();
+    match tokens.values() {
+        TokenValues::Codes { entries, codes } => {
+            say!("{}: [{t}, {h}, {w}] = {} codes of {entries} entries", path.display(), codes.len());
+            let mut counts: HashMap<u32, usize> = HashMap::new();
+            codes.iter().for_each(|&code| *counts.entry(code).or_default() += 1);
+            let mut often: Vec<_> = counts.iter().map(|(&code, &count)| (count, code)).collect();
+            often.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+            let most: Vec<_> = often.iter().take(5).map(|(count, code)| format!("{code} ({count}×)")).collect();
+            say!("{} different codes; most often {}", often.len(), most.join(", "));
+        }
+        TokenValues::Latents { channels, values } => {
+            let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+            say!("{}: [{t}, {h}, {w}] latents of {channels} channels, {low:.3} to {high:.3}", path.display());
+        }
+    }
+    said(&metadata);
+    Ok(())
+}
+
+fn said(metadata: &HashMap<String, String>) {
+    let ordered: BTreeMap<_, _> = metadata.iter().collect();
+    keys(ordered.into_iter().map(|(key, value)| (key.as_str(), value.as_str())));
+}
+
+fn keys<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (key, value) in pairs {
+        // A checkpoint holds its whole recipe: of long values, the first line.
+        let line = value.lines().next().unwrap_or_default();
+        let more = if line.len() < value.len() { " …" } else { "" };
+        say!("  {key} = {line}{more}");
+    }
+}

@@ -1,0 +1,118 @@
+//! What is printed, and the media files that commands write.
+
+use musiva_core::{Clip, Error, ErrorKind, Result};
+use musiva_media::{Metadata, WriteOptions, write_clip_with};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Clips whose shorter side is below so many pixels are enlarged, so that people see something.
+const VISIBLE: usize = 256;
+
+/// Prints a line on the standard output.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::output::print(&format!("{}\n", format_args!($($text)*))) };
+}
+pub(crate) use say;
+
+/// Prints text on the standard output; who closed it, as `head` does, wants no more of it.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Aligns the columns of a table, two spaces apart; numbers are the caller's to pad.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| {
+            let fill = " ".repeat(width - cell.chars().count());
+            format!("{cell}{fill}")
+        });
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Sees to it before any work is done that `path` can be written: a known format, a folder that is
+/// there or can be made, and room for a file in it.
+pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)) {
+        let names: Vec<_> = extensions.iter().map(|extension| format!(".{extension}")).collect();
+        let message = format!("its name ends in none of {}", names.join(", "));
+        return Err(Error::new(ErrorKind::Unsupported, path.display().to_string(), message)
+            .mend(format!("name it like out.{}", extensions[0])));
+    }
+    if path.is_dir() {
+        return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this is a folder").mend("name a file in it"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error| Error::io(path, "write it", error);
+    fs::create_dir_all(folder).map_err(failed)?;
+    let probe = folder.join(format!(".musiva-{}.tmp", std::process::id()));
+    fs::File::create(&probe).map_err(failed)?;
+    fs::remove_file(&probe).map_err(failed)
+}
+
+/// Formats that clips are written in.
+pub const CLIPS: [&str; 3] = ["mp4", "gif", "png"];
+
+/// Whether `path` is a still picture, on which frames stand side by side.
+pub fn is_picture(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
+}
+
+/// `out.mp4` → `out-3.mp4`.
+pub fn numbered(path: &Path, number: usize) -> PathBuf {
+    let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    path.with_file_name(format!("{}-{number}.{}", part(path.file_stem()), part(path.extension())))
+}
+
+/// Writes a clip, enlarged by `scale` or so far that it can be seen, and says what it wrote.
+pub fn write(path: &Path, clip: &Clip, metadata: &Metadata, scale: Option<usize>) -> Result<String> {
+    let [frames, height, width] = clip.shape();
+    let columns = if is_picture(path) { (frames as f64).sqrt().ceil() as usize } else { 1 };
+    let rows = if is_picture(path) { frames.div_ceil(columns) } else { 1 };
+    let shorter = (rows * height).min(columns * width);
+    let scale = scale.unwrap_or(VISIBLE.div_ceil(shorter));
+    write_clip_with(path, clip, metadata, &WriteOptions { scale, ..WriteOptions::default() })?;
+    let what = match (frames, is_picture(path)) {
+        (1, _) => "a picture".to_owned(),
+        (_, true) => format!("{frames} frames side by side"),
+        (_, false) => format!("{frames} frames at {} per second", clip.rate()),
+    };
+    let enlarged = if scale > 1 { format!(", each pixel enlarged to {scale}×{scale}") } else { String::new() };
+    Ok(format!("{}: {what}, {width}×{height} pixels{enlarged}", path.display()))
+}
+
+/// `--scale`.
+#[derive(clap::Args)]
+pub struct ScaleArgs {
+    /// Enlarge each pixel to so many by so many; by default until the shorter side has 256 pixels
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub scale: Option<u16>,
+}
+
+impl ScaleArgs {
+    /// The factor, where one was given.
+    pub fn get(&self) -> Option<usize> {
+        self.scale.map(usize::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_numbered_and_tables_aligned() {
+        assert_eq!(numbered(Path::new("a/out.mp4"), 3), Path::new("a/out-3.mp4"));
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        assert_eq!(table(&[row(["a→b", "1"]), row(["long", "2"])]), "a→b   1\nlong  2\n");
+    }
+}

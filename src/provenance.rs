@@ -1,0 +1,75 @@
+//! Where a file comes from, inside the file.
+
+use crate::device::Choice;
+use musiva_core::recipe::{Part, Recipe};
+use musiva_core::{Result, files};
+use musiva_media::Metadata;
+use std::collections::{BTreeMap, HashMap};
+
+/// Keys and values in the order of the keys: equal provenance is equal bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance(BTreeMap<String, String>);
+
+/// What [`Tokens::save`](musiva_core::Tokens::save) says of the tokens themselves.
+const OF_TOKENS: &str = "musiva.tokens.";
+
+/// In front of the section whose weights a hash is of.
+const WEIGHTS: &str = "musiva.weights.sha256.";
+
+impl Provenance {
+    /// Version, device, the recipe and the hashes of all weights that it names and that are there.
+    pub fn of(recipe: &Recipe, device: Choice) -> Result<Self> {
+        let mut this = Self::default()
+            .with("musiva.version", env!("CARGO_PKG_VERSION"))
+            .with("musiva.device", device)
+            .with("musiva.recipe", &recipe.name)
+            .with("musiva.recipe.sha256", recipe.hash());
+        for (section, hash) in weights(recipe)? {
+            this = this.with(&format!("{WEIGHTS}{section}"), hash);
+        }
+        Ok(this)
+    }
+
+    /// What tokens were saved with.
+    pub fn of_tokens(metadata: HashMap<String, String>) -> Self {
+        let ours = |key: &String| key.starts_with("musiva.") && !key.starts_with(OF_TOKENS);
+        Self(metadata.into_iter().filter(|(key, _)| ours(key)).collect())
+    }
+
+    /// With one more.
+    pub fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.0.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Without the weights of a part that is being trained: they are not what was used.
+    pub fn trained(mut self, section: &str) -> Self {
+        self.0.remove(&format!("{WEIGHTS}{section}"));
+        self
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// For media files.
+    pub fn media(&self) -> Result<Metadata> {
+        self.0.iter().try_fold(Metadata::new(), |all, (key, value)| all.with(key, value))
+    }
+
+    /// For safetensors files.
+    pub fn tensors(&self) -> HashMap<String, String> {
+        self.0.clone().into_iter().collect()
+    }
+}
+
+/// SHA-256 of the weights files that the recipe names and that are there, by section.
+pub fn weights(recipe: &Recipe) -> Result<BTreeMap<&'static str, String>> {
+    fn named<T: ?Sized>(part: &Option<Part<T>>) -> Option<(&'static str, &std::path::Path)> {
+        part.as_ref().and_then(|part| Some((part.section, part.weights.as_deref()?)))
+    }
+    let all = [named(&recipe.video), named(&recipe.text), named(&recipe.backbone)];
+    let there = all.into_iter().flatten().filter(|(_, path)| path.is_file());
+    there.map(|(section, path)| Ok((section, files::sha256(&files::read(path, 64 * files::GIGABYTE)?)))).collect()
+}

@@ -1,0 +1,81 @@
+//! Finding and opening recipes: files, or those that the command carries.
+
+use musiva_core::recipe::Recipe;
+use musiva_core::{Error, ErrorKind, Registry, Result, files};
+use std::path::{Path, PathBuf};
+
+include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
+
+/// A recipe on the command line.
+#[derive(clap::Args)]
+pub struct RecipeArgs {
+    /// A recipe file, or the name of a built-in recipe such as `text-to-video`
+    #[arg(value_name = "RECIPE")]
+    pub recipe: String,
+    /// Lay a single key on top of the recipe, e.g. `--set sampler.guidance=3`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl RecipeArgs {
+    /// The recipe, checked.
+    pub fn open(&self) -> Result<Recipe> {
+        Ok(Recipe::open(&self.path()?, &self.set, &registry()?)?)
+    }
+
+    /// Its file: as named, or unpacked from the command.
+    pub fn path(&self) -> Result<PathBuf> {
+        let path = Path::new(&self.recipe);
+        if path.exists() || path.components().count() != 1 || path.extension().is_some() {
+            return Ok(path.to_owned());
+        }
+        match FILES.iter().any(|(name, _)| name.strip_suffix(".toml") == Some(self.recipe.as_str())) {
+            true => Ok(unpack()?.join(format!("{}.toml", self.recipe))),
+            false => {
+                Err(Error::new(ErrorKind::Recipe, &self.recipe, "no such file, and no built-in recipe of this name")
+                    .mend(format!("name a file, or one of {}", built_in().collect::<Vec<_>>().join(", "))))
+            }
+        }
+    }
+}
+
+/// All components that recipes can name.
+pub fn registry() -> Result<Registry> {
+    let mut registry = Registry::default();
+    musiva_data::register(&mut registry)?;
+    musiva_tokenizers::register(&mut registry)?;
+    musiva_models::register(&mut registry)?;
+    Ok(registry)
+}
+
+fn built_in() -> impl Iterator<Item = &'static str> {
+    FILES.iter().filter_map(|(name, _)| name.strip_suffix(".toml"))
+}
+
+/// Writes the carried files to a folder of the cache that is named after what they hold, where they
+/// are not there yet, and returns it.
+fn unpack() -> Result<PathBuf> {
+    let all: Vec<u8> = FILES.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes].concat()).collect();
+    let folder = cache()?.join("recipes").join(&files::sha256(&all)[..16]);
+    for (name, bytes) in FILES {
+        let path = folder.join(name);
+        // Files are written whole or not at all: one of the right length is the right one.
+        if path.metadata().is_ok_and(|found| found.len() == bytes.len() as u64) {
+            continue;
+        }
+        files::write(&path, bytes)?;
+    }
+    Ok(folder)
+}
+
+/// The user's folder for what can be made again: `MUSIVA_CACHE`, or the platform's.
+pub fn cache() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("MUSIVA_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("musiva")))
+        .or_else(|| set("LOCALAPPDATA").map(|folder| folder.join("musiva")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache").join("musiva")))
+        .ok_or_else(|| {
+            Error::new(ErrorKind::Io, "", "there is no folder for caches").mend("set MUSIVA_CACHE to a folder")
+        })
+}

@@ -1,0 +1,139 @@
+//! The folder of a run: what was run, and whether it may go on.
+
+use crate::device::Choice;
+use crate::provenance::weights;
+use musiva_core::recipe::Recipe;
+use musiva_core::{Error, ErrorKind, Result, files};
+use musiva_train::checkpoint::Checkpoint;
+use musiva_train::trainer::Run;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where a run lies.
+pub struct RunFolder {
+    path: PathBuf,
+    resumed: bool,
+}
+
+/// One call of `train`: a run that was resumed has several.
+#[derive(Serialize, Deserialize)]
+struct Session {
+    musiva: String,
+    command: Vec<String>,
+    device: String,
+    threads: usize,
+    system: String,
+    recipe: String,
+    recipe_sha256: String,
+    weights_sha256: BTreeMap<String, String>,
+}
+
+/// `environment.json`.
+#[derive(Default, Serialize, Deserialize)]
+struct Environment {
+    sessions: Vec<Session>,
+}
+
+impl RunFolder {
+    /// A new or empty folder.
+    pub fn new(path: &Path) -> Result<Self> {
+        let failed = |error| Error::io(path, "make the run's folder", error);
+        fs::create_dir_all(path).map_err(failed)?;
+        if fs::read_dir(path).map_err(failed)?.next().is_some() {
+            return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this folder is not empty").mend(
+                format!("go on with the run in it by `--resume {}`, or name another folder by `--run`", path.display()),
+            ));
+        }
+        Ok(Self { path: path.to_owned(), resumed: false })
+    }
+
+    /// The folder of a run that `recipe` may go on with.
+    ///
+    /// # Errors
+    /// Where there is no checkpoint, or the recipe or the frozen weights that it names have changed in
+    /// what is trained.
+    pub fn reopen(path: &Path, recipe: &Recipe) -> Result<Self> {
+        let checkpoint = Checkpoint::newest(&Run::checkpoints(path))?;
+        let differences = recipe.differences(&checkpoint.recipe)?;
+        let say = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
+        let line = |d: &musiva_core::recipe::Difference| {
+            format!("\n  `{}` is {}, the run has {}", d.path, say(&d.here), say(&d.there))
+        };
+        let (matter, harmless): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| difference.matters);
+        if let Some(first) = matter.first() {
+            let lines: String = matter.iter().map(|difference| line(difference)).collect();
+            return Err(Error::new(
+                ErrorKind::Recipe,
+                path.display().to_string(),
+                format!("the recipe has changed in what is trained:{lines}"),
+            )
+            .mend(format!("set `{}` back, or start a new run by `--run`", first.path)));
+        }
+        for difference in harmless {
+            eprintln!("note: the recipe has changed:{}", line(difference));
+        }
+        let this = Self { path: path.to_owned(), resumed: true };
+        this.same_weights(recipe)?;
+        Ok(this)
+    }
+
+    /// Whether the frozen parts are still those of the run's last session.
+    fn same_weights(&self, recipe: &Recipe) -> Result<()> {
+        let Some(last) = self.environment()?.sessions.pop() else { return Ok(()) };
+        for (section, hash) in weights(recipe)? {
+            // Of what is trained there is no entry.
+            if last.weights_sha256.get(section).is_some_and(|old| *old != hash) {
+                let message = format!("the weights of `{section}` are not those that the run was started with");
+                return Err(Error::new(ErrorKind::Weights, self.path.display().to_string(), message)
+                    .mend(format!("set `{section}.weights` back to them, or start a new run by `--run`")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the run goes on.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Writes down what is run: `recipe.toml` and `environment.json`.
+    pub fn describe(&self, recipe: &Recipe, device: Choice) -> Result<()> {
+        let mut environment = self.environment()?;
+        let target = recipe.need_train()?.target.section();
+        let frozen = weights(recipe)?.into_iter().filter(|(section, _)| *section != target);
+        environment.sessions.push(Session {
+            musiva: env!("CARGO_PKG_VERSION").into(),
+            command: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            device: device.to_string(),
+            threads: rayon::current_num_threads(),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            recipe: recipe.name.clone(),
+            recipe_sha256: recipe.hash(),
+            weights_sha256: frozen.map(|(section, hash)| (section.to_owned(), hash)).collect(),
+        });
+        // Plain strings and numbers are always JSON.
+        let json = serde_json::to_string_pretty(&environment).unwrap_or_default();
+        files::write(&self.path.join("environment.json"), format!("{json}\n").as_bytes())?;
+        files::write(&self.path.join("recipe.toml"), recipe.resolved().as_bytes())
+    }
+
+    fn environment(&self) -> Result<Environment> {
+        let path = self.path.join("environment.json");
+        if !path.exists() {
+            return Ok(Environment::default());
+        }
+        let bytes = files::read(&path, files::GIGABYTE)?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::new(ErrorKind::Io, path.display().to_string(), "this is not what `train` wrote there")
+                .mend("move the file away")
+                .caused_by(error)
+        })
+    }
+}

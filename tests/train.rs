@@ -1,0 +1,96 @@
+//! Runs that are stopped, killed and resumed, through the command.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use lab::{Lab, wait_for_file};
+use std::process::Command;
+
+/// So long that it does not end before it is stopped.
+const LONG: &str = "--steps=150";
+
+/// The loss after each step.
+fn losses(lab: &Lab, run: &str) -> Vec<String> {
+    let lines = lab.text(&format!("{run}/metrics.jsonl"));
+    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let losses = lines.lines().map(line).filter(|line| line["loss"].is_number());
+    losses.map(|line| format!("{} {}", line["step"], line["loss"])).collect()
+}
+
+/// A run that is killed in the middle and resumed ends with the weights of one that was not.
+fn killed_is_whole(recipe: &str) {
+    let lab = Lab::trained();
+    lab.run(&["train", recipe, LONG, "--run", "whole"]).succeeds();
+    let mut child = lab.spawn(&["train", recipe, LONG, "--run", "killed"]);
+    wait_for_file(&lab.path("killed/checkpoints"), "safetensors", &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!lab.path("killed/weights.safetensors").exists(), "{recipe} ended before it was killed");
+    lab.run(&["train", recipe, LONG, "--resume", "killed"]).succeeds();
+    assert!(lab.values("whole/weights.safetensors") == lab.values("killed/weights.safetensors"), "{recipe}");
+    assert_eq!(losses(&lab, "whole"), losses(&lab, "killed"));
+    assert_eq!(losses(&lab, "whole").len(), 150);
+}
+
+#[test]
+fn a_killed_tokenizer_goes_on_bit_by_bit() {
+    killed_is_whole("video.toml");
+}
+
+#[test]
+fn a_killed_language_model_goes_on_bit_by_bit() {
+    killed_is_whole("lm.toml");
+}
+
+#[test]
+fn a_killed_diffusion_model_goes_on_bit_by_bit() {
+    killed_is_whole("dit.toml");
+}
+
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let lab = Lab::trained();
+    let arguments = ["train", "lm.toml", LONG, "--run", "run", "--set", "train.checkpoint_every=1000"];
+    let mut command = lab.command(&arguments);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_for_file(&lab.path("run/samples"), "png", &mut child);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    let going_on = "musiva train lm.toml --resume run --set 'train.checkpoint_every=1000' --steps 150";
+    assert!(said.contains(going_on), "{said}");
+    lab.run(&["train", "lm.toml", LONG, "--resume", "run"]).succeeds();
+}
+
+#[test]
+fn a_run_writes_down_what_it_was() {
+    let lab = Lab::trained();
+    let said = lab.run(&["train", "dit.toml", "--run", "run"]).succeeds().out;
+    assert!(said.contains("cp run/weights.safetensors dit.safetensors"), "{said}");
+    let environment: serde_json::Value = serde_json::from_str(&lab.text("run/environment.json")).unwrap();
+    let session = &environment["sessions"][0];
+    assert_eq!((&session["device"], &session["recipe"]), (&"cpu".into(), &"dit".into()));
+    assert_eq!(session["weights_sha256"]["tokenizer.video"].as_str().map(str::len), Some(64));
+    assert!(lab.path("run/samples/00000002.png").exists());
+    // The resolved recipe is a recipe: from anywhere, the same one.
+    let hash = |file: &str| {
+        lab.run(&["check", file, "--json"]).succeeds().out.lines().find(|l| l.contains("sha256")).map(str::to_owned)
+    };
+    assert_eq!(hash("run/recipe.toml"), hash("dit.toml"));
+}
+
+#[test]
+fn a_run_that_is_there_is_not_written_over_and_does_not_change_its_meaning() {
+    let lab = Lab::trained();
+    lab.run(&["train", "lm.toml", "--run", "run"]).succeeds();
+    lab.run(&["train", "lm.toml", "--run", "run"]).fails(7, &["not empty", "--resume run"]);
+    let resume = |set: &str| lab.run(&["train", "lm.toml", "--resume", "run", "--set", set]);
+    resume("train.learning_rate=0.5").fails(3, &["`train.learning_rate` is 0.5", "mend"]);
+    resume("backbone.depth=2").fails(3, &["`backbone.depth`"]);
+    resume("train.steps=5").succeeds();
+    std::fs::copy(lab.path("lm.safetensors"), lab.path("video.safetensors")).unwrap();
+    resume("train.steps=5").fails(5, &["`tokenizer.video`"]);
+    lab.run(&["train", "lm.toml", "--resume", "nowhere"]).fails(5, &["no checkpoint"]);
+}

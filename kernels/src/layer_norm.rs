@@ -46,21 +46,27 @@ impl Kernel for Gradient<'_> {
     /// With y the value and g its gradient: `(g - mean(g) - y·mean(g·y)) / √(var + ε)`.
     #[inline(always)]
     fn run(&self, start: usize, block: &mut [f32]) {
-        let count = self.width as f32;
         for (grad, x) in block.chunks_exact_mut(self.width).zip(self.x[start..].chunks_exact(self.width)) {
             let (mean, scale) = moments(x, self.epsilon);
-            let along_one = sum(grad, grad, |g, _| g) / count;
-            let along_y = sum(grad, x, |g, x| g * ((x - mean) * scale)) / count;
-            for (g, &x) in grad.iter_mut().zip(x) {
-                *g = (*g - along_one - (x - mean) * scale * along_y) * scale;
-            }
+            gradient(grad, x, mean, scale);
         }
+    }
+}
+
+/// The gradient of one row, in the place of the gradient by its value.
+#[inline(always)]
+pub(crate) fn gradient(grad: &mut [f32], x: &[f32], mean: f32, scale: f32) {
+    let count = x.len() as f32;
+    let along_one = sum(grad, grad, |g, _| g) / count;
+    let along_y = sum(grad, x, |g, x| g * ((x - mean) * scale)) / count;
+    for (g, &x) in grad.iter_mut().zip(x) {
+        *g = (*g - along_one - (x - mean) * scale * along_y) * scale;
     }
 }
 
 /// The mean and `1 / √(var + ε)`. Two passes: `mean(x²) - mean(x)²` would cancel where the mean is large.
 #[inline(always)]
-fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
+pub(crate) fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
     let count = row.len() as f32;
     let mean = sum(row, row, |x, _| x) / count;
     let variance = sum(row, row, |x, _| (x - mean) * (x - mean)) / count;
@@ -84,7 +90,7 @@ pub(crate) fn composed_gradient<B: Backend>(x: FloatTensor<B>, grad: FloatTensor
 }
 
 /// The value and `√(var + ε)`.
-fn composed_moments<B: Backend>(x: FloatTensor<B>, epsilon: f64) -> (FloatTensor<B>, FloatTensor<B>) {
+pub(crate) fn composed_moments<B: Backend>(x: FloatTensor<B>, epsilon: f64) -> (FloatTensor<B>, FloatTensor<B>) {
     let last = x.rank() - 1;
     let mean = B::float_mean_dim(x.clone(), last);
     let centred = B::float_sub(x, mean);

@@ -7,15 +7,18 @@ use burn::backend::autodiff::checkpoint::retro_forward::RetroForward;
 use burn::backend::autodiff::checkpoint::state::BackwardStates;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, binary};
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DType, Dispatch, Flex, Shape, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, assert_shape};
 
-use crate::blocks::{block_of_rows, contiguous, elements, generate, row_width, transform};
+use crate::blocks::{
+    PART, Walk, block_of_rows, contiguous, elements, from_values, row_width, transform, transform_and_sum,
+};
 use crate::layer_norm::widened;
-use crate::simd::{Kernel, sum};
+use crate::silu;
+use crate::simd::{Kernel, SummingKernel, sum};
 
 /// `x / √(mean(x²) + epsilon) · weight` over the last dimension.
 ///
@@ -30,32 +33,46 @@ use crate::simd::{Kernel, sum};
 ///
 /// If the weight's length is not the last dimension of `x`.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    normalised(x, weight, epsilon, false)
+}
+
+/// `silu(rms_norm(x, weight, epsilon))` in one pass, as a block of convolutions wants it.
+///
+/// # Shapes
+///
+/// - `x`, output: `[.., D]`
+/// - `weight`: `[D]`
+///
+/// # Panics
+///
+/// If the weight's length is not the last dimension of `x`.
+pub fn rms_norm_silu<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    normalised(x, weight, epsilon, true)
+}
+
+fn normalised<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64, silu: bool) -> Tensor<D> {
     let [width] = weight.dims();
     assert_shape!(x, [.., width]);
-    Tensor::from_dispatch(<Dispatch as RmsNorm>::value(x.into_dispatch(), weight.into_dispatch(), epsilon))
+    Tensor::from_dispatch(<Dispatch as RmsNorm>::value(x.into_dispatch(), weight.into_dispatch(), epsilon, silu))
 }
 
 /// A backend that has the norm: in the composed form, unless it knows better.
 #[backend_extension(Flex, Autodiff, Cube: cfg(any(feature = "cuda", feature = "vulkan", feature = "metal")))]
 pub(crate) trait RmsNorm: Backend {
-    /// The norm of `x`.
-    fn value(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        composed_value::<Self>(x, weight, epsilon)
+    /// The norm of `x`, and its [`silu`](crate::silu) if so wanted.
+    fn value(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64, silu: bool) -> FloatTensor<Self> {
+        composed_value::<Self>(x, weight, epsilon, silu)
     }
 
-    /// The gradient by `x` of a loss whose gradient by the value is `grad`.
-    fn gradient(
+    /// The gradients by `x` and the weight of a loss whose gradient by the value is `grad`.
+    fn gradients(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         epsilon: f64,
-    ) -> FloatTensor<Self> {
-        composed_gradient::<Self>(x, weight, grad, epsilon)
-    }
-
-    /// The gradient by the weight of that loss.
-    fn weight_gradient(x: FloatTensor<Self>, grad: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        composed_weight_gradient::<Self>(x, grad, epsilon)
+        silu: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        composed_gradients::<Self>(x, weight, grad, epsilon, silu)
     }
 }
 
@@ -63,127 +80,84 @@ pub(crate) trait RmsNorm: Backend {
 impl RmsNorm for burn::backend::Cube {}
 
 impl RmsNorm for Flex {
-    fn value(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+    fn value(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64, silu: bool) -> FloatTensor<Self> {
         if [x.dtype(), weight.dtype()] != [DType::F32; 2] {
-            return composed_value::<Self>(x, weight, epsilon);
+            return composed_value::<Self>(x, weight, epsilon, silu);
         }
         let block = block_of_rows(row_width(&x));
         let weight = contiguous(weight);
-        transform(x, block, &Value { weight: elements(&weight), epsilon: epsilon as f32 })
+        let (weight, epsilon) = (elements(&weight), epsilon as f32);
+        if silu {
+            transform(x, block, &Value::<true> { weight, epsilon })
+        } else {
+            transform(x, block, &Value::<false> { weight, epsilon })
+        }
     }
 
-    fn gradient(
+    fn gradients(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         epsilon: f64,
-    ) -> FloatTensor<Self> {
+        silu: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         if [x.dtype(), weight.dtype(), grad.dtype()] != [DType::F32; 3] {
-            return composed_gradient::<Self>(x, weight, grad, epsilon);
-        }
-        let block = block_of_rows(row_width(&x));
-        let (x, weight) = (contiguous(x), contiguous(weight));
-        transform(grad, block, &Gradient { x: elements(&x), weight: elements(&weight), epsilon: epsilon as f32 })
-    }
-
-    fn weight_gradient(x: FloatTensor<Self>, grad: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        if [x.dtype(), grad.dtype()] != [DType::F32; 2] {
-            return composed_weight_gradient::<Self>(x, grad, epsilon);
+            return composed_gradients::<Self>(x, weight, grad, epsilon, silu);
         }
         let width = row_width(&x);
-        let (x, grad) = (contiguous(x), contiguous(grad));
-        let kernel = WeightGradient { x: elements(&x), grad: elements(&grad), width, epsilon: epsilon as f32 };
-        let groups = kernel.x.len().div_ceil(kernel.group());
-        let partial = generate(Shape::new([groups, width]), width.max(1), &kernel);
-        let sums = Sums { rows: elements(&partial), width };
-        generate(Shape::new([width]), width.max(1), &sums)
+        let walk = Walk { segments: 1, part: PART * width.max(1), block: block_of_rows(width), sums: width };
+        let (x, weight) = (contiguous(x), contiguous(weight));
+        let (x, weight, epsilon) = (elements(&x), elements(&weight), epsilon as f32);
+        let (grad, sums) = if silu {
+            transform_and_sum(grad, &walk, &Slopes::<true> { x, weight, epsilon })
+        } else {
+            transform_and_sum(grad, &walk, &Slopes::<false> { x, weight, epsilon })
+        };
+        (grad, from_values(sums, Shape::new([width])))
     }
 }
 
-struct Value<'a> {
+struct Value<'a, const SILU: bool> {
     weight: &'a [f32],
     epsilon: f32,
 }
 
-impl Kernel for Value<'_> {
+impl<const SILU: bool> Kernel for Value<'_, SILU> {
     #[inline(always)]
     fn run(&self, _start: usize, block: &mut [f32]) {
         for row in block.chunks_exact_mut(self.weight.len()) {
             let scale = scale(row, self.epsilon);
             for (x, &weight) in row.iter_mut().zip(self.weight) {
-                *x = *x * scale * weight;
+                let y = *x * scale * weight;
+                *x = if SILU { silu::value(y) } else { y };
             }
         }
     }
 }
 
-struct Gradient<'a> {
+/// Turns the gradient by the value into the one by x; sums that by the weight.
+struct Slopes<'a, const SILU: bool> {
     x: &'a [f32],
     weight: &'a [f32],
     epsilon: f32,
 }
 
-impl Kernel for Gradient<'_> {
-    /// With s the scale and h = g·weight: `s·h - x·s³·mean(h·x)`.
+impl<const SILU: bool> SummingKernel for Slopes<'_, SILU> {
+    /// With s the scale, g the gradient by the norm and h = g·weight: `s·h - x·s³·mean(h·x)` by x, g·x·s by the weight.
     #[inline(always)]
-    fn run(&self, start: usize, block: &mut [f32]) {
+    fn run(&self, start: usize, block: &mut [f32], sums: &mut [f32]) {
         let width = self.weight.len();
         for (grad, x) in block.chunks_exact_mut(width).zip(self.x[start..].chunks_exact(width)) {
-            for (g, &weight) in grad.iter_mut().zip(self.weight) {
-                *g *= weight;
-            }
             let scale = scale(x, self.epsilon);
+            for (((g, &x), &weight), total) in grad.iter_mut().zip(x).zip(self.weight).zip(&mut *sums) {
+                let y = x * scale;
+                let by_norm = if SILU { *g * silu::slope(y * weight) } else { *g };
+                *total += by_norm * y;
+                *g = by_norm * weight;
+            }
             let along_y = sum(grad, x, |h, x| h * (x * scale)) / width as f32;
             for (h, &x) in grad.iter_mut().zip(x) {
                 *h = (*h - x * scale * along_y) * scale;
-            }
-        }
-    }
-}
-
-/// Row i of the output is the sum over a group of rows; a second step adds the groups.
-struct WeightGradient<'a> {
-    x: &'a [f32],
-    grad: &'a [f32],
-    width: usize,
-    epsilon: f32,
-}
-
-impl WeightGradient<'_> {
-    /// Elements in a group: rows that share one partial sum. A constant number, so that the order of additions does
-    /// not depend on the number of threads.
-    fn group(&self) -> usize {
-        64 * self.width.max(1)
-    }
-}
-
-impl Kernel for WeightGradient<'_> {
-    #[inline(always)]
-    fn run(&self, start: usize, block: &mut [f32]) {
-        let from = start / self.width * self.group();
-        let to = (from + self.group()).min(self.x.len());
-        let rows = self.x[from..to].chunks_exact(self.width).zip(self.grad[from..to].chunks_exact(self.width));
-        for (x, grad) in rows {
-            let scale = scale(x, self.epsilon);
-            for ((total, &x), &g) in block.iter_mut().zip(x).zip(grad) {
-                *total += g * (x * scale);
-            }
-        }
-    }
-}
-
-/// The sums of the columns.
-struct Sums<'a> {
-    rows: &'a [f32],
-    width: usize,
-}
-
-impl Kernel for Sums<'_> {
-    #[inline(always)]
-    fn run(&self, _start: usize, block: &mut [f32]) {
-        for row in self.rows.chunks_exact(self.width) {
-            for (total, &x) in block.iter_mut().zip(row) {
-                *total += x;
             }
         }
     }
@@ -195,38 +169,38 @@ fn scale(row: &[f32], epsilon: f32) -> f32 {
     1.0 / (sum(row, row, |x, _| x * x) / row.len() as f32 + epsilon).sqrt()
 }
 
-fn composed_value<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, epsilon: f64) -> FloatTensor<B> {
+fn composed_value<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, epsilon: f64, silu: bool) -> FloatTensor<B> {
     let dtype = x.dtype();
     let weight = as_row::<B>(widened::<B>(weight), x.rank());
     let x = widened::<B>(x);
     let root = composed_root::<B>(x.clone(), epsilon);
-    B::float_cast(B::float_mul(B::float_div(x, root), weight), dtype.into())
+    let y = B::float_mul(B::float_div(x, root), weight);
+    B::float_cast(if silu { silu::composed_value::<B>(y) } else { y }, dtype.into())
 }
 
-fn composed_gradient<B: Backend>(
+fn composed_gradients<B: Backend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     grad: FloatTensor<B>,
     epsilon: f64,
-) -> FloatTensor<B> {
-    let (dtype, rank) = (x.dtype(), x.rank());
-    let x = widened::<B>(x);
+    silu: bool,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (dtype, shape, last) = (x.dtype(), x.shape(), x.rank() - 1);
+    let (x, mut grad) = (widened::<B>(x), widened::<B>(grad));
+    let weight = as_row::<B>(widened::<B>(weight), shape.num_dims());
     let root = composed_root::<B>(x.clone(), epsilon);
     let y = B::float_div(x, root.clone());
-    let h = B::float_mul(widened::<B>(grad), as_row::<B>(widened::<B>(weight), rank));
-    let along_y = B::float_mean_dim(B::float_mul(h.clone(), y.clone()), rank - 1);
-    let across = B::float_sub(h, B::float_mul(y, along_y));
-    B::float_cast(B::float_div(across, root), dtype.into())
-}
-
-fn composed_weight_gradient<B: Backend>(x: FloatTensor<B>, grad: FloatTensor<B>, epsilon: f64) -> FloatTensor<B> {
-    let (dtype, shape) = (x.dtype(), x.shape());
-    let width = shape[shape.num_dims() - 1];
-    let x = widened::<B>(x);
-    let root = composed_root::<B>(x.clone(), epsilon);
-    let terms = B::float_mul(widened::<B>(grad), B::float_div(x, root));
-    let rows = B::float_reshape(terms, Shape::new([shape.num_elements() / width.max(1), width]));
-    B::float_cast(B::float_reshape(B::float_sum_dim(rows, 0), Shape::new([width])), dtype.into())
+    if silu {
+        grad = silu::composed_gradient::<B>(B::float_mul(y.clone(), weight.clone()), grad);
+    }
+    let terms = B::float_mul(grad.clone(), y.clone());
+    let h = B::float_mul(grad, weight);
+    let along_y = B::float_mean_dim(B::float_mul(h.clone(), y.clone()), last);
+    let by_x = B::float_div(B::float_sub(h, B::float_mul(y, along_y)), root);
+    let rows = Shape::new([shape.num_elements() / shape[last].max(1), shape[last]]);
+    let sums = B::float_sum_dim(B::float_reshape(terms, rows), 0);
+    let by_weight = B::float_reshape(sums, Shape::new([shape[last]]));
+    (B::float_cast(by_x, dtype.into()), B::float_cast(by_weight, dtype.into()))
 }
 
 /// `√(mean(x²) + ε)`.
@@ -243,61 +217,61 @@ fn as_row<B: Backend>(weight: FloatTensor<B>, rank: usize) -> FloatTensor<B> {
     B::float_reshape(weight, Shape::from(shape))
 }
 
-/// The backward step. Its parents are the weight and then x, in this order: the second to be served may overwrite the
-/// incoming gradient.
+/// The backward step. Its parents are x and the weight.
 #[derive(Debug)]
 struct Step;
 
 impl<B: RmsNorm> Backward<B, 2> for Step {
-    type State = (NodeId, NodeId, f64);
+    type State = (NodeId, NodeId, f64, bool);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let (weight, x, epsilon) = ops.state;
-        let weight: FloatTensor<B> = checkpointer.retrieve_node_output(weight);
-        let x: FloatTensor<B> = checkpointer.retrieve_node_output(x);
-        binary::<B, _, _>(
-            ops.parents,
-            ops.node,
-            grads,
-            |grad| B::weight_gradient(x.clone(), grad, epsilon),
-            |grad| B::gradient(x.clone(), weight, grad, epsilon),
-        );
+        let (x, weight, epsilon, silu) = ops.state;
+        let x = checkpointer.retrieve_node_output(x);
+        let weight = checkpointer.retrieve_node_output(weight);
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight) = B::gradients(x, weight, grad, epsilon, silu);
+        for (parent, grad) in ops.parents.into_iter().zip([x, weight]) {
+            if let Some(parent) = parent {
+                grads.register::<B>(parent.id, grad);
+            }
+        }
     }
 }
 
 /// Computes the value again in the backward pass, where the graph is checkpointed.
 #[derive(Debug)]
 struct Again<B> {
-    weight: NodeId,
     x: NodeId,
+    weight: NodeId,
     epsilon: f64,
+    silu: bool,
     backend: PhantomData<B>,
 }
 
 impl<B: RmsNorm> RetroForward for Again<B> {
     fn forward(&self, states: &mut BackwardStates, value: NodeId) {
-        let weight = states.get_state::<FloatTensor<B>>(&self.weight);
         let x = states.get_state::<FloatTensor<B>>(&self.x);
-        states.save(value, B::value(x, weight, self.epsilon));
+        let weight = states.get_state::<FloatTensor<B>>(&self.weight);
+        states.save(value, B::value(x, weight, self.epsilon, self.silu));
     }
 }
 
 impl<B: RmsNorm, C: CheckpointStrategy> RmsNorm for Autodiff<B, C> {
-    fn value(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        let again = Again::<B> { weight: weight.id(), x: x.id(), epsilon, backend: PhantomData };
+    fn value(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64, silu: bool) -> FloatTensor<Self> {
+        let again = Again::<B> { x: x.id(), weight: weight.id(), epsilon, silu, backend: PhantomData };
         let preparation = Step
-            .prepare::<C>([weight.node(), x.node()])
+            .prepare::<C>([x.node(), weight.node()])
             .memory_bound()
             .retro_forward(again)
-            .parents([&weight, &x])
+            .parents([&x, &weight])
             .stateful();
         match preparation {
             OpsKind::Tracked(mut tracked) => {
-                let state = (tracked.checkpoint(&weight), tracked.checkpoint(&x), epsilon);
-                tracked.finish(state, B::value(x.into_primitive(), weight.into_primitive(), epsilon))
+                let state = (tracked.checkpoint(&x), tracked.checkpoint(&weight), epsilon, silu);
+                tracked.finish(state, B::value(x.into_primitive(), weight.into_primitive(), epsilon, silu))
             }
             OpsKind::UnTracked(untracked) => {
-                untracked.finish(B::value(x.into_primitive(), weight.into_primitive(), epsilon))
+                untracked.finish(B::value(x.into_primitive(), weight.into_primitive(), epsilon, silu))
             }
         }
     }
@@ -332,14 +306,25 @@ mod tests {
         composed(x, weight)
     }
 
+    fn ours_silu(x: Tensor<3>) -> Tensor<3> {
+        let weight = weight(&x);
+        rms_norm_silu(x, weight, EPSILON)
+    }
+
+    fn reference_silu(x: Tensor<3>) -> Tensor<3> {
+        burn::tensor::activation::silu(reference(x))
+    }
+
     #[test]
     fn value_and_gradient_agree_with_the_composed_form_in_double_precision() {
         testing::rows(ours, reference, 2e-6);
+        testing::rows(ours_silu, reference_silu, 3e-6);
     }
 
     #[test]
     fn value_and_gradient_agree_with_the_composed_form_for_any_layout() {
         testing::layouts(ours, reference, 5e-6);
+        testing::layouts(ours_silu, reference_silu, 5e-6);
     }
 
     #[test]
@@ -360,6 +345,9 @@ mod tests {
                     };
                     let ours = gradient(&|x, weight| rms_norm(x, weight, EPSILON));
                     testing::assert_near(&ours, &gradient(&composed), 1e-5);
+                    let ours = gradient(&|x, weight| rms_norm_silu(x, weight, EPSILON));
+                    let silu = |x, weight| burn::tensor::activation::silu(composed(x, weight));
+                    testing::assert_near(&ours, &gradient(&silu), 1e-5);
                 }
             }
         }
@@ -382,6 +370,8 @@ mod tests {
     fn a_nan_spoils_its_row_alone() {
         testing::spoilt_row(ours, f32::NAN);
         testing::spoilt_row(ours, f32::INFINITY);
+        testing::spoilt_row(ours_silu, f32::NAN);
+        testing::spoilt_row(ours_silu, f32::INFINITY);
     }
 
     #[test]
@@ -392,10 +382,13 @@ mod tests {
 
     #[test]
     fn the_same_bytes_for_any_thread_count_and_instruction_set() {
-        let (weight, epsilon) = (&noise(testing::WIDTH, 3)[..], EPSILON as f32);
-        let gradient = Gradient { x: &noise(testing::LARGE, 5), weight, epsilon };
+        let (weight, x, epsilon) = (&noise(testing::WIDTH, 3)[..], &noise(testing::LARGE, 5)[..], EPSILON as f32);
         testing::same_for_any_thread_count(|| testing::value_and_gradient(ours));
-        testing::same_for_any_instruction_set(&Value { weight, epsilon });
-        testing::same_for_any_instruction_set(&gradient);
+        testing::same_for_any_thread_count(|| testing::value_and_gradient(ours_silu));
+        testing::same_for_any_instruction_set(&Value::<false> { weight, epsilon });
+        testing::same_for_any_instruction_set(&Value::<true> { weight, epsilon });
+        let sums = weight.len();
+        testing::summing_is_the_same_for_any_instruction_set(&Slopes::<false> { x, weight, epsilon }, sums);
+        testing::summing_is_the_same_for_any_instruction_set(&Slopes::<true> { x, weight, epsilon }, sums);
     }
 }

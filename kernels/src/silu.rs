@@ -47,14 +47,14 @@ impl Kernel for Gradient<'_> {
 }
 
 #[inline(always)]
-fn value(x: f32) -> f32 {
+pub(crate) fn value(x: f32) -> f32 {
     let x = at_least(x, -FAR);
     x / (1.0 + exp(-x))
 }
 
 /// `σ + x·σ·(1 - σ)`, from the exponential of -|x|, which cannot overflow.
 #[inline(always)]
-fn slope(x: f32) -> f32 {
+pub(crate) fn slope(x: f32) -> f32 {
     let x = x.clamp(-FAR, FAR);
     let e = exp(-x.abs());
     let s = 1.0 / (1.0 + e);

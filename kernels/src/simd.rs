@@ -13,33 +13,108 @@ pub(crate) trait Kernel: Sync {
     fn run(&self, start: usize, block: &mut [f32]);
 }
 
+/// What is done to one block of a tensor, with sums over blocks on the way.
+pub(crate) trait SummingKernel: Sync {
+    /// As [`Kernel::run`]; adds the block's part to `sums`.
+    fn run(&self, start: usize, block: &mut [f32], sums: &mut [f32]);
+}
+
+/// A piece of work to compile for each instruction set: a kernel with its block.
+pub(crate) trait Task {
+    /// What comes of it.
+    type Output;
+
+    /// Does the work; `#[inline(always)]`, as with [`Kernel::run`].
+    fn run(self) -> Self::Output;
+}
+
+impl<K: Kernel> Task for (&K, usize, &mut [f32]) {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.run(self.1, self.2);
+    }
+}
+
+impl<K: SummingKernel> Task for (&K, usize, &mut [f32], &mut [f32]) {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.run(self.1, self.2, self.3);
+    }
+}
+
 /// Runs `kernel` with the widest vectors that the processor has.
 pub(crate) fn run_vectorised(kernel: &impl Kernel, start: usize, block: &mut [f32]) {
+    vectorised((kernel, start, block));
+}
+
+/// Runs `task` with the widest vectors that the processor has.
+pub(crate) fn vectorised<T: Task>(task: T) -> T::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has AVX-512F, as the line above has asked it.
-            return unsafe { run_avx512(kernel, start, block) };
+            return unsafe { run_avx512(task) };
         }
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2, as the line above has asked it.
-            return unsafe { run_avx2(kernel, start, block) };
+            return unsafe { run_avx2(task) };
         }
     }
     // The lowest instruction set has vectors too where it matters: SSE2 on x86-64, NEON on AArch64.
-    kernel.run(start, block);
+    task.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512(kernel: &impl Kernel, start: usize, block: &mut [f32]) {
-    kernel.run(start, block);
+fn run_avx512<T: Task>(task: T) -> T::Output {
+    task.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn run_avx2(kernel: &impl Kernel, start: usize, block: &mut [f32]) {
-    kernel.run(start, block);
+fn run_avx2<T: Task>(task: T) -> T::Output {
+    task.run()
+}
+
+/// Work that is compiled for each instruction set and, unlike a [`Kernel`], may round by it.
+pub(crate) trait Routine {
+    /// Does the work. `WIDE`: there are 32 registers of 16 numbers; else 16 of 8 or fewer are taken for granted.
+    /// `FUSED`: [`f32::mul_add`] is one instruction.
+    ///
+    /// Implementations are `#[inline(always)]`, for the reason given at [`Kernel::run`].
+    fn run<const WIDE: bool, const FUSED: bool>(self);
+}
+
+/// Runs `routine` with the widest vectors that the processor has.
+pub(crate) fn run_fused(routine: impl Routine) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has AVX-512F, as the line above has asked it.
+            return unsafe { run_fused_avx512(routine) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has AVX2 and FMA, as the line above has asked it.
+            return unsafe { run_fused_avx2(routine) };
+        }
+    }
+    if cfg!(target_arch = "aarch64") { routine.run::<false, true>() } else { routine.run::<false, false>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn run_fused_avx512(routine: impl Routine) {
+    routine.run::<true, true>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_fused_avx2(routine: impl Routine) {
+    routine.run::<false, true>();
 }
 
 /// The results of `kernel` on `block` with each instruction set that the processor has.
@@ -54,7 +129,25 @@ pub(crate) fn run_on_each(kernel: &impl Kernel, block: &[f32]) -> Vec<Vec<f32>> 
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2, as the line above has asked it.
-        results.push(run(&|block| unsafe { run_avx2(kernel, 0, block) }));
+        results.push(run(&|block| unsafe { run_avx2((kernel, 0, block)) }));
+    }
+    results
+}
+
+/// The results of `kernel` on `block`, with its `sums` behind them, with each instruction set that the processor has.
+#[cfg(test)]
+pub(crate) fn run_summing_on_each(kernel: &impl SummingKernel, block: &[f32], sums: usize) -> Vec<Vec<f32>> {
+    let run = |run: &dyn Fn(&mut [f32], &mut [f32])| {
+        let (mut block, mut sums) = (block.to_vec(), vec![0.0; sums]);
+        run(&mut block, &mut sums);
+        [block, sums].concat()
+    };
+    let mut results =
+        vec![run(&|block, sums| kernel.run(0, block, sums)), run(&|block, sums| vectorised((kernel, 0, block, sums)))];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, as the line above has asked it.
+        results.push(run(&|block, sums| unsafe { run_avx2((kernel, 0, block, sums)) }));
     }
     results
 }
@@ -102,6 +195,25 @@ pub(crate) fn exp(x: f32) -> f32 {
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
+}
+
+/// `ln(x)`, correctly rounded but for ties that are nearly met, for positive normal `x`; NaN for NaN.
+///
+/// Our own, since the system's logarithm differs from system to system. In double precision, since it is wanted once
+/// a row.
+#[inline(always)]
+pub(crate) fn ln(x: f32) -> f32 {
+    if x.is_nan() || x == f32::INFINITY {
+        return x;
+    }
+    // x = 2ⁿ·m with m from √½ to √2.
+    let n = (x.to_bits().wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits()) as i32) >> 23;
+    let m = f64::from(f32::from_bits(x.to_bits().wrapping_sub((n << 23) as u32)));
+    // ln(m) = 2·artanh(s), whose series ends below 2⁻³⁶ of it, as |s| < 0.172.
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    let tail = [13.0, 11.0, 9.0, 7.0, 5.0, 3.0].into_iter().fold(0.0, |tail, n: f64| (tail + 1.0 / n) * square);
+    (f64::from(n) * std::f64::consts::LN_2 + 2.0 * s * (1.0 + tail)) as f32
 }
 
 /// The sum of `term(a, b)` over two slices of one length.
@@ -180,6 +292,18 @@ mod tests {
         // Underflow is gradual: half of the smallest normal number, and the smallest number.
         assert!((exp(-88.03) as f64 / (-88.03f32 as f64).exp() - 1.0).abs() < 1e-6);
         assert_eq!(exp(-103.0), f32::from_bits(1));
+    }
+
+    #[test]
+    fn ln_is_the_nearest_number() {
+        let steps = (0..2_000_003u32).map(|i| f32::from_bits(0x0080_0000 + i * 1061));
+        for x in steps.chain([0.99, 1.0, 1.01, std::f32::consts::FRAC_1_SQRT_2, std::f32::consts::SQRT_2, f32::MAX]) {
+            let expected = f64::from(x).ln();
+            let unit = f64::from((expected as f32).abs().next_up()) - f64::from((expected as f32).abs());
+            assert!((f64::from(ln(x)) - expected).abs() <= 0.501 * unit, "{x}: {}, expected {expected}", ln(x));
+        }
+        assert!(ln(f32::NAN).is_nan());
+        assert_eq!(ln(f32::INFINITY), f32::INFINITY);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use burn::backend::DType;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::simd::{Kernel, run_on_each};
+use crate::simd::{Kernel, SummingKernel, run_on_each, run_summing_on_each};
 
 /// A row width and a number of elements that no vector length divides; the latter enough for several threads.
 pub const WIDTH: usize = 61;
@@ -112,7 +112,7 @@ fn cube(shape: [usize; 3], dtype: DType, device: &Device) -> Tensor<3> {
 }
 
 /// The value of `f(view(x))`, and the gradient by x of its product with noise.
-fn both(f: Operation, view: Operation, shape: [usize; 3], dtype: DType) -> [Vec<f64>; 2] {
+pub fn both(f: Operation, view: Operation, shape: [usize; 3], dtype: DType) -> [Vec<f64>; 2] {
     let x = cube(shape, dtype, &device().autodiff()).require_grad();
     let y = f(view(x.clone()));
     let weights = TensorData::new(noise(y.shape().num_elements(), 2), y.dims());
@@ -173,7 +173,8 @@ pub fn rows(ours: Operation, reference: Operation, tolerance: f64) {
     }
 }
 
-fn finite_differences(ours: Operation, reference: Operation) {
+/// The gradient in `f64` agrees with finite differences of the reference.
+pub fn finite_differences(ours: Operation, reference: Operation) {
     const STEP: f64 = 1e-5;
     const SHAPE: [usize; 3] = [1, 3, 7];
     let [_, gradient] = both(ours, |x| x, SHAPE, DType::F64);
@@ -236,8 +237,15 @@ pub fn same_for_any_thread_count(f: impl Fn() -> Vec<f64> + Sync) {
 }
 
 pub fn same_for_any_instruction_set(kernel: &impl Kernel) {
+    assert_same_bits(&run_on_each(kernel, &noise(37 * WIDTH, 9)));
+}
+
+pub fn summing_is_the_same_for_any_instruction_set(kernel: &impl SummingKernel, sums: usize) {
+    assert_same_bits(&run_summing_on_each(kernel, &noise(37 * WIDTH, 9), sums));
+}
+
+fn assert_same_bits(results: &[Vec<f32>]) {
     let bits = |x: &Vec<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let results = run_on_each(kernel, &noise(37 * WIDTH, 9));
     for result in &results[1..] {
         assert!(bits(result) == bits(&results[0]));
     }

@@ -1,0 +1,75 @@
+//! The value for few queries, as in decoding: row by row, without tiles, whose columns would be empty. Each key and
+//! value is read once, which takes longer than the arithmetic.
+
+use rayon::prelude::*;
+
+use super::tile::{Head, Heads, Rows};
+use super::visible::View;
+use super::{PARALLEL, Sizes};
+use crate::simd::{Routine, exp, max, run_fused, sum};
+
+/// Below so many queries, rows are faster than tiles.
+pub(super) const FEW: usize = 4;
+
+/// Writes the same as [`forward::value`](super::forward::value).
+pub(super) fn value(sizes: Sizes, view: View, q: Heads, k: Heads, v: Heads, value: &mut [f32], log_sums: &mut [f32]) {
+    let Sizes { queries, keys, heads, group, width, .. } = sizes;
+    let value = Rows::new(value);
+    let work = |scores: &mut Vec<f32>, (row, log_sum): (usize, &mut f32)| {
+        let (i, head, example) = (row % queries, row / queries % heads, row / queries / heads);
+        let seen = view.keys(i);
+        // SAFETY: each row of the value is asked for once.
+        let out = unsafe { value.row(((example * queries + i) * heads + head) * width, width) };
+        run_fused(Row {
+            q: q.head(example, head).row(i),
+            k: k.head(example, head / group).skip(seen.start),
+            v: v.head(example, head / group).skip(seen.start),
+            scores: &mut scores[..seen.len()],
+            out,
+            log_sum,
+        });
+    };
+    let scores = || vec![0.0; keys];
+    if sizes.operations() < PARALLEL {
+        let mut scores = scores();
+        log_sums.iter_mut().enumerate().for_each(|row| work(&mut scores, row));
+    } else {
+        log_sums.par_iter_mut().enumerate().for_each_init(scores, work);
+    }
+}
+
+/// One query against the first keys and values, one for each of the scores.
+struct Row<'a> {
+    q: &'a [f32],
+    k: Head<'a>,
+    v: Head<'a>,
+    scores: &'a mut [f32],
+    out: &'a mut [f32],
+    log_sum: &'a mut f32,
+}
+
+impl Routine for Row<'_> {
+    #[inline(always)]
+    fn run<const WIDE: bool, const FUSED: bool>(self) {
+        let Row { q, k, v, scores, out, log_sum } = self;
+        let scale = 1.0 / (q.len() as f32).sqrt();
+        for (j, score) in scores.iter_mut().enumerate() {
+            *score = sum(q, k.row(j), |q, k| q * k) * scale;
+        }
+        let largest = max(scores);
+        for score in scores.iter_mut() {
+            *score = exp(*score - largest);
+        }
+        let total = sum(scores, scores, |p, _| p);
+        out.fill(0.0);
+        for (j, &p) in scores.iter().enumerate() {
+            for (out, &v) in out.iter_mut().zip(v.row(j)) {
+                *out = if FUSED { p.mul_add(v, *out) } else { p * v + *out };
+            }
+        }
+        for out in out {
+            *out *= 1.0 / total;
+        }
+        *log_sum = largest + total.ln();
+    }
+}

@@ -16,7 +16,7 @@ pub mod tokens;
 pub use canvas::CanvasShape;
 pub use contract::*;
 pub use error::{Error, ErrorKind, Flaw, Result};
-pub use media::{Clip, Media, MediaShape, Rate};
+pub use media::{Clip, Media, MediaShape, Rate, Sound, Timing};
 pub use parameters::{Init, Parameters, Weights};
 pub use random::{Draw, Purpose, Stream};
 pub use registry::{Component, DatasetConfig, Make, Registry};

@@ -4,6 +4,12 @@
 //! full-range sRGB with its frame rate beside it; readers convert whatever the file said (limited
 //! range, BT.601, BT.709, …) on the way in and writers convert on the way out.
 
+mod sound;
+mod timing;
+
+pub use sound::Sound;
+pub use timing::Timing;
+
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     Broken(String),
     /// Well-formed, as far as we can tell, but nothing that our own readers know; ffmpeg may.
     Foreign(String),
+    /// As [`Foreign`](Self::Foreign), of sound, for which there is no other reader.
+    ForeignSound(String),
     /// Larger than the limits that the caller set.
     TooBig(String),
     /// The file system.
@@ -33,6 +35,8 @@ impl Fault {
             }
             Self::Foreign(found) => Error::new(ErrorKind::Unsupported, place, found)
                 .mend("install ffmpeg, which reads it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or convert the file to H.264 in MP4"),
+            Self::ForeignSound(found) => Error::new(ErrorKind::Unsupported, place, found)
+                .mend("convert the sound, e.g. `ffmpeg -i FILE out.flac`"),
             Self::TooBig(found) => Error::new(ErrorKind::Media, place, found)
                 .mend("read a window of it (`start`, `frames`), or raise the limits in `ReadOptions`"),
             Self::Io(error) => Error::io(path, "read or write", error),
@@ -43,7 +47,9 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Broken(text) | Self::Foreign(text) | Self::TooBig(text) => f.write_str(text),
+            Self::Broken(text) | Self::Foreign(text) | Self::ForeignSound(text) | Self::TooBig(text) => {
+                f.write_str(text)
+            }
             Self::Io(error) => error.fmt(f),
         }
     }

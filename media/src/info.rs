@@ -16,6 +16,14 @@ pub enum Format {
     Jpeg,
     /// WebP; of an animated one, all its pictures.
     WebP,
+    /// WAV (RIFF).
+    Wav,
+    /// FLAC.
+    Flac,
+    /// Ogg.
+    Ogg,
+    /// MPEG frames without a container: MP3, or AAC in ADTS.
+    Mpeg,
     /// Something else, read by the `ffmpeg` on the PATH.
     Ffmpeg,
 }

@@ -13,6 +13,7 @@ mod mp4;
 mod read;
 mod resize;
 mod sheet;
+mod sound;
 mod source;
 mod stills;
 mod timeline;
@@ -23,4 +24,8 @@ pub use metadata::{Metadata, metadata_of_bytes, read_metadata};
 pub use read::{Frame, Opened, ReadOptions, VideoReader, read_clip};
 pub use resize::{Filter, center_crop, resample_rate, resize};
 pub use sheet::contact_sheet;
-pub use write::{WriteOptions, write_clip, write_clip_with};
+pub use sound::{
+    OpenedSound, SampleFormat, SoundInfo, SoundOptions, SoundReader, read_sound, resample, write_sound,
+    write_sound_with,
+};
+pub use write::{WriteOptions, write_clip, write_clip_with, write_movie};

@@ -5,6 +5,7 @@ use crate::{
     gif::blocks,
     mp4::{boxes::read_top, tags},
     read::{Kind, sniff},
+    sound,
     source::ReadSeek,
     stills,
 };
@@ -14,7 +15,8 @@ use std::{fs::File, io::BufReader, path::Path};
 /// An ordered list of keys and values, e.g. `musiva.seed` = `7`.
 ///
 /// Where it lies: PNG `iTXt` chunks, GIF comment extensions of the form `key=value`, MP4 `moov/meta`
-/// with `mdta` keys, which ffprobe lists as tags.
+/// with `mdta` keys, which ffprobe lists as tags, WAV comments (`LIST`/`INFO`/`ICMT`) of the form
+/// `key=value`, FLAC's Vorbis comments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata(Vec<(String, String)>);
 
@@ -72,7 +74,8 @@ pub(crate) fn is_key(key: &str) -> bool {
     (1..=79).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
-/// Reads the metadata of a PNG, GIF or MP4, whoever wrote it; a JPEG or WebP has none of ours.
+/// Reads the metadata of a PNG, GIF, MP4, WAV or FLAC, whoever wrote it; a JPEG, WebP, Ogg or MP3 has
+/// none of ours.
 ///
 /// # Errors
 /// Where the file cannot be read, is damaged, or is of another format.
@@ -94,7 +97,11 @@ fn read_metadata_from(mut file: Box<dyn ReadSeek>) -> Outcome<Metadata> {
         }
         Kind::Gif => Ok(blocks::survey(&mut file)?.metadata),
         Kind::Png => guard("PNG", || stills::png_metadata(file)),
-        Kind::Jpeg | Kind::WebP => Ok(Metadata::new()),
-        Kind::Unknown => Err(crate::fault::broken("its format is none of PNG, GIF and MP4, which hold metadata")),
+        Kind::Wav => sound::wav_metadata(&mut file),
+        Kind::Flac => sound::flac::metadata(&mut file),
+        Kind::Jpeg | Kind::WebP | Kind::Ogg | Kind::Mpeg => Ok(Metadata::new()),
+        Kind::Unknown => {
+            Err(crate::fault::broken("its format is none of PNG, GIF, MP4, WAV and FLAC, which hold metadata"))
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Reading: the format by the first bytes, the pictures one by one.
 
 use crate::{
-    fault::{Fault, Outcome},
+    fault::{Fault, Outcome, broken},
     ffmpeg, gif,
     info::SourceInfo,
     mp4,
@@ -90,6 +90,10 @@ pub(crate) enum Kind {
     Png,
     Jpeg,
     WebP,
+    Wav,
+    Flac,
+    Ogg,
+    Mpeg,
     Unknown,
 }
 
@@ -113,6 +117,14 @@ pub(crate) fn sniff(file: &mut Box<dyn ReadSeek>) -> Outcome<Kind> {
         Kind::Jpeg
     } else if starts(b"RIFF") && &head[8..12] == b"WEBP" {
         Kind::WebP
+    } else if starts(b"RIFF") && &head[8..12] == b"WAVE" {
+        Kind::Wav
+    } else if starts(b"fLaC") {
+        Kind::Flac
+    } else if starts(b"OggS") {
+        Kind::Ogg
+    } else if starts(b"ID3") || head[0] == 0xff && head[1] & 0xe0 == 0xe0 {
+        Kind::Mpeg
     } else if matches!(&head[8..12], b"avif" | b"heic" | b"mif1") {
         Kind::Unknown
     } else if matches!(&head[4..8], b"ftyp" | b"moov" | b"mdat" | b"free" | b"wide" | b"skip") {
@@ -129,7 +141,9 @@ fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stream> {
         Kind::Png => stills::open_png(file, max_pixels),
         Kind::Jpeg => stills::open_jpeg(file, max_pixels),
         Kind::WebP => stills::open_webp(file, max_pixels),
-        Kind::Unknown => Err(Fault::Foreign("it is none of MP4, MOV, GIF, PNG, JPEG and WebP".into())),
+        Kind::Wav | Kind::Flac | Kind::Mpeg => Err(broken("it is a sound, without pictures")),
+        // An Ogg may hold Theora.
+        Kind::Ogg | Kind::Unknown => Err(Fault::Foreign("it is none of MP4, MOV, GIF, PNG, JPEG and WebP".into())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writing: the format by the name, whole files or none.
 
 use crate::{fault::Outcome, gif, metadata::Metadata, mp4, resize::enlarge, sheet::film_strip, stills};
-use musiva_core::{Clip, Error, ErrorKind, Result};
+use musiva_core::{Clip, Error, ErrorKind, Result, Sound};
 use std::{borrow::Cow, io::Write, path::Path};
 
 /// How a clip is written.
@@ -43,13 +43,47 @@ pub fn write_clip(path: impl AsRef<Path>, clip: &Clip, metadata: &Metadata) -> R
 /// # Errors
 /// Where the extension is another, the clip is too large for the format, or the disk refuses.
 pub fn write_clip_with(path: &Path, clip: &Clip, metadata: &Metadata, options: &WriteOptions) -> Result<()> {
-    let bytes = encode(path, clip, metadata, options)?;
+    let bytes = encode(path, clip, None, metadata, options)?;
     write_whole(path, &bytes)
 }
 
-fn encode(path: &Path, clip: &Clip, metadata: &Metadata, options: &WriteOptions) -> Result<Vec<u8>> {
+/// Writes `clip` with its `sound` to `path`, an `.mp4`, as [`write_clip_with`] writes clips.
+///
+/// Both start together and each has its own length. The sound is FLAC with samples of 16 bits, which
+/// browsers play: lossless from there on, and exactly as long as it is. Up to eight channels.
+///
+/// # Errors
+/// As [`write_clip_with`]; where the extension is another, or the sound's rate is not a whole number
+/// per second.
+pub fn write_movie(
+    path: impl AsRef<Path>,
+    clip: &Clip,
+    sound: &Sound,
+    metadata: &Metadata,
+    options: &WriteOptions,
+) -> Result<()> {
+    let path = path.as_ref();
+    let bytes = encode(path, clip, Some(sound), metadata, options)?;
+    write_whole(path, &bytes)
+}
+
+fn encode(
+    path: &Path,
+    clip: &Clip,
+    sound: Option<&Sound>,
+    metadata: &Metadata,
+    options: &WriteOptions,
+) -> Result<Vec<u8>> {
     let place = || path.display().to_string();
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if sound.is_some() && extension != "mp4" {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            place(),
+            format!("clips with sound are not written as `.{extension}`"),
+        )
+        .mend("name the file .mp4"));
+    }
     if options.scale == 0 || options.qp > 51 {
         let found =
             format!("scale {} and quantizer {} cannot be: at least 1, and at most 51", options.scale, options.qp);
@@ -74,7 +108,7 @@ fn encode(path: &Path, clip: &Clip, metadata: &Metadata, options: &WriteOptions)
     let clip = if scale == 1 { Cow::Borrowed(clip) } else { Cow::Owned(enlarge(clip, scale)?) };
     let clip = if extension == "mp4" { even(clip)? } else { clip };
     let encoded: Outcome<Vec<u8>> = match &*extension {
-        "mp4" => mp4::write::encode(&clip, options.qp, metadata),
+        "mp4" => mp4::write::encode(&clip, sound, options.qp, metadata),
         "gif" => gif::write::encode(&clip, metadata),
         "png" if clip.frames() == 1 => stills::encode_png(&clip, metadata),
         "png" => stills::encode_png(&film_strip(&clip)?, metadata),
@@ -107,7 +141,7 @@ fn even(clip: Cow<'_, Clip>) -> Result<Cow<'_, Clip>> {
 }
 
 /// Writes beside the file and renames: whoever looks sees the old file or the new one.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |error| Error::io(path, "write it", error);
     let mut builder = tempfile::Builder::new();

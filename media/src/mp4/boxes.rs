@@ -175,3 +175,10 @@ pub(crate) fn put_full(out: &mut Vec<u8>, kind: &Kind, flags: u32, payload: impl
         payload(out);
     });
 }
+
+/// Appends big-endian numbers.
+pub(crate) fn numbers(out: &mut Vec<u8>, numbers: &[u32]) {
+    for number in numbers {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+}

@@ -1,10 +1,6 @@
 //! Pictures out of an MP4, in the order in which they are shown.
 
-use super::{
-    boxes::read_top,
-    sps::Sps,
-    track::{Sample, Track},
-};
+use super::{boxes::read_top, sps::Sps, tables::Sample, track::Track};
 use crate::{
     colour::{Planes, planes_to_rgb},
     fault::{Fault, Outcome, broken},

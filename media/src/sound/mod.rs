@@ -1,0 +1,20 @@
+//! Sound: files in, samples out, and back.
+//!
+//! Containers and codecs are read by Symphonia, which is Rust throughout; MP4 by our own index, so
+//! that edit lists count and every declared size is checked. What is written is ours alone: WAV is
+//! two headers, and FLAC a few hundred lines, which MP4 needs as well (see [`flac`]).
+
+pub(crate) mod flac;
+mod info_list;
+pub(crate) mod packets;
+mod quantize;
+mod read;
+mod resample;
+mod wav;
+mod write;
+
+pub use read::{OpenedSound, SoundInfo, SoundOptions, SoundReader, read_sound};
+pub use resample::resample;
+pub use write::{SampleFormat, write_sound, write_sound_with};
+
+pub(crate) use info_list::read as wav_metadata;

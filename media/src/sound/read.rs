@@ -1,0 +1,353 @@
+//! Reading sound: the format by the first bytes, the samples block by block.
+
+use super::packets::{self, Coded, Packets};
+use crate::{
+    fault::{Fault, Outcome, broken, guard},
+    info::Format,
+    mp4,
+    read::{Kind, sniff},
+    source::ReadSeek,
+};
+use musiva_core::{Error, Rate, Result, Sound};
+use std::{
+    fmt,
+    fs::File,
+    io::{BufReader, Cursor},
+    path::{Path, PathBuf},
+};
+use symphonia::core::{
+    codecs::audio::{AudioDecoder, AudioDecoderOptions},
+    packet::Packet,
+};
+
+/// Which samples to read, and how much memory they may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoundOptions {
+    /// First sample of each channel, from 0.
+    pub start: usize,
+    /// Number of samples of each channel; `None` for all up to the end.
+    pub length: Option<usize>,
+    /// Most samples that a sound may have, of all channels together: 2²⁸, which take 1 GiB and are
+    /// 46 minutes of stereo at 48 kHz, unless changed.
+    pub max_samples: usize,
+}
+
+impl Default for SoundOptions {
+    fn default() -> Self {
+        Self { start: 0, length: None, max_samples: 1 << 28 }
+    }
+}
+
+impl SoundOptions {
+    /// `length` samples from sample `start` on.
+    pub fn window(start: usize, length: usize) -> Self {
+        Self { start, length: Some(length), ..Self::default() }
+    }
+}
+
+/// What a file says about its sound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoundInfo {
+    /// The container, found by its first bytes.
+    pub format: Format,
+    /// The codec, e.g. `flac` or `pcm_s16le`.
+    pub codec: String,
+    /// Number of channels.
+    pub channels: usize,
+    /// Samples per second and channel.
+    pub rate: Rate,
+    /// Samples of each channel, where it is known before the last one is read. What encoders put in
+    /// front and behind in order to start and to fill up their last block does not count, as far as
+    /// the file tells.
+    pub length: Option<usize>,
+    /// Seconds that the file waits before the first sample; not part of the sound.
+    pub start: f64,
+}
+
+/// A sound and what its file said.
+#[derive(Clone, Debug)]
+pub struct OpenedSound {
+    /// The samples that were asked for.
+    pub sound: Sound,
+    /// What the file says; `length` counts all of the file.
+    pub info: SoundInfo,
+}
+
+/// Reads block by block, holding no more than one coded packet: for sounds that do not fit into
+/// memory.
+pub struct SoundReader {
+    place: PathBuf,
+    info: SoundInfo,
+    packets: Box<dyn Packets>,
+    decoder: Box<dyn AudioDecoder>,
+    /// The samples of the last packet, `[N, C]`.
+    block: Vec<f32>,
+    /// How many of them were handed out.
+    taken: usize,
+    /// Number of the sample that comes next.
+    position: usize,
+    /// Number of the sample that the next packet starts with; `None` where only that packet knows.
+    upcoming: Option<i64>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    Ended,
+    Failed,
+}
+
+fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
+    match sniff(&mut file)? {
+        Kind::Mp4 => mp4::sound::open(file),
+        Kind::Wav => packets::open(file, Format::Wav),
+        Kind::Flac => packets::open(file, Format::Flac),
+        Kind::Ogg => packets::open(file, Format::Ogg),
+        Kind::Mpeg => packets::open(file, Format::Mpeg),
+        Kind::Gif | Kind::Png | Kind::Jpeg | Kind::WebP => Err(broken("it is an image, without sound")),
+        Kind::Unknown => Err(packets::foreign("it is none of WAV, FLAC, Ogg, MP3, MP4 and MOV")),
+    }
+}
+
+impl SoundReader {
+    /// Opens a sound, or the sound of a video.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is damaged, has no sound, or is of a format or codec that we do
+    /// not know.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|error| Error::io(path, "open it", error))?;
+        Self::over(path, Box::new(BufReader::new(file)))
+    }
+
+    /// Opens bytes in memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        Self::over(Path::new("bytes"), Box::new(Cursor::new(bytes)))
+    }
+
+    fn over(place: &Path, file: Box<dyn ReadSeek>) -> Result<Self> {
+        let opened = open(file).and_then(|Coded { mut info, parameters, packets }| {
+            let decoder = guard("sound", || {
+                let options = AudioDecoderOptions::default();
+                let made = symphonia::default::get_codecs().make_audio_decoder(&parameters, &options);
+                made.map_err(|error| packets::fault(error, "codec"))
+            })?;
+            info.codec = decoder.codec_info().short_name.to_owned();
+            Ok(Self {
+                place: place.to_owned(),
+                info,
+                packets,
+                decoder,
+                block: Vec::new(),
+                taken: 0,
+                position: 0,
+                upcoming: None,
+                state: State::Reading,
+            })
+        });
+        opened.map_err(|fault| fault.at(place))
+    }
+
+    /// What the file says.
+    pub fn info(&self) -> &SoundInfo {
+        &self.info
+    }
+
+    /// Number of the sample that comes next.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Fills `into` with the next samples, `[N, C]`, and says how many of each channel it got: fewer
+    /// than there is room for only at the end, 0 behind it. The length of `into` must be a multiple
+    /// of the number of channels.
+    ///
+    /// # Errors
+    /// Where the file is damaged, ends before its declared end, or holds numbers that are not finite.
+    /// After an error there are no more samples.
+    pub fn next(&mut self, into: &mut [f32]) -> Result<usize> {
+        let channels = self.info.channels;
+        assert!(into.len().is_multiple_of(channels), "{} samples are not whole in {channels} channels", into.len());
+        let mut filled = 0;
+        while filled < into.len() {
+            if self.taken == self.block.len() {
+                match self.fill() {
+                    Ok(true) => continue,
+                    Ok(false) => break,
+                    Err(fault) => {
+                        self.state = State::Failed;
+                        return Err(fault.at(&self.place));
+                    }
+                }
+            }
+            let count = (into.len() - filled).min(self.block.len() - self.taken);
+            into[filled..filled + count].copy_from_slice(&self.block[self.taken..self.taken + count]);
+            filled += count;
+            self.taken += count;
+            self.position += count / channels;
+        }
+        Ok(filled / channels)
+    }
+
+    /// Goes to sample `index`: it comes next, with the value it has when all is read from the start
+    /// (but for the noise that some AAC leaves to the decoder to make up). Beyond the end, nothing does.
+    pub fn seek(&mut self, index: usize) -> Result<()> {
+        if self.state == State::Failed || self.state == State::Reading && self.position == index {
+            return Ok(());
+        }
+        let sought = self.packets.seek(index);
+        self.decoder.reset();
+        self.block.clear();
+        (self.taken, self.position, self.upcoming) = (0, index, None);
+        match sought {
+            Ok(found) => self.state = if found { State::Reading } else { State::Ended },
+            Err(fault) => {
+                self.state = State::Failed;
+                return Err(fault.at(&self.place));
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes until there is a sample at `position`; `false` at the end.
+    fn fill(&mut self) -> Outcome<bool> {
+        while self.state == State::Reading && self.info.length.is_none_or(|length| self.position < length) {
+            let Some(packet) = self.packets.next()? else {
+                self.state = State::Ended;
+                if let Some(length) = self.info.length {
+                    let found = self.position;
+                    return Err(broken(format!("it ends after {found} of the {length} samples that it declares")));
+                }
+                return Ok(false);
+            };
+            self.decode(&packet)?;
+            if self.taken < self.block.len() {
+                return Ok(true);
+            }
+        }
+        self.block.clear();
+        self.taken = 0;
+        Ok(false)
+    }
+
+    /// Replaces `block` by the samples of `packet` that are at or behind `position`.
+    fn decode(&mut self, packet: &Packet) -> Outcome<()> {
+        let SoundInfo { channels, rate, length, .. } = self.info;
+        let (decoder, block) = (&mut self.decoder, &mut self.block);
+        block.clear();
+        self.taken = 0;
+        let decoded = guard("sound", || {
+            let decoded = decoder.decode(packet).map_err(|error| packets::fault(error, "sound"))?;
+            let spec = decoded.spec();
+            if spec.channels().count() != channels || Rate::whole(spec.rate().max(1)) != rate {
+                return Err(broken("its sound changes its rate or its channels"));
+            }
+            decoded.copy_to_vec_interleaved(block);
+            Ok(decoded.frames())
+        });
+        let frames = match decoded {
+            Ok(frames) => frames as i64,
+            // Right behind a seek, a packet may want others that were never read; what it cannot
+            // decode is not asked for.
+            Err(Fault::Broken(_)) if self.upcoming.is_none() && self.packets.warms_up(packet, self.position) => 0,
+            Err(fault) => return Err(fault),
+        };
+        if frames == 0 {
+            return Ok(());
+        }
+        let start = self.upcoming.unwrap_or_else(|| self.packets.start_of(packet));
+        self.upcoming = Some(start.saturating_add(frames));
+        let wanted = self.position as i64;
+        if start > wanted {
+            return Err(broken(format!("there is a gap in it, from sample {wanted} to {start}")));
+        }
+        let end = length.map_or(frames, |length| frames.min(length as i64 - start)).max(0);
+        self.block.truncate(end as usize * channels);
+        self.taken = ((wanted - start).min(end) as usize) * channels;
+        if let Some(at) = self.block[self.taken..].iter().position(|sample| !sample.is_finite()) {
+            return Err(broken(format!("its sample {} is not a finite number", wanted as usize + at / channels)));
+        }
+        Ok(())
+    }
+
+    /// Reads the window that `options` name as one sound.
+    ///
+    /// # Errors
+    /// Where the window reaches beyond the end, or the sound would be larger than the limit.
+    pub fn read(&mut self, options: &SoundOptions) -> Result<Sound> {
+        let channels = self.info.channels;
+        let most = options.max_samples / channels;
+        let total = self.info.length;
+        let wanted = options.length.or(total.map(|total| total.saturating_sub(options.start)));
+        let place = self.place.clone();
+        let beyond = |total: usize| {
+            let asked = match options.length {
+                Some(length) => format!("{length} samples from {} on", options.start),
+                None => format!("samples from {} on", options.start),
+            };
+            broken(format!("it has {total} samples; asked for were {asked}"))
+                .at(&place)
+                .mend(format!("ask for a window within its {total} samples"))
+        };
+        if let (Some(total), Some(wanted)) = (total, wanted)
+            && (wanted == 0 || options.start.checked_add(wanted).is_none_or(|end| end > total))
+        {
+            return Err(beyond(total));
+        }
+        let too_long = |found: String| {
+            let found =
+                format!("{found} samples of {channels} channels are more than the limit allows, which is {most}");
+            Fault::TooBig(found).at(&place).mend("read a window of it (`start`, `length`), or raise `max_samples`")
+        };
+        if let Some(wanted) = wanted.filter(|&wanted| wanted > most) {
+            return Err(too_long(wanted.to_string()));
+        }
+        self.seek(options.start)?;
+        // A small file may declare many samples: room is made as they come.
+        const STEP: usize = 1 << 16;
+        let mut samples = Vec::with_capacity((wanted.unwrap_or(0) * channels).min(STEP << 8));
+        loop {
+            let had = samples.len();
+            let room = wanted.map_or(STEP, |wanted| (wanted - had / channels).min(STEP));
+            samples.resize(had + room * channels, 0.0);
+            let got = self.next(&mut samples[had..])?;
+            samples.truncate(had + got * channels);
+            if samples.len() / channels > most {
+                return Err(too_long("its".into()));
+            }
+            if got < room || room == 0 {
+                break;
+            }
+        }
+        if samples.is_empty() || wanted.is_some_and(|wanted| samples.len() < wanted * channels) {
+            return Err(beyond(self.position));
+        }
+        Sound::new(channels, self.info.rate, samples)
+    }
+}
+
+impl fmt::Display for SoundInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {}, {} channels, {} Hz", self.format, self.codec, self.channels, self.rate)?;
+        match self.length {
+            Some(length) => write!(f, ", {length} samples"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a sound, the sound of a video, or a window of it, into memory.
+///
+/// The format is found by the content, never by the name. Samples of whole numbers are divided by
+/// their full scale, 2^(bits − 1), which is exact up to 24 bits.
+///
+/// # Errors
+/// Where the file cannot be read, is damaged or cut off, has no sound, is larger than the limit of
+/// `options`, ends before the window does, or is of a format or codec that we do not know.
+pub fn read_sound(path: impl AsRef<Path>, options: &SoundOptions) -> Result<OpenedSound> {
+    let mut reader = SoundReader::open(path)?;
+    let sound = reader.read(options)?;
+    Ok(OpenedSound { sound, info: reader.info().clone() })
+}

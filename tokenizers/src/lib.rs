@@ -16,7 +16,7 @@ use musiva_core::{Component, Make, Registry, Result};
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.register(Component {
         kind: "magvit2",
-        summary: "causal 3-D convolutional video tokenizer, discrete (lfq) or continuous (kl)",
+        summary: "causal 3-D convolutional video tokenizer, discrete (lfq, bsq, fsq, vq, rvq) or continuous (kl)",
         origin: "built-in".into(),
         schema: schemars::schema_for!(magvit2::Magvit2Config).into(),
         learns: true,

@@ -5,9 +5,6 @@ use crate::quantizers::entropies;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::{Clip, Loss, Reconstruction};
 
-/// Bits whose joint entropy is taken over the whole codebook; more are taken in groups.
-const GROUP: usize = 10;
-
 /// How far round the foreground its emphasis reaches, in pixels.
 const REACH: usize = 4;
 
@@ -26,7 +23,7 @@ pub struct LossWeights {
     pub diversity: f32,
     /// `τ` of the two entropies.
     pub temperature: f32,
-    /// Mean squared distance of latents to their signs.
+    /// Mean squared distance of latents to what stands for them.
     pub commitment: f32,
     /// Kullback-Leibler divergence from the normal distribution, a number of a latent.
     pub kl: f32,
@@ -35,9 +32,9 @@ pub struct LossWeights {
 /// A batch of clips with what in them is not background.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The clips: `[B, 3, T, H, W]` in `[-1, 1]`.
+    /// The clips: `[B, T, H, W, 3]` in `[-1, 1]`.
     pub clips: Tensor<5>,
-    /// 1 where a pixel is foreground: `[B, 1, T, H, W]`.
+    /// 1 where a pixel is foreground: `[B, T, H, W, 1]`.
     pub pixels: Tensor<5>,
     /// 1 where a token has a foreground pixel: `[B·t·h·w, 1]`.
     pub tokens: Tensor<2>,
@@ -72,7 +69,7 @@ impl Target {
         let count = tokens.len();
         Self {
             clips: crate::magvit2::to_tensor(clips, device),
-            pixels: Tensor::from_data(TensorData::new(pixels, [clips.len(), 1, frames, height, width]), device),
+            pixels: Tensor::from_data(TensorData::new(pixels, [clips.len(), frames, height, width, 1]), device),
             tokens: Tensor::from_data(TensorData::new(tokens, [count, 1]), device),
         }
     }
@@ -103,12 +100,18 @@ pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeigh
     let l2 = (squares.clone() * emphasis).mean();
     let mut total = l1.clone() * w.l1 + l2.clone() * w.l2;
     let mut parts = vec![("l1", l1), ("l2", l2), ("mse", squares.mean())];
+    let made = made.quantized;
     if let Some(log_variance) = made.log_variance {
         let mean = made.latents;
         let kl = ((mean.clone() * mean + log_variance.clone().exp() - log_variance - 1.0) * 0.5).mean();
         total = total + kl.clone() * w.kl;
         parts.push(("kl", kl));
-    } else {
+    }
+    if let Some(commitment) = made.commitment {
+        total = total + commitment.clone() * w.commitment;
+        parts.push(("commitment", commitment));
+    }
+    if let Some(bits) = made.bits {
         // Codes are wanted for what is to be seen: were the plain background to count, the same
         // patch would be driven to many codes, which a backbone would have to learn as noise.
         let mask = match w.foreground > 1.0 {
@@ -116,13 +119,9 @@ pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeigh
             false => Tensor::ones_like(&target.tokens),
         };
         let mask = mask.clone() / mask.sum().reshape([1, 1]);
-        let z = made.latents;
-        let signs = z.clone().greater_elem(0.0).float() * 2.0 - 1.0;
-        let gap = z.clone() - signs.detach();
-        let commitment = (gap.clone() * gap).mean();
-        let (single, batch) = entropies(z, mask, w.temperature, GROUP);
-        total = total + commitment.clone() * w.commitment + single.clone() * w.entropy - batch.clone() * w.diversity;
-        parts.extend([("commitment", commitment), ("entropy", single), ("diversity", batch)]);
+        let (single, batch) = entropies(bits.z, mask, w.temperature, bits.group);
+        total = total + single.clone() * w.entropy - batch.clone() * w.diversity;
+        parts.extend([("entropy", single), ("diversity", batch)]);
     }
     Loss { total, parts }
 }
@@ -130,7 +129,7 @@ pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeigh
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::{Rate, parameters::to_vec};
+    use musiva_core::{Quantized, Rate, parameters::to_vec};
 
     fn dot(frame: usize, y: usize, x: usize) -> Clip {
         let mut pixels = vec![20u8; 5 * 8 * 16 * 3];
@@ -155,9 +154,14 @@ mod tests {
         let target = Target::new(&[dot(2, 3, 4)], [4, 4, 4], &Device::flex());
         let made = Reconstruction {
             clips: target.clips.clone() + 0.5,
-            latents: Tensor::zeros([16, 3], &Device::flex()),
-            log_variance: Some(Tensor::zeros([16, 3], &Device::flex())),
-            codes: None,
+            quantized: Quantized {
+                vectors: Tensor::zeros([16, 3], &Device::flex()),
+                latents: Tensor::zeros([16, 3], &Device::flex()),
+                log_variance: Some(Tensor::zeros([16, 3], &Device::flex())),
+                codes: None,
+                commitment: None,
+                bits: None,
+            },
         };
         let weights = LossWeights {
             l1: 1.0,

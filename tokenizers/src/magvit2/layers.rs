@@ -1,11 +1,11 @@
 //! The layers of a causal 3-D convolutional network, each usable on a whole clip or piece by piece.
 //!
-//! Shapes: `B` batch, `C` channels, `T` frames, `H W` pixels or places.
+//! Shapes: `B` batch, `T` frames, `H W` pixels or places, `C` channels, which come last.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, module::conv3d, ops::ConvOptions};
+use burn::tensor::Tensor;
 use musiva_core::Init;
-use musiva_kernels::silu;
+use musiva_kernels::{Axis, conv3d, rms_norm, rms_norm_silu};
 
 /// What causal layers remember of the frames before the present piece, a slot a layer in the order
 /// in which they run. Fresh, it stands at the start of a clip.
@@ -37,22 +37,17 @@ impl Past {
     /// Puts the last `before` frames in front of `x`, zeros at the start of a clip, and remembers
     /// what the next piece needs when the layer strides over `stride` frames at a time.
     fn prepend(&mut self, x: Tensor<5>, before: usize, stride: usize) -> Tensor<5> {
-        if before == 0 {
-            return x;
-        }
-        let [b, c, _, h, w] = x.dims();
+        let [b, _, h, w, c] = x.dims();
         let past = match self.started {
             true => self.slots[self.next].clone(),
-            false => Tensor::zeros([b, c, before, h, w], &x.device()),
+            false => Tensor::zeros([b, before, h, w, c], &x.device()),
         };
-        let x = Tensor::cat(vec![past, x], 2);
-        if self.streaming {
-            let frames = x.dims()[2];
-            let keep = x.clone().slice_dim(2, frames + stride - before - 1..frames);
-            match self.started {
-                true => self.slots[self.next] = keep,
-                false => self.slots.push(keep),
-            }
+        let x = Tensor::cat(vec![past, x], 1);
+        let frames = x.dims()[1];
+        let keep = x.clone().slice_dim(1, frames + stride - before - 1..frames);
+        match self.started {
+            true => self.slots[self.next] = keep,
+            false => self.slots.push(keep),
         }
         self.next += 1;
         x
@@ -81,14 +76,24 @@ impl CausalConv3d {
         }
     }
 
-    /// `[B, C, T, H, W]` → `[B, C', T', H', W']` with `T' = ⌈T/s_t⌉` on a whole clip.
+    /// `[B, T, H, W, C]` → `[B, T', H', W', C']` with `T' = ⌈T/s_t⌉` on a whole clip.
     pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
-        let [_, _, t, h, w] = self.weight.dims();
-        let x = past.prepend(x, t - 1, self.stride[0]);
-        let options = ConvOptions::new(self.stride, [0, h / 2, w / 2], [1; 3], 1);
-        conv3d(x, self.weight.val(), Some(self.bias.val()), options)
+        // In files as everywhere: [C', C, k_t, k_h, k_w].
+        let weight = self.weight.val().permute([2, 3, 4, 1, 0]);
+        let [t, h, w, _, _] = weight.dims();
+        let [st, sh, sw] = self.stride;
+        let time = Axis::default().stride(st);
+        let (x, time) = match t > 1 && past.streaming {
+            true => (past.prepend(x, t - 1, st), time),
+            false => (x, time.causal(t)),
+        };
+        let space = |taps, stride| Axis::default().stride(stride).padding(taps / 2, taps / 2);
+        conv3d(x, weight, Some(self.bias.val()), [time, space(h, sh), space(w, sw)])
     }
 }
+
+/// Epsilon of the norms.
+const EPSILON: f64 = 1e-6;
 
 /// Root-mean-square norm over the channels of each place (Zhang and Sennrich 2019): it mixes neither
 /// frames nor places, so causality survives it.
@@ -103,10 +108,14 @@ impl ChannelNorm {
         Self { weight: init.part("weight").ones([channels]) }
     }
 
-    /// `[B, C, T, H, W]` → the same shape.
+    /// `[B, T, H, W, C]` → the same shape.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let mean_square = (x.clone() * x.clone()).mean_dim(1) + 1e-6;
-        x * mean_square.sqrt().recip() * self.weight.val().reshape([1, -1, 1, 1, 1])
+        rms_norm(x, self.weight.val(), EPSILON)
+    }
+
+    /// `silu` of the norm.
+    pub fn silu(&self, x: Tensor<5>) -> Tensor<5> {
+        rms_norm_silu(x, self.weight.val(), EPSILON)
     }
 }
 
@@ -132,10 +141,10 @@ impl ResidualBlock {
         }
     }
 
-    /// `[B, C, T, H, W]` → the same shape.
+    /// `[B, T, H, W, C]` → the same shape.
     pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
-        let y = self.conv1.forward(silu(self.norm1.forward(x.clone())), past);
-        x + self.conv2.forward(silu(self.norm2.forward(y)), past)
+        let y = self.conv1.forward(self.norm1.silu(x.clone()), past);
+        x + self.conv2.forward(self.norm2.silu(y), past)
     }
 }
 
@@ -156,25 +165,25 @@ impl DepthToSpace {
         Self { conv: CausalConv3d::new(&init.part("conv"), [input, depth], kernel, [1; 3], 1.0), scale }
     }
 
-    /// `[B, C, T, H, W]` → `[B, C', T', H·s_h, W·s_w]`.
+    /// `[B, T, H, W, C]` → `[B, T', H·s_h, W·s_w, C']`.
     pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
         let x = depth_to_space(self.conv.forward(x, past), self.scale);
-        let frames = x.dims()[2];
-        if past.started { x } else { x.slice_dim(2, self.scale[0] - 1..frames) }
+        let frames = x.dims()[1];
+        if past.started { x } else { x.slice_dim(1, self.scale[0] - 1..frames) }
     }
 }
 
-/// `[B, C·s_t·s_h·s_w, T, H, W]` → `[B, C, T·s_t, H·s_h, W·s_w]`.
+/// `[B, T, H, W, C·s_t·s_h·s_w]` → `[B, T·s_t, H·s_h, W·s_w, C]`.
 pub fn depth_to_space(x: Tensor<5>, [st, sh, sw]: [usize; 3]) -> Tensor<5> {
-    let [b, depth, t, h, w] = x.dims();
+    let [b, t, h, w, depth] = x.dims();
     let c = depth / (st * sh * sw);
-    let x = x.reshape([b, c, st, sh, sw, t, h, w]).permute([0, 1, 5, 2, 6, 3, 7, 4]);
-    x.reshape([b, c, t * st, h * sh, w * sw])
+    let x = x.reshape([b, t, h, w, c, st, sh, sw]).permute([0, 1, 5, 2, 6, 3, 7, 4]);
+    x.reshape([b, t * st, h * sh, w * sw, c])
 }
 
-/// `[B, C, T, H·s, W·s]` → `[B, C·s·s, T, H, W]`: the inverse of [`depth_to_space`] in space.
+/// `[B, T, H·s, W·s, C]` → `[B, T, H, W, C·s·s]`: the inverse of [`depth_to_space`] in space.
 pub fn space_to_depth(x: Tensor<5>, s: usize) -> Tensor<5> {
-    let [b, c, t, h, w] = x.dims();
-    let x = x.reshape([b, c, t, h / s, s, w / s, s]).permute([0, 1, 4, 6, 2, 3, 5]);
-    x.reshape([b, c * s * s, t, h / s, w / s])
+    let [b, t, h, w, c] = x.dims();
+    let x = x.reshape([b, t, h / s, s, w / s, s, c]).permute([0, 1, 2, 4, 6, 3, 5]);
+    x.reshape([b, t, h / s, w / s, c * s * s])
 }

@@ -10,14 +10,14 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use crate::quantizers::Quantizer;
+use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use layers::Past;
 use musiva_core::parameters::{open_weights, to_vec};
 use musiva_core::{
-    Clip, Cost, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters, Rate, Reconstruction, Result,
-    Source, TokenShape, TokenValues, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, TrainableTokenizer,
+    Clip, Cost, Draw, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters, Quantized, Rate,
+    Reconstruction, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, TrainableTokenizer,
 };
 use network::{Decoder, Encoder};
 use schemars::JsonSchema;
@@ -34,7 +34,7 @@ pub struct Magvit2Config {
     #[schemars(length(min = 1, max = 12))]
     pub stages: Vec<Stage>,
     /// What turns latents into tokens.
-    pub quantizer: Quantizer,
+    pub quantizer: QuantizerConfig,
 }
 
 /// One resolution of the network.
@@ -71,7 +71,7 @@ impl Default for Magvit2Config {
                 stage(64, 1, 3, [2, 1, 1]),
                 stage(96, 2, 3, [1; 3]),
             ],
-            quantizer: Quantizer::default(),
+            quantizer: QuantizerConfig::default(),
         }
     }
 }
@@ -94,6 +94,7 @@ impl Magvit2Config {
         Network {
             encoder: Encoder::new(self, channels * self.quantizer.moments(), &init.part("encoder")),
             decoder: Decoder::new(self, channels, &init.part("decoder")),
+            quantizer: self.quantizer.init(&init.part("quantizer")),
         }
     }
 
@@ -181,7 +182,8 @@ impl TokenizerConfig for Magvit2Config {
         let kernel = |stage: &Stage| [stage.frames, 3, 3];
         let (first, last) = (&self.stages[0], &self.stages[self.stages.len() - 1]);
         let (pixels, latents) = (3 * self.patch * self.patch, self.quantizer.channels());
-        let mut count = conv(pixels, first.channels, kernel(first)) + last.channels;
+        let mut count = self.quantizer.parameters();
+        count += conv(pixels, first.channels, kernel(first)) + last.channels;
         count += conv(last.channels, latents * self.quantizer.moments(), [1; 3]);
         count += conv(latents, last.channels, kernel(last)) + first.channels;
         count += conv(first.channels, pixels, kernel(first));
@@ -219,6 +221,7 @@ impl TokenizerConfig for Magvit2Config {
 struct Network {
     encoder: Encoder,
     decoder: Decoder,
+    quantizer: AnyQuantizer,
 }
 
 /// The tokenizer with its weights.
@@ -236,47 +239,37 @@ impl Tokenizer for Magvit2 {
     }
 
     fn encode(&self, media: &Media) -> Result<Tokens> {
-        let Media::Clip(clip) = media else {
-            return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it reads clips, not text"));
-        };
-        let [frames, height, width] = clip.shape();
-        let shape = MediaShape::Clip { frames, height, width, rate: clip.rate() };
-        let shape = self
-            .config
-            .shape(&shape)
-            .map_err(|flaw| Error::new(ErrorKind::Unsupported, "tokenizer.video", flaw.message).mend(flaw.mend))?;
-        // Piece by piece: the first frame, then as many as one latent frame stands for.
-        let stride = self.spec.strides[0];
-        let mut past = Past::streaming();
-        let mut latents = Vec::new();
-        let mut start = 0;
-        while start < frames {
-            let end = if start == 0 { 1 } else { start + stride };
-            let piece = to_tensor(std::slice::from_ref(&clip.slice(start..end)), &self.device).inner();
-            let moments = self.network.encoder.forward(piece, &mut past);
-            past.advance();
-            latents.push(moments.slice_dim(1, 0..self.config.quantizer.channels()).inner());
-            start = end;
+        Ok(self.encode_all(std::slice::from_ref(media))?.remove(0))
+    }
+
+    fn encode_all(&self, media: &[Media]) -> Result<Vec<Tokens>> {
+        let clips = media.iter().map(|media| match media {
+            Media::Clip(clip) => Ok(clip),
+            Media::Text(_) => Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it reads clips, not text")),
+        });
+        let clips: Vec<&Clip> = clips.collect::<Result<_>>()?;
+        let mut tokens = Vec::with_capacity(clips.len());
+        for alike in clips.chunk_by(|a, b| a.shape() == b.shape()) {
+            tokens.extend(self.encode_clips(alike)?);
         }
-        let latents = Tensor::cat(latents, 2).permute([0, 2, 3, 4, 1]); // [1, t, h, w, C]
-        self.config.quantizer.tokens(shape.grid, to_vec(latents))
+        Ok(tokens)
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
         let [frames, h, w] = tokens.grid();
         let channels = self.config.quantizer.channels();
-        let values = self.config.quantizer.vectors(tokens)?;
+        let values = self.network.quantizer.vectors(tokens)?;
         let mut past = Past::streaming();
         let mut pixels = Vec::new();
         let mut size = [0; 2];
         for piece in values.chunks(h * w * channels) {
             let data = TensorData::new(piece.to_vec(), [1, 1, h, w, channels]);
-            let latents = Tensor::<5>::from_data(data, &self.device).inner().permute([0, 4, 1, 2, 3]);
+            let latents = Tensor::<5>::from_data(data, &self.device).inner();
             let clip = self.network.decoder.forward(latents, &mut past).inner();
             past.advance();
-            let [_, _, _, height, width] = clip.dims();
+            let [_, _, height, width, _] = clip.dims();
             size = [height, width];
-            pixels.extend(to_vec(clip.permute([0, 2, 3, 4, 1])).into_iter().map(to_byte));
+            pixels.extend(to_vec(clip).into_iter().map(to_byte));
         }
         let frames = 1 + (frames - 1) * self.spec.strides[0];
         // Tokens do not know their frame rate: the pipeline sets it from the recipe.
@@ -292,18 +285,49 @@ impl Tokenizer for Magvit2 {
     }
 }
 
-impl TrainableTokenizer for Magvit2 {
-    fn reconstruct(&self, clips: Tensor<5>) -> Reconstruction {
-        let moments = self.network.encoder.forward(clips, &mut Past::none());
-        let [_, channels, ..] = moments.dims();
-        let moments_last = moments.clone().permute([0, 2, 3, 4, 1]).reshape([-1, channels as i32]);
-        let quantized = self.config.quantizer.forward(moments, moments_last);
-        Reconstruction {
-            clips: self.network.decoder.forward(quantized.latents_out, &mut Past::none()),
-            latents: quantized.latents,
-            log_variance: quantized.log_variance,
-            codes: quantized.codes,
+impl Magvit2 {
+    /// Clips of one shape.
+    fn encode_clips(&self, clips: &[&Clip]) -> Result<Vec<Tokens>> {
+        let [frames, height, width] = clips[0].shape();
+        let shape = MediaShape::Clip { frames, height, width, rate: clips[0].rate() };
+        let shape = self
+            .config
+            .shape(&shape)
+            .map_err(|flaw| Error::new(ErrorKind::Unsupported, "tokenizer.video", flaw.message).mend(flaw.mend))?;
+        // Piece by piece: the first frame, then as many as one latent frame stands for.
+        let stride = self.spec.strides[0];
+        let mut past = Past::streaming();
+        let mut latents = Vec::new();
+        let mut start = 0;
+        while start < frames {
+            let end = if start == 0 { 1 } else { start + stride };
+            let pieces: Vec<Clip> = clips.iter().map(|clip| clip.slice(start..end)).collect();
+            let moments = self.network.encoder.forward(to_tensor(&pieces, &self.device).inner(), &mut past);
+            past.advance();
+            latents.push(moments.slice_dim(4, 0..self.config.quantizer.channels()).inner());
+            start = end;
         }
+        let latents = Tensor::cat(latents, 1); // [B, t, h, w, C]
+        let rows = shape.grid.iter().product();
+        let latents: Tensor<3> = latents.reshape([clips.len(), rows, self.config.quantizer.channels()]);
+        let each = latents.iter_dim(0).map(|latents| latents.squeeze_dim(0));
+        each.map(|latents| self.network.quantizer.tokens(shape.grid, latents)).collect()
+    }
+}
+
+impl TrainableTokenizer for Magvit2 {
+    fn reconstruct(&self, clips: Tensor<5>, draw: Draw) -> Reconstruction {
+        let moments = self.network.encoder.forward(clips, &mut Past::none());
+        let [b, t, h, w, channels] = moments.dims();
+        let moments = moments.reshape([-1, channels as i32]); // [B·t·h·w, C·m]
+        let quantized = self.network.quantizer.forward(moments, b, draw);
+        let vectors = quantized.vectors.clone().reshape([b, t, h, w, self.config.quantizer.channels()]);
+        let clips = self.network.decoder.forward(vectors, &mut Past::none());
+        Reconstruction { clips, quantized }
+    }
+
+    fn follow(&mut self, made: &Quantized, draw: Draw) {
+        self.network.quantizer.follow(made, draw);
     }
 
     fn parameters_mut(&mut self) -> &mut dyn Parameters {
@@ -311,21 +335,13 @@ impl TrainableTokenizer for Magvit2 {
     }
 }
 
-/// Clips of one shape as a tensor `[B, 3, T, H, W]` in `[-1, 1]`.
+/// Clips of one shape as a tensor `[B, T, H, W, 3]` in `[-1, 1]`.
 pub fn to_tensor(clips: &[Clip], device: &Device) -> Tensor<5> {
     let [t, h, w] = clips[0].shape();
     let values = clips.iter().flat_map(|clip| clip.pixels()).map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-    Tensor::<5>::from_data(TensorData::new(values, [clips.len(), t, h, w, 3]), device).permute([0, 4, 1, 2, 3])
+    Tensor::<5>::from_data(TensorData::new(values, [clips.len(), t, h, w, 3]), device)
 }
 
 fn to_byte(value: f32) -> u8 {
     ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8
-}
-
-/// Only the values matter to a caller that looks a code up.
-pub(crate) fn codes_of(tokens: &Tokens) -> Option<(&[u32], usize)> {
-    match tokens.values() {
-        TokenValues::Codes { codes, entries } => Some((codes, *entries)),
-        TokenValues::Latents { .. } => None,
-    }
 }

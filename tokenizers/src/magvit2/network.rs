@@ -5,7 +5,6 @@ use super::{Magvit2Config, Stage};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;
-use musiva_kernels::silu;
 
 /// Clip → latents: space to depth, then stages of residual blocks with a strided convolution
 /// between them.
@@ -41,7 +40,7 @@ impl Encoder {
         }
     }
 
-    /// `[B, 3, T, H, W]` → `[B, C, t, h, w]`.
+    /// `[B, T, H, W, 3]` → `[B, t, h, w, C]`.
     pub fn forward(&self, clip: Tensor<5>, past: &mut Past) -> Tensor<5> {
         let mut x = self.stem.forward(space_to_depth(clip, self.patch), past);
         for stage in &self.stages {
@@ -51,7 +50,7 @@ impl Encoder {
                 x = down.forward(norm.forward(x), past);
             }
         }
-        self.head.forward(silu(self.norm.forward(x)), past)
+        self.head.forward(self.norm.silu(x), past)
     }
 }
 
@@ -102,7 +101,7 @@ impl Decoder {
         }
     }
 
-    /// `[B, C, t, h, w]` → `[B, 3, T, H, W]`.
+    /// `[B, t, h, w, C]` → `[B, T, H, W, 3]`.
     pub fn forward(&self, latents: Tensor<5>, past: &mut Past) -> Tensor<5> {
         let mut x = self.stem.forward(latents, past);
         for stage in &self.stages {
@@ -111,7 +110,7 @@ impl Decoder {
             }
             x = stage.blocks.iter().fold(x, |x, block| block.forward(x, past));
         }
-        let x = self.head.forward(silu(self.norm.forward(x)), past);
+        let x = self.head.forward(self.norm.silu(x), past);
         depth_to_space(x, [1, self.patch, self.patch])
     }
 }

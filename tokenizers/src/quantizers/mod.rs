@@ -1,144 +1,186 @@
 //! Quantizers: how latents become tokens and back.
+//!
+//! A *latent* is what an encoder makes of a place, `C` numbers. A *code* is the entry of a codebook that
+//! stands for it, one of `K`; of a residual quantizer a place has `Q` codes, one a *level*. A *vector* is
+//! what a code means to the decoder, `C` numbers again.
+//!
+//! | kind | code | codebook | steered in training by |
+//! |---|---|---|---|
+//! | [`Lfq`] | signs | implicit | commitment, entropies |
+//! | [`Bsq`] | signs on the unit sphere | implicit | commitment, factorised entropies |
+//! | [`Fsq`] | a whole number a channel | implicit | nothing |
+//! | [`Vq`] | the nearest entry | follows its latents | commitment |
+//! | [`Rvq`] | the nearest entry, level by level | one a level | commitment |
+//! | [`Kl`] | none: the latent is the token | | Kullback-Leibler divergence |
+//!
+//! The losses themselves are no part of a quantizer: [`Quantized`] holds what they are computed from.
 
+mod bsq;
+mod codebook;
+mod config;
+mod entropy;
+mod fsq;
+mod kl;
 mod lfq;
+mod rvq;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod vq;
 
-pub use lfq::entropies;
+pub use bsq::Bsq;
+pub use codebook::{Codebook, Distance, Following};
+pub use config::QuantizerConfig;
+pub use entropy::entropies;
+pub use fsq::Fsq;
+pub use kl::Kl;
+pub use lfq::Lfq;
+pub use rvq::Rvq;
+pub use statistics::CodeUse;
+pub use vq::Vq;
 
-use crate::magvit2::codes_of;
+use burn::module::Module;
 use burn::tensor::{Int, Tensor};
-use musiva_core::tokens::{code_of, signs};
-use musiva_core::{Error, ErrorKind, Flaw, Result, TokenKind, TokenValues, Tokens};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use musiva_core::{Draw, Error, ErrorKind, Quantized, Result, TokenKind, TokenValues, Tokens};
 
-/// What turns latents into tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Quantizer {
-    /// Lookup-free quantization: each channel becomes its sign, the code is the signs read as binary
-    /// digits (MAGVIT-v2, section 3.1).
-    Lfq {
-        /// Channels, so `2^bits` entries.
-        #[schemars(range(min = 1, max = 24))]
-        bits: usize,
-    },
-    /// A continuous latent whose distribution a Kullback-Leibler term keeps near the normal one.
-    Kl {
-        /// Channels.
-        #[schemars(range(min = 1, max = 256))]
-        channels: usize,
-    },
-}
+/// Latents ⇄ tokens.
+///
+/// For who calls it: [`tokens`](Self::tokens) and [`vectors`](Self::vectors) are encoding and decoding;
+/// [`forward`](Self::forward) is both at once in training, after which [`follow`](Self::follow) is called
+/// once a step, with the same draw. For who implements it: `forward` changes nothing, so that a loss can be
+/// measured; a batch's codes are the same by `forward` (without dropped levels) and by `tokens`.
+pub trait Quantizer {
+    /// What one token is: entries, levels, bits or channels.
+    fn kind(&self) -> TokenKind;
 
-impl Default for Quantizer {
-    fn default() -> Self {
-        Self::Lfq { bits: 10 }
-    }
-}
+    /// Quantizes in training: the gradient of the vectors passes straight through to the latents.
+    ///
+    /// # Shapes
+    /// - `moments`: `[N, C]` of a batch of `examples`, each with as many rows one after the other; `[N, 2C]`
+    ///   for `kl`, means before log-variances.
+    fn forward(&self, moments: Tensor<2>, examples: usize, draw: Draw) -> Quantized;
 
-/// Latents on their way through a quantizer while training.
-pub struct Quantized {
-    /// What the decoder reads: `[B, C, t, h, w]`.
-    pub latents_out: Tensor<5>,
-    /// Before quantization, `[B·t·h·w, C]`.
-    pub latents: Tensor<2>,
-    /// Log-variance of a KL latent.
-    pub log_variance: Option<Tensor<2>>,
-    /// Codes of a discrete one, `[B·t·h·w]`.
-    pub codes: Option<Tensor<1, Int>>,
-}
-
-impl Quantizer {
-    /// Length of a latent vector.
-    pub fn channels(&self) -> usize {
-        match *self {
-            Self::Lfq { bits } => bits,
-            Self::Kl { channels } => channels,
-        }
-    }
-
-    /// How many numbers the encoder makes for each channel: a mean, and a log-variance for `kl`.
-    pub fn moments(&self) -> usize {
-        match self {
-            Self::Lfq { .. } => 1,
-            Self::Kl { .. } => 2,
-        }
-    }
-
-    /// What one token is.
-    pub fn kind(&self) -> TokenKind {
-        match *self {
-            Self::Lfq { bits } => TokenKind::Codes { entries: 1 << bits, bits: Some(bits) },
-            Self::Kl { channels } => TokenKind::Latents { channels },
-        }
-    }
-
-    /// What is wrong with it.
-    pub fn flaws(&self) -> Vec<Flaw> {
-        match *self {
-            Self::Lfq { bits } if !(1..=24).contains(&bits) => {
-                let message = format!("{bits} bits would be 2^{bits} entries; 1 to 24 bits are possible");
-                vec![Flaw::new("quantizer.bits", message, "set `bits = 10`")]
-            }
-            Self::Kl { channels: 0 } => {
-                vec![Flaw::new("quantizer.channels", "a latent has at least one channel", "set `channels = 8`")]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Quantizes while training: the gradient passes straight through the sign. `moments` is
-    /// `[B, C·m, t, h, w]`, `flat` the same with channels last, `[B·t·h·w, C·m]`.
-    pub fn forward(&self, moments: Tensor<5>, flat: Tensor<2>) -> Quantized {
-        match *self {
-            Self::Lfq { .. } => Quantized {
-                latents_out: lfq::straight_through(moments),
-                codes: Some(lfq::codes(flat.clone())),
-                latents: flat,
-                log_variance: None,
-            },
-            // The decoder reads the mean: with the tiny weight that the KL term has, drawing from
-            // the posterior only blurs.
-            Self::Kl { channels } => Quantized {
-                latents_out: moments.slice_dim(1, 0..channels),
-                latents: flat.clone().slice_dim(1, 0..channels),
-                log_variance: Some(flat.slice_dim(1, channels..2 * channels).clamp(-30.0, 20.0)),
-                codes: None,
-            },
-        }
-    }
-
-    /// Tokens of latents `[t, h, w, C]`.
-    pub fn tokens(&self, grid: [usize; 3], latents: Vec<f32>) -> Result<Tokens> {
-        match *self {
-            Self::Lfq { bits } => Tokens::codes(grid, 1 << bits, latents.chunks(bits).map(code_of).collect()),
-            Self::Kl { channels } => Tokens::latents(grid, channels, latents),
-        }
-    }
+    /// Tokens of latents `[t·h·w, C]` (the means alone for `kl`).
+    ///
+    /// # Errors
+    /// Where the latents do not fill the grid; of `kl` where they are not finite.
+    fn tokens(&self, grid: [usize; 3], latents: Tensor<2>) -> Result<Tokens>;
 
     /// The vectors that the decoder reads for tokens, `[t, h, w, C]`.
     ///
     /// # Errors
     /// Where the tokens are of another kind.
-    pub fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>> {
-        let other = |found: String| {
-            Error::new(ErrorKind::Weights, "tokens", format!("{found}, this tokenizer makes {}", self.kind()))
-                .mend("decode them with the recipe that made them")
-        };
-        match (*self, tokens.values()) {
-            (Self::Lfq { bits }, TokenValues::Codes { .. }) => {
-                let (codes, entries) = codes_of(tokens).expect("just matched");
-                if entries != 1 << bits {
-                    return Err(other(format!("codes of {entries} entries")));
-                }
-                Ok(codes.iter().flat_map(|&code| signs(code, bits)).collect())
-            }
-            (Self::Kl { channels }, TokenValues::Latents { channels: found, values }) => match *found == channels {
-                true => Ok(values.clone()),
-                false => Err(other(format!("latents of {found} channels"))),
-            },
-            (_, TokenValues::Codes { entries, .. }) => Err(other(format!("codes of {entries} entries"))),
-            (_, TokenValues::Latents { channels, .. }) => Err(other(format!("latents of {channels} channels"))),
+    fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>>;
+
+    /// Lets learned entries follow the batch that was `made`; the first batch starts them.
+    fn follow(&mut self, _made: &Quantized, _draw: Draw) {}
+}
+
+/// Any of the family, as a part of a module.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
+pub enum AnyQuantizer {
+    /// Lookup-free.
+    Lfq(Lfq),
+    /// Binary spherical.
+    Bsq(Bsq),
+    /// Finite scalar.
+    Fsq(Fsq),
+    /// A codebook.
+    Vq(Vq),
+    /// A codebook a level.
+    Rvq(Rvq),
+    /// Continuous.
+    Kl(Kl),
+}
+
+impl AnyQuantizer {
+    fn any(&self) -> &dyn Quantizer {
+        match self {
+            Self::Lfq(it) => it,
+            Self::Bsq(it) => it,
+            Self::Fsq(it) => it,
+            Self::Vq(it) => it,
+            Self::Rvq(it) => it,
+            Self::Kl(it) => it,
         }
     }
+}
+
+impl Quantizer for AnyQuantizer {
+    fn kind(&self) -> TokenKind {
+        self.any().kind()
+    }
+
+    fn forward(&self, moments: Tensor<2>, examples: usize, draw: Draw) -> Quantized {
+        self.any().forward(moments, examples, draw)
+    }
+
+    fn tokens(&self, grid: [usize; 3], latents: Tensor<2>) -> Result<Tokens> {
+        self.any().tokens(grid, latents)
+    }
+
+    fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>> {
+        self.any().vectors(tokens)
+    }
+
+    fn follow(&mut self, made: &Quantized, draw: Draw) {
+        match self {
+            Self::Vq(vq) => vq.follow(made, draw),
+            Self::Rvq(rvq) => rvq.follow(made, draw),
+            Self::Lfq(_) | Self::Bsq(_) | Self::Fsq(_) | Self::Kl(_) => {}
+        }
+    }
+}
+
+/// `vectors` in the forward pass, the identity in the backward pass (Bengio et al. 2013).
+fn straight_through(z: Tensor<2>, vectors: Tensor<2>) -> Tensor<2> {
+    z.clone() + (vectors - z.inner())
+}
+
+/// Squared differences, whose gradient goes to `z` alone.
+fn squared_gap(z: Tensor<2>, vectors: Tensor<2>) -> Tensor<2> {
+    let gap = z - vectors.inner();
+    gap.clone() * gap
+}
+
+/// Rows of length 1, `[N, C]`; a row of zeros stays.
+fn unit(z: Tensor<2>) -> Tensor<2> {
+    // Within the root, so that the gradient of a row of zeros is a number.
+    let length = (z.clone().square().sum_dim(1) + 1e-24).sqrt();
+    z / length
+}
+
+fn to_ints<const D: usize>(codes: Tensor<D, Int>) -> Vec<i64> {
+    codes.into_data().convert::<i64>().try_into_vec().expect("converted to i64 one call before")
+}
+
+/// Codes of which none was left out.
+fn to_indices<const D: usize>(codes: Tensor<D, Int>) -> Vec<usize> {
+    to_ints(codes).into_iter().map(|code| code as usize).collect()
+}
+
+fn to_codes<const D: usize>(codes: Tensor<D, Int>) -> Vec<u32> {
+    to_ints(codes).into_iter().map(|code| code as u32).collect()
+}
+
+/// The codes of tokens that must be of `kind`, one code a place.
+fn codes_of(kind: TokenKind, tokens: &Tokens) -> Result<&[u32]> {
+    match (kind, tokens.values()) {
+        (TokenKind::Codes { entries, .. }, TokenValues::Codes { entries: found, codes }) if entries == *found => {
+            Ok(codes)
+        }
+        _ => Err(other(kind, tokens)),
+    }
+}
+
+/// The tokens are not of this `kind`.
+fn other(kind: TokenKind, tokens: &Tokens) -> Error {
+    let found = match *tokens.values() {
+        TokenValues::Codes { entries, .. } => TokenKind::Codes { entries, bits: None },
+        TokenValues::Levels { levels, entries, .. } => TokenKind::Levels { levels, entries },
+        TokenValues::Latents { channels, .. } => TokenKind::Latents { channels },
+    };
+    Error::new(ErrorKind::Weights, "tokens", format!("{found}, this tokenizer makes {kind}"))
+        .mend("decode them with the recipe that made them")
 }

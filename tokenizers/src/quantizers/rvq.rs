@@ -1,0 +1,138 @@
+//! Residual vector quantization: each codebook takes what those before it left over.
+//!
+//! Zeghidour et al., "SoundStream: An End-to-End Neural Audio Codec", 2021, algorithm 1 and section
+//! III-C.
+
+use super::codebook::{Codebook, Following};
+use super::{Quantizer, other, squared_gap, straight_through, to_codes, to_ints};
+use burn::module::Module;
+use burn::tensor::{Int, Tensor, TensorData};
+use musiva_core::parameters::to_vec;
+use musiva_core::{Draw, Init, Purpose, Quantized, Result, TokenKind, TokenValues, Tokens};
+
+/// `Q` codebooks of `K` vectors, coarse to fine. The first ones alone stand for the whole: tokens of
+/// fewer levels decode too.
+#[derive(Module, Debug)]
+pub struct Rvq {
+    levels: Vec<Codebook>,
+    #[module(skip)]
+    entries: usize,
+    #[module(skip)]
+    dropout: f64,
+}
+
+impl Rvq {
+    /// `levels` codebooks that the first batch starts. In training each example goes with probability
+    /// `dropout` through a random number of them, 1 to all alike, so that every number of levels is
+    /// learned.
+    pub fn new([levels, entries, channels]: [usize; 3], following: Following, dropout: f64, init: &Init) -> Self {
+        let book = |level| Codebook::new(entries, channels, following, &init.part("levels").part(level));
+        Self { levels: (0..levels).map(book).collect(), entries, dropout }
+    }
+
+    /// How many levels each example goes through.
+    fn kept(&self, examples: usize, draw: Draw) -> Vec<usize> {
+        let keep = |example| {
+            let mut draw = draw.sample(example as u64).stream(Purpose::Levels);
+            match draw.chance(self.dropout as f32) {
+                true => 1 + draw.below(self.levels.len()),
+                false => self.levels.len(),
+            }
+        };
+        (0..examples).map(keep).collect()
+    }
+}
+
+impl Quantizer for Rvq {
+    fn kind(&self) -> TokenKind {
+        TokenKind::Levels { levels: self.levels.len(), entries: self.entries }
+    }
+
+    fn forward(&self, moments: Tensor<2>, examples: usize, draw: Draw) -> Quantized {
+        let [n, _] = moments.dims();
+        let kept = self.kept(examples, draw);
+        let mut vectors = Tensor::zeros(moments.shape(), &moments.device().inner());
+        let mut commitment = Tensor::zeros([1], &moments.device().inner());
+        let mut codes = Vec::new();
+        for (level, book) in self.levels.iter().enumerate() {
+            let residual = moments.clone() - vectors.clone();
+            let found = book.nearest(residual.clone());
+            let entries = book.look_up(found.clone());
+            // 1 for the latents of the examples that go through this level.
+            let goes = kept.iter().flat_map(|&kept| std::iter::repeat_n(i64::from(kept > level), n / examples));
+            let goes = TensorData::new(goes.collect::<Vec<i64>>(), [n, 1]);
+            let goes = Tensor::<2, Int>::from_data(goes, &entries.device());
+            commitment = commitment + (squared_gap(residual, entries.clone()) * goes.clone().float()).mean();
+            vectors = vectors + entries * goes.clone().float();
+            codes.push((found.unsqueeze_dim::<2>(1) + 1) * goes - 1);
+        }
+        Quantized {
+            vectors: straight_through(moments.clone(), vectors),
+            latents: moments,
+            log_variance: None,
+            codes: Some(Tensor::cat(codes, 1)),
+            commitment: Some(commitment),
+            bits: None,
+        }
+    }
+
+    fn tokens(&self, grid: [usize; 3], latents: Tensor<2>) -> Result<Tokens> {
+        let mut residual = latents.inner();
+        let mut codes = Vec::new();
+        for book in &self.levels {
+            let found = book.nearest(residual.clone());
+            residual = residual - book.look_up(found.clone());
+            codes.push(found.unsqueeze_dim::<2>(1));
+        }
+        Tokens::levels(grid, self.levels.len(), self.entries, to_codes(Tensor::cat(codes, 1)))
+    }
+
+    fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>> {
+        let (levels, codes) = match tokens.values() {
+            TokenValues::Levels { levels, entries, codes }
+                if *levels <= self.levels.len() && *entries == self.entries =>
+            {
+                (*levels, codes)
+            }
+            _ => return Err(other(self.kind(), tokens)),
+        };
+        let books: Vec<Vec<f32>> = self.levels[..levels].iter().map(|book| to_vec(book.entries())).collect();
+        let channels = books[0].len() / self.entries;
+        let mut vectors = vec![0.0; codes.len() / levels * channels];
+        for (vector, codes) in vectors.chunks_mut(channels).zip(codes.chunks(levels)) {
+            for (book, &code) in books.iter().zip(codes) {
+                let entry = &book[code as usize * channels..][..channels];
+                vector.iter_mut().zip(entry).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        Ok(vectors)
+    }
+
+    fn follow(&mut self, made: &Quantized, draw: Draw) {
+        let Some(codes) = &made.codes else { return };
+        let mut residual = made.latents.clone().inner();
+        let [n, channels] = residual.dims();
+        for (level, book) in self.levels.iter_mut().enumerate() {
+            let draw = &mut draw.sample(level as u64).stream(Purpose::Codebook);
+            if !book.started() {
+                // All latents start a level, also those of examples that left it out; the levels below
+                // it start from what the fresh entries leave over.
+                book.start(residual.clone(), draw);
+                let entries = book.look_up(book.nearest(residual.clone()));
+                residual = residual - entries;
+                continue;
+            }
+            let codes = codes.clone().slice_dim(1, level..level + 1);
+            let found = to_ints(codes.clone());
+            let rows: Vec<usize> = (0..n).filter(|&row| found[row] >= 0).collect();
+            let used: Vec<usize> = rows.iter().map(|&row| found[row] as usize).collect();
+            let values = to_vec(residual.clone());
+            let latents: Vec<f32> =
+                rows.iter().flat_map(|&row| &values[row * channels..][..channels]).copied().collect();
+            // Before the entries move: what this level left over is what it left over in `made`.
+            let entries = book.look_up(codes.clone().clamp_min(0).squeeze_dim(1));
+            residual = residual - entries * codes.greater_equal_elem(0).float();
+            book.follow(&latents, &used, draw);
+        }
+    }
+}

@@ -94,6 +94,14 @@ pub trait Tokenizer: Send {
     /// # Errors
     /// Where the media do not fit, as [`TokenizerConfig::shape`] would have said.
     fn encode(&self, media: &Media) -> Result<Tokens>;
+    /// Many media to tokens: what [`Tokenizer::encode`] makes of each, at less cost where a tokenizer
+    /// can take them as one batch.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`] of the first that fails.
+    fn encode_all(&self, media: &[Media]) -> Result<Vec<Tokens>> {
+        media.iter().map(|media| self.encode(media)).collect()
+    }
     /// Tokens to media.
     fn decode(&self, tokens: &Tokens) -> Result<Media>;
     /// Its learned numbers, where it has any.
@@ -108,8 +116,12 @@ pub trait Tokenizer: Send {
 
 /// A video tokenizer while it is trained. Losses are no part of it: they see [`Reconstruction`].
 pub trait TrainableTokenizer {
-    /// A batch of clips `[B, 3, T, H, W]` in the tokenizer's range, through it and back.
-    fn reconstruct(&self, clips: Tensor<5>) -> Reconstruction;
+    /// A batch of clips `[B, T, H, W, 3]` in the tokenizer's range, through it and back. What is drawn
+    /// on the way (levels left out) is drawn from `draw`.
+    fn reconstruct(&self, clips: Tensor<5>, draw: Draw) -> Reconstruction;
+    /// Lets learned codebooks follow the batch that `made` is of: what moving averages teach and no
+    /// gradient. Nothing where there are none.
+    fn follow(&mut self, _made: &Quantized, _draw: Draw) {}
     /// Its numbers, to change.
     fn parameters_mut(&mut self) -> &mut dyn Parameters;
 }
@@ -117,14 +129,39 @@ pub trait TrainableTokenizer {
 /// What a tokenizer made of a batch while training.
 #[derive(Clone, Debug)]
 pub struct Reconstruction {
-    /// The clips made again: `[B, 3, T, H, W]`.
+    /// The clips made again: `[B, T, H, W, 3]`.
     pub clips: Tensor<5>,
+    /// What its quantizer made of the latents, and what its losses are computed from.
+    pub quantized: Quantized,
+}
+
+/// Latents on their way through a quantizer in training.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// What the decoder reads, `[B·L, C]`: its gradient passes straight through to the latents.
+    pub vectors: Tensor<2>,
     /// The latents before quantization, or the mean of a KL latent: `[B·L, C]`.
     pub latents: Tensor<2>,
     /// Log-variance of a KL latent, `[B·L, C]`; `None` where the tokens are codes.
     pub log_variance: Option<Tensor<2>>,
-    /// The codes, `[B·L]`, where the tokens are codes.
-    pub codes: Option<Tensor<1, Int>>,
+    /// The codes of `Q` levels (1 of most), `[B·L, Q]`, where the tokens are codes; -1 where a level
+    /// was left out.
+    pub codes: Option<Tensor<2, Int>>,
+    /// Mean squared distance of the latents to what stands for them, where it is to be made small.
+    pub commitment: Option<Tensor<1>>,
+    /// The bits of codes that are made of signs.
+    pub bits: Option<SoftBits>,
+}
+
+/// Numbers whose signs are the bits of a code: by the entropies of these bits training makes each
+/// code sure and all codes used.
+#[derive(Clone, Debug)]
+pub struct SoftBits {
+    /// `[B·L, bits]`: a bit is one with probability `σ(4z/τ)` at temperature `τ`.
+    pub z: Tensor<2>,
+    /// How many bits have their joint entropy over a batch taken; more are taken in groups of as many,
+    /// as if the groups were independent.
+    pub group: usize,
 }
 
 /// What a backbone is, in the words of the contract.

@@ -27,6 +27,10 @@ pub enum Purpose {
     SelfCondition = 8,
     /// Which prompts are evaluated.
     Evaluate = 9,
+    /// Where a codebook's entries start, and start again once dead.
+    Codebook = 10,
+    /// How many levels a residual quantizer uses of an example in training.
+    Levels = 11,
 }
 
 /// The key of a stream: who draws, and what for.

@@ -17,6 +17,14 @@ pub enum TokenKind {
         /// quantization), so that a diffusion backbone can read the same token as a ±1 vector.
         bits: Option<usize>,
     },
+    /// An entry of each of `Q` codebooks, coarse to fine: the vector is the sum of the entries
+    /// (residual quantization).
+    Levels {
+        /// How many codebooks `Q` there are.
+        levels: usize,
+        /// How many entries `K` each of them has.
+        entries: usize,
+    },
     /// A real vector.
     Latents {
         /// Its length `C`.
@@ -29,6 +37,7 @@ impl TokenKind {
     pub fn channels(self) -> Option<usize> {
         match self {
             Self::Codes { bits, .. } => bits,
+            Self::Levels { .. } => None,
             Self::Latents { channels } => Some(channels),
         }
     }
@@ -39,6 +48,7 @@ impl fmt::Display for TokenKind {
         match self {
             Self::Codes { entries, bits: Some(bits) } => write!(f, "codes of {entries} entries ({bits} bits)"),
             Self::Codes { entries, bits: None } => write!(f, "codes of {entries} entries"),
+            Self::Levels { levels, entries } => write!(f, "{levels} levels of codes of {entries} entries"),
             Self::Latents { channels } => write!(f, "latents of {channels} channels"),
         }
     }
@@ -84,6 +94,16 @@ pub enum TokenValues {
         /// The entries.
         codes: Vec<u32>,
     },
+    /// `L × Q` entries: all levels of a place stand together, coarse to fine. A sequence of another
+    /// order (level by level, delayed) is for a layout to make.
+    Levels {
+        /// `Q`, which may be less than the tokenizer has: the coarse levels stand for themselves.
+        levels: usize,
+        /// Size of each codebook: every code is below it.
+        entries: usize,
+        /// The entries.
+        codes: Vec<u32>,
+    },
     /// `L × C` numbers.
     Latents {
         /// `C`.
@@ -103,10 +123,21 @@ impl Tokens {
         if codes.len() != length(grid)? {
             return Err(tokens_error(format!("{} codes do not fill the grid {grid:?}", codes.len())));
         }
-        if let Some(code) = codes.iter().find(|&&code| code as usize >= entries) {
-            return Err(tokens_error(format!("code {code} is not in a codebook of {entries} entries")));
-        }
+        below(entries, &codes)?;
         Ok(Self { grid, values: TokenValues::Codes { entries, codes } })
+    }
+
+    /// Tokens from the codes of several levels, `[t, h, w, Q]` in C order.
+    ///
+    /// # Errors
+    /// Where there are not `t·h·w·Q` codes, or one is not below `entries`.
+    pub fn levels(grid: [usize; 3], levels: usize, entries: usize, codes: Vec<u32>) -> Result<Self> {
+        if levels == 0 || length(grid)?.checked_mul(levels) != Some(codes.len()) {
+            let message = format!("{} codes do not fill the grid {grid:?} with {levels} levels", codes.len());
+            return Err(tokens_error(message));
+        }
+        below(entries, &codes)?;
+        Ok(Self { grid, values: TokenValues::Levels { levels, entries, codes } })
     }
 
     /// Tokens from latent vectors, `[t, h, w, C]` in C order.
@@ -136,26 +167,33 @@ impl Tokens {
         &self.values
     }
 
-    /// The codes.
+    /// The codes, one a place.
     ///
     /// # Errors
-    /// Where these are latents.
+    /// Where these are latents, or codes of several levels.
     pub fn as_codes(&self) -> Result<&[u32]> {
         match &self.values {
             TokenValues::Codes { codes, .. } => Ok(codes),
+            TokenValues::Levels { levels, .. } => {
+                Err(tokens_error(format!("{levels} levels of codes where one code a place was expected")))
+            }
             TokenValues::Latents { .. } => Err(tokens_error("latents where codes were expected".into())),
         }
     }
 
-    /// Writes the tokens as safetensors: a tensor `codes` (U32, `[t, h, w]`) or `latents` (F32,
-    /// `[t, h, w, C]`), and `metadata`. Written to a temporary name and renamed.
+    /// Writes the tokens as safetensors: a tensor `codes` (U32, `[t, h, w]`, of levels `[t, h, w, Q]`)
+    /// or `latents` (F32, `[t, h, w, C]`), and `metadata`. Written to a temporary name and renamed.
     pub fn save(&self, path: &Path, mut metadata: HashMap<String, String>) -> Result<()> {
         let [t, h, w] = self.grid;
+        let bytes = |codes: &[u32]| codes.iter().flat_map(|code| code.to_le_bytes()).collect::<Vec<u8>>();
         let (name, dtype, shape, bytes) = match &self.values {
             TokenValues::Codes { entries, codes } => {
                 metadata.insert("musiva.tokens.entries".into(), entries.to_string());
-                let bytes: Vec<u8> = codes.iter().flat_map(|code| code.to_le_bytes()).collect();
-                ("codes", Dtype::U32, vec![t, h, w], bytes)
+                ("codes", Dtype::U32, vec![t, h, w], bytes(codes))
+            }
+            TokenValues::Levels { levels, entries, codes } => {
+                metadata.insert("musiva.tokens.entries".into(), entries.to_string());
+                ("codes", Dtype::U32, vec![t, h, w, *levels], bytes(codes))
             }
             TokenValues::Latents { channels, values } => {
                 let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -181,12 +219,17 @@ impl Tokens {
         let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
         let words = |view: &TensorView| -> Vec<[u8; 4]> { view.data().as_chunks().0.to_vec() };
         let tokens = if let Ok(view) = tensors.tensor("codes") {
-            let (Dtype::U32, &[t, h, w]) = (view.dtype(), view.shape()) else {
+            let (Dtype::U32, &[t, h, w, ref levels @ ..]) = (view.dtype(), view.shape()) else {
                 return Err(at(path, format!("`codes` is {:?} {:?}, not U32 [t, h, w]", view.dtype(), view.shape())));
             };
             let entries = metadata.get("musiva.tokens.entries").and_then(|n| n.parse().ok());
             let entries = entries.ok_or_else(|| at(path, "its metadata lacks `musiva.tokens.entries`".into()))?;
-            Self::codes([t, h, w], entries, words(&view).into_iter().map(u32::from_le_bytes).collect())
+            let codes = words(&view).into_iter().map(u32::from_le_bytes).collect();
+            match *levels {
+                [] => Self::codes([t, h, w], entries, codes),
+                [levels] => Self::levels([t, h, w], levels, entries, codes),
+                _ => Err(tokens_error(format!("`codes` is {:?}, not [t, h, w] or [t, h, w, Q]", view.shape()))),
+            }
         } else if let Ok(view) = tensors.tensor("latents") {
             let (Dtype::F32, &[t, h, w, channels]) = (view.dtype(), view.shape()) else {
                 return Err(at(
@@ -205,6 +248,13 @@ impl Tokens {
 fn length(grid: [usize; 3]) -> Result<usize> {
     let length = grid.iter().try_fold(1usize, |n, &side| n.checked_mul(side)).filter(|&n| n > 0);
     length.ok_or_else(|| tokens_error(format!("{grid:?} is no grid")))
+}
+
+fn below(entries: usize, codes: &[u32]) -> Result<()> {
+    match codes.iter().find(|&&code| code as usize >= entries) {
+        Some(code) => Err(tokens_error(format!("code {code} is not in a codebook of {entries} entries"))),
+        None => Ok(()),
+    }
 }
 
 fn tokens_error(message: String) -> Error {
@@ -249,13 +299,19 @@ mod tests {
         let (back, found) = Tokens::open(&path).unwrap();
         assert_eq!((back, &found["prompt"]), (codes, &metadata["prompt"]));
         let latents = Tokens::latents([1, 2, 3], 2, (0..12).map(|i| i as f32 / 7.0).collect()).unwrap();
-        latents.save(&path, metadata).unwrap();
+        latents.save(&path, metadata.clone()).unwrap();
         assert_eq!(Tokens::open(&path).unwrap().0, latents);
+        let levels = Tokens::levels([1, 2, 3], 5, 31, (0..30).collect()).unwrap();
+        levels.save(&path, metadata).unwrap();
+        assert_eq!(Tokens::open(&path).unwrap().0, levels);
+        assert!(levels.as_codes().unwrap_err().to_string().contains("5 levels"));
     }
 
     #[test]
     fn a_code_out_of_range_is_refused() {
         assert!(Tokens::codes([1, 1, 2], 4, vec![3, 4]).is_err());
+        assert!(Tokens::levels([1, 1, 1], 2, 4, vec![3, 4]).is_err());
+        assert!(Tokens::levels([1, 1, 2], 0, 4, vec![]).is_err());
         assert!(Tokens::latents([1, 1, 1], 1, vec![f32::NAN]).is_err());
     }
 

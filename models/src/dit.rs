@@ -6,7 +6,7 @@
 //! the ±1 bits of codes ("analog bits": Chen, Zhang and Hinton 2023), optionally beside the model's
 //! own last guess of the clean ones (self-conditioning, ibid., section 3).
 
-use crate::transformer::{Attention, Embedding, FeedForward, Linear, Pattern, PlaceEmbedding, Rotary, TrunkConfig};
+use crate::transformer::{Attention, Embedding, FeedForward, Linear, PlaceEmbedding, Rotary, TrunkConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Prediction};
@@ -14,7 +14,7 @@ use musiva_core::parameters::open_weights;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
 };
-use musiva_kernels::{layer_norm, silu};
+use musiva_kernels::{Visible, gated_add, modulated_layer_norm, silu};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -136,38 +136,28 @@ impl Block {
 
     fn forward(&self, x: Tensor<3>, condition: &Condition, rotary: &Rotary) -> Tensor<3> {
         let [shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp] = condition.modulation(&self.modulation);
-        let y = modulate(layer_norm(x.clone(), EPSILON), shift_msa, scale_msa);
-        let x = x + self.attention.forward(y, rotary, &Pattern::Full, None) * gate_msa;
-        let y = modulate(layer_norm(x.clone(), EPSILON), shift_mlp, scale_mlp);
-        x + self.feed_forward.forward(y) * gate_mlp
+        let at = &condition.at;
+        let y = modulated_layer_norm(x.clone(), shift_msa, scale_msa, at, EPSILON);
+        let x = gated_add(x, self.attention.forward(y, rotary, Visible::Full, None), gate_msa, at);
+        let y = modulated_layer_norm(x.clone(), shift_mlp, scale_mlp, at, EPSILON);
+        gated_add(x, self.feed_forward.forward(y), gate_mlp, at)
     }
 }
 
-fn modulate(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
-    x * (scale + 1.0) + shift
-}
-
 /// What blocks are conditioned on: a vector for each time that occurs, and which position stands at
-/// which time.
+/// which time. What depends on time alone is computed once a time, never once a position.
 struct Condition {
     /// `silu(c)`: `[B, S, D]`.
     vectors: Tensor<3>,
-    /// 1 where position `n` stands at time `s`: `[1, N, S]`.
-    at: Tensor<3>,
+    /// Which of the `S` times each of the `N` positions stands at.
+    at: Vec<usize>,
 }
 
 impl Condition {
-    /// `[B, N, D]` each. What depends on time alone is computed once a time; handing it out to the
-    /// positions is a product with ones and zeros, whose gradient is as cheap.
+    /// Parts of the linear map of each vector, `[B, S, D]` each.
     fn modulation<const PARTS: usize>(&self, linear: &Linear) -> [Tensor<3>; PARTS] {
         let all = linear.forward(self.vectors.clone());
-        let [batch, times, wide] = all.dims();
-        let [_, positions, _] = self.at.dims();
-        let all = match times {
-            1 => all.expand([batch, positions, wide]),
-            _ => self.at.clone().expand([batch, positions, times]).matmul(all),
-        };
-        let width = wide / PARTS;
+        let width = all.dims()[2] / PARTS;
         std::array::from_fn(|i| all.clone().slice_dim(2, i * width..(i + 1) * width))
     }
 }
@@ -240,10 +230,8 @@ impl Backbone for Dit {
         let times_and_zero = Tensor::cat(vec![field.times.clone(), zero], 1); // [B, S + 1]
         let time = network.time1.forward(features(times_and_zero));
         let c = network.time2.forward(silu(time)) + pooled; // [B, S + 1, D]
-        let at = (0..prefix).map(|_| times).chain(field.at.iter().copied());
-        let ones = at.flat_map(|at| (0..=times).map(move |s| if s == at { 1.0f32 } else { 0.0 })).collect::<Vec<_>>();
-        let ones = TensorData::new(ones, [1, prefix + length, times + 1]);
-        let condition = Condition { vectors: silu(c), at: Tensor::from_data(ones, &field.values.device()) };
+        let at = std::iter::repeat_n(times, prefix).chain(field.at.iter().copied()).collect();
+        let condition = Condition { vectors: silu(c), at };
 
         let values = match (self_conditioned, &field.guess) {
             (false, _) => field.values.clone(),
@@ -256,7 +244,7 @@ impl Backbone for Dit {
             x = block.forward(x, &condition, &self.rotary);
         }
         let [shift, scale] = condition.modulation(&network.last_modulation);
-        let x = modulate(layer_norm(x, EPSILON), shift, scale).slice_dim(1, prefix..prefix + length);
+        let x = modulated_layer_norm(x, shift, scale, &condition.at, EPSILON).slice_dim(1, prefix..prefix + length);
         Prediction::Field(network.output.forward(x))
     }
 

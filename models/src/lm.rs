@@ -8,7 +8,7 @@
 //! and the digits before it.
 
 use crate::transformer::{
-    Attention, Cache, Embedding, FeedForward, Linear, Pattern, PlaceEmbedding, RmsNorm, Rotary, TrunkConfig,
+    Attention, Cache, Embedding, FeedForward, Linear, PlaceEmbedding, RmsNorm, Rotary, TrunkConfig,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
@@ -18,6 +18,7 @@ use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
     TokenKind,
 };
+use musiva_kernels::Visible;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -99,9 +100,10 @@ impl BackboneConfig for LmConfig {
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
-        // Of all pairs of positions half are computed where the attention is causal; ours computes
-        // and masks the other half, so it is counted.
-        let mut cost = self.trunk().cost(canvas, 1.0);
+        // Of all pairs of positions those are computed that the prefix pattern shows.
+        let (n, prefix) = (canvas.length() as f64, canvas.prompt as f64);
+        let seen = (n * (n + 1.0) + prefix * (prefix - 1.0)) / (2.0 * n * n);
+        let mut cost = self.trunk().cost(canvas, seen);
         let logits = canvas.tokens.length() as f64 * (self.digits * self.base(canvas).unwrap_or(0)) as f64;
         cost.forward_flops += 2.0 * logits * self.width as f64;
         cost.activations += 4.0 * logits;
@@ -119,7 +121,7 @@ impl BackboneConfig for LmConfig {
         let device = device.clone();
         Ok(Box::new(Lm {
             rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
-            pattern: Pattern::prefix(canvas.prompt, canvas.length(), &device.clone().inner()),
+            attention_heads: self.heads,
             canvas: *canvas,
             digits: self.digits,
             base,
@@ -150,8 +152,8 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, pattern: &Pattern, cache: Option<&mut Cache>) -> Tensor<3> {
-        let x = x.clone() + self.attention.forward(self.norm1.forward(x), rotary, pattern, cache);
+    fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut Cache>) -> Tensor<3> {
+        let x = x.clone() + self.attention.forward(self.norm1.forward(x), rotary, visible, cache);
         x.clone() + self.feed_forward.forward(self.norm2.forward(x))
     }
 }
@@ -214,7 +216,7 @@ pub struct Lm {
     device: Device,
     network: Network,
     rotary: Rotary,
-    pattern: Pattern,
+    attention_heads: usize,
 }
 
 impl Lm {
@@ -251,7 +253,7 @@ impl Backbone for Lm {
         let tokens = Tensor::cat(vec![start, before], 1) + network.places.tokens(); // [B, L, D]
         let mut x = Tensor::cat(vec![network.prompt(batch.prompt.clone()), tokens], 1); // [B, P + L, D]
         for block in &network.blocks {
-            x = block.forward(x, &self.rotary, &self.pattern, None);
+            x = block.forward(x, &self.rotary, Visible::Prefix(prefix), None);
         }
         let hidden = network.norm.forward(x.slice_dim(1, prefix..prefix + length));
         Prediction::Logits((0..self.digits).map(|i| network.logits(hidden.clone(), &digits[..i])).collect())
@@ -259,15 +261,17 @@ impl Backbone for Lm {
 
     fn session(&self, prompt: Tensor<2, Int>) -> Option<Box<dyn Session>> {
         let batch = prompt.dims()[0];
+        let device = self.device.clone().inner();
+        let width = self.network.start.dims()[0];
+        let room = [batch, self.canvas.length(), self.attention_heads, width / self.attention_heads];
         let mut session = LmSession {
             lm: self.clone(),
-            caches: vec![Cache::default(); self.network.blocks.len()],
+            caches: self.network.blocks.iter().map(|_| Cache::new(room, &device)).collect(),
             batch,
             done: 0,
-            hidden: Tensor::zeros([batch, 1, 1], &self.device.clone().inner()),
+            hidden: Tensor::zeros([batch, 1, 1], &device),
         };
         session.run(self.network.prompt(prompt));
-        let width = self.network.start.dims()[0];
         let start = self.network.start.val().reshape([1, 1, width]).expand([batch, 1, width]);
         session.hidden = session.place(start);
         Some(Box::new(session))
@@ -301,7 +305,7 @@ struct LmSession {
 impl LmSession {
     fn run(&mut self, mut x: Tensor<3>) -> Tensor<3> {
         for (block, cache) in self.lm.network.blocks.iter().zip(&mut self.caches) {
-            x = block.forward(x, &self.lm.rotary, &Pattern::Full, Some(cache));
+            x = block.forward(x, &self.lm.rotary, Visible::Full, Some(cache));
         }
         self.lm.network.norm.forward(x)
     }

@@ -70,6 +70,10 @@ pub struct TrainSettings {
     /// Samples of a step.
     #[schemars(range(min = 1, max = 65536))]
     pub batch: usize,
+    /// Equal parts of a step's batch that are computed one after the other, their gradients added: less memory, a
+    /// little slower. It divides the batch.
+    #[schemars(range(min = 1, max = 65536))]
+    pub accumulate: usize,
     /// Learning rate after the warm-up.
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
     pub learning_rate: f64,
@@ -80,7 +84,12 @@ pub struct TrainSettings {
     /// What is left of the learning rate at the end of a cosine, as a fraction of it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub final_rate: f64,
-    /// Decoupled weight decay (AdamW).
+    /// Learning rate of Muon for the matrices of a Transformer's blocks, all else is AdamW's; left out, AdamW trains
+    /// them too. Warm-up and schedule are the same.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muon: Option<f64>,
+    /// Decoupled weight decay.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub weight_decay: f64,
     /// Decay of Adam's first and second moments.
@@ -132,10 +141,12 @@ impl Default for TrainSettings {
             target: Target::Backbone,
             steps: 10_000,
             batch: 16,
+            accumulate: 1,
             learning_rate: 3e-4,
             warmup: 200,
             schedule: Schedule::Cosine,
             final_rate: 0.05,
+            muon: None,
             weight_decay: 0.01,
             betas: [0.9, 0.99],
             epsilon: 1e-8,
@@ -166,12 +177,24 @@ impl TrainSettings {
         !self.freeze.iter().any(|start| name.starts_with(start.as_str()))
     }
 
+    /// Which samples of the run make `part` of the batch of `step`.
+    pub fn samples(&self, step: u64, part: usize) -> std::ops::Range<u64> {
+        let size = (self.batch / self.accumulate) as u64;
+        let start = step * self.batch as u64 + part as u64 * size;
+        start..start + size
+    }
+
     /// What is wrong with it beyond what its schema says.
     pub fn flaws(&self) -> Vec<Flaw> {
         let mut flaws = Vec::new();
         if self.frames.is_some() && self.target != Target::Video {
             let message = format!("windows of frames are for a video tokenizer, the target is \"{}\"", self.target);
             flaws.push(Flaw::new("frames", message, "delete this key"));
+        }
+        if self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
+            let message = format!("a batch of {} does not fall into {} equal parts", self.batch, self.accumulate);
+            let fitting = (1..=self.accumulate).rev().find(|&parts| self.batch.is_multiple_of(parts)).unwrap_or(1);
+            flaws.push(Flaw::new("accumulate", message, format!("set `accumulate = {fitting}`")));
         }
         flaws
     }

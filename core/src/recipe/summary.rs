@@ -155,7 +155,7 @@ impl Recipe {
         };
         // Weights, gradients, two moments, running average.
         let states = if train.ema > 0.0 { 5.0 } else { 4.0 };
-        let numbers = states * learned + frozen + activations * batch;
+        let numbers = states * learned + frozen + activations * batch / train.accumulate as f64;
         let flops_per_step = flops * batch;
         Some(Training { target: train.target, batch: train.batch, flops_per_step, memory_bytes: FLOAT * numbers })
     }

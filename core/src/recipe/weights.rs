@@ -1,7 +1,7 @@
 //! Weights files, looked at without reading their values.
 
 use super::report::{Diagnostic, Report};
-use super::{Part, Recipe, Target};
+use super::{Part, Recipe, Target, TrainSettings};
 use safetensors::{Dtype, tensor::Metadata};
 use std::{fs::File, io::Read, path::Path};
 
@@ -29,6 +29,18 @@ impl Recipe {
             let count = self.flow.canvas.map(|canvas| part.component.parameters(&canvas));
             look(Target::Backbone, self.weights(part, count));
         }
+        if let Some(TrainSettings { target, start: Some(file), .. }) = &self.train {
+            let count = match target {
+                Target::Video => self.video.as_ref().map(|part| part.component.parameters()),
+                Target::Backbone => {
+                    self.backbone.as_ref().and_then(|part| Some(part.component.parameters(&self.flow.canvas?)))
+                }
+                Target::Text => None,
+            };
+            // Only training begins there, and says so itself.
+            let diagnostic = self.file("train.start", file, target.section(), count);
+            found.extend(diagnostic.map(Diagnostic::note));
+        }
         Report(found).sorted()
     }
 
@@ -43,6 +55,15 @@ impl Recipe {
         let Some(file) = &part.weights else {
             return wrong("no weights are named".into(), "train it, then set `weights` to the file");
         };
+        self.file(&path, file, part.section, count)
+    }
+
+    /// What is wrong with the weights `file` that the key at `path` names for `section`, which has
+    /// `count` numbers.
+    fn file(&self, path: &str, file: &Path, section: &str, count: Option<usize>) -> Option<Diagnostic> {
+        let wrong = |message: String, mend: &str| {
+            Some(Diagnostic::error(path, message).at(self.places.find(path).0).mend(mend))
+        };
         let shown = file.display();
         if !file.is_file() {
             return wrong(format!("there is no file {shown}"), "train the recipe that makes it, or name another file");
@@ -54,12 +75,7 @@ impl Recipe {
         match (numbers(file), count) {
             (Err((message, mend)), _) => wrong(format!("{shown}: {message}"), mend),
             (Ok(found), Some(count)) if found != count => wrong(
-                format!(
-                    "{shown} holds {} numbers, this recipe's {} has {}",
-                    grouped(found),
-                    part.section,
-                    grouped(count)
-                ),
+                format!("{shown} holds {} numbers, this recipe's {section} has {}", grouped(found), grouped(count)),
                 "name weights that these settings trained, or set the settings back to those of the weights",
             ),
             _ => None,

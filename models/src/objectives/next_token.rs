@@ -4,6 +4,7 @@ use super::drop_prompts;
 use burn::tensor::Tensor;
 use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Prediction};
 use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Result};
+use musiva_kernels::cross_entropy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,10 +61,8 @@ impl Objective for NextToken {
             let base = logits.dims()[2] as i64;
             let digit = rest.clone().remainder_scalar(base);
             rest = rest / base;
-            let largest = logits.clone().max_dim(2).detach();
-            let shifted = logits - largest;
-            let picked = shifted.clone().gather(2, digit.reshape([size, length, 1]));
-            total = total + (shifted.exp().sum_dim(2).log() - picked).mean();
+            let logits = logits.reshape([(size * length) as i64, base]);
+            total = total + cross_entropy(logits, digit.reshape([size * length])).mean();
         }
         let bits = total.clone() / std::f64::consts::LN_2;
         Ok(Loss { total, parts: vec![("bits_per_token", bits)] })

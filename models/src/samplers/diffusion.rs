@@ -242,6 +242,7 @@ impl Sampling for State {
             TokenKind::Codes { entries, .. } => {
                 Tokens::codes(grid, entries, values.chunks(channels).map(code_of).collect())
             }
+            TokenKind::Levels { .. } => unreachable!("a field has channels, levels of codes have none"),
             TokenKind::Latents { channels } => Tokens::latents(grid, channels, values.to_vec()),
         });
         tokens.collect()

@@ -7,7 +7,7 @@ mod attention;
 mod layers;
 mod places;
 
-pub use attention::{Attention, Cache, Pattern};
+pub use attention::{Attention, Cache};
 pub use layers::{Embedding, FeedForward, Linear, RmsNorm};
 pub use places::{PlaceEmbedding, Rotary};
 

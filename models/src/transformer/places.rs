@@ -5,6 +5,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::{CanvasShape, Init};
+use musiva_kernels::rotary;
 
 /// A learned vector for each place, the sum of one for its `t`, its `h` and its `w` (factorised
 /// positions), and one for each place in the prompt.
@@ -77,20 +78,17 @@ impl Rotary {
                     place[axis] * 100f64.powf(-(i as f64) / of as f64)
                 })
                 .collect();
-            cos.extend((0..size).map(|i| angles[i % pairs].cos() as f32));
-            // The first half of a head is turned against the second.
-            sin.extend((0..size).map(|i| angles[i % pairs].sin() as f32 * if i < pairs { -1.0 } else { 1.0 }));
+            cos.extend(angles.iter().map(|angle| angle.cos() as f32));
+            sin.extend(angles.iter().map(|angle| angle.sin() as f32));
         }
-        let table = |values| Tensor::from_data(TensorData::new(values, [canvas.length(), size]), device);
+        let table = |values| Tensor::from_data(TensorData::new(values, [canvas.length(), pairs]), device);
         Self { cos: table(cos), sin: table(sin) }
     }
 
-    /// Turns `[B, H, n, d]`, which stand at the positions `from..from + n`.
+    /// Turns `[B, n, H, d]`, which stand at the positions `from..from + n`.
     pub fn turn(&self, x: Tensor<4>, from: usize) -> Tensor<4> {
-        let [_, _, n, size] = x.dims();
-        let at = |table: &Tensor<2>| table.clone().slice_dim(0, from..from + n).reshape([1, 1, n, size]);
-        let half = size / 2;
-        let swapped = Tensor::cat(vec![x.clone().slice_dim(3, half..size), x.clone().slice_dim(3, 0..half)], 3);
-        x * at(&self.cos) + swapped * at(&self.sin)
+        let n = x.dims()[1];
+        let at = |table: &Tensor<2>| table.clone().slice_dim(0, from..from + n);
+        rotary(x, at(&self.cos), at(&self.sin))
     }
 }

@@ -102,7 +102,8 @@ def turn(x, cos, sin):
 
 def attention(w, name, x, heads, tables, mask=None, cache=None):
     batch, n, width = x.shape
-    q, k, v = linear(w, f"{name}.qkv", x).view(batch, n, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    split = lambda part: linear(w, f"{name}.{part}", x).view(batch, n, heads, width // heads).transpose(1, 2)
+    q, k, v = split("query"), split("key"), split("value")
     q = turn(F.rms_norm(q, q.shape[-1:], w[f"{name}.query_norm.weight"], 1e-6), *tables)
     k = turn(F.rms_norm(k, k.shape[-1:], w[f"{name}.key_norm.weight"], 1e-6), *tables)
     if cache is not None:

@@ -38,6 +38,9 @@ pub fn run(args: &Args) -> Result<()> {
     let codec = stages.time("load", || Codec::build(&recipe, &device))?;
     let fits = match (codec.tokenizer().spec().kind, tokens.values()) {
         (TokenKind::Codes { entries, .. }, TokenValues::Codes { entries: found, .. }) => entries == *found,
+        (TokenKind::Levels { levels, entries }, TokenValues::Levels { levels: some, entries: found, .. }) => {
+            entries == *found && *some <= levels
+        }
         (TokenKind::Latents { channels }, TokenValues::Latents { channels: found, .. }) => channels == *found,
         _ => false,
     };

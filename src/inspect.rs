@@ -96,6 +96,9 @@ fn tokens(path: &Path) -> Result<()> {
             let most: Vec<_> = often.iter().take(5).map(|(count, code)| format!("{code} ({count}×)")).collect();
             say!("{} different codes; most often {}", often.len(), most.join(", "));
         }
+        TokenValues::Levels { levels, entries, .. } => {
+            say!("{}: [{t}, {h}, {w}] {levels} levels of codes of {entries} entries", path.display());
+        }
         TokenValues::Latents { channels, values } => {
             let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
             say!("{}: [{t}, {h}, {w}] latents of {channels} channels, {low:.3} to {high:.3}", path.display());

@@ -132,7 +132,7 @@ fn keys_and_values() {
         ("one_side_only", "size = [64, 64]", "size = [64]"),
         ("too_many_bits", "bits = 10", "bits = 40"),
         ("no_bits", ", bits = 10", ""),
-        ("unknown_quantizer", "kind = \"lfq\"", "kind = \"vq\""),
+        ("unknown_quantizer", "kind = \"lfq\"", "kind = \"gumbel\""),
         ("bits_of_kl", "kind = \"lfq\"", "kind = \"kl\""),
         ("out_of_range", "steps = 1000", "batch = 0\nlearning_rate = 3.0\nema = 1.0"),
         ("unknown_loss", "l1 = 1.0", "lpips = 1.0"),

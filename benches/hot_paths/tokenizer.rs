@@ -43,8 +43,8 @@ pub fn group(recipe: Recipe) -> Result<Group> {
         insert_clip(&mut exports, "outputs.clip", &made);
 
         let mut step = Step::new(&recipe)?;
-        insert(&mut exports, "inputs.clips", step.target.clips.clone());
-        insert(&mut exports, "inputs.pixels", step.target.pixels.clone());
+        insert(&mut exports, "inputs.clips", step.target.clips.clone().permute([0, 4, 1, 2, 3]));
+        insert(&mut exports, "inputs.pixels", step.target.pixels.clone().permute([0, 4, 1, 2, 3]));
         insert(&mut exports, "inputs.tokens", step.target.tokens.clone());
         let (loss, gradients) = step.run();
         insert(&mut exports, "outputs.loss", loss);
@@ -87,7 +87,7 @@ impl Step {
 
     fn run(&mut self) -> (Tensor<1>, Gradients) {
         let trainable = self.tokenizer.trainable().expect("magvit2 trains");
-        let made = trainable.reconstruct(self.target.clips.clone());
+        let made = trainable.reconstruct(self.target.clips.clone(), Draw::new(1));
         let loss = tokenizer_loss(&self.target, made, &self.weights).total;
         let gradients = loss.backward();
         (loss, gradients)

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Clips made at each look.
 const SHOWN: u64 = 8;
+/// Clips encoded at once.
+const ENCODED: usize = 16;
 /// Held-out clips whose loss is measured at each look.
 const HELD_OUT: u64 = 64;
 
@@ -43,14 +45,29 @@ impl TokenSet {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
         let (mut prompts, mut codes, mut latents) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..count {
-            let sample = data.get(index)?;
-            prompts.extend_from_slice(text.encode(&Media::Text(sample.caption))?.as_codes()?);
-            match video.encode(&Media::Clip(sample.clip))?.values() {
-                TokenValues::Codes { codes: new, .. } => codes.extend_from_slice(new),
-                TokenValues::Latents { values, .. } => latents.extend_from_slice(values),
+        for start in (0..count).step_by(ENCODED) {
+            let samples = (start..count.min(start + ENCODED as u64)).map(|index| data.get(index));
+            let (mut clips, mut captions) = (Vec::new(), Vec::new());
+            for sample in samples {
+                let sample = sample?;
+                clips.push(Media::Clip(sample.clip));
+                captions.push(Media::Text(sample.caption));
             }
-            progress(index + 1);
+            for tokens in text.encode_all(&captions)? {
+                prompts.extend_from_slice(tokens.as_codes()?);
+            }
+            for tokens in video.encode_all(&clips)? {
+                match tokens.values() {
+                    TokenValues::Codes { codes: new, .. } => codes.extend_from_slice(new),
+                    TokenValues::Latents { values, .. } => latents.extend_from_slice(values),
+                    TokenValues::Levels { .. } => {
+                        let message = "no backbone reads several codes a place";
+                        return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", message)
+                            .mend("use a quantizer of one code, e.g. `kind = \"fsq\"`"));
+                    }
+                }
+            }
+            progress(start + clips.len() as u64);
         }
         let tokens = if latents.is_empty() { Flat::Codes(codes) } else { Flat::Latents(latents) };
         Ok(Self { prompts, tokens, count: count as usize })
@@ -201,9 +218,8 @@ impl<'a> BackboneTrainee<'a> {
 }
 
 impl Trainee for BackboneTrainee<'_> {
-    fn loss(&mut self, step: u64) -> Result<Loss> {
-        let size = self.settings.batch as u64;
-        let samples: Vec<u64> = (0..size).map(|i| step * size + i).collect();
+    fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
+        let samples: Vec<u64> = self.settings.samples(step, part).collect();
         let indices: Vec<usize> = samples.iter().map(|&n| self.index(n)).collect();
         let batch = self.train.batch(&self.parts.canvas, &indices, samples);
         self.parts.objective.loss(&*self.backbone, &batch, Draw::new(self.settings.seed).step(step))

@@ -4,7 +4,7 @@
 //! Random numbers and the place in the data follow from the step, so the step is all there is to
 //! save of them.
 
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use musiva_core::parameters::{Precision, open_weights, save_weights};
 use musiva_core::{Error, ErrorKind, Parameters, Result, Weights};
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ impl Checkpoint {
         step: u64,
         recipe: &str,
         parameters: &dyn Parameters,
-        optimizer: &AdamW,
+        optimizer: &Optimizer,
     ) -> Result<PathBuf> {
         let mut all = optimizer.state();
         all.extend(parameters.weights().into_iter().map(|(name, weight)| (format!("model.{name}"), weight)));
@@ -68,7 +68,7 @@ impl Checkpoint {
     }
 
     /// Sets the model and the optimizer to the checkpoint's state.
-    pub fn restore(&self, parameters: &mut dyn Parameters, optimizer: &mut AdamW) -> Result<()> {
+    pub fn restore(&self, parameters: &mut dyn Parameters, optimizer: &mut Optimizer) -> Result<()> {
         let model = self
             .weights
             .iter()

@@ -125,7 +125,7 @@ impl Sums {
     fn mean(self, codec: &Codec) -> Reconstructed {
         let codebook_use = match codec.tokenizer().spec().kind {
             TokenKind::Codes { entries, .. } => Some(self.codes.len() as f64 / entries as f64),
-            TokenKind::Latents { .. } => None,
+            TokenKind::Levels { .. } | TokenKind::Latents { .. } => None,
         };
         let n = self.n.max(1) as f64;
         let (psnr, ssim) = (self.psnr / n, self.ssim / n);

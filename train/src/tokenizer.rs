@@ -1,15 +1,15 @@
 //! Training a video tokenizer.
 
-use crate::measure::{codes_in_use, psnr};
+use crate::measure::psnr;
 use crate::trainer::{Look, Trainee};
 use burn::tensor::Device;
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
-    Clip, Draw, Error, ErrorKind, Loss, Media, Parameters, Purpose, Result, Source, TokenKind, Tokenizer,
-    TokenizerConfig, Weights,
+    Clip, Draw, Error, ErrorKind, Loss, Media, Parameters, Purpose, Result, Source, Tokenizer, TokenizerConfig, Weights,
 };
 use musiva_data::Dataset;
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
+use musiva_tokenizers::quantizers::CodeUse;
 use std::sync::Arc;
 
 /// Clips shown and measured at each look.
@@ -49,11 +49,10 @@ impl<'a> TokenizerTrainee<'a> {
         Ok(Self { settings: settings.clone(), config, tokenizer, data, shown, device })
     }
 
-    fn batch(&self, step: u64) -> Result<Vec<Clip>> {
-        let size = self.settings.batch as u64;
-        (0..size)
-            .map(|i| {
-                let index = step * size + i;
+    fn batch(&self, step: u64, part: usize) -> Result<Vec<Clip>> {
+        self.settings
+            .samples(step, part)
+            .map(|index| {
                 let sample = self.data.get(self.data.len().map_or(index, |n| index % n))?;
                 let frames = sample.clip.frames();
                 let window = self.settings.frames.unwrap_or(frames).min(frames);
@@ -66,12 +65,18 @@ impl<'a> TokenizerTrainee<'a> {
 }
 
 impl Trainee for TokenizerTrainee<'_> {
-    fn loss(&mut self, step: u64) -> Result<Loss> {
-        let clips = self.batch(step)?;
+    fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
+        let clips = self.batch(step, part)?;
         let strides = self.tokenizer.spec().strides;
         let target = Target::new(&clips, strides, &self.device);
         let weights = loss_weights(&self.settings, step);
-        let made = trainable(&mut self.tokenizer).reconstruct(target.clips.clone());
+        let draw = Draw::new(self.settings.seed).step(step);
+        let tokenizer = trainable(&mut self.tokenizer);
+        let made = tokenizer.reconstruct(target.clips.clone(), draw);
+        // A frozen encoder's latents stay, so what stands for them stays too.
+        if ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
+            tokenizer.follow(&made.quantized, draw);
+        }
         Ok(tokenizer_loss(&target, made, &weights))
     }
 
@@ -97,9 +102,11 @@ impl Trainee for TokenizerTrainee<'_> {
             clips.extend([clip.clone(), made.with_rate(clip.rate())]);
         }
         let mut measures = vec![("psnr".to_owned(), quality)];
-        if let TokenKind::Codes { entries, .. } = tokenizer.spec().kind {
-            measures.push(("codes_in_use".to_owned(), codes_in_use(&all)? as f64));
-            measures.push(("codes".to_owned(), entries as f64));
+        let levels = CodeUse::of_tokens(&all);
+        if !levels.is_empty() {
+            let sum = |count: fn(&CodeUse) -> usize| levels.iter().map(count).sum::<usize>() as f64;
+            measures.push(("codes_in_use".to_owned(), sum(|level| level.used)));
+            measures.push(("codes".to_owned(), sum(|level| level.entries)));
         }
         Ok(Look { clips, measures })
     }

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::log::Log;
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Weights};
@@ -12,9 +12,9 @@ use std::time::Instant;
 
 /// What is trained: something with parameters and a loss.
 pub trait Trainee {
-    /// The loss at `step`, which must depend on nothing but the parameters and the step: so resuming
-    /// is exact.
-    fn loss(&mut self, step: u64) -> Result<Loss>;
+    /// The loss of one `part` of the batch of `step`, of `train.accumulate` equal ones. It must depend
+    /// on nothing but the parameters and these two: so resuming is exact.
+    fn loss(&mut self, step: u64, part: usize) -> Result<Loss>;
     /// What is learned.
     fn parameters(&self) -> &dyn Parameters;
     /// What is learned, to change.
@@ -76,7 +76,7 @@ impl Run<'_> {
         let total = s.steps as u64;
         let every = |step: u64, steps: usize| steps > 0 && step.is_multiple_of(steps as u64);
         let checkpoints = Self::checkpoints(&self.folder);
-        let mut optimizer = AdamW::new(s, trainee.parameters());
+        let mut optimizer = Optimizer::new(s, trainee.parameters())?;
         let mut step = 0;
         if resume {
             let checkpoint = Checkpoint::newest(&checkpoints)?;
@@ -84,30 +84,27 @@ impl Run<'_> {
             step = checkpoint.step;
         }
         let mut log = Log::open(&self.folder, step)?;
-        let save = |step, trainee: &dyn Trainee, optimizer: &AdamW| {
+        let save = |step, trainee: &dyn Trainee, optimizer: &Optimizer| {
             Checkpoint::save(&checkpoints, s.keep, step, &self.recipe, trainee.parameters(), optimizer)
         };
         let mut started = (Instant::now(), step);
         while step < total {
-            let loss = trainee.loss(step)?;
             let logged = every(step + 1, s.log_every) || step + 1 == total;
-            let mut measures = Vec::new();
-            if logged {
-                let value = f64::from(to_vec(loss.total.clone().inner())[0]);
-                measures.push(("loss".to_owned(), value));
-                let parts =
-                    loss.parts.into_iter().map(|(name, value)| (name.to_owned(), f64::from(to_vec(value.inner())[0])));
-                measures.extend(parts);
-                if !value.is_finite() {
-                    return Err(Error::new(
-                        ErrorKind::Training,
-                        format!("step {step}"),
-                        "the loss is not a finite number",
-                    )
-                    .mend("lower `train.learning_rate` and resume from the last checkpoint"));
+            let mut measures: Vec<(String, f64)> = Vec::new();
+            for part in 0..s.accumulate {
+                let loss = trainee.loss(step, part)?;
+                if logged {
+                    let named = [("loss", loss.total.clone())].into_iter().chain(loss.parts);
+                    let values = named.map(|(name, value)| (name.to_owned(), f64::from(to_vec(value.inner())[0])));
+                    add(&mut measures, values.collect(), s.accumulate);
                 }
+                optimizer.gather(trainee.parameters(), loss.total.backward());
             }
-            let norm = optimizer.step(step, trainee.parameters_mut(), loss.total.backward())?;
+            if measures.first().is_some_and(|(_, loss)| !loss.is_finite()) {
+                return Err(Error::new(ErrorKind::Training, format!("step {step}"), "the loss is not a finite number")
+                    .mend("lower `train.learning_rate` and resume from the last checkpoint"));
+            }
+            let norm = optimizer.step(step, trainee.parameters_mut())?;
             step += 1;
             if logged {
                 let seconds = started.0.elapsed().as_secs_f64() / (step - started.1).max(1) as f64;
@@ -136,5 +133,15 @@ impl Run<'_> {
         metadata.insert("musiva.steps".into(), step.to_string());
         save_weights(&path, &optimizer.average(), Precision::F16, metadata)?;
         Ok(Ended::Done(path))
+    }
+}
+
+/// Adds the measures of one part of a batch to those of the parts before it: in the end, their means.
+fn add(measures: &mut Vec<(String, f64)>, new: Vec<(String, f64)>, parts: usize) {
+    for (i, (name, value)) in new.into_iter().enumerate() {
+        match measures.get_mut(i) {
+            Some((_, sum)) => *sum += value / parts as f64,
+            None => measures.push((name, value / parts as f64)),
+        }
     }
 }

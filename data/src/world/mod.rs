@@ -4,7 +4,7 @@
 //! A coloured shape moves in one of four directions at one of two speeds over a plain dark
 //! background and bounces off the walls. The first bounce always falls within the clip, early
 //! enough to be seen and late enough to see where the shape went before: who continues a straight
-//! line is wrong.
+//! line is wrong. Shapes start on whole pixels, and an eighth of these places is kept for testing.
 //!
 //! ```
 //! use musiva_core::Draw;
@@ -39,7 +39,7 @@ use crate::dataset::{DataReport, Dataset, PixelRange, Sample};
 use geometry::Geometry;
 use musiva_core::{Draw, Flaw, MediaShape, Purpose, Rate, Result, Stream};
 
-/// Which scenes are drawn. No two splits share a stream of random numbers.
+/// Which scenes are drawn. Training never shows a place where a scene of another split starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     /// To train on: everything but the held-out combinations.
@@ -105,36 +105,46 @@ impl World {
         let combinations = self.combinations(split);
         let combination = combinations[stream.below(combinations.len())];
         let speed = Speed::ALL[stream.below(Speed::ALL.len())];
-        self.place(combination.at(speed), &mut stream)
+        self.place(combination.at(speed), split, &mut stream)
     }
 
     /// A scene that shows `attributes`, starting at a random place of the test split.
     pub fn scene_of(&self, attributes: Attributes, draw: Draw) -> Scene {
-        self.place(attributes, &mut self.stream(draw, Split::Test))
+        self.place(attributes, Split::Test, &mut self.stream(draw, Split::Test))
     }
 
     fn stream(&self, draw: Draw, split: Split) -> Stream {
         Draw { seed: draw.seed ^ split.salt(), ..draw }.stream(Purpose::Data)
     }
 
-    /// Starts `attributes` such that the first bounce falls between frames 3 and 13 of 17, and in
-    /// clips of other lengths not before 3/8 of the way (or frame 3) nor after 13/16 of it.
-    fn place(&self, attributes: Attributes, stream: &mut Stream) -> Scene {
+    /// Starts `attributes` at a place of `split` such that the first bounce falls between frames 3 and
+    /// 13 of 17, and in clips of other lengths not before 3/8 of the way (or frame 3) nor after 13/16
+    /// of it.
+    fn place(&self, attributes: Attributes, split: Split, stream: &mut Stream) -> Scene {
         let Attributes { direction, speed, .. } = attributes;
-        let track = self.geometry.track(direction.axis(), speed);
-        let cross = self.geometry.track(1 - direction.axis(), speed);
+        let unit = self.geometry.unit;
+        let along = self.geometry.track(direction.axis(), speed);
+        let across = self.geometry.track(1 - direction.axis(), speed);
         let last = (self.config.frames - 1) as f64;
         let earliest = (last * 3.0 / 8.0).min(3.0);
         // Who starts at the wall behind could as well have bounced off it just now: two pixels away.
-        let latest = (last * 13.0 / 16.0).min((track.range - 2.0 * self.geometry.unit) / track.step);
-        let bounce = earliest + f64::from(stream.uniform()) * (latest - earliest);
-        let mut start = [0.0; 2];
-        start[direction.axis()] = match last {
+        let latest = (last * 13.0 / 16.0).min((along.range - 2.0 * unit) / along.step);
+        let way = match (last, direction.forward()) {
             // In a picture nothing bounces: anywhere.
-            0.0 => track.low + f64::from(stream.uniform()) * track.range,
-            _ => track.at(track.phase_before(bounce, direction.forward()), 0.0),
+            (0.0, _) => [0.0, along.range],
+            (_, true) => [along.range - latest * along.step, along.range - earliest * along.step],
+            (_, false) => [earliest * along.step, latest * along.step],
         };
-        start[1 - direction.axis()] = cross.low + f64::from(stream.uniform()) * cross.range;
+        let mut start = [0.0; 2];
+        // An eighth of the places is the test's: so many tries all but surely find one.
+        for _ in 0..256 {
+            let [moving, still] = [lattice(way, MOVING, unit, stream), lattice([0.0, across.range], 0.0, unit, stream)];
+            start[direction.axis()] = along.low + (moving as f64 + MOVING) * unit;
+            start[1 - direction.axis()] = across.low + still as f64 * unit;
+            if is_tested([moving, still]) == (split != Split::Train) {
+                break;
+            }
+        }
         Scene {
             attributes,
             start: start.map(|x| x as f32),
@@ -143,6 +153,26 @@ impl World {
             rate: Rate::whole(self.config.fps),
         }
     }
+}
+
+/// Shapes start on whole pixels (of 64), so that there are few enough sights for a small model to learn
+/// in hours. The coordinate that moves starts so much off them: no bounce falls on a frame.
+const MOVING: f64 = 0.25;
+
+/// A whole number `k` such that `k + offset`, in `unit`s, lies between the two ends; the nearest where
+/// there is none.
+fn lattice([from, to]: [f64; 2], offset: f64, unit: f64, stream: &mut Stream) -> u64 {
+    let low = (from / unit - offset - 1e-6).ceil().max(0.0);
+    let high = (to / unit - offset + 1e-6).floor().max(low);
+    low as u64 + stream.below((high - low) as usize + 1) as u64
+}
+
+/// Whether a place where a shape may start is the test's: an eighth of all, spread by a hash. Training
+/// never shows a shape that starts there.
+fn is_tested([moving, still]: [u64; 2]) -> bool {
+    let hash = (moving.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ still.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
+        .wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash >> 61 == 0
 }
 
 impl Dataset for World {

@@ -6,7 +6,7 @@ use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Error, ErrorKind, Result, TokenKind, TokenValues, Tokens};
+use musiva_core::{Error, ErrorKind, Result, Tokens};
 use std::path::PathBuf;
 
 /// Make a clip of the tokens that `generate` saved
@@ -36,16 +36,9 @@ pub fn run(args: &Args) -> Result<()> {
     let (tokens, metadata) = Tokens::open(&args.tokens)?;
     let mut stages = Stages::default();
     let codec = stages.time("load", || Codec::build(&recipe, &device))?;
-    let fits = match (codec.tokenizer().spec().kind, tokens.values()) {
-        (TokenKind::Codes { entries, .. }, TokenValues::Codes { entries: found, .. }) => entries == *found,
-        (TokenKind::Levels { levels, entries }, TokenValues::Levels { levels: some, entries: found, .. }) => {
-            entries == *found && *some <= levels
-        }
-        (TokenKind::Latents { channels }, TokenValues::Latents { channels: found, .. }) => channels == *found,
-        _ => false,
-    };
-    if !fits {
-        let message = format!("these tokens are not {}", codec.tokenizer().spec().kind);
+    let kind = codec.tokenizer().spec().kind;
+    if !kind.holds(tokens.values()) {
+        let message = format!("these tokens are not {kind}");
         return Err(Error::new(ErrorKind::Weights, args.tokens.display().to_string(), message)
             .mend("name the recipe that made them: `musiva inspect` says which"));
     }

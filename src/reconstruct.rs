@@ -7,9 +7,10 @@ use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, MediaShape, Result, TokenKind};
+use musiva_core::{Clip, Error, ErrorKind, MediaShape, Result};
 use musiva_media::{Filter, ReadOptions, VideoReader, center_crop, contact_sheet, resample_rate, resize};
-use musiva_train::measure::{codes_in_use, psnr, ssim};
+use musiva_tokenizers::quantizers::CodeUse;
+use musiva_train::measure::{psnr, ssim};
 use std::path::{Path, PathBuf};
 
 /// Frames of each row on a sheet.
@@ -60,9 +61,8 @@ pub fn run(args: &Args) -> Result<()> {
     say!("{line}");
     say!("tokens [{t}, {h}, {w}] of {}", codec.tokenizer().spec().kind);
     say!("PSNR {:.2} dB, SSIM {:.4}", psnr(&before, &after)?, ssim(&before, &after)?);
-    if let TokenKind::Codes { entries, .. } = codec.tokenizer().spec().kind {
-        let used = codes_in_use(std::slice::from_ref(&tokens))?;
-        say!("{used} of {entries} codes in use by {} tokens", t * h * w);
+    if let Some((used, codes)) = CodeUse::in_use(std::slice::from_ref(&tokens)) {
+        say!("{used} of {codes} codes in use by {} tokens", t * h * w);
     }
     say!("{}", stages.text());
     Ok(())

@@ -5,7 +5,8 @@
 //! a weight. *Built* on a device, it has weights and computes.
 
 use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Prediction};
-use crate::{Draw, Flaw, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
+use crate::parameters::open_weights;
+use crate::{Draw, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
 use burn::tensor::{Device, Int, Tensor};
 use std::path::PathBuf;
 
@@ -42,6 +43,27 @@ pub enum Source {
     Seed(u64),
     /// From a file.
     File(PathBuf),
+}
+
+impl Source {
+    /// What a network is made with, before [`Source::load`].
+    pub fn init(&self, device: &Device) -> Init {
+        match self {
+            Self::Seed(seed) => Init::new(*seed, device),
+            Self::File(_) => Init::blank(device),
+        }
+    }
+
+    /// Sets the numbers of `network` to those of the file, where the source is one.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is of another model.
+    pub fn load(&self, network: &mut dyn Parameters) -> Result<()> {
+        match self {
+            Self::Seed(_) => Ok(()),
+            Self::File(path) => network.load(&open_weights(path)?.0, &path.display().to_string()),
+        }
+    }
 }
 
 /// What a tokenizer is, in the words of the contract.

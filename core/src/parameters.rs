@@ -178,7 +178,8 @@ impl ModuleVisitor for Gather<'_> {
 /// order in which layers are made.
 #[derive(Clone, Debug)]
 pub struct Init {
-    seed: u64,
+    /// None: zeros stand where random numbers would, for weights that a file will replace.
+    seed: Option<u64>,
     path: String,
     device: Device,
 }
@@ -186,7 +187,12 @@ pub struct Init {
 impl Init {
     /// Weights of `seed`, made on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { seed, path: String::new(), device: device.clone() }
+        Self { seed: Some(seed), path: String::new(), device: device.clone() }
+    }
+
+    /// Weights that a file will replace: nothing is drawn.
+    pub(crate) fn blank(device: &Device) -> Self {
+        Self { seed: None, path: String::new(), device: device.clone() }
     }
 
     /// Where the weights are made.
@@ -201,9 +207,10 @@ impl Init {
 
     /// Normal numbers of deviation `std`.
     pub fn normal<const D: usize>(&self, shape: [usize; D], std: f32) -> Param<Tensor<D>> {
+        let Some(seed) = self.seed else { return self.zeros(shape) };
         let hash =
             self.path.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        let draw = Draw { seed: self.seed, sample: hash & 0xffff_ffff, step: hash >> 32 };
+        let draw = Draw { seed, sample: hash & 0xffff_ffff, step: hash >> 32 };
         let mut values = draw.stream(Purpose::Init).normals(shape.iter().product());
         values.iter_mut().for_each(|value| *value *= std);
         Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &self.device))

@@ -41,6 +41,18 @@ impl TokenKind {
             Self::Latents { channels } => Some(channels),
         }
     }
+
+    /// Whether `values` are tokens of this kind; coarse levels alone are.
+    pub fn holds(self, values: &TokenValues) -> bool {
+        match (self, values) {
+            (Self::Codes { entries, .. }, TokenValues::Codes { entries: found, .. }) => entries == *found,
+            (Self::Levels { levels, entries }, TokenValues::Levels { levels: some, entries: found, .. }) => {
+                entries == *found && *some <= levels
+            }
+            (Self::Latents { channels }, TokenValues::Latents { channels: found, .. }) => channels == *found,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for TokenKind {

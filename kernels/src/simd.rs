@@ -1,8 +1,8 @@
 //! Run-time choice of the instruction set, and the arithmetic that all kernels share.
 //!
-//! There are no intrinsics here. A kernel is plain code in an `#[inline(always)]` function, compiled once for each
-//! instruction set; the compiler vectorises it. The alternative, a library of explicit vectors, would be one more
-//! dependency and no faster: these kernels wait for memory.
+//! There are no intrinsics here; those of the convolutions are in `lanes`. A kernel is plain code in an
+//! `#[inline(always)]` function, compiled once for each instruction set; the compiler vectorises it. The alternative, a
+//! library of explicit vectors, would be one more dependency and no faster: these kernels wait for memory.
 
 /// What is done to one block of a tensor.
 pub(crate) trait Kernel: Sync {

@@ -10,7 +10,6 @@ use crate::transformer::{Attention, Embedding, FeedForward, Linear, PlaceEmbeddi
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Prediction};
-use musiva_core::parameters::open_weights;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
 };
@@ -93,18 +92,15 @@ impl BackboneConfig for DitConfig {
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
         let mut cost = self.trunk().cost(canvas, 1.0);
-        // Gates, scales and shifts of every position, six a block.
-        cost.activations += self.depth as f64 * (12 * canvas.length() * self.width) as f64;
+        // What each half gives, for the gradient of its gate.
+        cost.activations += (self.depth * 2 * canvas.length() * self.width) as f64;
         cost
     }
 
     fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        let seed = if let Source::Seed(seed) = source { *seed } else { 0 };
         let channels = canvas.tokens.kind.channels().expect("the recipe was checked");
-        let mut network = Network::new(self, canvas, channels, &Init::new(seed, device));
-        if let Source::File(path) = source {
-            network.load(&open_weights(path)?.0, &path.display().to_string())?;
-        }
+        let mut network = Network::new(self, canvas, channels, &source.init(device));
+        source.load(&mut network)?;
         Ok(Box::new(Dit {
             rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
             spec: BackboneSpec::Field { channels, self_conditioned: self.self_condition },

@@ -13,7 +13,6 @@ use crate::transformer::{
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use musiva_core::canvas::{CanvasBatch, Content, Prediction, ints};
-use musiva_core::parameters::open_weights;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
     TokenKind,
@@ -106,18 +105,16 @@ impl BackboneConfig for LmConfig {
         let mut cost = self.trunk().cost(canvas, seen);
         let logits = canvas.tokens.length() as f64 * (self.digits * self.base(canvas).unwrap_or(0)) as f64;
         cost.forward_flops += 2.0 * logits * self.width as f64;
-        cost.activations += 4.0 * logits;
+        // The logits and their gradient.
+        cost.activations += 2.0 * logits;
         cost.working_set += logits;
         cost
     }
 
     fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        let seed = if let Source::Seed(seed) = source { *seed } else { 0 };
         let base = self.base(canvas).expect("the recipe was checked");
-        let mut network = Network::new(self, canvas, base, &Init::new(seed, device));
-        if let Source::File(path) = source {
-            network.load(&open_weights(path)?.0, &path.display().to_string())?;
-        }
+        let mut network = Network::new(self, canvas, base, &source.init(device));
+        source.load(&mut network)?;
         let device = device.clone();
         Ok(Box::new(Lm {
             rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),

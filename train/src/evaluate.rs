@@ -7,11 +7,11 @@ use crate::measure::{psnr, ssim};
 use crate::sources::{held_out_of, world_of};
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Draw, Result, TokenKind, TokenValues, Tokens};
+use musiva_core::{Clip, Draw, Result, Tokens};
 use musiva_data::world::{Attributes, Oracle, PartialAttributes, Scores, Split, score};
 use musiva_data::{Dataset, World};
+use musiva_tokenizers::quantizers::CodeUse;
 use serde::Serialize;
-use std::collections::BTreeSet;
 
 /// Told of each stage how far it is: its name, done, total. An error from it cancels.
 pub type Progress<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
@@ -106,7 +106,7 @@ struct Sums {
     n: usize,
     psnr: f64,
     ssim: f64,
-    codes: BTreeSet<u32>,
+    tokens: Vec<Tokens>,
 }
 
 impl Sums {
@@ -116,17 +116,12 @@ impl Sums {
         self.n += 1;
         self.psnr += psnr(before, &after)?;
         self.ssim += ssim(before, &after)?;
-        if let TokenValues::Codes { codes, .. } = tokens.values() {
-            self.codes.extend(codes);
-        }
+        self.tokens.push(tokens);
         Ok(after)
     }
 
-    fn mean(self, codec: &Codec) -> Reconstructed {
-        let codebook_use = match codec.tokenizer().spec().kind {
-            TokenKind::Codes { entries, .. } => Some(self.codes.len() as f64 / entries as f64),
-            TokenKind::Levels { .. } | TokenKind::Latents { .. } => None,
-        };
+    fn mean(self) -> Reconstructed {
+        let codebook_use = CodeUse::in_use(&self.tokens).map(|(used, codes)| used as f64 / codes as f64);
         let n = self.n.max(1) as f64;
         let (psnr, ssim) = (self.psnr / n, self.ssim / n);
         Reconstructed { n: self.n, psnr, ssim, codebook_use, seen: None, bounces: None }
@@ -151,7 +146,7 @@ fn reconstruct_world(
     }
     progress("reconstruct", n, n)?;
     let (seen, bounces) = (Some(scores.into_iter().collect()), Some(bounces as f64 / n.max(1) as f64));
-    Ok(Reconstructed { seen, bounces, ..sums.mean(codec) })
+    Ok(Reconstructed { seen, bounces, ..sums.mean() })
 }
 
 fn reconstruct_data(codec: &Codec, data: &dyn Dataset, n: usize, progress: &mut Progress) -> Result<Reconstructed> {
@@ -162,7 +157,7 @@ fn reconstruct_data(codec: &Codec, data: &dyn Dataset, n: usize, progress: &mut 
         sums.add(&data.get(i as u64)?.clip, codec)?;
     }
     progress("reconstruct", n, n)?;
-    Ok(sums.mean(codec))
+    Ok(sums.mean())
 }
 
 fn generate(

@@ -1,7 +1,6 @@
-//! Measures of how like two clips are, and of how a codebook is used.
+//! Measures of how like two clips are.
 
-use musiva_core::{Clip, Error, ErrorKind, Result, Tokens};
-use std::collections::BTreeSet;
+use musiva_core::{Clip, Error, ErrorKind, Result};
 
 /// Peak signal-to-noise ratio over all pixels in dB, with a peak of 255; infinite for equal clips.
 pub fn psnr(a: &Clip, b: &Clip) -> Result<f64> {
@@ -42,15 +41,6 @@ pub fn ssim(a: &Clip, b: &Clip) -> Result<f64> {
         }
     }
     Ok(sum / count as f64)
-}
-
-/// How many different codes occur.
-pub fn codes_in_use(tokens: &[Tokens]) -> Result<usize> {
-    let mut seen = BTreeSet::<u32>::new();
-    for tokens in tokens {
-        seen.extend(tokens.as_codes()?);
-    }
-    Ok(seen.len())
 }
 
 fn same_shape(a: &Clip, b: &Clip) -> Result<()> {

@@ -102,11 +102,8 @@ impl Trainee for TokenizerTrainee<'_> {
             clips.extend([clip.clone(), made.with_rate(clip.rate())]);
         }
         let mut measures = vec![("psnr".to_owned(), quality)];
-        let levels = CodeUse::of_tokens(&all);
-        if !levels.is_empty() {
-            let sum = |count: fn(&CodeUse) -> usize| levels.iter().map(count).sum::<usize>() as f64;
-            measures.push(("codes_in_use".to_owned(), sum(|level| level.used)));
-            measures.push(("codes".to_owned(), sum(|level| level.entries)));
+        if let Some((used, codes)) = CodeUse::in_use(&all) {
+            measures.extend([("codes_in_use".to_owned(), used as f64), ("codes".to_owned(), codes as f64)]);
         }
         Ok(Look { clips, measures })
     }

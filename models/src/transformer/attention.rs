@@ -2,7 +2,7 @@
 
 use super::{Linear, RmsNorm, Rotary};
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use musiva_core::Init;
 use musiva_kernels::{Visible, attention};
 
@@ -15,9 +15,9 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache with room for `capacity` positions. `like` says where, and of which type.
-    pub fn new([batch, capacity, heads, size]: [usize; 4], device: &burn::tensor::Device) -> Self {
-        let room = Tensor::zeros([batch, capacity, heads, size], device);
+    /// An empty cache with room for `[B, capacity, H, d]`.
+    pub fn new(room: [usize; 4], device: &Device) -> Self {
+        let room = Tensor::zeros(room, device);
         Self { keys: room.clone(), values: room, len: 0 }
     }
 

@@ -59,10 +59,11 @@ impl TrunkConfig {
         let attention = 4.0 * n * n * d * attended;
         Cost {
             forward_flops: depth * (products + attention),
-            // Of a block: norms, queries, keys and values with their norms and rotations, scores
-            // before and after softmax, the hidden layer before and after its activation, sums.
-            activations: depth * (n * d * 34.0 + 2.0 * h * n * n),
-            working_set: n * d * 12.0 + h * n * n,
+            // What gradients want again of a block: the input of each half and its norm (4), queries and
+            // keys before their norms and after their rotations (4), values, what the attention gives
+            // with a number a row and head, the hidden layer before and after its activation (8).
+            activations: depth * (n * d * 18.0 + h * n),
+            working_set: n * d * 12.0,
         }
     }
 }

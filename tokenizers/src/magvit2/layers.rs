@@ -13,6 +13,9 @@ use musiva_kernels::{Axis, conv3d, rms_norm, rms_norm_silu};
 pub struct Past {
     slots: Vec<Tensor<5>>,
     next: usize,
+    /// The weights of all layers as the convolution reads them, laid out at the first piece.
+    weights: Vec<Tensor<5>>,
+    next_weight: usize,
     started: bool,
     streaming: bool,
 }
@@ -31,7 +34,23 @@ impl Past {
     /// To be called after each piece.
     pub fn advance(&mut self) {
         self.started = true;
-        self.next = 0;
+        (self.next, self.next_weight) = (0, 0);
+    }
+
+    /// `weight`, `[C', C, k_t, k_h, k_w]`, as `[k_t, k_h, k_w, C, C']`: of a clip that comes in pieces the
+    /// numbers are moved once.
+    fn laid_out(&mut self, weight: Tensor<5>) -> Tensor<5> {
+        let weight = weight.permute([2, 3, 4, 1, 0]);
+        if !self.streaming {
+            return weight;
+        }
+        if !self.started {
+            let shape = weight.dims();
+            // Flattening a view moves its numbers.
+            self.weights.push(weight.reshape([-1]).reshape(shape));
+        }
+        self.next_weight += 1;
+        self.weights[self.next_weight - 1].clone()
     }
 
     /// Puts the last `before` frames in front of `x`, zeros at the start of a clip, and remembers
@@ -78,8 +97,7 @@ impl CausalConv3d {
 
     /// `[B, T, H, W, C]` → `[B, T', H', W', C']` with `T' = ⌈T/s_t⌉` on a whole clip.
     pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
-        // In files as everywhere: [C', C, k_t, k_h, k_w].
-        let weight = self.weight.val().permute([2, 3, 4, 1, 0]);
+        let weight = past.laid_out(self.weight.val());
         let [t, h, w, _, _] = weight.dims();
         let [st, sh, sw] = self.stride;
         let time = Axis::default().stride(st);

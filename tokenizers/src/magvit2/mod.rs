@@ -14,7 +14,7 @@ use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use layers::Past;
-use musiva_core::parameters::{open_weights, to_vec};
+use musiva_core::parameters::to_vec;
 use musiva_core::{
     Clip, Cost, Draw, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters, Quantized, Rate,
     Reconstruction, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, TrainableTokenizer,
@@ -88,8 +88,7 @@ impl Magvit2Config {
         self.stages.iter().enumerate().map(|(i, stage)| (stage, self.stages.get(i + 1)))
     }
 
-    fn network(&self, device: &Device, seed: u64) -> Network {
-        let init = Init::new(seed, device);
+    fn network(&self, init: &Init) -> Network {
         let channels = self.quantizer.channels();
         Network {
             encoder: Encoder::new(self, channels * self.quantizer.moments(), &init.part("encoder")),
@@ -206,13 +205,8 @@ impl TokenizerConfig for Magvit2Config {
     }
 
     fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
-        let mut network = match source {
-            Source::Seed(seed) => self.network(device, *seed),
-            Source::File(_) => self.network(device, 0),
-        };
-        if let Source::File(path) = source {
-            network.load(&open_weights(path)?.0, &path.display().to_string())?;
-        }
+        let mut network = self.network(&source.init(device));
+        source.load(&mut network)?;
         Ok(Box::new(Magvit2 { spec: self.spec(), config: self.clone(), device: device.clone(), network }))
     }
 }

@@ -23,7 +23,7 @@ fn clip(frames: usize, seed: u64) -> Clip {
 
 fn network(quantizer: QuantizerConfig) -> (Magvit2Config, Network) {
     let config = config(quantizer);
-    let network = config.network(&Device::flex(), 3);
+    let network = config.network(&Init::new(3, &Device::flex()));
     (config, network)
 }
 
@@ -59,6 +59,26 @@ fn the_first_frame_is_an_image_of_its_own() {
 }
 
 #[test]
+fn many_at_once_are_each_by_itself() {
+    let (config, network) = network(KL);
+    let tokenizer = Magvit2 { spec: config.spec(), config, device: Device::flex(), network };
+    // Of two lengths, in an order that breaks the batches.
+    let clips: Vec<Media> = [9, 9, 5, 9].iter().zip(1..).map(|(&t, seed)| Media::Clip(clip(t, seed))).collect();
+    let together = tokenizer.encode_all(&clips).unwrap();
+    assert_eq!(together.len(), clips.len());
+    for (clip, together) in clips.iter().zip(&together) {
+        let alone = tokenizer.encode(clip).unwrap();
+        assert_eq!(alone.grid(), together.grid());
+        let (TokenValues::Latents { values: a, .. }, TokenValues::Latents { values: b, .. }) =
+            (alone.values(), together.values())
+        else {
+            panic!("kl makes latents")
+        };
+        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+}
+
+#[test]
 fn streaming_is_offline_both_ways() {
     let (config, network) = network(KL);
     let clip = clip(13, 4);
@@ -84,7 +104,10 @@ fn parameters_are_counted_without_building() {
         let (config, network) = network(quantizer);
         assert_eq!(config.parameters(), network.count());
     }
-    assert_eq!(Magvit2Config::default().parameters(), Magvit2Config::default().network(&Device::flex(), 0).count());
+    assert_eq!(
+        Magvit2Config::default().parameters(),
+        Magvit2Config::default().network(&Init::new(0, &Device::flex())).count()
+    );
 }
 
 #[test]

@@ -50,6 +50,14 @@ impl CodeUse {
         (0..levels).map(level).collect()
     }
 
+    /// How many codes occur in a batch of one tokenizer's tokens, and of how many, all levels together;
+    /// `None` of latents.
+    pub fn in_use(tokens: &[Tokens]) -> Option<(usize, usize)> {
+        let levels = Self::of_tokens(tokens);
+        let sum = |count: fn(&Self) -> usize| levels.iter().map(count).sum();
+        (!levels.is_empty()).then(|| (sum(|level| level.used), sum(|level| level.entries)))
+    }
+
     /// The part of the codebook that occurs, 0 to 1.
     pub fn utilisation(&self) -> f64 {
         self.used as f64 / self.entries as f64
@@ -83,5 +91,7 @@ mod tests {
         ];
         let found = CodeUse::of_tokens(&tokens);
         assert_eq!(found.iter().map(|level| level.used).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(CodeUse::in_use(&tokens), Some((5, 16)));
+        assert_eq!(CodeUse::in_use(&[Tokens::latents([1, 1, 1], 1, vec![0.5]).unwrap()]), None);
     }
 }

@@ -278,6 +278,9 @@ pub struct Process {
     pub path: NoisePath,
     /// What the backbone's field stands for.
     pub predicts: Predicts,
+    /// How far apart in time the frames of a sample may stand: 0 for all at one time, 1 for one frame
+    /// after the other.
+    pub stagger: f64,
 }
 
 /// Mixing of signal and noise: `x_t = α(t)·x + σ(t)·ε`.

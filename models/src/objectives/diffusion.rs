@@ -48,11 +48,16 @@ pub struct RectifiedFlow {
     /// Probability of a step with self-conditioning, where the backbone has it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub self_condition: f32,
+    /// Frames ahead of others: how far apart in time the frames of a sample may stand while it is
+    /// made, 0 for all at once, 1 for one frame after the other; each training sample draws its own
+    /// between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub stagger: f32,
 }
 
 impl Default for RectifiedFlow {
     fn default() -> Self {
-        Self { predict: Predict::Velocity, shift: 1.0, prompt_dropout: 0.1, self_condition: 0.5 }
+        Self { predict: Predict::Velocity, shift: 1.0, prompt_dropout: 0.1, self_condition: 0.5, stagger: 0.0 }
     }
 }
 
@@ -69,11 +74,16 @@ pub struct Ddpm {
     /// Probability of a step with self-conditioning, where the backbone has it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub self_condition: f32,
+    /// Frames ahead of others: how far apart in time the frames of a sample may stand while it is
+    /// made, 0 for all at once, 1 for one frame after the other; each training sample draws its own
+    /// between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub stagger: f32,
 }
 
 impl Default for Ddpm {
     fn default() -> Self {
-        Self { predict: Predict::Velocity, prompt_dropout: 0.1, self_condition: 0.5 }
+        Self { predict: Predict::Velocity, prompt_dropout: 0.1, self_condition: 0.5, stagger: 0.0 }
     }
 }
 
@@ -88,22 +98,34 @@ pub fn mix(path: NoisePath, t: f64) -> (f64, f64) {
     }
 }
 
-/// The clean data that a prediction at time `t` stands for.
-pub fn clean(process: Process, t: f64, noisy: Tensor<3>, predicted: Tensor<3>) -> Tensor<3> {
+/// The clean data that a prediction stands for where `x_t = α·x + σ·ε`; `[B, L, C]`, and `[B, L, 1]`
+/// for α and σ.
+pub fn clean(
+    process: Process,
+    alpha: Tensor<3>,
+    sigma: Tensor<3>,
+    noisy: Tensor<3>,
+    predicted: Tensor<3>,
+) -> Tensor<3> {
     match (process.predicts, process.path) {
         (Predicts::Data, _) => predicted,
         // x_t = (1 - t)·x + t·ε and v = ε - x, so x = x_t - t·v.
-        (Predicts::Velocity, NoisePath::Straight) => noisy - predicted * t,
-        (Predicts::Velocity, NoisePath::Cosine) => {
-            let (alpha, sigma) = mix(process.path, t);
-            noisy * alpha - predicted * sigma
-        }
+        (Predicts::Velocity, NoisePath::Straight) => noisy - predicted * sigma,
+        (Predicts::Velocity, NoisePath::Cosine) => noisy * alpha - predicted * sigma,
     }
 }
 
 /// Pushes a uniform time towards noise for `shift > 1`.
 pub fn shifted(t: f64, shift: f64) -> f64 {
     shift * t / (1.0 + (shift - 1.0) * t)
+}
+
+/// When each of `frames` frames stands, once a share `gone` of the way from noise (time 1) to data
+/// (time 0) is walked. Without `stagger` all go together; at 1 each sets out when the one before it
+/// has arrived; between, they overlap.
+pub fn frame_times(gone: f64, frames: usize, stagger: f64) -> Vec<f64> {
+    let ways = 1.0 + stagger * (frames - 1) as f64;
+    (0..frames).map(|frame| (1.0 - (gone * ways - stagger * frame as f64)).clamp(0.0, 1.0)).collect()
 }
 
 struct Settings {
@@ -132,26 +154,33 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
     let [size, length, channels] = x.dims();
     let prompt = drop_prompts(batch, s.prompt_dropout, draw).prompt(&device);
 
+    let frames = backbone.canvas().tokens.grid[0];
+    let frame_of = |token: usize| token * frames / length;
     let mut noise = Vec::with_capacity(size * length * channels);
-    let mut times = Vec::with_capacity(size);
+    let mut times = Vec::with_capacity(size * frames);
     for &sample in &batch.samples {
         let draw = draw.sample(sample);
         noise.extend(draw.stream(Purpose::Noise).normals(length * channels));
-        times.push(shifted(f64::from(draw.stream(Purpose::Time).uniform()), s.shift));
+        let mut stream = draw.stream(Purpose::Time);
+        let (left, stagger) = (f64::from(stream.uniform()), f64::from(stream.uniform()) * s.process.stagger);
+        times.extend(frame_times(1.0 - left, frames, stagger).into_iter().map(|t| shifted(t, s.shift)));
     }
     let noise = Tensor::<3>::from_data(TensorData::new(noise, [size, length, channels]), &device);
+    // What depends on the time of each token, [B, L, 1].
     let column = |value: &dyn Fn(f64) -> f64| {
-        let values: Vec<f32> = times.iter().map(|&t| value(t) as f32).collect();
-        Tensor::<3>::from_data(TensorData::new(values, [size, 1, 1]), &device)
+        let of = |sample: usize, token: usize| value(times[sample * frames + frame_of(token)]) as f32;
+        let values: Vec<f32> = (0..size).flat_map(|b| (0..length).map(move |l| of(b, l))).collect();
+        Tensor::<3>::from_data(TensorData::new(values, [size, length, 1]), &device)
     };
     let alpha = column(&|t| mix(s.process.path, t).0);
     let sigma = column(&|t| mix(s.process.path, t).1);
     let noisy = x.clone() * alpha.clone() + noise.clone() * sigma.clone();
+    let seconds: Vec<f32> = times.iter().map(|&t| t as f32).collect();
     let field = |guess| {
         Content::Field(Field {
             values: noisy.clone(),
-            times: column(&|t| t).reshape([size, 1]),
-            at: vec![0; length],
+            times: Tensor::from_data(TensorData::new(seconds.clone(), [size, frames]), &device),
+            at: (0..length).map(frame_of).collect(),
             guess,
         })
     };
@@ -163,11 +192,7 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
             Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no field"))
         }
     };
-    let to_clean = |predicted: Tensor<3>| match (s.process.predicts, s.process.path) {
-        (Predicts::Data, _) => predicted,
-        (Predicts::Velocity, NoisePath::Straight) => noisy.clone() - predicted * sigma.clone(),
-        (Predicts::Velocity, NoisePath::Cosine) => noisy.clone() * alpha.clone() - predicted * sigma.clone(),
-    };
+    let to_clean = |predicted: Tensor<3>| clean(s.process, alpha.clone(), sigma.clone(), noisy.clone(), predicted);
 
     let self_conditioned = matches!(backbone.spec(), BackboneSpec::Field { self_conditioned: true, .. });
     let guess = match self_conditioned && draw.sample(0).stream(Purpose::SelfCondition).chance(s.self_condition) {
@@ -180,16 +205,22 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
         (Predicts::Velocity, NoisePath::Straight) => noise - x.clone(),
         (Predicts::Velocity, NoisePath::Cosine) => noise * alpha.clone() - x.clone() * sigma.clone(),
     };
-    let error = predicted.clone() - target;
-    let total = (error.clone() * error).mean();
-    let miss = to_clean(predicted).detach() - x;
-    Ok(Loss { total, parts: vec![("clean_mse", (miss.clone() * miss).mean())] })
+    // A frame at time 0 is given, there is nothing to learn from it; the others count for it.
+    let live = column(&|t| if t > 0.0 { 1.0 } else { 0.0 });
+    let counted = live.clone().sum().clamp_min(1.0) * channels as f32;
+    let mean = |error: Tensor<3>| (error.clone() * error * live.clone()).sum() / counted.clone();
+    let miss = to_clean(predicted.clone()).detach() - x;
+    Ok(Loss { total: mean(predicted - target), parts: vec![("clean_mse", mean(miss))] })
 }
 
 impl RectifiedFlow {
     fn settings(&self) -> Settings {
         Settings {
-            process: Process { path: NoisePath::Straight, predicts: self.predict.into() },
+            process: Process {
+                path: NoisePath::Straight,
+                predicts: self.predict.into(),
+                stagger: f64::from(self.stagger),
+            },
             shift: f64::from(self.shift),
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,
@@ -222,7 +253,11 @@ impl Objective for RectifiedFlow {
 impl Ddpm {
     fn settings(&self) -> Settings {
         Settings {
-            process: Process { path: NoisePath::Cosine, predicts: self.predict.into() },
+            process: Process {
+                path: NoisePath::Cosine,
+                predicts: self.predict.into(),
+                stagger: f64::from(self.stagger),
+            },
             shift: 1.0,
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,

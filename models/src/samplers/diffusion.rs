@@ -1,13 +1,13 @@
 //! `euler`, `heun` and `ddim`: from noise to data in a few steps.
 
-use crate::objectives::diffusion::{clean, mix, shifted};
+use crate::objectives::diffusion::{clean, frame_times, mix, shifted};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Field, PAD, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::tokens::code_of;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Error, ErrorKind, Flaw, NoisePath, Order, Process, Purpose, Result, Sampler,
-    Sampling, TokenKind, Tokens,
+    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, NoisePath, Order, Process, Purpose, Result,
+    Sampler, Sampling, TokenKind, Tokens,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,23 +28,31 @@ pub struct Steps {
     /// Keeps each guess of the clean data within `[-clip, clip]`; 0 for no limit. 1 suits ±1 bits.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub clip: f32,
+    /// Fresh noise in each step of `euler` and `ddim`: 0 for none, 1 for as much as ancestral sampling
+    /// takes (η of Song, Meng and Ermon 2021, equation 16). A model that is not quite right mends with
+    /// it what it got wrong a step before.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub eta: f32,
+    /// Frames one after the other in `euler` and `ddim`: 0 for all together, 1 for each once the one
+    /// before it is done, between for an overlap. At most what the objective trains with.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub stagger: f32,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { steps: 50, guidance: 1.0, shift: 1.0, clip: 0.0 }
+        Self { steps: 50, guidance: 1.0, shift: 1.0, clip: 0.0, eta: 0.0, stagger: 0.0 }
     }
 }
 
 /// How a step is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Solver {
-    /// First order along the straight path.
+    /// First order along the straight path; without fresh noise the Euler step of `dx/dt = (x_t - x̂)/t`.
     Euler,
     /// Second order: the mean of the slopes at both ends (Karras et al. 2022, algorithm 1).
     Heun,
-    /// The deterministic step of DDIM along the cosine path (Song, Meng and Ermon 2021, equation 12
-    /// with η = 0).
+    /// The same step along the cosine path (Song, Meng and Ermon 2021, equation 12).
     Ddim,
 }
 
@@ -57,10 +65,10 @@ macro_rules! sampler {
 
         impl Sampler for $name {
             fn flaws(&self) -> Vec<Flaw> {
-                Vec::new()
+                flaws(&self.0, $solver)
             }
             fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
-                fits($solver, backbone, process)
+                fits(&self.0, $solver, backbone, process)
             }
             fn forwards(&self, _: &CanvasShape) -> f64 {
                 forwards(&self.0, $solver)
@@ -88,6 +96,21 @@ sampler!(
     Solver::Ddim
 );
 
+fn flaws(steps: &Steps, solver: Solver) -> Vec<Flaw> {
+    let mut flaws = Vec::new();
+    if solver == Solver::Heun {
+        if steps.eta > 0.0 {
+            let message = "heun has no place for fresh noise: its second slope mends the first";
+            flaws.push(Flaw::new("eta", message, "delete `eta`, or set `sampler.kind = \"euler\"`"));
+        }
+        if steps.stagger > 0.0 {
+            let message = "heun walks all frames together";
+            flaws.push(Flaw::new("stagger", message, "delete `stagger`, or set `sampler.kind = \"euler\"`"));
+        }
+    }
+    flaws
+}
+
 fn forwards(steps: &Steps, solver: Solver) -> f64 {
     let passes = match solver {
         // The last step of Heun ends at the data, where there is no slope to mend with.
@@ -97,7 +120,7 @@ fn forwards(steps: &Steps, solver: Solver) -> f64 {
     passes as f64 * if steps.guidance == 1.0 { 1.0 } else { 2.0 }
 }
 
-fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+fn fits(steps: &Steps, solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
     let (BackboneSpec::Field { .. }, Some(process)) = (backbone, process) else {
         return Err(Flaw::new(
             "kind",
@@ -116,6 +139,17 @@ fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> R
             "ddim walks the cosine schedule of ddpm, the objective mixes noise along rectified-flow's straight path",
             "set `sampler.kind = \"euler\"`, or `objective.kind = \"ddpm\"`",
         )),
+        _ if f64::from(steps.stagger) > process.stagger => {
+            let message = format!(
+                "the frames walk {} apart, the objective trains them at most {} apart",
+                steps.stagger, process.stagger
+            );
+            let edit = format!(
+                "set `objective.stagger = {0}` and train, or `sampler.stagger = {1}`",
+                steps.stagger, process.stagger
+            );
+            Err(Flaw::new("stagger", message, edit))
+        }
         _ => Ok(()),
     }
 }
@@ -143,6 +177,7 @@ fn begin(
         process,
         canvas,
         prompt: order.prompt.concat(),
+        draws: order.draws.clone(),
         x: Tensor::from_data(TensorData::new(noise, [size, length, channels]), &device),
         guess: None,
         step: 0,
@@ -155,19 +190,66 @@ struct State {
     process: Process,
     canvas: CanvasShape,
     prompt: Vec<u32>,
+    draws: Vec<Draw>,
     x: Tensor<3>,
     guess: Option<Tensor<3>>,
     step: usize,
 }
 
 impl State {
-    fn time(&self, step: usize) -> f64 {
-        shifted(1.0 - step as f64 / self.settings.steps as f64, f64::from(self.settings.shift))
+    /// The time of each frame before `step`.
+    fn times(&self, step: usize) -> Vec<f64> {
+        let gone = step as f64 / self.settings.steps as f64;
+        let times = frame_times(gone, self.canvas.tokens.grid[0], f64::from(self.settings.stagger));
+        times.into_iter().map(|t| shifted(t, f64::from(self.settings.shift))).collect()
     }
 
-    /// The guess of the clean data at time `t`.
-    fn clean(&self, backbone: &dyn Backbone, x: Tensor<3>, t: f64) -> Result<Tensor<3>> {
-        let [size, length, _] = x.dims();
+    /// Which frame each token belongs to.
+    fn frames(&self) -> impl Iterator<Item = usize> + use<> {
+        let [frames, rows, columns] = self.canvas.tokens.grid;
+        (0..frames).flat_map(move |frame| std::iter::repeat_n(frame, rows * columns))
+    }
+
+    /// A number for each frame as a number for each token, `[1, L, 1]`.
+    fn column(&self, values: Vec<f64>) -> Tensor<3> {
+        let values: Vec<f32> = self.frames().map(|frame| values[frame] as f32).collect();
+        let length = values.len();
+        Tensor::from_data(TensorData::new(values, [1, length, 1]), &self.x.device())
+    }
+
+    /// What the guess, `x` and fresh noise weigh in a step of one frame from time `t` to `next`.
+    fn weights(&self, t: f64, next: f64) -> [f64; 3] {
+        if t == next {
+            return [0.0, 1.0, 0.0];
+        }
+        let (alpha, sigma) = mix(self.process.path, t);
+        let (alpha_next, sigma_next) = mix(self.process.path, next);
+        // The deviation of what comes, given x and the clean data, times η.
+        let kept = alpha / alpha_next * sigma_next;
+        let fresh = f64::from(self.settings.eta) * sigma_next / sigma * (sigma * sigma - kept * kept).max(0.0).sqrt();
+        let old = (sigma_next * sigma_next - fresh * fresh).max(0.0).sqrt() / sigma;
+        [alpha_next - alpha * old, old, fresh]
+    }
+
+    /// From `x` at `times` to the times `next`, given the guess of the clean data: what the guess says
+    /// is noise stays, but for the part that `eta` draws anew.
+    fn walk(&self, x: Tensor<3>, guess: Tensor<3>, times: &[f64], next: &[f64]) -> Tensor<3> {
+        let weights: Vec<_> = times.iter().zip(next).map(|(&t, &next)| self.weights(t, next)).collect();
+        let column = |part: fn(&[f64; 3]) -> f64| self.column(weights.iter().map(part).collect());
+        let [size, length, channels] = x.dims();
+        let x = guess * column(|w| w[0]) + x * column(|w| w[1]);
+        if self.settings.eta == 0.0 {
+            return x;
+        }
+        let step = self.step as u64 + 1;
+        let fresh = self.draws.iter().flat_map(|d| d.step(step).stream(Purpose::Noise).normals(length * channels));
+        let fresh = TensorData::new(fresh.collect::<Vec<f32>>(), [size, length, channels]);
+        x.clone() + Tensor::from_data(fresh, &x.device()) * column(|w| w[2])
+    }
+
+    /// The guess of the clean data at the times of the frames.
+    fn clean(&self, backbone: &dyn Backbone, x: Tensor<3>, times: &[f64]) -> Result<Tensor<3>> {
+        let [size, _, _] = x.dims();
         let guided = self.settings.guidance != 1.0;
         let rows = if guided { 2 * size } else { size };
         let double = |x: Tensor<3>| if guided { Tensor::cat(vec![x.clone(), x], 0) } else { x };
@@ -175,19 +257,23 @@ impl State {
         prompt.resize(rows * self.canvas.prompt, PAD);
         let device = backbone.device();
         let noisy = double(x);
+        let seconds: Vec<f32> = (0..rows).flat_map(|_| times.iter().map(|&t| t as f32)).collect();
         let batch = CanvasBatch {
             prompt: ints(&prompt, [rows, self.canvas.prompt], &device),
             content: Content::Field(Field {
                 values: noisy.clone(),
-                times: Tensor::full([rows, 1], t, &device),
-                at: vec![0; length],
+                times: Tensor::from_data(TensorData::new(seconds, [rows, times.len()]), &device),
+                at: self.frames().collect(),
                 guess: self.guess.clone().map(double),
             }),
         };
         let Prediction::Field(predicted) = backbone.forward(&batch) else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no field"));
         };
-        let mut x = clean(self.process, t, noisy, predicted);
+        let mixed: Vec<_> = times.iter().map(|&t| mix(self.process.path, t)).collect();
+        let alpha = self.column(mixed.iter().map(|m| m.0).collect());
+        let sigma = self.column(mixed.iter().map(|m| m.1).collect());
+        let mut x = clean(self.process, alpha, sigma, noisy, predicted);
         if guided {
             let with = x.clone().slice_dim(0, 0..size);
             let without = x.slice_dim(0, size..rows);
@@ -204,28 +290,23 @@ impl Sampling for State {
     }
 
     fn step(&mut self, backbone: &dyn Backbone) -> Result<()> {
-        let (t, next) = (self.time(self.step), self.time(self.step + 1));
+        let (times, next) = (self.times(self.step), self.times(self.step + 1));
         let x = self.x.clone();
-        let guess = self.clean(backbone, x.clone(), t)?;
+        let guess = self.clean(backbone, x.clone(), &times)?;
         self.guess = Some(guess.clone());
         self.x = match self.solver {
-            Solver::Ddim => {
-                let (alpha, sigma) = mix(NoisePath::Cosine, t);
-                let (alpha_next, sigma_next) = mix(NoisePath::Cosine, next);
-                let noise = (x - guess.clone() * alpha) / sigma;
-                guess * alpha_next + noise * sigma_next
-            }
-            // On the straight path dx/dt = (x_t - x̂)/t.
-            Solver::Euler => x.clone() + (x - guess) * ((next - t) / t),
+            Solver::Euler | Solver::Ddim => self.walk(x, guess, &times, &next),
+            // On the straight path dx/dt = (x_t - x̂)/t; all frames walk together.
             Solver::Heun => {
+                let (t, end) = (times[0], next[0]);
                 let slope = (x.clone() - guess) / t;
-                let ahead = x.clone() + slope.clone() * (next - t);
-                if next == 0.0 {
+                let ahead = x.clone() + slope.clone() * (end - t);
+                if end == 0.0 {
                     ahead
                 } else {
-                    let there = self.clean(backbone, ahead.clone(), next)?;
-                    let slope = (slope + (ahead - there) / next) * 0.5;
-                    x + slope * (next - t)
+                    let there = self.clean(backbone, ahead.clone(), &next)?;
+                    let slope = (slope + (ahead - there) / end) * 0.5;
+                    x + slope * (end - t)
                 }
             }
         };

@@ -5,7 +5,7 @@
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use crate::objectives::diffusion::mix;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Prediction};
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, Draw, NoisePath, Order, Parameters, Predicts, Process, Sampler, Session,
@@ -23,7 +23,7 @@ struct Exact {
 impl Exact {
     fn new(path: NoisePath, predicts: Predicts) -> Self {
         let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Latents { channels: 3 } };
-        Self { canvas: CanvasShape { prompt: 2, words: 3, tokens }, process: Process { path, predicts } }
+        Self { canvas: CanvasShape { prompt: 2, words: 3, tokens }, process: Process { path, predicts, stagger: 1.0 } }
     }
 }
 
@@ -39,13 +39,22 @@ impl Backbone for Exact {
     }
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
         let Content::Field(field) = &batch.content else { panic!("a field") };
-        let t = f64::from(musiva_core::parameters::to_vec(field.times.clone())[0]);
-        let (alpha, sigma) = mix(self.process.path, t);
+        // Each token's α and σ, [1, L, 1]: all samples of a batch walk together.
+        let times = musiva_core::parameters::to_vec(field.times.clone());
+        let column = |value: &dyn Fn(f64, f64) -> f64| {
+            let of = |at: &usize| {
+                let (alpha, sigma) = mix(self.process.path, f64::from(times[*at]));
+                value(alpha, sigma) as f32
+            };
+            let values: Vec<f32> = field.at.iter().map(of).collect();
+            Tensor::<3>::from_data(TensorData::new(values, [1, field.at.len(), 1]), &self.device())
+        };
+        let (alpha, sigma) = (column(&|a, _| a), column(&|_, s| s));
         let x = field.values.clone();
-        let pull = alpha * DEVIATION.powi(2) / (alpha.powi(2) * DEVIATION.powi(2) + sigma.powi(2));
-        let clean = (x.clone() - alpha * MEAN) * pull + MEAN;
+        let pull = column(&|a, s| a * DEVIATION.powi(2) / (a.powi(2) * DEVIATION.powi(2) + s.powi(2)));
+        let clean = (x.clone() - alpha.clone() * MEAN) * pull + MEAN;
         // ε from x_t = α·x + σ·ε; at t = 0 nobody asks.
-        let noise = (x - clean.clone() * alpha) / sigma;
+        let noise = (x - clean.clone() * alpha.clone()) / sigma.clone().clamp_min(1e-6);
         Prediction::Field(match (self.process.predicts, self.process.path) {
             (Predicts::Data, _) => clean,
             (Predicts::Velocity, NoisePath::Straight) => noise - clean,
@@ -100,6 +109,29 @@ fn each_sampler_turns_noise_into_the_data() {
         assert_right(run(&Euler(steps(400)), NoisePath::Straight, predicts), 0.003);
         assert_right(run(&Heun(steps(40)), NoisePath::Straight, predicts), 0.003);
         assert_right(run(&Ddim(steps(400)), NoisePath::Cosine, predicts), 0.003);
+    }
+}
+
+#[test]
+fn fresh_noise_leaves_the_data_as_they_are() {
+    for eta in [0.5, 1.0] {
+        let steps = Steps { eta, ..steps(400) };
+        assert_right(run(&Euler(steps), NoisePath::Straight, Predicts::Data), 0.003);
+        assert_right(run(&Ddim(steps), NoisePath::Cosine, Predicts::Velocity), 0.003);
+    }
+    let kept = run(&Euler(steps(10)), NoisePath::Straight, Predicts::Data);
+    let fresh = run(&Euler(Steps { eta: 1.0, ..steps(10) }), NoisePath::Straight, Predicts::Data);
+    assert!(kept != fresh, "fresh noise makes other samples");
+}
+
+#[test]
+fn frames_may_walk_one_after_the_other() {
+    for stagger in [0.3, 1.0] {
+        for eta in [0.0, 1.0] {
+            let steps = Steps { stagger, eta, ..steps(1000) };
+            assert_right(run(&Euler(steps), NoisePath::Straight, Predicts::Velocity), 0.003);
+            assert_right(run(&Ddim(steps), NoisePath::Cosine, Predicts::Data), 0.003);
+        }
     }
 }
 

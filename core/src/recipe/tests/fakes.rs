@@ -346,7 +346,7 @@ impl Objective for Flow {
             Noise::Straight => NoisePath::Straight,
             Noise::Cosine => NoisePath::Cosine,
         };
-        Some(Process { path, predicts: Predicts::Velocity })
+        Some(Process { path, predicts: Predicts::Velocity, stagger: 0.0 })
     }
 
     fn loss(&self, _: &dyn Backbone, _: &CleanBatch, _: Draw) -> Result<Loss> {

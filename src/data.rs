@@ -2,9 +2,9 @@
 
 use crate::output::{self, say};
 use crate::recipes::RecipeArgs;
-use musiva_core::{Clip, Result};
+use musiva_core::{Clip, Modality, Result};
 use musiva_data::Sample;
-use musiva_media::{Metadata, contact_sheet};
+use musiva_media::{Metadata, contact_sheet, spectrogram};
 use musiva_train::sources::dataset_of;
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ const COLUMNS: usize = 9;
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Write a sheet with a row for each of a few clips: .png
+    /// Write a sheet with a row for each of a few clips, or spectrograms of sounds: .png
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -35,14 +35,27 @@ pub fn run(args: &Args) -> Result<()> {
     let data = dataset_of(&recipe)?;
     let report = data.report();
     let endless = |count: Option<u64>| count.map_or("endless".to_owned(), |count| count.to_string());
-    say!("{} of shape {}", recipe.need_data()?.kind, data.shape());
-    say!("clips found    {}", endless(report.clips));
+    let shapes = [Modality::Video, Modality::Audio]
+        .into_iter()
+        .filter_map(|modality| data.shape(modality).map(|shape| format!("{} of shape {shape}", modality.plural())));
+    say!("{}: {}", recipe.need_data()?.kind, shapes.collect::<Vec<_>>().join(", "));
+    say!("found          {}", endless(report.clips));
     say!("windows        {}", endless(report.windows));
     for dropped in &report.dropped {
         say!("left out       {} {}, such as {}", dropped.count, dropped.reason, dropped.example);
     }
-    let pixels = report.pixels;
-    say!("pixels         {} to {}, mean {:.1}, of {} clips", pixels.min, pixels.max, pixels.mean, pixels.samples);
+    if let Some(pixels) = report.pixels {
+        say!("pixels         {} to {}, mean {:.1}, of {} clips", pixels.min, pixels.max, pixels.mean, pixels.samples);
+    }
+    if let Some(loudness) = report.loudness {
+        let decibels = 20.0 * loudness.rms.log10();
+        let silent = 100.0 * loudness.silent;
+        say!(
+            "loudness       {decibels:.1} dB, peak {:.2}, {silent:.0} % silent, of {} sounds",
+            loudness.peak,
+            loudness.samples
+        );
+    }
     let count = data.len().map_or(SHOWN, |len| len.min(SHOWN));
     let spread = |i: u64| data.len().map_or(i, |len| i * len / count);
     let samples: Vec<Sample> = (0..count).map(|i| data.get(spread(i))).collect::<Result<_>>()?;
@@ -52,7 +65,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if let Some(path) = &args.output {
         let labels: Vec<&str> = samples.iter().map(|sample| sample.caption.as_str()).collect();
-        let clips: Vec<Clip> = samples.iter().map(|sample| sample.clip.clone()).collect();
+        let clips: Vec<Clip> = match data.shape(Modality::Video) {
+            Some(_) => samples.iter().map(|sample| sample.clone().into_clip()).collect::<Result<_>>()?,
+            None => samples.iter().map(|sample| spectrogram(&sample.clone().into_sound()?)).collect::<Result<_>>()?,
+        };
         say!("{}", output::write(path, &contact_sheet(&clips, COLUMNS, &labels)?, &Metadata::new(), None)?);
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! `decode`: from saved tokens to a clip.
+//! `decode`: from saved tokens to media.
 
 use crate::device::DeviceArgs;
-use crate::output::{self, CLIPS, ScaleArgs, say};
+use crate::output::{self, MEDIA, ScaleArgs, say};
 use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
@@ -9,9 +9,10 @@ use musiva_core::pipeline::Codec;
 use musiva_core::{Error, ErrorKind, Result, Tokens};
 use std::path::PathBuf;
 
-/// Make a clip of the tokens that `generate` saved
+/// Make media of the tokens that `generate` or `tokenize` saved
 ///
 ///   musiva decode text-to-video out.tokens.safetensors -o out.mp4
+///   musiva decode tokenizer-audio steps.safetensors -o steps.wav
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -20,7 +21,7 @@ pub struct Args {
     /// The tokens
     #[arg(value_name = "TOKENS")]
     tokens: PathBuf,
-    /// Where to: .mp4, .gif or .png
+    /// Where to: .mp4, .gif or .png; a sound: .wav, .flac or .png
     #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
@@ -32,10 +33,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
-    output::prepare(&args.output, &CLIPS)?;
+    output::prepare(&args.output, &MEDIA)?;
+    let modality = output::modality(&recipe, &args.output)?;
     let (tokens, metadata) = Tokens::open(&args.tokens)?;
     let mut stages = Stages::default();
-    let codec = stages.time("load", || Codec::build(&recipe, &device))?;
+    let codec = stages.time("load", || Codec::build(&recipe, modality, &device))?;
     let kind = codec.tokenizer().spec().kind;
     if !kind.holds(tokens.values()) {
         let message = format!("these tokens are not {kind}");
@@ -47,9 +49,9 @@ pub fn run(args: &Args) -> Result<()> {
         let made_by = provenance.get("musiva.recipe").unwrap_or("another recipe");
         eprintln!("note: {made_by} made these tokens, with other settings than {} has now", recipe.name);
     }
-    let clip = stages.time("decode", || codec.decode(&tokens))?;
-    let media = provenance.media()?;
-    let line = stages.time("write", || output::write(&args.output, &clip, &media, args.scale.get()))?;
+    let media = stages.time("decode", || codec.decode(&tokens))?;
+    let metadata = provenance.media()?;
+    let line = stages.time("write", || output::write_media(&args.output, &media, &metadata, args.scale.get()))?;
     say!("{line}\n{}", stages.text());
     Ok(())
 }

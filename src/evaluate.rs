@@ -4,10 +4,9 @@ use crate::device::DeviceArgs;
 use crate::output::{print, say, table};
 use crate::progress::bar;
 use crate::recipes::RecipeArgs;
-use musiva_core::pipeline::{Codec, Pipeline};
 use musiva_core::{Result, files};
 use musiva_data::world::Scores;
-use musiva_train::evaluate::{Evaluation, Parts, evaluate};
+use musiva_train::evaluate::{Evaluation, Parts, Resounded, evaluate};
 use std::path::PathBuf;
 
 /// Measure a recipe on prompts and clips that training never saw
@@ -42,10 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
     let settings = recipe.evaluate;
-    let parts = match recipe.backbone {
-        Some(_) => Parts::All(Box::new(Pipeline::build(&recipe, &device)?)),
-        None => Parts::Tokenizer(Box::new(Codec::build(&recipe, &device)?)),
-    };
+    let parts = Parts::build(&recipe, &device)?;
     let n = args.prompts.map_or(settings.prompts, |n| n as usize);
     let seed = args.seed.unwrap_or(settings.seed);
     let bar = bar(0, "");
@@ -72,10 +68,13 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn text(evaluation: &Evaluation) -> String {
-    let made = &evaluation.reconstruction;
     let percent = |part: Option<f64>| part.map_or("–".to_owned(), |part| format!("{:.1} %", 100.0 * part));
     let mut text =
         format!("{}  sha256 {}  seed {}\n\n", evaluation.recipe, &evaluation.recipe_sha256[..16], evaluation.seed);
+    if let Some(sound) = &evaluation.sound {
+        text.push_str(&resounded(sound));
+    }
+    let Some(made) = &evaluation.reconstruction else { return text };
     text.push_str(&format!(
         "reconstruction of {} held-out clips: PSNR {:.2} dB, SSIM {:.4}, codebook use {}\n",
         made.n,
@@ -100,5 +99,37 @@ fn text(evaluation: &Evaluation) -> String {
         row(&format!("generated, {}", generated.prompts), &generated.seen, None);
     }
     text.push_str(&format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows)));
+    text
+}
+
+fn resounded(sound: &Resounded) -> String {
+    let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+    let mut rows = vec![row(["levels", "bits a second", "SI-SNR", "mel distance", "log-spectral distance"])];
+    rows.extend(sound.levels.iter().map(|with| {
+        let bits = with.bits_per_second.map_or("–".into(), |bits| format!("{bits:.0}"));
+        vec![
+            with.levels.to_string(),
+            bits,
+            format!("{:.2} dB", with.si_snr),
+            format!("{:.3}", with.mel_distance),
+            format!("{:.2} dB", with.log_spectral_distance),
+        ]
+    }));
+    let uses: Vec<String> = sound.codebook_use.iter().map(|part| format!("{:.1} %", 100.0 * part)).collect();
+    let mut text = format!("{} held-out sounds made again, {} tokens a second\n", sound.n, sound.tokens_per_second);
+    if !uses.is_empty() {
+        text.push_str(&format!("codebook use, level by level: {}\n", uses.join(", ")));
+    }
+    text.push_str(&table(&rows));
+    if let Some(heard) = sound.heard {
+        let percent = |part: f64| format!("{:.1} %", 100.0 * part);
+        let (pitch, timbre) = (percent(heard.colour), percent(heard.shape));
+        text.push_str(&format!(
+            "heard as it should be: onsets (F1) {}, pitch {pitch}, timbre {timbre}, loudness {}\n",
+            percent(heard.onsets),
+            percent(heard.speed)
+        ));
+    }
+    text.push('\n');
     text
 }

@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let decoded: Result<Vec<Clip>> =
-        stages.time("decode", || tokens.iter().map(|tokens| pipeline.codec().decode(tokens)).collect());
+        stages.time("decode", || tokens.iter().map(|tokens| pipeline.codec().clip(tokens)).collect());
     let clips = decoded?;
     let written: Result<Vec<String>> = stages.time("write", || match count > 1 && output::is_picture(&args.output) {
         true => {

@@ -2,7 +2,7 @@
 
 use crate::output::{print, say, table};
 use musiva_core::{Error, ErrorKind, Result, TokenValues, Tokens};
-use musiva_media::{VideoReader, read_metadata};
+use musiva_media::{SoundReader, VideoReader, read_metadata};
 use safetensors::tensor::Metadata;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// A header of a safetensors file is never longer: its count of bytes is not to be trusted with memory.
 const LONGEST_HEADER: u64 = 100 << 20;
 
-/// Say what a clip, a tokens file or a weights file holds and where it comes from
+/// Say what a clip, a sound, a tokens file or a weights file holds and where it comes from
 ///
 ///   musiva inspect out.mp4
 ///   musiva inspect out.tokens.safetensors
@@ -33,8 +33,15 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn media(path: &Path) -> Result<()> {
-    let reader = VideoReader::open(path)?;
-    say!("{}: {}", path.display(), reader.info());
+    match VideoReader::open(path) {
+        Ok(reader) => say!("{}: {}", path.display(), reader.info()),
+        Err(no_pictures) => {
+            let Ok(reader) = SoundReader::open(path) else { return Err(no_pictures) };
+            let info = reader.info();
+            let lasts = info.length.map_or(String::new(), |n| format!(", {:.2} s", n as f64 / info.rate.as_f64()));
+            say!("{}: {}, {} channels, {} Hz{lasts}", path.display(), info.codec, info.channels, info.rate);
+        }
+    }
     // Other formats hold none of ours.
     if let Ok(metadata) = read_metadata(path) {
         keys(metadata.iter());

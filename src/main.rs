@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adapt;
 mod check;
 mod data;
 mod decode;
@@ -16,6 +17,7 @@ mod provenance;
 mod recipes;
 mod reconstruct;
 mod schema;
+mod tokenize;
 mod train;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -60,6 +62,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Generate(generate::Args),
+    Tokenize(tokenize::Args),
     Decode(decode::Args),
     Reconstruct(reconstruct::Args),
     Check(check::Args),
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let run = || match &cli.command {
         Command::Generate(args) => generate::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Reconstruct(args) => reconstruct::run(args),
         Command::Check(args) => check::run(args),

@@ -1,7 +1,8 @@
 //! What is printed, and the media files that commands write.
 
-use musiva_core::{Clip, Error, ErrorKind, Result};
-use musiva_media::{Metadata, WriteOptions, write_clip_with};
+use musiva_core::recipe::Recipe;
+use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Result};
+use musiva_media::{Metadata, WriteOptions, spectrogram, write_clip_with, write_sound};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -61,6 +62,28 @@ pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
 
 /// Formats that clips are written in.
 pub const CLIPS: [&str; 3] = ["mp4", "gif", "png"];
+/// Formats that clips and sounds are written in.
+pub const MEDIA: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
+
+/// Whether a file of this name is to hold pictures or sound, of a recipe that can make either: a .png
+/// shows a sound where the recipe makes no clips.
+pub fn modality(recipe: &Recipe, path: &Path) -> Result<Modality> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let modality = match &*extension {
+        "wav" | "flac" => Modality::Audio,
+        "png" if recipe.video.is_none() => Modality::Audio,
+        _ => Modality::Video,
+    };
+    match recipe.tokenizer(modality) {
+        Some(_) => Ok(modality),
+        None => {
+            let message = format!("the recipe has no `[{}]` for a .{extension}", modality.section());
+            let fitting = if modality == Modality::Audio { "out.mp4" } else { "out.wav" };
+            Err(Error::new(ErrorKind::Unsupported, path.display().to_string(), message)
+                .mend(format!("name it like {fitting}, or name another recipe")))
+        }
+    }
+}
 
 /// Whether `path` is a still picture, on which frames stand side by side.
 pub fn is_picture(path: &Path) -> bool {
@@ -88,6 +111,25 @@ pub fn write(path: &Path, clip: &Clip, metadata: &Metadata, scale: Option<usize>
     };
     let enlarged = if scale > 1 { format!(", each pixel enlarged to {scale}×{scale}") } else { String::new() };
     Ok(format!("{}: {what}, {width}×{height} pixels{enlarged}", path.display()))
+}
+
+/// Writes a clip as [`write`] does, or a sound, as a picture its spectrogram, and says what it wrote.
+pub fn write_media(path: &Path, media: &Media, metadata: &Metadata, scale: Option<usize>) -> Result<String> {
+    match media {
+        Media::Clip(clip) => write(path, clip, metadata, scale),
+        Media::Sound(sound) if is_picture(path) => write(path, &spectrogram(sound)?, metadata, scale),
+        Media::Sound(sound) => {
+            write_sound(path, sound, metadata)?;
+            let seconds = sound.length() as f64 / sound.rate().as_f64();
+            Ok(format!(
+                "{}: {seconds:.2} s of sound, {} samples at {} Hz",
+                path.display(),
+                sound.length(),
+                sound.rate()
+            ))
+        }
+        Media::Text(_) => Err(media.unexpected(&path.display().to_string(), Modality::Video)),
+    }
 }
 
 /// `--scale`.

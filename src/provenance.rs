@@ -69,7 +69,7 @@ pub fn weights(recipe: &Recipe) -> Result<BTreeMap<&'static str, String>> {
     fn named<T: ?Sized>(part: &Option<Part<T>>) -> Option<(&'static str, &std::path::Path)> {
         part.as_ref().and_then(|part| Some((part.section, part.weights.as_deref()?)))
     }
-    let all = [named(&recipe.video), named(&recipe.text), named(&recipe.backbone)];
+    let all = [named(&recipe.video), named(&recipe.audio), named(&recipe.text), named(&recipe.backbone)];
     let there = all.into_iter().flatten().filter(|(_, path)| path.is_file());
     there.map(|(section, path)| Ok((section, files::sha256(&files::read(path, 64 * files::GIGABYTE)?)))).collect()
 }

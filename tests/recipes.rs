@@ -172,6 +172,23 @@ fn parts_that_do_not_fit() {
             "no_text_tokenizer",
             &[("[tokenizer.text]\nkind = \"bpe\"\nweights = \"captions.json\"\nvocabulary = 128\n", "")],
         ),
+        ("stagger_that_was_not_trained", &[("kind = \"euler\"", "kind = \"euler\"\nstagger = 0.5")]),
+        ("fresh_noise_for_heun", &[("kind = \"euler\"", "kind = \"heun\"\neta = 1.0")]),
+        (
+            "an_audio_tokenizer_of_a_silent_world",
+            &[("[tokenizer.text]", "[tokenizer.audio]\nkind = \"soundstream\"\n[tokenizer.text]")],
+        ),
+        (
+            "a_video_tokenizer_for_sound",
+            &[("fps = 8", "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"magvit2\"\nweights = \"a\"")],
+        ),
+        (
+            "too_many_channels_of_sound",
+            &[(
+                "fps = 8",
+                "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nchannels = 1024\nstrides = [2, 2, 2, 2, 2]",
+            )],
+        ),
         ("windows_for_a_backbone", &[("steps = 1000", "frames = 9")]),
         (
             "everything_at_once",

@@ -39,6 +39,11 @@ fn a_killed_tokenizer_goes_on_bit_by_bit() {
 }
 
 #[test]
+fn a_killed_audio_tokenizer_with_its_codebooks_goes_on_bit_by_bit() {
+    killed_is_whole("audio.toml");
+}
+
+#[test]
 fn a_killed_language_model_goes_on_bit_by_bit() {
     killed_is_whole("lm.toml");
 }

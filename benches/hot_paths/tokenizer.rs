@@ -6,15 +6,16 @@ use burn::tensor::{Device, Gradients, Tensor};
 use musiva_core::parameters::Weight;
 use musiva_core::recipe::Recipe;
 use musiva_core::{
-    Clip, Draw, Media, MediaShape, Purpose, Rate, Source, TokenValues, Tokenizer, TokenizerConfig, Tokens, Weights,
+    Clip, Draw, Media, MediaShape, Modality, Purpose, Rate, Source, TokenValues, Tokenizer, TokenizerConfig, Tokens,
+    Weights,
 };
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
 use std::hint::black_box;
 use std::sync::Arc;
 
 pub fn group(recipe: Recipe) -> Result<Group> {
-    let tokenizer = Arc::new(recipe.need_video()?.component.clone());
-    let MediaShape::Clip { frames, height, width, .. } = recipe.need_media()? else {
+    let tokenizer = Arc::new(recipe.need_tokenizer(Modality::Video)?.component.clone());
+    let MediaShape::Clip { frames, height, width, .. } = recipe.need_media(Modality::Video)? else {
         return Err("the world makes clips".into());
     };
     let clip = clip(1, [frames, height, width])?;
@@ -64,11 +65,11 @@ struct Step {
 impl Step {
     fn new(recipe: &Recipe) -> Result<Self> {
         let train = recipe.need_train()?;
-        let MediaShape::Clip { frames, height, width, .. } = recipe.need_media()? else {
+        let MediaShape::Clip { frames, height, width, .. } = recipe.need_media(Modality::Video)? else {
             return Err("the world makes clips".into());
         };
         let device = Device::flex().autodiff();
-        let tokenizer = build(&*recipe.need_video()?.component, &device)?;
+        let tokenizer = build(&*recipe.need_tokenizer(Modality::Video)?.component, &device)?;
         let shape = [train.frames.unwrap_or(frames), height, width];
         let clips = (0..train.batch as u64).map(|seed| clip(seed, shape)).collect::<Result<Vec<_>>>()?;
         let l = &train.loss;
@@ -87,7 +88,7 @@ impl Step {
 
     fn run(&mut self) -> (Tensor<1>, Gradients) {
         let trainable = self.tokenizer.trainable().expect("magvit2 trains");
-        let made = trainable.reconstruct(self.target.clips.clone(), Draw::new(1));
+        let made = trainable.reconstruct(self.target.clips.clone(), true, Draw::new(1));
         let loss = tokenizer_loss(&self.target, made, &self.weights).total;
         let gradients = loss.backward();
         (loss, gradients)

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub enum Role {
     /// Where clips and captions come from: `[data]`.
     Dataset,
-    /// Media ⇄ tokens: `[tokenizer.video]`, `[tokenizer.text]`.
+    /// Media ⇄ tokens: `[tokenizer.video]`, `[tokenizer.audio]`, `[tokenizer.text]`.
     Tokenizer,
     /// The Transformer: `[backbone]`.
     Backbone,
@@ -73,7 +73,8 @@ pub struct TokenizerSpec {
     pub modality: Modality,
     /// What one of its tokens is.
     pub kind: TokenKind,
-    /// How many input steps `[t, h, w]` one token stands for (1, 1, 1 for text).
+    /// How many input steps `[t, h, w]` one token stands for: frames, rows and columns; samples, 1, 1 of
+    /// sound; 1, 1, 1 of text.
     pub strides: [usize; 3],
     /// Whether a token depends on no later input.
     pub causal: bool,
@@ -86,8 +87,30 @@ pub struct TokenizerSpec {
 pub enum Modality {
     /// Clips and images.
     Video,
+    /// Sound.
+    Audio,
     /// Text.
     Text,
+}
+
+impl Modality {
+    /// What it is made of, in words: "clips".
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Video => "clips",
+            Self::Audio => "sounds",
+            Self::Text => "text",
+        }
+    }
+
+    /// The section of a recipe whose tokenizer is of this modality.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Video => "tokenizer.video",
+            Self::Audio => "tokenizer.audio",
+            Self::Text => "tokenizer.text",
+        }
+    }
 }
 
 /// A tokenizer as a recipe configures it.
@@ -136,11 +159,12 @@ pub trait Tokenizer: Send {
     }
 }
 
-/// A video tokenizer while it is trained. Losses are no part of it: they see [`Reconstruction`].
+/// A tokenizer while it is trained. Losses are no part of it: they see [`Reconstruction`].
 pub trait TrainableTokenizer {
-    /// A batch of clips `[B, T, H, W, 3]` in the tokenizer's range, through it and back. What is drawn
-    /// on the way (levels left out) is drawn from `draw`.
-    fn reconstruct(&self, clips: Tensor<5>, draw: Draw) -> Reconstruction;
+    /// A batch of media in the tokenizer's range, through it and back: clips `[B, T, H, W, 3]`, sounds
+    /// `[B, T, 1, 1, C]`. What is drawn on the way (levels left out) is drawn from `draw`.
+    /// Not to `quantize` lets the latents pass as they are, to warm up a decoder before codebooks start.
+    fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction;
     /// Lets learned codebooks follow the batch that `made` is of: what moving averages teach and no
     /// gradient. Nothing where there are none.
     fn follow(&mut self, _made: &Quantized, _draw: Draw) {}
@@ -151,8 +175,8 @@ pub trait TrainableTokenizer {
 /// What a tokenizer made of a batch while training.
 #[derive(Clone, Debug)]
 pub struct Reconstruction {
-    /// The clips made again: `[B, T, H, W, 3]`.
-    pub clips: Tensor<5>,
+    /// The media made again, of the shape that they had.
+    pub media: Tensor<5>,
     /// What its quantizer made of the latents, and what its losses are computed from.
     pub quantized: Quantized,
 }
@@ -173,6 +197,14 @@ pub struct Quantized {
     pub commitment: Option<Tensor<1>>,
     /// The bits of codes that are made of signs.
     pub bits: Option<SoftBits>,
+}
+
+impl Quantized {
+    /// Latents that pass as they are: of `[N, C·m]` the first `channels`.
+    pub fn free(latents: Tensor<2>, channels: usize) -> Self {
+        let latents = latents.slice_dim(1, 0..channels);
+        Self { vectors: latents.clone(), latents, log_variance: None, codes: None, commitment: None, bits: None }
+    }
 }
 
 /// Numbers whose signs are the bits of a code: by the entropies of these bits training makes each

@@ -10,7 +10,7 @@ mod timing;
 pub use sound::Sound;
 pub use timing::Timing;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Modality, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -157,14 +157,44 @@ pub enum MediaShape {
         /// Frames per second.
         rate: Rate,
     },
+    /// A sound: so many samples of each of so many channels, at a rate.
+    Sound {
+        /// Samples of one channel.
+        samples: usize,
+        /// Channels.
+        channels: usize,
+        /// Samples per second and channel.
+        rate: Rate,
+    },
     /// A text.
     Text,
+}
+
+impl MediaShape {
+    /// Of which modality the media are.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::Clip { .. } => Modality::Video,
+            Self::Sound { .. } => Modality::Audio,
+            Self::Text => Modality::Text,
+        }
+    }
+
+    /// The same in so many frames or samples; a text stays.
+    pub fn window(self, length: usize) -> Self {
+        match self {
+            Self::Clip { height, width, rate, .. } => Self::Clip { frames: length, height, width, rate },
+            Self::Sound { channels, rate, .. } => Self::Sound { samples: length, channels, rate },
+            Self::Text => self,
+        }
+    }
 }
 
 impl fmt::Display for MediaShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Clip { frames, height, width, rate } => write!(f, "[{frames}, {height}, {width}, 3] at {rate} fps"),
+            Self::Sound { samples, channels, rate } => write!(f, "[{samples}, {channels}] at {rate} Hz"),
             Self::Text => f.write_str("text"),
         }
     }
@@ -175,6 +205,73 @@ impl fmt::Display for MediaShape {
 pub enum Media {
     /// A clip, or an image as a clip of one frame.
     Clip(Clip),
+    /// A sound.
+    Sound(Sound),
     /// A text.
     Text(String),
+}
+
+impl Media {
+    /// Of which modality they are.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::Clip(_) => Modality::Video,
+            Self::Sound(_) => Modality::Audio,
+            Self::Text(_) => Modality::Text,
+        }
+    }
+
+    /// What only tells them from media of another shape.
+    pub fn shape(&self) -> MediaShape {
+        match self {
+            Self::Clip(clip) => {
+                let [frames, height, width] = clip.shape();
+                MediaShape::Clip { frames, height, width, rate: clip.rate() }
+            }
+            Self::Sound(sound) => {
+                let [samples, channels] = sound.shape();
+                MediaShape::Sound { samples, channels, rate: sound.rate() }
+            }
+            Self::Text(_) => MediaShape::Text,
+        }
+    }
+
+    /// The clip, of whoever (`who`) promised one.
+    ///
+    /// # Errors
+    /// Where they are something else.
+    pub fn clip(self, who: &str) -> Result<Clip> {
+        match self {
+            Self::Clip(clip) => Ok(clip),
+            other => Err(other.unexpected(who, Modality::Video)),
+        }
+    }
+
+    /// The sound, of whoever (`who`) promised one.
+    ///
+    /// # Errors
+    /// Where they are something else.
+    pub fn sound(self, who: &str) -> Result<Sound> {
+        match self {
+            Self::Sound(sound) => Ok(sound),
+            other => Err(other.unexpected(who, Modality::Audio)),
+        }
+    }
+
+    /// The text, of whoever (`who`) promised one.
+    ///
+    /// # Errors
+    /// Where they are something else.
+    pub fn text(self, who: &str) -> Result<String> {
+        match self {
+            Self::Text(text) => Ok(text),
+            other => Err(other.unexpected(who, Modality::Text)),
+        }
+    }
+
+    /// The error that these are not media of the modality that was `expected`.
+    pub fn unexpected(&self, who: &str, expected: Modality) -> Error {
+        let message = format!("expected {}, found {}", expected.plural(), self.modality().plural());
+        Error::new(ErrorKind::Unsupported, who, message)
+    }
 }

@@ -5,29 +5,32 @@
 
 use crate::recipe::Recipe;
 use crate::{
-    Backbone, CanvasShape, Clip, Draw, Error, ErrorKind, Media, MediaShape, Order, Process, Rate, Result, Sampler,
-    Tokenizer, Tokens,
+    Backbone, CanvasShape, Clip, Draw, Error, ErrorKind, Media, MediaShape, Modality, Order, Process, Rate, Result,
+    Sampler, Tokenizer, Tokens,
 };
 use burn::tensor::Device;
 use std::sync::Arc;
 
-/// The recipe's video tokenizer with its weights, and the frame rate that tokens do not know.
+/// A tokenizer of the recipe with its weights, and the rate that tokens do not know.
 pub struct Codec {
     tokenizer: Box<dyn Tokenizer>,
+    modality: Modality,
     rate: Rate,
 }
 
 impl Codec {
-    /// Builds `[tokenizer.video]` on `device`.
+    /// Builds the recipe's tokenizer of clips or of sounds on `device`.
     ///
     /// # Errors
-    /// Where the recipe has no video tokenizer, no weights for it or no data, or the weights do not fit.
-    pub fn build(recipe: &Recipe, device: &Device) -> Result<Self> {
-        let part = recipe.need_video()?;
-        let MediaShape::Clip { rate, .. } = recipe.need_media()? else {
-            return Err(Error::new(ErrorKind::Unsupported, "data", "a recipe of clips needs data of clips"));
+    /// Where the recipe has no such tokenizer, no weights for it or no such data, or the weights do not
+    /// fit; or where the modality is text, which has no rate.
+    pub fn build(recipe: &Recipe, modality: Modality, device: &Device) -> Result<Self> {
+        let part = recipe.need_tokenizer(modality)?;
+        let rate = match recipe.need_media(modality)? {
+            MediaShape::Clip { rate, .. } | MediaShape::Sound { rate, .. } => rate,
+            MediaShape::Text => return Err(Error::new(ErrorKind::Unsupported, part.section, "text has no rate")),
         };
-        Ok(Self { tokenizer: part.component.build(device, &part.source()?)?, rate })
+        Ok(Self { tokenizer: part.component.build(device, &part.source()?)?, modality, rate })
     }
 
     /// What is inside.
@@ -35,23 +38,32 @@ impl Codec {
         &*self.tokenizer
     }
 
-    /// Clip to tokens.
+    /// Media to tokens.
     ///
     /// # Errors
-    /// Where the clip does not fit the tokenizer.
-    pub fn encode(&self, clip: Clip) -> Result<Tokens> {
-        self.tokenizer.encode(&Media::Clip(clip))
+    /// Where the media do not fit the tokenizer.
+    pub fn encode(&self, media: &Media) -> Result<Tokens> {
+        self.tokenizer.encode(media)
     }
 
-    /// Tokens to a clip at the recipe's frame rate.
+    /// Tokens to media at the recipe's rate.
     ///
     /// # Errors
-    /// Where the tokens are of another kind than the tokenizer's.
-    pub fn decode(&self, tokens: &Tokens) -> Result<Clip> {
-        match self.tokenizer.decode(tokens)? {
-            Media::Clip(clip) => Ok(clip.with_rate(self.rate)),
-            Media::Text(_) => Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it does not make clips")),
+    /// Where the tokens are of another kind than the tokenizer's, or it makes something else.
+    pub fn decode(&self, tokens: &Tokens) -> Result<Media> {
+        match (self.tokenizer.decode(tokens)?, self.modality) {
+            (Media::Clip(clip), Modality::Video) => Ok(Media::Clip(clip.with_rate(self.rate))),
+            (Media::Sound(sound), Modality::Audio) => Ok(Media::Sound(sound.with_rate(self.rate))),
+            (other, modality) => Err(other.unexpected(modality.section(), modality)),
         }
+    }
+
+    /// Tokens to a clip, of a codec of clips.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    pub fn clip(&self, tokens: &Tokens) -> Result<Clip> {
+        self.decode(tokens)?.clip(self.modality.section())
     }
 }
 
@@ -83,10 +95,10 @@ impl Pipeline {
     /// Where a part is missing, has no weights, or they do not fit.
     pub fn build(recipe: &Recipe, device: &Device) -> Result<Self> {
         let sampler = recipe.need_sampler()?.component.clone();
-        let (backbone, text) = (recipe.need_backbone()?, recipe.need_text()?);
+        let (backbone, text) = (recipe.need_backbone()?, recipe.need_tokenizer(Modality::Text)?);
         let canvas = recipe.need_canvas()?;
         Ok(Self {
-            codec: Codec::build(recipe, device)?,
+            codec: Codec::build(recipe, Modality::Video, device)?,
             text: text.component.build(device, &text.source()?)?,
             backbone: backbone.component.build(&canvas, device, &backbone.source()?)?,
             process: recipe.objective.as_ref().and_then(|objective| objective.component.process()),
@@ -122,10 +134,7 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::order`].
     pub fn read_back(&self, prompt: &str) -> Result<String> {
-        match self.text.decode(&self.text.encode(&Media::Text(prompt.to_owned()))?)? {
-            Media::Text(text) => Ok(text),
-            Media::Clip(_) => Err(Error::new(ErrorKind::Unsupported, "tokenizer.text", "it does not make text")),
-        }
+        self.text.decode(&self.text.encode(&Media::Text(prompt.to_owned()))?)?.text(Modality::Text.section())
     }
 
     /// The program `once`: fills the canvases of `order`, step by step. `watch` is told how many

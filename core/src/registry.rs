@@ -5,7 +5,7 @@
 //! know its keys without knowing the component.
 
 use crate::contract::{BackboneConfig, Objective, Role, Sampler, TokenizerConfig};
-use crate::{Error, ErrorKind, Flaw, MediaShape, Result};
+use crate::{Error, ErrorKind, Flaw, MediaShape, Modality, Result};
 use serde_json::Value;
 use std::{any::Any, collections::BTreeMap};
 
@@ -41,8 +41,8 @@ impl Make {
 pub trait DatasetConfig: Send + Sync {
     /// What is wrong with the configuration by itself, all at once.
     fn flaws(&self) -> Vec<Flaw>;
-    /// The shape of each clip.
-    fn shape(&self) -> MediaShape;
+    /// The shape that media of this modality have in every sample, where samples have such.
+    fn shape(&self, modality: Modality) -> Option<MediaShape>;
     /// The configuration's own type.
     fn as_any(&self) -> &dyn Any;
 }

@@ -193,6 +193,18 @@ impl Tokens {
         }
     }
 
+    /// The coarse ones of several levels alone; all else as it is.
+    pub fn coarse(&self, keep: usize) -> Self {
+        match &self.values {
+            TokenValues::Levels { levels, entries, codes } if (1..*levels).contains(&keep) => {
+                let codes = codes.chunks(*levels).flat_map(|codes| codes[..keep].iter().copied()).collect();
+                let values = TokenValues::Levels { levels: keep, entries: *entries, codes };
+                Self { grid: self.grid, values }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Writes the tokens as safetensors: a tensor `codes` (U32, `[t, h, w]`, of levels `[t, h, w, Q]`)
     /// or `latents` (F32, `[t, h, w, C]`), and `metadata`. Written to a temporary name and renamed.
     pub fn save(&self, path: &Path, mut metadata: HashMap<String, String>) -> Result<()> {
@@ -309,13 +321,15 @@ mod tests {
         let codes = Tokens::codes([2, 3, 5], 7, (0..30).map(|i| i % 7).collect()).unwrap();
         codes.save(&path, metadata.clone()).unwrap();
         let (back, found) = Tokens::open(&path).unwrap();
-        assert_eq!((back, &found["prompt"]), (codes, &metadata["prompt"]));
+        assert_eq!((back, &found["prompt"]), (codes.clone(), &metadata["prompt"]));
         let latents = Tokens::latents([1, 2, 3], 2, (0..12).map(|i| i as f32 / 7.0).collect()).unwrap();
         latents.save(&path, metadata.clone()).unwrap();
         assert_eq!(Tokens::open(&path).unwrap().0, latents);
         let levels = Tokens::levels([1, 2, 3], 5, 31, (0..30).collect()).unwrap();
         levels.save(&path, metadata).unwrap();
         assert_eq!(Tokens::open(&path).unwrap().0, levels);
+        let coarse = Tokens::levels([1, 2, 3], 2, 31, (0..30).filter(|i| i % 5 < 2).collect()).unwrap();
+        assert_eq!((levels.coarse(2), levels.coarse(9), codes.coarse(1)), (coarse, levels.clone(), codes));
         assert!(levels.as_codes().unwrap_err().to_string().contains("5 levels"));
     }
 

@@ -1,17 +1,41 @@
 //! What training asks of data.
 
-use musiva_core::{Clip, MediaShape, Result};
+use musiva_core::{Clip, Error, ErrorKind, MediaShape, Modality, Result, Sound};
 use serde::Serialize;
 
-/// A clip with its caption.
+/// A clip, a sound or both, with their caption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The clip, of the dataset's [`shape`](Dataset::shape).
-    pub clip: Clip,
+    /// The clip, of the dataset's [`shape`](Dataset::shape); `None` where it has no clips.
+    pub clip: Option<Clip>,
+    /// The sound, of the dataset's [`shape`](Dataset::shape); `None` where it has no sounds.
+    pub sound: Option<Sound>,
     /// What it shows; empty where the dataset has no captions.
     pub caption: String,
     /// Where it comes from, for messages: a file and a window, a scene's number.
     pub id: String,
+}
+
+impl Sample {
+    /// Its clip.
+    ///
+    /// # Errors
+    /// Where it has none.
+    pub fn into_clip(self) -> Result<Clip> {
+        self.clip.ok_or_else(|| missing(&self.id, Modality::Video))
+    }
+
+    /// Its sound.
+    ///
+    /// # Errors
+    /// Where it has none.
+    pub fn into_sound(self) -> Result<Sound> {
+        self.sound.ok_or_else(|| missing(&self.id, Modality::Audio))
+    }
+}
+
+fn missing(id: &str, modality: Modality) -> Error {
+    Error::new(ErrorKind::Data, id, format!("the data have no {}", modality.plural()))
 }
 
 /// Samples by number.
@@ -21,7 +45,7 @@ pub struct Sample {
 /// [`len`](Self::len) is `None` every number is a sample, otherwise those below it.
 ///
 /// # For who implements it
-/// All clips have one shape. A sample that turns out unreadable after the dataset was opened is an
+/// All clips have one shape, and so have all sounds. A sample that turns out unreadable after the dataset was opened is an
 /// error, never another sample in its place.
 pub trait Dataset: Send + Sync {
     /// How many samples there are; `None`: endless.
@@ -38,8 +62,8 @@ pub trait Dataset: Send + Sync {
     /// Where `index` lies beyond the end, or its file has gone or changed.
     fn get(&self, index: u64) -> Result<Sample>;
 
-    /// The shape that every clip has.
-    fn shape(&self) -> MediaShape;
+    /// The shape that media of this modality have in every sample, where samples have such.
+    fn shape(&self, modality: Modality) -> Option<MediaShape>;
 
     /// What was found and what was dropped, and the range of the pixels.
     fn report(&self) -> DataReport;
@@ -48,17 +72,21 @@ pub trait Dataset: Send + Sync {
 /// What a dataset found when it was opened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataReport {
-    /// Clips or images found, usable or not; `None`: endless.
+    /// Clips, images or sounds found, usable or not; `None`: endless.
     pub clips: Option<u64>,
     /// Windows to train on; `None`: endless.
     pub windows: Option<u64>,
     /// What was left out, by reason.
     pub dropped: Vec<Dropped>,
     /// The pixels of a few samples, spread over the dataset.
-    pub pixels: PixelRange,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<PixelRange>,
+    /// The sounds of a few samples, spread over the dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loudness: Option<Loudness>,
 }
 
-/// Clips that were left out for one reason.
+/// What was left out for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dropped {
     /// Why.
@@ -80,6 +108,37 @@ pub struct PixelRange {
     pub mean: f64,
     /// How many samples were looked at.
     pub samples: usize,
+}
+
+/// How loud sounds are; full scale is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Loudness {
+    /// The largest sample, without its sign.
+    pub peak: f32,
+    /// Root of the mean square over all samples.
+    pub rms: f64,
+    /// The part of the samples that are silent: below a thousandth of full scale.
+    pub silent: f64,
+    /// How many sounds were looked at.
+    pub samples: usize,
+}
+
+impl Loudness {
+    /// The loudness of `sounds`; of no sounds at all: zeros.
+    pub fn of(sounds: impl IntoIterator<Item = Sound>) -> Self {
+        let (mut peak, mut squares, mut silent, mut count, mut samples) = (0f32, 0f64, 0u64, 0u64, 0);
+        for sound in sounds {
+            for &value in sound.samples() {
+                peak = peak.max(value.abs());
+                squares += f64::from(value).powi(2);
+                silent += u64::from(value.abs() < 1e-3);
+            }
+            count += sound.samples().len() as u64;
+            samples += 1;
+        }
+        let count = count.max(1) as f64;
+        Self { peak, rms: (squares / count).sqrt(), silent: silent as f64 / count, samples }
+    }
 }
 
 impl PixelRange {

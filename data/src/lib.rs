@@ -5,7 +5,7 @@
 //!
 //! # Nomenclature
 //!
-//! - **sample**: a clip with its caption.
+//! - **sample**: a clip, a sound or both, with their caption.
 //! - **dataset**: samples by number; the same number is always the same sample.
 //! - **window**: so many frames in a row of a longer clip.
 //! - **scene**: one sample of the world before it is rendered.
@@ -18,7 +18,7 @@ pub mod folder;
 mod register;
 pub mod world;
 
-pub use dataset::{DataReport, Dataset, Dropped, PixelRange, Sample};
+pub use dataset::{DataReport, Dataset, Dropped, Loudness, PixelRange, Sample};
 pub use folder::{Folder, FolderConfig};
 pub use register::register;
 pub use world::{World, WorldConfig};

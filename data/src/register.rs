@@ -1,7 +1,7 @@
 //! The datasets that recipes can name.
 
 use crate::{FolderConfig, WorldConfig};
-use musiva_core::{Component, DatasetConfig, Flaw, Make, MediaShape, Rate, Registry, Result};
+use musiva_core::{Component, DatasetConfig, Flaw, Make, MediaShape, Modality, Rate, Registry, Result, Timing};
 use std::any::Any;
 
 /// Registers all datasets of this crate.
@@ -37,8 +37,16 @@ impl DatasetConfig for WorldConfig {
         self.validate()
     }
 
-    fn shape(&self) -> MediaShape {
-        shape(self.frames, self.size, self.fps)
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        let fps = Rate::whole(self.fps.max(1));
+        match modality {
+            Modality::Video => Some(shape(self.frames, self.size, self.fps)),
+            Modality::Audio => self.sound.map(|rate| {
+                let rate = Rate::whole(rate.max(1));
+                MediaShape::Sound { samples: Timing::new(fps, rate).samples(0..self.frames).end, channels: 1, rate }
+            }),
+            Modality::Text => Some(MediaShape::Text),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -51,8 +59,12 @@ impl DatasetConfig for FolderConfig {
         self.validate()
     }
 
-    fn shape(&self) -> MediaShape {
-        shape(self.frames, self.size, self.fps)
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        match modality {
+            Modality::Video => Some(shape(self.frames, self.size, self.fps)),
+            Modality::Audio => None,
+            Modality::Text => Some(MediaShape::Text),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -73,7 +85,8 @@ mod tests {
             let Make::Dataset(make) = registry.get(Role::Dataset, kind).unwrap().make else { panic!("a dataset") };
             let config = make(serde_json::json!({ "frames": 5, "size": [24, 32], "fps": 7 })).unwrap();
             let wanted = MediaShape::Clip { frames: 5, height: 24, width: 32, rate: Rate::whole(7) };
-            assert_eq!(config.shape(), wanted);
+            assert_eq!(config.shape(Modality::Video), Some(wanted));
+            assert_eq!(config.shape(Modality::Audio), None, "silent unless asked for");
             assert_eq!(config.as_any().is::<WorldConfig>(), kind == "world");
             assert_eq!(config.flaws().is_empty(), kind == "world", "a folder needs its path");
         }

@@ -9,6 +9,7 @@
 //! |--------------------------|----------------------------------------------------------------|-----------------------|
 //! | [`gelu`]                 | `x / (1 + exp(-2√(2/π)·(x + 0.044715·x³)))`, the tanh form     | input                 |
 //! | [`silu`]                 | `x / (1 + exp(-x))`                                            | input                 |
+//! | [`elu`]                  | `x` above 0, `exp(x) - 1` below                                | input                 |
 //! | [`rms_norm`]             | `x / √(mean(x²) + ε) · weight`                                 | input, weight         |
 //! | [`rms_norm_silu`]        | `silu(rms_norm(x, weight))`                                    | input, weight         |
 //! | [`layer_norm`]           | `(x - mean(x)) / √(var(x) + ε)`, no affine part                | input                 |
@@ -47,7 +48,7 @@
 //! # Infinity and NaN
 //!
 //! On Flex with `f32`: NaN stays NaN, and in a row-wise operation it makes its whole row NaN. `gelu(-∞) = silu(-∞) =
-//! 0`, both with gradient 0, and at +∞ both are +∞ with gradient 1. A row of a norm that holds an infinity is NaN at
+//! 0`, both with gradient 0, `elu(-∞) = -1`, and at +∞ all are +∞ with gradient 1. A row of a norm that holds an infinity is NaN at
 //! that place at least. [`softmax`] of a row that holds +∞, or nothing but -∞, is NaN; a lone -∞ has probability 0.
 //! [`log_softmax`] and [`cross_entropy`] are NaN for the same rows; the latter is +∞ where the target's logit is -∞, and
 //! a row whose incoming gradient is 0, as where a mask leaves it out, has gradient 0 whatever it holds. NaN or an
@@ -67,6 +68,7 @@ mod attention;
 mod blocks;
 mod conv;
 mod cross_entropy;
+mod elu;
 mod gated_add;
 mod gelu;
 mod group_kernels;
@@ -89,6 +91,7 @@ pub use adamw::{AdamW, Moments, sum_of_squares};
 pub use attention::{Visible, attention};
 pub use conv::{Axis, conv1d, conv1d_transposed, conv3d, conv3d_transposed};
 pub use cross_entropy::cross_entropy;
+pub use elu::elu;
 pub use gated_add::gated_add;
 pub use gelu::gelu;
 pub use group_norm::{group_norm, group_norm_silu};

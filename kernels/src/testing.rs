@@ -46,7 +46,7 @@ pub fn assert_near(found: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
-fn line(x: &[f32], dtype: DType, device: &Device) -> Tensor<1> {
+pub fn line(x: &[f32], dtype: DType, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(x.to_vec(), [x.len()]), (device, dtype))
 }
 

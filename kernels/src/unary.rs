@@ -16,13 +16,14 @@ use burn::backend::{Backend, DType, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use crate::blocks::{BLOCK, block_of_rows, contiguous, elements, row_width, transform};
-use crate::{gelu, layer_norm, silu};
+use crate::{elu, gelu, layer_norm, silu};
 
 /// A function of one tensor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Function {
     Gelu,
     Silu,
+    Elu,
     LayerNorm { epsilon: f64 },
 }
 
@@ -36,6 +37,7 @@ impl Function {
         match self {
             Self::Gelu => gelu::composed_value::<B>(x),
             Self::Silu => silu::composed_value::<B>(x),
+            Self::Elu => elu::composed_value::<B>(x),
             Self::LayerNorm { epsilon } => layer_norm::composed_value::<B>(x, epsilon),
         }
     }
@@ -44,6 +46,7 @@ impl Function {
         match self {
             Self::Gelu => gelu::composed_gradient::<B>(x, grad),
             Self::Silu => silu::composed_gradient::<B>(x, grad),
+            Self::Elu => elu::composed_gradient::<B>(x, grad),
             Self::LayerNorm { epsilon } => layer_norm::composed_gradient::<B>(x, grad, epsilon),
         }
     }
@@ -75,6 +78,7 @@ impl Unary for Flex {
         match function {
             Function::Gelu => transform(x, BLOCK, &gelu::Value),
             Function::Silu => transform(x, BLOCK, &silu::Value),
+            Function::Elu => transform(x, BLOCK, &elu::Value),
             Function::LayerNorm { epsilon } => {
                 transform(x, block_of_rows(width), &layer_norm::Value { width, epsilon: epsilon as f32 })
             }
@@ -91,6 +95,7 @@ impl Unary for Flex {
         match function {
             Function::Gelu => transform(grad, BLOCK, &gelu::Gradient { x }),
             Function::Silu => transform(grad, BLOCK, &silu::Gradient { x }),
+            Function::Elu => transform(grad, BLOCK, &elu::Gradient { x }),
             Function::LayerNorm { epsilon } => {
                 transform(grad, block_of_rows(width), &layer_norm::Gradient { x, width, epsilon: epsilon as f32 })
             }

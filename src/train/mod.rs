@@ -11,9 +11,10 @@ use crate::recipes::{RecipeArgs, cache};
 use burn::tensor::Device;
 use folder::RunFolder;
 use musiva_core::recipe::{Part, Recipe, Target, TrainSettings};
-use musiva_core::{Error, ErrorKind, Result, files};
+use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
 use musiva_train::backbone::{BackboneParts, BackboneTrainee, TokenSet};
+use musiva_train::sound::SoundTrainee;
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::tokenizer::TokenizerTrainee;
 use musiva_train::trainer::{Ended, Run, Trainee};
@@ -64,10 +65,17 @@ pub fn run(args: &Args) -> Result<()> {
     let weights = match settings.target {
         Target::Text => train_text(&recipe, settings, folder.path())?,
         Target::Video => {
-            let config = &recipe.need_video()?.component;
+            let config = &recipe.need_tokenizer(Modality::Video)?.component;
             let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
             let source = settings.source();
             let mut trainee = TokenizerTrainee::new(settings, &**config, &source, data, &*held_out, &device)?;
+            train(args, &recipe, settings, &folder, &mut trainee, stop)?
+        }
+        Target::Audio => {
+            let config = &recipe.need_tokenizer(Modality::Audio)?.component;
+            let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
+            let source = settings.source();
+            let mut trainee = SoundTrainee::new(settings, &**config, &source, data, &*held_out, &device)?;
             train(args, &recipe, settings, &folder, &mut trainee, stop)?
         }
         Target::Backbone => {
@@ -83,6 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     let wanted = match settings.target {
         Target::Text => named_weights(&recipe.text),
         Target::Video => named_weights(&recipe.video),
+        Target::Audio => named_weights(&recipe.audio),
         Target::Backbone => named_weights(&recipe.backbone),
     };
     match wanted {
@@ -134,7 +143,7 @@ fn train(
 
 /// Byte-pair encoding has no steps: all captions at once.
 fn train_text(recipe: &Recipe, settings: &TrainSettings, folder: &Path) -> Result<PathBuf> {
-    let part = recipe.need_text()?;
+    let part = recipe.need_tokenizer(Modality::Text)?;
     let config: text::TextConfig = serde_json::from_value(part.config.clone()).map_err(|error| {
         Error::new(ErrorKind::Unsupported, "tokenizer.text", format!("`{}` is not trained here", part.kind))
             .caused_by(error)
@@ -155,7 +164,7 @@ fn train_text(recipe: &Recipe, settings: &TrainSettings, folder: &Path) -> Resul
 
 /// The recipe's frozen tokenizers, and what trains and tries out the backbone.
 fn parts<'a>(recipe: &'a Recipe, device: &Device) -> Result<BackboneParts<'a>> {
-    let (text, video) = (recipe.need_text()?, recipe.need_video()?);
+    let (text, video) = (recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?);
     Ok(BackboneParts {
         config: &*recipe.need_backbone()?.component,
         canvas: recipe.need_canvas()?,
@@ -182,7 +191,11 @@ fn tokens(
         None => {
             let frozen = |section: &&str| *section != Target::Backbone.section();
             let hashes: Vec<_> = weights(recipe)?.into_iter().filter(|(section, _)| frozen(section)).collect();
-            let configs = [&recipe.need_data()?.config, &recipe.need_text()?.config, &recipe.need_video()?.config];
+            let configs = [
+                &recipe.need_data()?.config,
+                &recipe.need_tokenizer(Modality::Text)?.config,
+                &recipe.need_tokenizer(Modality::Video)?.config,
+            ];
             let key = serde_json::json!([env!("CARGO_PKG_VERSION"), count, configs, hashes]).to_string();
             cache()?.join("tokens").join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
         }

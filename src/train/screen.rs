@@ -3,9 +3,9 @@
 use crate::output;
 use crate::progress::bar;
 use indicatif::ProgressBar;
-use musiva_core::{Clip, Error, ErrorKind, Result};
-use musiva_media::{Metadata, contact_sheet};
-use musiva_train::trainer::Watch;
+use musiva_core::{Error, ErrorKind, Result};
+use musiva_media::{Metadata, contact_sheet, write_sound};
+use musiva_train::trainer::{Look, Watch};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,11 +89,14 @@ impl Watch for Screen {
         }
     }
 
-    fn samples(&mut self, step: u64, clips: &[Clip], measures: &[(String, f64)]) -> Result<()> {
+    fn samples(&mut self, step: u64, look: &Look) -> Result<()> {
         let path = self.folder.join("samples").join(format!("{step:08}.png"));
         output::prepare(&path, &["png"])?;
-        output::write(&path, &contact_sheet(clips, COLUMNS, &[])?, &Metadata::new(), None)?;
-        self.line(&format!("step {step}  {}  {}", said(measures), path.display()));
+        output::write(&path, &contact_sheet(&look.clips, COLUMNS, &[])?, &Metadata::new(), None)?;
+        for (i, sound) in look.sounds.iter().enumerate() {
+            write_sound(output::numbered(&path.with_extension("wav"), i), sound, &Metadata::new())?;
+        }
+        self.line(&format!("step {step}  {}  {}", said(&look.measures), path.display()));
         Ok(())
     }
 

@@ -38,6 +38,28 @@ sample_every = 2
 const TEXT: &str =
     "schema = 1\nextends = \"world.toml\"\nname = \"text\"\n[train]\ntarget = \"tokenizer.text\"\nclips = 64\n";
 const VIDEO: &str = "schema = 1\nextends = \"world.toml\"\nname = \"video\"\n[train]\ntarget = \"tokenizer.video\"\n";
+const AUDIO: &str = r#"
+schema = 1
+name = "audio"
+data = { kind = "world", frames = 5, size = [16, 16], fps = 8, sound = 8000 }
+evaluate = { prompts = 5 }
+[tokenizer.audio]
+kind = "soundstream"
+channels = 4
+strides = [4, 5, 5]
+quantizer = { kind = "rvq", levels = 2, entries = 8, channels = 4, decay = 0.9 }
+weights = "audio.safetensors"
+[train]
+target = "tokenizer.audio"
+steps = 3
+warmup = 1
+batch = 2
+samples = 1000
+log_every = 1
+checkpoint_every = 5
+sample_every = 2
+sound_loss = { unquantized = 1 }
+"#;
 const LM: &str = r#"
 schema = 1
 extends = "world.toml"
@@ -81,7 +103,9 @@ impl Lab {
     /// With recipes alone.
     pub fn bare() -> Self {
         let lab = Self(tempfile::tempdir().unwrap());
-        for (name, text) in [("world", WORLD), ("text", TEXT), ("video", VIDEO), ("lm", LM), ("dit", DIT)] {
+        for (name, text) in
+            [("world", WORLD), ("text", TEXT), ("video", VIDEO), ("audio", AUDIO), ("lm", LM), ("dit", DIT)]
+        {
             fs::write(lab.path(&format!("{name}.toml")), text).unwrap();
         }
         lab
@@ -95,6 +119,7 @@ impl Lab {
             for (recipe, made, name) in [
                 ("text", "tokenizer.json", "text.json"),
                 ("video", "weights.safetensors", "video.safetensors"),
+                ("audio", "weights.safetensors", "audio.safetensors"),
                 ("lm", "weights.safetensors", "lm.safetensors"),
                 ("dit", "weights.safetensors", "dit.safetensors"),
             ] {
@@ -104,7 +129,7 @@ impl Lab {
             lab
         });
         let lab = Self::bare();
-        for name in ["text.json", "video.safetensors", "lm.safetensors", "dit.safetensors"] {
+        for name in ["text.json", "video.safetensors", "audio.safetensors", "lm.safetensors", "dit.safetensors"] {
             fs::copy(weights.path(name), lab.path(name)).unwrap();
         }
         lab

@@ -1,6 +1,6 @@
 //! Tokenizers: media ⇄ tokens.
 //!
-//! [`magvit2`] for clips and images, [`text`] for words, [`quantizers`] between latents and tokens.
+//! [`magvit2`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`] between latents and tokens.
 //! What only training needs stands apart, in [`losses`], and is no part of a tokenizer.
 
 #![forbid(unsafe_code)]
@@ -8,6 +8,7 @@
 pub mod losses;
 pub mod magvit2;
 pub mod quantizers;
+pub mod soundstream;
 pub mod text;
 
 use musiva_core::{Component, Make, Registry, Result};
@@ -21,6 +22,14 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema: schemars::schema_for!(magvit2::Magvit2Config).into(),
         learns: true,
         make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<magvit2::Magvit2Config>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "soundstream",
+        summary: "causal 1-D convolutional audio tokenizer, in levels (rvq) or any other quantizer",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(soundstream::SoundStreamConfig).into(),
+        learns: true,
+        make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<soundstream::SoundStreamConfig>(value)?))),
     })?;
     registry.register(Component {
         kind: "bpe",

@@ -221,7 +221,7 @@ fn a_video_tokenizer_learns_by_each_and_its_weights_decode() {
         let trainable = tokenizer.trainable().unwrap();
         for step in 0..3 {
             let draw = Draw::new(6).step(step);
-            let made = trainable.reconstruct(target.clips.clone(), draw);
+            let made = trainable.reconstruct(target.clips.clone(), true, draw);
             trainable.follow(&made.quantized, draw);
             let loss = tokenizer_loss(&target, made, &weights);
             let mut moved = Vec::new();

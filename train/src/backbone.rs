@@ -50,8 +50,8 @@ impl TokenSet {
             let (mut clips, mut captions) = (Vec::new(), Vec::new());
             for sample in samples {
                 let sample = sample?;
-                clips.push(Media::Clip(sample.clip));
-                captions.push(Media::Text(sample.caption));
+                captions.push(Media::Text(sample.caption.clone()));
+                clips.push(Media::Clip(sample.into_clip()?));
             }
             for tokens in text.encode_all(&captions)? {
                 prompts.extend_from_slice(tokens.as_codes()?);
@@ -181,7 +181,8 @@ impl<'a> BackboneTrainee<'a> {
         let shown = (0..count.min(SHOWN))
             .map(|i| {
                 let sample = held_out.get(i)?;
-                Ok((parts.text.encode(&Media::Text(sample.caption))?.as_codes()?.to_vec(), sample.clip.rate()))
+                let prompt = parts.text.encode(&Media::Text(sample.caption.clone()))?.as_codes()?.to_vec();
+                Ok((prompt, sample.into_clip()?.rate()))
             })
             .collect::<Result<_>>()?;
         if train.count == 0 {
@@ -254,11 +255,11 @@ impl Trainee for BackboneTrainee<'_> {
             sampling.step(&*backbone)?;
         }
         let tokens = sampling.tokens()?;
-        let clips =
-            tokens.iter().zip(&self.shown).map(|(tokens, (_, rate))| match self.parts.video.decode(tokens)? {
-                Media::Clip(clip) => Ok(clip.with_rate(*rate)),
-                Media::Text(_) => Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it does not make clips")),
-            });
-        Ok(Look { clips: clips.collect::<Result<_>>()?, measures: vec![("held_out_loss".to_owned(), loss)] })
+        let clips = tokens
+            .iter()
+            .zip(&self.shown)
+            .map(|(tokens, (_, rate))| Ok(self.parts.video.decode(tokens)?.clip("tokenizer.video")?.with_rate(*rate)));
+        let measures = vec![("held_out_loss".to_owned(), loss)];
+        Ok(Look { clips: clips.collect::<Result<_>>()?, measures, ..Look::default() })
     }
 }

@@ -3,15 +3,21 @@
 //! Of the procedural world, oracles read what a clip shows and compare it with what its caption
 //! asks for; of any other data there is no oracle, and only reconstructions are measured.
 
+mod sound;
+
+pub use sound::{Heard, Resounded, WithLevels};
+
 use crate::measure::{psnr, ssim};
 use crate::sources::{held_out_of, world_of};
+use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Draw, Result, Tokens};
+use musiva_core::{Clip, Draw, Media, Modality, Result, Tokens};
 use musiva_data::world::{Attributes, Oracle, PartialAttributes, Scores, Split, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::quantizers::CodeUse;
 use serde::Serialize;
+use sound::resound;
 
 /// Told of each stage how far it is: its name, done, total. An error from it cancels.
 pub type Progress<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
@@ -25,8 +31,12 @@ pub struct Evaluation {
     pub recipe_sha256: String,
     /// Seed of scenes and noise.
     pub seed: u64,
-    /// Clips made again by the tokenizer.
-    pub reconstruction: Reconstructed,
+    /// Clips made again by the video tokenizer, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconstruction: Option<Reconstructed>,
+    /// Sounds made again by the audio tokenizer, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sound: Option<Resounded>,
     /// Clips made from prompts, a row for each set of prompts; empty without a backbone or an oracle.
     pub generation: Vec<Generated>,
 }
@@ -70,16 +80,17 @@ pub fn evaluate(
     progress: &mut Progress,
 ) -> Result<Evaluation> {
     let world = world_of(recipe)?;
-    let codec = match parts {
-        Parts::Tokenizer(codec) => codec,
-        Parts::All(pipeline) => pipeline.codec(),
+    let reconstruction = match (parts.video(), &world) {
+        (Some(codec), Some(world)) => Some(reconstruct_world(codec, world, n, seed, progress)?),
+        (Some(codec), None) => Some(reconstruct_data(codec, &*held_out_of(recipe)?, n, progress)?),
+        (None, _) => None,
     };
-    let reconstruction = match &world {
-        Some(world) => reconstruct_world(codec, world, n, seed, progress)?,
-        None => reconstruct_data(codec, &*held_out_of(recipe)?, n, progress)?,
+    let sound = match &parts.audio {
+        Some(codec) => Some(resound(codec, world.as_ref(), &*held_out_of(recipe)?, n, seed, progress)?),
+        None => None,
     };
     let mut generation = Vec::new();
-    if let (Some(world), Parts::All(pipeline)) = (&world, parts) {
+    if let (Some(world), Some(pipeline)) = (&world, &parts.pipeline) {
         let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
         let none_held_out = world.config().held_out.is_empty();
         for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
@@ -89,15 +100,38 @@ pub fn evaluate(
             generation.push(Generated { prompts, seen });
         }
     }
-    Ok(Evaluation { recipe: recipe.name.clone(), recipe_sha256: recipe.hash(), seed, reconstruction, generation })
+    let (name, recipe_sha256) = (recipe.name.clone(), recipe.hash());
+    Ok(Evaluation { recipe: name, recipe_sha256, seed, reconstruction, sound, generation })
 }
 
 /// The built parts of a recipe that there are to measure.
-pub enum Parts {
-    /// Its video tokenizer alone.
-    Tokenizer(Box<Codec>),
-    /// The whole road.
-    All(Box<Pipeline>),
+pub struct Parts {
+    video: Option<Codec>,
+    audio: Option<Codec>,
+    pipeline: Option<Pipeline>,
+}
+
+impl Parts {
+    /// Builds all that `recipe` has on `device`.
+    ///
+    /// # Errors
+    /// As [`Codec::build`] and [`Pipeline::build`].
+    pub fn build(recipe: &Recipe, device: &Device) -> Result<Self> {
+        let codec = |modality, wanted: bool| match wanted && recipe.tokenizer(modality).is_some() {
+            true => Codec::build(recipe, modality, device).map(Some),
+            false => Ok(None),
+        };
+        let pipeline = match recipe.backbone {
+            Some(_) => Some(Pipeline::build(recipe, device)?),
+            None => None,
+        };
+        Ok(Self { video: codec(Modality::Video, pipeline.is_none())?, audio: codec(Modality::Audio, true)?, pipeline })
+    }
+
+    /// Clips to tokens and back.
+    fn video(&self) -> Option<&Codec> {
+        self.pipeline.as_ref().map(Pipeline::codec).or(self.video.as_ref())
+    }
 }
 
 /// Sums over reconstructions.
@@ -111,8 +145,8 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, before: &Clip, codec: &Codec) -> Result<Clip> {
-        let tokens: Tokens = codec.encode(before.clone())?;
-        let after = codec.decode(&tokens)?;
+        let tokens = codec.encode(&Media::Clip(before.clone()))?;
+        let after = codec.clip(&tokens)?;
         self.n += 1;
         self.psnr += psnr(before, &after)?;
         self.ssim += ssim(before, &after)?;
@@ -154,7 +188,7 @@ fn reconstruct_data(codec: &Codec, data: &dyn Dataset, n: usize, progress: &mut 
     let mut sums = Sums::default();
     for i in 0..n {
         progress("reconstruct", i, n)?;
-        sums.add(&data.get(i as u64)?.clip, codec)?;
+        sums.add(&data.get(i as u64)?.into_clip()?, codec)?;
     }
     progress("reconstruct", n, n)?;
     Ok(sums.mean())
@@ -180,7 +214,7 @@ fn generate(
         let tokens =
             pipeline.once(&order, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (tokens, asked) in tokens.iter().zip(asked) {
-            scores.push(score(asked, &oracle.read(&pipeline.codec().decode(tokens)?)));
+            scores.push(score(asked, &oracle.read(&pipeline.codec().clip(tokens)?)));
         }
     }
     progress(n, n)?;

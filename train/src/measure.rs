@@ -1,6 +1,6 @@
-//! Measures of how like two clips are.
+//! Measures of how like two clips or two sounds are.
 
-use musiva_core::{Clip, Error, ErrorKind, Result};
+use musiva_core::{Clip, Error, ErrorKind, Result, Sound};
 
 /// Peak signal-to-noise ratio over all pixels in dB, with a peak of 255; infinite for equal clips.
 pub fn psnr(a: &Clip, b: &Clip) -> Result<f64> {
@@ -43,6 +43,31 @@ pub fn ssim(a: &Clip, b: &Clip) -> Result<f64> {
     Ok(sum / count as f64)
 }
 
+/// Scale-invariant signal-to-noise ratio in dB (Le Roux et al. 2019, equation 3) of the first channel of
+/// `made` against `wanted`, both without their means: how much of it is the wanted sound at any loudness.
+/// Infinite where it is that sound alone, -∞ where nothing of it is. Both are one of silence: 0.
+pub fn si_snr(wanted: &Sound, made: &Sound) -> Result<f64> {
+    if wanted.length() != made.length() {
+        return Err(Error::new(ErrorKind::Media, "", format!("{wanted:?} and {made:?} cannot be compared")));
+    }
+    let centred = |sound: &Sound| {
+        let mean = sound.channel(0).map(f64::from).sum::<f64>() / sound.length() as f64;
+        sound.channel(0).map(|x| f64::from(x) - mean).collect::<Vec<f64>>()
+    };
+    let (wanted, made) = (centred(wanted), centred(made));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let energy = dot(&wanted, &wanted);
+    if energy == 0.0 {
+        return Ok(if dot(&made, &made) == 0.0 { 0.0 } else { f64::NEG_INFINITY });
+    }
+    let scale = dot(&made, &wanted) / energy;
+    if scale == 0.0 {
+        return Ok(f64::NEG_INFINITY);
+    }
+    let noise: f64 = wanted.iter().zip(&made).map(|(w, m)| (m - scale * w).powi(2)).sum();
+    Ok(10.0 * (scale * scale * energy / noise).log10())
+}
+
 fn same_shape(a: &Clip, b: &Clip) -> Result<()> {
     match a.shape() == b.shape() {
         true => Ok(()),
@@ -68,6 +93,23 @@ mod tests {
         assert!((psnr(&a, &b).unwrap() - 20.0 * (255.0f64 / 5.0).log10()).abs() < 1e-9);
         let noise = clip(|i| (i * 91 % 251) as u8);
         assert!(ssim(&a, &noise).unwrap() < ssim(&a, &b).unwrap());
+    }
+
+    #[test]
+    fn a_known_noise_has_its_decibels_at_any_loudness() {
+        let sound =
+            |value: &dyn Fn(usize) -> f32| Sound::new(1, Rate::whole(8000), (0..1000).map(value).collect()).unwrap();
+        let sine = |i: usize| (0.1 * std::f32::consts::TAU * i as f32).sin();
+        // At right angles to the sine, a tenth of its amplitude: 20 dB.
+        let noisy = |i: usize| 0.5 * (sine(i) + 0.1 * (0.2 * std::f32::consts::TAU * i as f32).sin()) + 0.3;
+        let wanted = sound(&sine);
+        assert!((si_snr(&wanted, &sound(&noisy)).unwrap() - 20.0).abs() < 1e-3);
+        assert!(si_snr(&wanted, &sound(&|i| -2.0 * sine(i))).unwrap() > 90.0);
+        let silence = sound(&|_| 0.0);
+        assert_eq!(si_snr(&wanted, &silence).unwrap(), f64::NEG_INFINITY);
+        assert_eq!(si_snr(&silence, &wanted).unwrap(), f64::NEG_INFINITY);
+        assert_eq!(si_snr(&silence, &silence).unwrap(), 0.0);
+        assert!(si_snr(&wanted, &wanted.slice(0..5)).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Datasets as recipes name them: what training sees, and what it never sees.
 
 use musiva_core::recipe::Recipe;
-use musiva_core::{Draw, Error, ErrorKind, MediaShape, Result};
+use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Result};
 use musiva_data::folder::{Probe, Reader};
 use musiva_data::world::Split;
 use musiva_data::{DataReport, Dataset, Folder, FolderConfig, Sample, World, WorldConfig};
@@ -135,12 +135,11 @@ impl Dataset for TestScenes {
 
     fn get(&self, index: u64) -> Result<Sample> {
         let draw = Draw::new(self.0.config().seed).sample(index & 0xffff_ffff).step(index >> 32);
-        let scene = self.0.scene(draw, Split::Test);
-        Ok(Sample { clip: scene.render(), caption: scene.caption(draw), id: format!("world test scene {index}") })
+        Ok(self.0.scene(draw, Split::Test).sample(draw, format!("world test scene {index}")))
     }
 
-    fn shape(&self) -> MediaShape {
-        self.0.shape()
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.0.shape(modality)
     }
 
     fn report(&self) -> DataReport {
@@ -168,8 +167,8 @@ impl Dataset for Slice {
         self.inner.get(at)
     }
 
-    fn shape(&self) -> MediaShape {
-        self.inner.shape()
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.inner.shape(modality)
     }
 
     fn report(&self) -> DataReport {
@@ -201,7 +200,7 @@ mod tests {
     fn the_worlds_test_scenes_are_not_its_training_scenes() {
         let recipe = recipe("kind = \"world\"\nsize = [16, 16]\nframes = 3");
         let (train, test) = (dataset_of(&recipe).unwrap(), held_out_of(&recipe).unwrap());
-        assert_eq!(train.shape(), test.shape());
+        assert_eq!(train.shape(Modality::Video), test.shape(Modality::Video));
         let clips = |data: &dyn Dataset| (0..7).map(|i| data.get(i).unwrap().clip).collect::<Vec<_>>();
         assert!(clips(&*train).iter().all(|clip| !clips(&*test).contains(clip)));
         assert_eq!(clips(&*test), clips(&*held_out_of(&recipe).unwrap()));
@@ -219,8 +218,9 @@ mod tests {
         let recipe = recipe(&format!("kind = \"folder\"\npath = \"{path}\"\nframes = 2\nsize = [8, 8]\nfps = 10"));
         let (train, test) = (dataset_of(&recipe).unwrap(), held_out_of(&recipe).unwrap());
         assert_eq!((train.len(), test.len()), (Some(10), Some(8)));
-        let greys =
-            |data: &dyn Dataset, i| data.get(i).unwrap().clip.pixels().iter().step_by(192).copied().collect::<Vec<_>>();
+        let greys = |data: &dyn Dataset, i| {
+            data.get(i).unwrap().clip.unwrap().pixels().iter().step_by(192).copied().collect::<Vec<_>>()
+        };
         assert_eq!(greys(&*train, 3), [30, 35]);
         assert_eq!(greys(&*test, 0), [100, 105]);
         assert!(train.get(10).is_err() && test.get(8).is_err());

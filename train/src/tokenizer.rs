@@ -43,7 +43,7 @@ impl<'a> TokenizerTrainee<'a> {
             return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "this tokenizer cannot be trained here"));
         }
         let shown = (0..held_out.len().unwrap_or(SHOWN).min(SHOWN))
-            .map(|i| held_out.get(i).map(|sample| sample.clip))
+            .map(|i| held_out.get(i)?.into_clip())
             .collect::<Result<_>>()?;
         let device = device.clone().autodiff();
         Ok(Self { settings: settings.clone(), config, tokenizer, data, shown, device })
@@ -54,11 +54,12 @@ impl<'a> TokenizerTrainee<'a> {
             .samples(step, part)
             .map(|index| {
                 let sample = self.data.get(self.data.len().map_or(index, |n| index % n))?;
-                let frames = sample.clip.frames();
+                let clip = sample.into_clip()?;
+                let frames = clip.frames();
                 let window = self.settings.frames.unwrap_or(frames).min(frames);
                 let mut stream = Draw::new(self.settings.seed).sample(index).stream(Purpose::Data);
                 let start = stream.below(frames - window + 1);
-                Ok(sample.clip.slice(start..start + window))
+                Ok(clip.slice(start..start + window))
             })
             .collect()
     }
@@ -72,7 +73,7 @@ impl Trainee for TokenizerTrainee<'_> {
         let weights = loss_weights(&self.settings, step);
         let draw = Draw::new(self.settings.seed).step(step);
         let tokenizer = trainable(&mut self.tokenizer);
-        let made = tokenizer.reconstruct(target.clips.clone(), draw);
+        let made = tokenizer.reconstruct(target.clips.clone(), true, draw);
         // A frozen encoder's latents stay, so what stands for them stays too.
         if ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
             tokenizer.follow(&made.quantized, draw);
@@ -94,9 +95,7 @@ impl Trainee for TokenizerTrainee<'_> {
         let (mut clips, mut quality, mut all) = (Vec::new(), 0.0, Vec::new());
         for clip in &self.shown {
             let tokens = tokenizer.encode(&Media::Clip(clip.clone()))?;
-            let Media::Clip(made) = tokenizer.decode(&tokens)? else {
-                return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it does not make clips"));
-            };
+            let made = tokenizer.decode(&tokens)?.clip("tokenizer.video")?;
             quality += psnr(clip, &made)? / self.shown.len() as f64;
             all.push(tokens);
             clips.extend([clip.clone(), made.with_rate(clip.rate())]);
@@ -105,7 +104,7 @@ impl Trainee for TokenizerTrainee<'_> {
         if let Some((used, codes)) = CodeUse::in_use(&all) {
             measures.extend([("codes_in_use".to_owned(), used as f64), ("codes".to_owned(), codes as f64)]);
         }
-        Ok(Look { clips, measures })
+        Ok(Look { clips, measures, ..Look::default() })
     }
 }
 

@@ -5,7 +5,7 @@ use crate::log::Log;
 use crate::optimizer::Optimizer;
 use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::recipe::TrainSettings;
-use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Weights};
+use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Sound, Weights};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -24,9 +24,12 @@ pub trait Trainee {
 }
 
 /// What averaged weights can do.
+#[derive(Default)]
 pub struct Look {
     /// To be shown.
     pub clips: Vec<Clip>,
+    /// To be listened to.
+    pub sounds: Vec<Sound>,
     /// To be logged, by name.
     pub measures: Vec<(String, f64)>,
 }
@@ -36,7 +39,7 @@ pub trait Watch {
     /// After each step, with the measures where they were logged.
     fn step(&mut self, done: u64, total: u64, measures: Option<&[(String, f64)]>);
     /// New samples.
-    fn samples(&mut self, step: u64, clips: &[Clip], measures: &[(String, f64)]) -> Result<()>;
+    fn samples(&mut self, step: u64, look: &Look) -> Result<()>;
     /// A new checkpoint.
     fn saved(&mut self, step: u64, path: &Path);
     /// Whether the user asked to stop.
@@ -117,9 +120,9 @@ impl Run<'_> {
             watch.step(step, total, logged.then_some(&measures));
             let stop = watch.stop();
             if every(step, s.sample_every) && !stop {
-                let Look { clips, measures } = trainee.sample(&optimizer.average(), step)?;
-                log.write(step, &measures)?;
-                watch.samples(step, &clips, &measures)?;
+                let look = trainee.sample(&optimizer.average(), step)?;
+                log.write(step, &look.measures)?;
+                watch.samples(step, &look)?;
             }
             if stop || step == total || every(step, s.checkpoint_every) {
                 watch.saved(step, &save(step, trainee, &optimizer)?);

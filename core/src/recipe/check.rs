@@ -33,6 +33,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         _ => None,
     };
     let video = checker.part("tokenizer.video", tokenizer);
+    let audio = checker.part("tokenizer.audio", tokenizer);
     let text = checker.part("tokenizer.text", tokenizer);
     let backbone = checker.part("backbone", |make| match make {
         Make::Backbone(make) => Some(*make),
@@ -55,6 +56,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     // A component with flaws of its own is not asked for anything: it may not be able to answer.
     checker.flaws("data", data.as_ref().map(|part| part.component.flaws()));
     checker.flaws("tokenizer.video", video.as_ref().map(|part| part.component.flaws()));
+    checker.flaws("tokenizer.audio", audio.as_ref().map(|part| part.component.flaws()));
     checker.flaws("tokenizer.text", text.as_ref().map(|part| part.component.flaws()));
     checker.flaws("backbone", backbone.as_ref().map(|part| part.component.flaws()));
     checker.flaws("objective", objective.as_ref().map(|part| part.component.flaws()));
@@ -68,6 +70,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         description,
         data,
         video,
+        audio,
         text,
         backbone,
         objective,
@@ -89,9 +92,13 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Flow {
     /// The dataset's clips.
-    pub media: Option<MediaShape>,
-    /// What the video tokenizer makes of them.
+    pub clip: Option<MediaShape>,
+    /// The dataset's sounds.
+    pub sound: Option<MediaShape>,
+    /// What the video tokenizer makes of the clips.
     pub video: Option<TokenShape>,
+    /// What the audio tokenizer makes of the sounds.
+    pub audio: Option<TokenShape>,
     /// What the text tokenizer makes of a prompt.
     pub text: Option<TokenShape>,
     /// The canvas.
@@ -192,8 +199,9 @@ impl Checker<'_> {
 
     /// Sections that others need.
     fn presence(&mut self, train: Option<&TrainSettings>) {
-        let (backbone, video) = (self.written("backbone"), self.written("tokenizer.video"));
-        if !backbone && !video && !self.written("tokenizer.text") {
+        let [backbone, video, audio, text] =
+            ["backbone", "tokenizer.video", "tokenizer.audio", "tokenizer.text"].map(|section| self.written(section));
+        if !(backbone || video || audio || text) {
             let message = "the recipe has neither a tokenizer nor a backbone: there is nothing it could do";
             let mend = "add `[data]` and `[tokenizer.video]`, or extend a recipe that has them";
             self.found.push(Diagnostic::error("", message).at(self.tree.place.clone()).mend(mend));
@@ -202,6 +210,9 @@ impl Checker<'_> {
         let mut needs: Vec<(&str, &str, &str)> = Vec::new();
         if video {
             needs.push(("data", "tokenizer.video", "a tokenizer needs clips, whose shape `[data]` says"));
+        }
+        if audio {
+            needs.push(("data", "tokenizer.audio", "a tokenizer needs sounds, whose shape `[data]` says"));
         }
         if backbone {
             needs.push(("data", "backbone", "a canvas needs the shape of clips"));
@@ -220,6 +231,7 @@ impl Checker<'_> {
                 needs.push(("objective", "train.target", "a backbone is trained by an objective"));
             }
             Some(Target::Video) => needs.push(("tokenizer.video", "train.target", "it is what is to be trained")),
+            Some(Target::Audio) => needs.push(("tokenizer.audio", "train.target", "it is what is to be trained")),
             Some(Target::Text) => {
                 needs.push(("tokenizer.text", "train.target", "it is what is to be trained"));
                 needs.push(("data", "train.target", "a vocabulary is trained on captions"));
@@ -246,15 +258,16 @@ impl Checker<'_> {
     /// Lets shapes flow: dataset → tokenizers → canvas → backbone → objective → sampler. What
     /// hangs on something broken is not looked at: it would only repeat the finding.
     fn flow(&mut self, recipe: &Recipe) -> Flow {
-        let media = recipe.data.as_ref().filter(|_| self.clean("data")).map(|part| part.component.shape());
-        let mut flow = Flow { media, ..Flow::default() };
-        if let Some(part) = recipe.video.as_ref().filter(|_| self.clean("tokenizer.video"))
-            && self.modality(part, Modality::Video)
-            && let Some(media) = flow.media
-        {
-            flow.video = self.placed("data", "tokenizer.video", part.component.shape(&media));
-            if let Some(frames) = recipe.train.as_ref().filter(|_| self.clean("train")).and_then(|t| t.frames) {
-                self.windows(part, media, frames);
+        let data = recipe.data.as_ref().filter(|_| self.clean("data"));
+        let media = |modality| data.and_then(|part| part.component.shape(modality));
+        let mut flow = Flow { clip: media(Modality::Video), sound: media(Modality::Audio), ..Flow::default() };
+        flow.video = self.tokens(recipe, Modality::Video, flow.clip);
+        flow.audio = self.tokens(recipe, Modality::Audio, flow.sound);
+        if let Some(train) = recipe.train.as_ref().filter(|_| self.clean("train")) {
+            match train.target {
+                Target::Video => self.windows(recipe, flow.clip, train.frames),
+                Target::Audio => self.windows(recipe, flow.sound, train.samples),
+                _ => {}
             }
         }
         if let Some(part) = recipe.text.as_ref().filter(|_| self.clean("tokenizer.text"))
@@ -283,6 +296,25 @@ impl Checker<'_> {
         flow
     }
 
+    /// The tokens that the recipe's tokenizer of a modality makes of the dataset's media.
+    fn tokens(&mut self, recipe: &Recipe, modality: Modality, media: Option<MediaShape>) -> Option<TokenShape> {
+        let part = recipe.tokenizer(modality).filter(|_| self.clean(modality.section()))?;
+        if !self.modality(part, modality) {
+            return None;
+        }
+        let data = recipe.data.as_ref().filter(|_| self.clean("data"))?;
+        let Some(media) = media else {
+            let message = format!("`{}` has no {} for this tokenizer", data.kind, modality.plural());
+            let mend = match (modality, data.kind.as_str()) {
+                (Modality::Audio, "world") => "set `data.sound = 16000`, so that bounces are heard".to_owned(),
+                _ => format!("name data that have {}, or leave `[{}]` out", modality.plural(), modality.section()),
+            };
+            self.add("data", &Flaw::new("kind", message, mend));
+            return None;
+        };
+        self.placed("data", modality.section(), part.component.shape(&media))
+    }
+
     /// What came of asking; a flaw stands at a key of `section`, one without a key at `asked`.
     fn placed<T>(&mut self, section: &str, asked: &str, result: Result<T, Flaw>) -> Option<T> {
         match result {
@@ -295,11 +327,11 @@ impl Checker<'_> {
     }
 
     fn modality(&mut self, part: &Part<dyn crate::TokenizerConfig>, wanted: Modality) -> bool {
-        let (found, wanted) = match (part.component.spec().modality, wanted) {
-            (found, wanted) if found == wanted => return true,
-            (Modality::Text, _) => ("text", "clips"),
-            (Modality::Video, _) => ("clips", "text"),
-        };
+        let found = part.component.spec().modality;
+        if found == wanted {
+            return true;
+        }
+        let (found, wanted) = (found.plural(), wanted.plural());
         let message = format!("\"{}\" reads {found}, here a tokenizer of {wanted} is expected", part.kind);
         let mut others = self.kinds(part.section);
         others.retain(|kind| *kind != part.kind);
@@ -311,14 +343,20 @@ impl Checker<'_> {
         false
     }
 
-    /// Whether the tokenizer can be trained on windows of so many frames.
-    fn windows(&mut self, part: &Part<dyn crate::TokenizerConfig>, media: MediaShape, window: usize) {
-        let MediaShape::Clip { frames, height, width, rate } = media else { return };
-        if window > frames {
-            let message = format!("windows of {window} frames do not fit into clips of {frames}");
-            self.add("train", &Flaw::new("frames", message, format!("set `frames = {frames}` or delete it")));
-        } else if let Err(flaw) = part.component.shape(&MediaShape::Clip { frames: window, height, width, rate })
-            && flaw.path == "frames"
+    /// Whether the tokenizer can be trained on windows of so many frames or samples.
+    fn windows(&mut self, recipe: &Recipe, media: Option<MediaShape>, window: Option<usize>) {
+        let (Some(window), Some(media)) = (window, media) else { return };
+        let (modality, key, whole, what) = match media {
+            MediaShape::Clip { frames, .. } => (Modality::Video, "frames", frames, "clips"),
+            MediaShape::Sound { samples, .. } => (Modality::Audio, "samples", samples, "sounds"),
+            MediaShape::Text => return,
+        };
+        let Some(part) = recipe.tokenizer(modality).filter(|_| self.clean(modality.section())) else { return };
+        if window > whole {
+            let message = format!("windows of {window} {key} do not fit into {what} of {whole}");
+            self.add("train", &Flaw::new(key, message, format!("set `{key} = {whole}` or delete it")));
+        } else if let Err(flaw) = part.component.shape(&media.window(window))
+            && flaw.path == key
         {
             self.add("train", &flaw);
         }

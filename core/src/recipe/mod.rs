@@ -27,14 +27,14 @@ pub use check::Flow;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
-pub use settings::{EvaluateSettings, Schedule, Target, TokenizerLoss, TrainSettings};
+pub use settings::{EvaluateSettings, Schedule, SoundLoss, Target, TokenizerLoss, TrainSettings};
 pub use source::{Document, Place};
 pub use summary::{Edge, Generation, Summary, Training};
 
 use crate::canvas::CanvasShape;
 use crate::{
-    BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, Objective, Registry, Result, Sampler,
-    Source, TokenizerConfig,
+    BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Objective, Registry, Result,
+    Sampler, Source, TokenizerConfig,
 };
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -104,6 +104,8 @@ pub struct Recipe {
     pub data: Option<Part<dyn DatasetConfig>>,
     /// `[tokenizer.video]`.
     pub video: Option<Part<dyn TokenizerConfig>>,
+    /// `[tokenizer.audio]`.
+    pub audio: Option<Part<dyn TokenizerConfig>>,
     /// `[tokenizer.text]`.
     pub text: Option<Part<dyn TokenizerConfig>>,
     /// `[backbone]`.
@@ -155,14 +157,18 @@ impl Recipe {
         self.need(self.data.as_ref(), "data")
     }
 
-    /// `[tokenizer.video]`, or the error that it is missing.
-    pub fn need_video(&self) -> Result<&Part<dyn TokenizerConfig>> {
-        self.need(self.video.as_ref(), "tokenizer.video")
+    /// The tokenizer of a modality, where there is one.
+    pub fn tokenizer(&self, modality: Modality) -> Option<&Part<dyn TokenizerConfig>> {
+        match modality {
+            Modality::Video => self.video.as_ref(),
+            Modality::Audio => self.audio.as_ref(),
+            Modality::Text => self.text.as_ref(),
+        }
     }
 
-    /// `[tokenizer.text]`, or the error that it is missing.
-    pub fn need_text(&self) -> Result<&Part<dyn TokenizerConfig>> {
-        self.need(self.text.as_ref(), "tokenizer.text")
+    /// The tokenizer of a modality, or the error that it is missing.
+    pub fn need_tokenizer(&self, modality: Modality) -> Result<&Part<dyn TokenizerConfig>> {
+        self.need(self.tokenizer(modality), modality.section())
     }
 
     /// `[backbone]`, or the error that it is missing.
@@ -185,15 +191,24 @@ impl Recipe {
         self.need(self.train.as_ref(), "train")
     }
 
-    /// The shape of the dataset's clips, or the error that there is no dataset.
-    pub fn need_media(&self) -> Result<MediaShape> {
-        self.need(self.flow.media, "data")
+    /// The shape of the dataset's media of a modality, or the error that it has none.
+    pub fn need_media(&self, modality: Modality) -> Result<MediaShape> {
+        let shape = match modality {
+            Modality::Video => self.flow.clip,
+            Modality::Audio => self.flow.sound,
+            Modality::Text => Some(MediaShape::Text),
+        };
+        self.need_data()?;
+        shape.ok_or_else(|| {
+            let message = format!("the recipe's data have no {}, and this command needs some", modality.plural());
+            Error::new(ErrorKind::Recipe, self.path.display().to_string(), message)
+        })
     }
 
     /// The canvas, or the error that it takes both tokenizers.
     pub fn need_canvas(&self) -> Result<CanvasShape> {
-        self.need_video()?;
-        self.need_text()?;
+        self.need_tokenizer(Modality::Video)?;
+        self.need_tokenizer(Modality::Text)?;
         self.need(self.flow.canvas, "data")
     }
 

@@ -21,9 +21,10 @@ pub struct Section {
 }
 
 /// The sections that hold components, in the order of the road.
-pub const SECTIONS: [Section; 6] = [
+pub const SECTIONS: [Section; 7] = [
     Section::new("data", Role::Dataset, None, "Where clips and captions come from."),
     Section::new("tokenizer.video", Role::Tokenizer, Some(Modality::Video), "Clips to tokens and back."),
+    Section::new("tokenizer.audio", Role::Tokenizer, Some(Modality::Audio), "Sounds to tokens and back."),
     Section::new("tokenizer.text", Role::Tokenizer, Some(Modality::Text), "Prompts to tokens."),
     Section::new("backbone", Role::Backbone, None, "The Transformer that predicts tokens."),
     Section::new("objective", Role::Objective, None, "The training loss of the backbone."),
@@ -95,6 +96,7 @@ pub fn schema(registry: &Registry) -> Json {
                 "additionalProperties": false,
                 "properties": {
                     "video": { "$ref": "#/$defs/tokenizer.video" },
+                    "audio": { "$ref": "#/$defs/tokenizer.audio" },
                     "text": { "$ref": "#/$defs/tokenizer.text" },
                 },
             },

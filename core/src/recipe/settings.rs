@@ -12,6 +12,9 @@ pub enum Target {
     /// The video tokenizer, to reconstruct the dataset's clips.
     #[serde(rename = "tokenizer.video")]
     Video,
+    /// The audio tokenizer, to reconstruct the dataset's sounds.
+    #[serde(rename = "tokenizer.audio")]
+    Audio,
     /// The text tokenizer's vocabulary, from the dataset's captions.
     #[serde(rename = "tokenizer.text")]
     Text,
@@ -22,12 +25,12 @@ pub enum Target {
 
 impl Target {
     /// All parts that can learn.
-    pub const ALL: [Self; 3] = [Self::Video, Self::Text, Self::Backbone];
+    pub const ALL: [Self; 4] = [Self::Video, Self::Audio, Self::Text, Self::Backbone];
 
     /// The parts that must have learnt before this one can.
     pub fn needs(self) -> &'static [Self] {
         match self {
-            Self::Video | Self::Text => &[],
+            Self::Video | Self::Audio | Self::Text => &[],
             Self::Backbone => &[Self::Video, Self::Text],
         }
     }
@@ -36,6 +39,7 @@ impl Target {
     pub fn section(self) -> &'static str {
         match self {
             Self::Video => "tokenizer.video",
+            Self::Audio => "tokenizer.audio",
             Self::Text => "tokenizer.text",
             Self::Backbone => "backbone",
         }
@@ -113,6 +117,10 @@ pub struct TrainSettings {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frames: Option<usize>,
+    /// Train an audio tokenizer on random windows of so many samples; absent: on whole sounds.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
     /// Weights to start from; left out, training starts from random ones.
     #[schemars(extend("format" = "path"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,6 +141,8 @@ pub struct TrainSettings {
     pub keep: usize,
     /// The loss of a video tokenizer.
     pub loss: TokenizerLoss,
+    /// The loss of an audio tokenizer.
+    pub sound_loss: SoundLoss,
 }
 
 impl Default for TrainSettings {
@@ -155,6 +165,7 @@ impl Default for TrainSettings {
             seed: 0,
             clips: 8192,
             frames: None,
+            samples: None,
             start: None,
             freeze: Vec::new(),
             log_every: 20,
@@ -162,6 +173,7 @@ impl Default for TrainSettings {
             sample_every: 1000,
             keep: 2,
             loss: TokenizerLoss::default(),
+            sound_loss: SoundLoss::default(),
         }
     }
 }
@@ -190,6 +202,10 @@ impl TrainSettings {
         if self.frames.is_some() && self.target != Target::Video {
             let message = format!("windows of frames are for a video tokenizer, the target is \"{}\"", self.target);
             flaws.push(Flaw::new("frames", message, "delete this key"));
+        }
+        if self.samples.is_some() && self.target != Target::Audio {
+            let message = format!("windows of samples are for an audio tokenizer, the target is \"{}\"", self.target);
+            flaws.push(Flaw::new("samples", message, "delete this key"));
         }
         if self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
             let message = format!("a batch of {} does not fall into {} equal parts", self.batch, self.accumulate);
@@ -278,6 +294,29 @@ impl TokenizerLoss {
         }
         let way = ((done - self.anneal_from) / (1.0 - self.anneal_from)).min(1.0);
         self.diversity + (self.diversity_end - self.diversity) * way
+    }
+}
+
+/// The loss of an audio tokenizer, a weighted sum: `[train.sound_loss]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SoundLoss {
+    /// Weight of the mean absolute error of the samples.
+    #[schemars(range(min = 0.0))]
+    pub wave: f64,
+    /// Weight of the difference of mel spectrograms in windows of 64 to 2048 samples (SoundStream, equations 4 and 5).
+    #[schemars(range(min = 0.0))]
+    pub mel: f64,
+    /// Weight of the squared distance between a latent and its code.
+    #[schemars(range(min = 0.0))]
+    pub commitment: f64,
+    /// Steps at the start in which latents are not quantized, so that the codebooks meet latents that mean something.
+    pub unquantized: usize,
+}
+
+impl Default for SoundLoss {
+    fn default() -> Self {
+        Self { wave: 1.0, mel: 1.0, commitment: 0.25, unquantized: 0 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `check` prints: the road with its shapes, and what training and generating take.
 
 use super::{Recipe, Target};
-use crate::{BackboneSpec, Cost, MediaShape, TokenKind};
+use crate::{BackboneSpec, Cost, MediaShape, Modality, TokenKind};
 use serde::Serialize;
 
 /// A number takes so many bytes on every device we compute on.
@@ -64,14 +64,15 @@ impl Recipe {
         let mut edges = Vec::new();
         let mut edge = |from, to, shape: String, meaning: String| edges.push(Edge { from, to, shape, meaning });
         let flow = &self.flow;
-        if let Some(media) = flow.media {
-            let range = self.video.as_ref().map(|video| video.component.spec().range);
-            let meaning = match range {
-                Some([low, high]) => format!("8-bit sRGB, read as [{low}, {high}]"),
-                None => "8-bit sRGB".into(),
+        let media = [(Modality::Video, flow.clip, "8-bit sRGB"), (Modality::Audio, flow.sound, "samples")];
+        for (modality, media, unit) in media {
+            let Some(media) = media else { continue };
+            let tokenizer = self.tokenizer(modality);
+            let meaning = match tokenizer.map(|part| part.component.spec().range) {
+                Some([low, high]) => format!("{unit}, read as [{low}, {high}]"),
+                None => unit.to_owned(),
             };
-            let to = if self.video.is_some() { "tokenizer.video" } else { "" };
-            edge("data", to, media.to_string(), meaning);
+            edge("data", tokenizer.map_or("", |part| part.section), media.to_string(), meaning);
         }
         if let (Some(tokens), Some(video)) = (flow.video, &self.video) {
             let spec = video.component.spec();
@@ -79,6 +80,13 @@ impl Recipe {
             let causal = if spec.causal { ", causal" } else { "" };
             let to = if flow.canvas.is_some() { "canvas" } else { "" };
             edge("tokenizer.video", to, tokens.to_string(), format!("each {t}×{h}×{w} pixels{causal}"));
+        }
+        if let (Some(tokens), Some(audio), Some(MediaShape::Sound { rate, .. })) = (flow.audio, &self.audio, flow.sound)
+        {
+            let spec = audio.component.spec();
+            let (hop, causal) = (spec.strides[0], if spec.causal { ", causal" } else { "" });
+            let second = rate.as_f64() / hop as f64;
+            edge("tokenizer.audio", "", tokens.to_string(), format!("each {hop} samples, {second} a second{causal}"));
         }
         if let Some(text) = flow.text {
             let to = if flow.canvas.is_some() { "canvas" } else { "" };
@@ -115,8 +123,8 @@ impl Recipe {
     /// Parameters, work and memory.
     pub fn summary(&self) -> Summary {
         let mut parameters = Vec::new();
-        if let Some(video) = &self.video {
-            parameters.push(("tokenizer.video", video.component.parameters()));
+        for part in [&self.video, &self.audio].into_iter().flatten() {
+            parameters.push((part.section, part.component.parameters()));
         }
         if let Some(text) = self.text.as_ref().filter(|text| text.component.parameters() > 0) {
             parameters.push(("tokenizer.text", text.component.parameters()));
@@ -126,12 +134,12 @@ impl Recipe {
         }
         let count = |section: &str| parameters.iter().find(|(other, _)| *other == section).map_or(0, |(_, n)| *n);
         let (backbone, video) = (count("backbone") as f64, count("tokenizer.video") as f64);
-        let training = self.training(backbone, video);
+        let training = self.training(backbone, video, count("tokenizer.audio") as f64);
         let generation = self.generation(backbone, video);
         Summary { parameters, training, generation }
     }
 
-    fn training(&self, backbone: f64, video: f64) -> Option<Training> {
+    fn training(&self, backbone: f64, video: f64, audio: f64) -> Option<Training> {
         let train = self.train.as_ref()?;
         let batch = train.batch as f64;
         let (learned, frozen, flops, activations) = match train.target {
@@ -140,16 +148,16 @@ impl Recipe {
                 let forwards = self.objective.as_ref()?.component.forwards();
                 (backbone, video, (forwards + 2.0) * cost.forward_flops, cost.activations)
             }
-            Target::Video => {
-                let media = match (self.flow.media?, train.frames) {
-                    (MediaShape::Clip { height, width, rate, .. }, Some(frames)) => {
-                        MediaShape::Clip { frames, height, width, rate }
-                    }
-                    (media, _) => media,
+            Target::Video | Target::Audio => {
+                let (learned, part, media, window) = match train.target {
+                    Target::Video => (video, &self.video, self.flow.clip, train.frames),
+                    _ => (audio, &self.audio, self.flow.sound, train.samples),
                 };
-                let [encode, decode] = self.video.as_ref()?.component.cost(&media);
+                let media = media?;
+                let media = window.map_or(media, |window| media.window(window));
+                let [encode, decode] = part.as_ref()?.component.cost(&media);
                 let flops = 3.0 * (encode.forward_flops + decode.forward_flops);
-                (video, 0.0, flops, encode.activations + decode.activations)
+                (learned, 0.0, flops, encode.activations + decode.activations)
             }
             Target::Text => return None,
         };
@@ -164,7 +172,7 @@ impl Recipe {
         let canvas = self.flow.canvas?;
         let pass: Cost = self.backbone.as_ref()?.component.cost(&canvas);
         let forwards = self.sampler.as_ref()?.component.forwards(&canvas);
-        let [_, decode] = self.video.as_ref()?.component.cost(&self.flow.media?);
+        let [_, decode] = self.video.as_ref()?.component.cost(&self.flow.clip?);
         Some(Generation {
             forwards,
             flops_per_sample: forwards * pass.forward_flops + decode.forward_flops,

@@ -19,8 +19,10 @@ impl Recipe {
             let weighed = |d: Diagnostic| if needed.contains(&target) { d } else { d.note() };
             found.extend(diagnostic.map(weighed));
         };
-        if let Some(part) = &self.video {
-            look(Target::Video, self.weights(part, Some(part.component.parameters())));
+        for (target, part) in [(Target::Video, &self.video), (Target::Audio, &self.audio)] {
+            if let Some(part) = part {
+                look(target, self.weights(part, Some(part.component.parameters())));
+            }
         }
         if let Some(part) = &self.text {
             look(Target::Text, self.weights(part, None));
@@ -32,6 +34,7 @@ impl Recipe {
         if let Some(TrainSettings { target, start: Some(file), .. }) = &self.train {
             let count = match target {
                 Target::Video => self.video.as_ref().map(|part| part.component.parameters()),
+                Target::Audio => self.audio.as_ref().map(|part| part.component.parameters()),
                 Target::Backbone => {
                     self.backbone.as_ref().and_then(|part| Some(part.component.parameters(&self.flow.canvas?)))
                 }

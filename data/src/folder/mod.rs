@@ -14,7 +14,7 @@ pub use reader::{Probe, Reader};
 
 use crate::dataset::{DataReport, Dataset, Dropped, PixelRange, Sample};
 use framing::{Framing, lasts, shown};
-use musiva_core::{Clip, Error, ErrorKind, Flaw, MediaShape, Rate, Result};
+use musiva_core::{Clip, DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -173,23 +173,25 @@ impl Dataset for Folder {
                 .mend("leave the files alone while they are trained on"));
         }
         let clip = Clip::new([frames, size[0], size[1]], Rate::whole(fps), pixels)?;
-        Ok(Sample { clip, caption: entry.caption.clone(), id: format!("{} from frame {start}", entry.name) })
+        let id = format!("{} from frame {start}", entry.name);
+        Ok(Sample { clip: Some(clip), sound: None, caption: entry.caption.clone(), id })
     }
 
-    fn shape(&self) -> MediaShape {
-        let FolderConfig { frames, size: [height, width], fps, .. } = self.config;
-        MediaShape::Clip { frames, height, width, rate: Rate::whole(fps) }
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.config.shape(modality)
     }
 
     fn report(&self) -> DataReport {
         let windows = self.len().unwrap_or(0);
         let looked_at = LOOKED_AT.min(windows);
-        let clips = (0..looked_at).filter_map(|i| self.get(i * windows / looked_at).ok()).map(|sample| sample.clip);
+        let clips =
+            (0..looked_at).filter_map(|i| self.get(i * windows / looked_at).ok()).filter_map(|sample| sample.clip);
         DataReport {
             clips: Some(self.found),
             windows: Some(windows),
             dropped: self.dropped.clone(),
-            pixels: PixelRange::of(clips),
+            pixels: Some(PixelRange::of(clips)),
+            loudness: None,
         }
     }
 }

@@ -50,9 +50,9 @@ fn windows_show_the_right_frames() {
     let first: Vec<_> = (0..4)
         .map(|i| {
             let sample = folder.get(i).unwrap();
-            assert_eq!(sample.clip.shape(), [5, 8, 11]);
+            assert_eq!(sample.clip.as_ref().unwrap().shape(), [5, 8, 11]);
             assert_eq!(sample, folder.get(i).unwrap());
-            let frames: Vec<u8> = (0..5).map(|t| sample.clip.frame(t)[0]).collect();
+            let frames: Vec<u8> = (0..5).map(|t| sample.clip.as_ref().unwrap().frame(t)[0]).collect();
             (sample.id, sample.caption, frames)
         })
         .collect();
@@ -67,7 +67,7 @@ fn windows_show_the_right_frames() {
         ]
     );
     assert_eq!(folder.get(4).unwrap_err().kind(), ErrorKind::Data);
-    let pixels = folder.report().pixels;
+    let pixels = folder.report().pixels.unwrap();
     assert_eq!((pixels.min, pixels.max, pixels.samples), (0, 36, 4));
 }
 

@@ -5,6 +5,9 @@ use musiva_core::Flaw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Samples of a sound at most: 64 MB.
+const LONGEST_SOUND: u64 = 1 << 24;
+
 /// A coloured shape moves over a dark background and bounces off the walls; endless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +18,10 @@ pub struct WorldConfig {
     pub size: [usize; 2],
     /// Frames per second, 1 to 240. The speed of a shape is per frame and does not depend on it.
     pub fps: u32,
+    /// Samples per second of the sound, 8,000 to 192,000; left out, the world is silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8_000, max = 192_000))]
+    pub sound: Option<u32>,
     /// Combinations "colour shape direction" that training never shows, so that one can see
     /// whether the model puts together what it has learnt apart.
     pub held_out: Vec<String>,
@@ -28,6 +35,7 @@ impl Default for WorldConfig {
             frames: 17,
             size: [64, 64],
             fps: 8,
+            sound: None,
             held_out: ["green triangle up", "yellow square left", "blue ring right", "red square down"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -58,6 +66,15 @@ impl WorldConfig {
                 format!("{} frames per second; 1 to 240 are possible", self.fps),
                 "set `fps = 8`",
             ));
+        }
+        if let Some(rate) = self.sound {
+            if !(8_000..=192_000).contains(&rate) {
+                let message = format!("{rate} samples per second; 8000 to 192000 are possible");
+                flaws.push(Flaw::new("sound", message, "set `sound = 16000`"));
+            } else if self.frames as u64 * u64::from(rate) > LONGEST_SOUND * u64::from(self.fps) {
+                let message = format!("a sound of {} frames has more than {LONGEST_SOUND} samples", self.frames);
+                flaws.push(Flaw::new("sound", message, "set `sound = 16000`, or fewer frames"));
+            }
         }
         let mut seen = Vec::new();
         for (i, text) in self.held_out.iter().enumerate() {
@@ -92,11 +109,12 @@ mod tests {
             frames: 0,
             size: [64, 15],
             fps: 0,
+            sound: Some(0),
             held_out: vec!["red ring up".into(), "pink ring up".into(), "red ring up".into()],
             seed: 0,
         };
         let paths: Vec<_> = wrong.validate().into_iter().map(|flaw| flaw.path).collect();
-        assert_eq!(paths, ["frames", "size", "fps", "held_out[1]", "held_out[2]"]);
+        assert_eq!(paths, ["frames", "size", "fps", "sound", "held_out[1]", "held_out[2]"]);
         let held_out = Combination::all().map(|c| c.to_string()).collect();
         let nothing_left = WorldConfig { held_out, ..WorldConfig::default() };
         assert_eq!(nothing_left.validate().len(), 1);

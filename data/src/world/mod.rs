@@ -4,7 +4,8 @@
 //! A coloured shape moves in one of four directions at one of two speeds over a plain dark
 //! background and bounces off the walls. The first bounce always falls within the clip, early
 //! enough to be seen and late enough to see where the shape went before: who continues a straight
-//! line is wrong. Shapes start on whole pixels, and an eighth of these places is kept for testing.
+//! line is wrong. Where the world sounds, each bounce is a struck tone at the very sample of the bounce: its
+//! pitch is the colour, its timbre the shape, its loudness the speed. Shapes start on whole pixels, and an eighth of these places is kept for testing.
 //!
 //! ```
 //! use musiva_core::Draw;
@@ -22,22 +23,25 @@
 mod attributes;
 mod caption;
 mod config;
+mod ear;
 mod fit;
 mod geometry;
 mod oracle;
 mod scene;
 mod score;
 mod spot;
+mod tone;
 
 pub use attributes::{Attributes, Colour, Combination, Direction, PartialAttributes, Shape, Speed};
 pub use config::WorldConfig;
+pub use ear::{Hearing, Onsets};
 pub use oracle::{Oracle, Reading};
 pub use scene::{Event, Scene};
 pub use score::{Score, Scores, score};
 
-use crate::dataset::{DataReport, Dataset, PixelRange, Sample};
+use crate::dataset::{DataReport, Dataset, Loudness, PixelRange, Sample};
 use geometry::Geometry;
-use musiva_core::{Draw, Flaw, MediaShape, Purpose, Rate, Result, Stream};
+use musiva_core::{DatasetConfig, Draw, Flaw, MediaShape, Modality, Purpose, Rate, Result, Stream};
 
 /// Which scenes are drawn. Training never shows a place where a scene of another split starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,6 +155,7 @@ impl World {
             geometry: self.geometry,
             frames: self.config.frames,
             rate: Rate::whole(self.config.fps),
+            sound: self.config.sound.map(Rate::whole),
         }
     }
 }
@@ -183,18 +188,22 @@ impl Dataset for World {
     fn get(&self, index: u64) -> Result<Sample> {
         // Streams tell 32 bits of the sample apart; the rest of the number goes into the step.
         let draw = Draw::new(self.config.seed).sample(index & 0xffff_ffff).step(index >> 32);
-        let scene = self.scene(draw, Split::Train);
-        Ok(Sample { clip: scene.render(), caption: scene.caption(draw), id: format!("world scene {index}") })
+        Ok(self.scene(draw, Split::Train).sample(draw, format!("world scene {index}")))
     }
 
-    fn shape(&self) -> MediaShape {
-        let [height, width] = self.config.size;
-        MediaShape::Clip { frames: self.config.frames, height, width, rate: Rate::whole(self.config.fps) }
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.config.shape(modality)
     }
 
     fn report(&self) -> DataReport {
-        let clips = (0..16).filter_map(|i| self.get(i).ok()).map(|sample| sample.clip);
-        DataReport { clips: None, windows: None, dropped: Vec::new(), pixels: PixelRange::of(clips) }
+        let samples = || (0..16).filter_map(|i| self.get(i).ok());
+        DataReport {
+            clips: None,
+            windows: None,
+            dropped: Vec::new(),
+            pixels: Some(PixelRange::of(samples().filter_map(|sample| sample.clip))),
+            loudness: self.config.sound.map(|_| Loudness::of(samples().filter_map(|sample| sample.sound))),
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use super::attributes::{Attributes, Direction};
 use super::caption::caption;
 use super::geometry::{BACKGROUND, Geometry, Track, wall};
-use musiva_core::{Clip, Draw, Purpose, Rate};
+use super::tone::tones;
+use crate::dataset::Sample;
+use musiva_core::{Clip, Draw, Purpose, Rate, Sound, Timing};
 use serde::Serialize;
 
 /// Captions draw from a stream of their own, or the phrasing would tell the shape.
@@ -19,6 +21,8 @@ pub struct Scene {
     pub(super) geometry: Geometry,
     pub(super) frames: usize,
     pub(super) rate: Rate,
+    /// Samples per second; `None`: the world is silent.
+    pub(super) sound: Option<Rate>,
 }
 
 /// A bounce: the moment when a shape meets a wall.
@@ -91,6 +95,23 @@ impl Scene {
             }
         }
         Clip::new([self.frames, height, width], self.rate, pixels).expect("the pixels of a checked size")
+    }
+
+    /// What is heard: a tone at each bounce, as long as the clip; `None` where the world is silent.
+    pub fn sound(&self) -> Option<Sound> {
+        let rate = self.sound?;
+        let length = Timing::new(self.rate, rate).samples(0..self.frames).end;
+        Some(tones(self.attributes, &self.events(), length, rate))
+    }
+
+    /// How long a frame is on show.
+    pub fn seconds_per_frame(&self) -> f64 {
+        1.0 / self.rate.as_f64()
+    }
+
+    /// Clip, sound and caption of `draw`.
+    pub fn sample(&self, draw: Draw, id: String) -> Sample {
+        Sample { clip: Some(self.render()), sound: self.sound(), caption: self.caption(draw), id }
     }
 
     /// A caption in a random phrasing of `draw`; about half of them say the speed.

@@ -10,11 +10,13 @@ pub(crate) mod packets;
 mod quantize;
 mod read;
 mod resample;
+mod spectrogram;
 mod wav;
 mod write;
 
 pub use read::{OpenedSound, SoundInfo, SoundOptions, SoundReader, read_sound};
 pub use resample::resample;
+pub use spectrogram::spectrogram;
 pub use write::{SampleFormat, write_sound, write_sound_with};
 
 pub(crate) use info_list::read as wav_metadata;

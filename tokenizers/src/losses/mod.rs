@@ -1,5 +1,10 @@
-//! The losses that train a video tokenizer. They see its [`Reconstruction`] and nothing else of it;
-//! adversarial and perceptual terms have their place beside these.
+//! The losses that train tokenizers: here of video, in `sound` of sound. They see a tokenizer's
+//! [`Reconstruction`] and nothing else of it; adversarial and perceptual terms have their place beside
+//! these.
+
+mod sound;
+
+pub use sound::{MelScales, SoundLossWeights, sound_loss};
 
 use crate::quantizers::entropies;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -92,7 +97,7 @@ fn median(clip: &Clip) -> [u8; 3] {
 /// The loss of a reconstruction, with its parts for the log.
 pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeights) -> Loss {
     let w = weights;
-    let difference = made.clips - target.clips.clone();
+    let difference = made.media - target.clips.clone();
     let emphasis = target.pixels.clone() * (w.foreground - 1.0) + 1.0;
     let emphasis = emphasis.clone() / emphasis.mean().reshape([1, 1, 1, 1, 1]);
     let squares = difference.clone() * difference.clone();
@@ -153,7 +158,7 @@ mod tests {
     fn emphasis_does_not_change_an_even_error() {
         let target = Target::new(&[dot(2, 3, 4)], [4, 4, 4], &Device::flex());
         let made = Reconstruction {
-            clips: target.clips.clone() + 0.5,
+            media: target.clips.clone() + 0.5,
             quantized: Quantized {
                 vectors: Tensor::zeros([16, 3], &Device::flex()),
                 latents: Tensor::zeros([16, 3], &Device::flex()),

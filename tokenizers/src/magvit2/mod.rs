@@ -157,7 +157,8 @@ impl TokenizerConfig for Magvit2Config {
 
     fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
         let &MediaShape::Clip { frames, height, width, .. } = media else {
-            return Err(Flaw::new("", "magvit2 reads clips, not text", "name a text tokenizer, e.g. `kind = \"bpe\"`"));
+            let message = format!("magvit2 reads clips, not {}", media.modality().plural());
+            return Err(Flaw::new("", message, "use it as `[tokenizer.video]`"));
         };
         let [t, h, w] = self.strides();
         if frames % t != 1 % t {
@@ -200,7 +201,7 @@ impl TokenizerConfig for Magvit2Config {
     fn cost(&self, media: &MediaShape) -> [Cost; 2] {
         match *media {
             MediaShape::Clip { frames, height, width, .. } => [self.work([frames, height, width]); 2],
-            MediaShape::Text => [Cost::default(); 2],
+            _ => [Cost::default(); 2],
         }
     }
 
@@ -239,7 +240,7 @@ impl Tokenizer for Magvit2 {
     fn encode_all(&self, media: &[Media]) -> Result<Vec<Tokens>> {
         let clips = media.iter().map(|media| match media {
             Media::Clip(clip) => Ok(clip),
-            Media::Text(_) => Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "it reads clips, not text")),
+            other => Err(other.unexpected("tokenizer.video", Modality::Video)),
         });
         let clips: Vec<&Clip> = clips.collect::<Result<_>>()?;
         let mut tokens = Vec::with_capacity(clips.len());
@@ -310,14 +311,18 @@ impl Magvit2 {
 }
 
 impl TrainableTokenizer for Magvit2 {
-    fn reconstruct(&self, clips: Tensor<5>, draw: Draw) -> Reconstruction {
-        let moments = self.network.encoder.forward(clips, &mut Past::none());
+    fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction {
+        let moments = self.network.encoder.forward(media, &mut Past::none());
         let [b, t, h, w, channels] = moments.dims();
         let moments = moments.reshape([-1, channels as i32]); // [B·t·h·w, C·m]
-        let quantized = self.network.quantizer.forward(moments, b, draw);
-        let vectors = quantized.vectors.clone().reshape([b, t, h, w, self.config.quantizer.channels()]);
-        let clips = self.network.decoder.forward(vectors, &mut Past::none());
-        Reconstruction { clips, quantized }
+        let latents = self.config.quantizer.channels();
+        let quantized = match quantize {
+            true => self.network.quantizer.forward(moments, b, draw),
+            false => Quantized::free(moments, latents),
+        };
+        let vectors = quantized.vectors.clone().reshape([b, t, h, w, latents]);
+        let media = self.network.decoder.forward(vectors, &mut Past::none());
+        Reconstruction { media, quantized }
     }
 
     fn follow(&mut self, made: &Quantized, draw: Draw) {

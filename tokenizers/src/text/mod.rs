@@ -63,8 +63,9 @@ impl TokenizerConfig for TextConfig {
     fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
         match media {
             MediaShape::Text => Ok(TokenShape { grid: [1, 1, self.length], kind: self.spec().kind }),
-            MediaShape::Clip { .. } => {
-                Err(Flaw::new("", "bpe reads text, not clips", "name a video tokenizer, e.g. `kind = \"magvit2\"`"))
+            other => {
+                let message = format!("bpe reads text, not {}", other.modality().plural());
+                Err(Flaw::new("", message, "use it as `[tokenizer.text]`"))
             }
         }
     }
@@ -121,7 +122,7 @@ impl Tokenizer for Text {
 
     fn encode(&self, media: &Media) -> Result<Tokens> {
         let Media::Text(text) = media else {
-            return Err(Error::new(ErrorKind::Unsupported, "tokenizer.text", "it reads text, not clips"));
+            return Err(media.unexpected("tokenizer.text", Modality::Text));
         };
         let wrong = |message: String| Error::new(ErrorKind::Unsupported, format!("prompt \"{text}\""), message);
         let encoding = self.inner.encode_fast(text.as_str(), false).map_err(|e| wrong(e.to_string()))?;

@@ -47,8 +47,10 @@ impl DatasetConfig for Clips {
         self.size.iter().enumerate().filter_map(odd).collect()
     }
 
-    fn shape(&self) -> MediaShape {
-        MediaShape::Clip { frames: self.frames, height: self.size[0], width: self.size[1], rate: Rate::whole(8) }
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        let clip =
+            MediaShape::Clip { frames: self.frames, height: self.size[0], width: self.size[1], rate: Rate::whole(8) };
+        (modality == Modality::Video).then_some(clip)
     }
 
     fn as_any(&self) -> &dyn Any {

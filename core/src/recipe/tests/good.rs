@@ -14,7 +14,7 @@ fn a_recipe_is_made_and_its_shapes_flow() {
     assert_eq!(canvas, CanvasShape { prompt: 12, words: 128, tokens: TokenShape { grid: [5, 8, 8], kind } });
     let spec = BackboneSpec::Field { channels: 10, self_conditioned: false };
     assert_eq!(recipe.need_backbone_spec().unwrap(), spec);
-    let video = recipe.need_video().unwrap();
+    let video = recipe.need_tokenizer(Modality::Video).unwrap();
     assert_eq!(video.weights.as_deref(), Some(Path::new("recipes/video.safetensors")));
     assert_eq!(video.config["slope"], json!(0.1));
     assert_eq!(video.config["stages"], json!([{ "channels": 32, "blocks": 1 }]));
@@ -45,7 +45,7 @@ fn what_is_written_down_in_full_is_the_same_recipe() {
     assert_eq!(recipe.need_data().unwrap().config["path"], "clips");
     assert_eq!(again.train, recipe.train);
     assert_eq!(recipe.differences(&text).unwrap(), []);
-    assert!(Path::new(&again.need_video().unwrap().weights.clone().unwrap()).is_absolute());
+    assert!(Path::new(&again.need_tokenizer(Modality::Video).unwrap().weights.clone().unwrap()).is_absolute());
 }
 
 #[test]
@@ -99,8 +99,8 @@ fn files_extend_each_other() {
         json!({ "width": 128, "heads": 4, "dropout": 0.0, "scales": false })
     );
     let weights = |part: &Part<dyn TokenizerConfig>| part.weights.clone().unwrap();
-    assert_eq!(weights(recipe.need_video().unwrap()), folder.path().join("mine.safetensors"));
-    assert_eq!(weights(recipe.need_text().unwrap()), folder.path().join("base/words.json"));
+    assert_eq!(weights(recipe.need_tokenizer(Modality::Video).unwrap()), folder.path().join("mine.safetensors"));
+    assert_eq!(weights(recipe.need_tokenizer(Modality::Text).unwrap()), folder.path().join("base/words.json"));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_set_of_a_kind_goes_before_the_keys_of_that_kind() {
     assert_eq!((backbone.kind.as_str(), &backbone.config["width"]), ("causal", &json!(64)));
     let stages =
         parse(FIELD, &["tokenizer.video.stages=[{channels=3}, {channels=5}]", "tokenizer.video.stages.1.blocks=7"]);
-    let stages = stages.unwrap().need_video().unwrap().config["stages"].clone();
+    let stages = stages.unwrap().need_tokenizer(Modality::Video).unwrap().config["stages"].clone();
     assert_eq!(stages, json!([{ "channels": 3, "blocks": 0 }, { "channels": 5, "blocks": 7 }]));
 }
 

@@ -1,0 +1,55 @@
+//! `tokenize`: from media to saved tokens.
+
+use crate::adapt::{Extent, adapted};
+use crate::device::DeviceArgs;
+use crate::output::{self, say};
+use crate::progress::Stages;
+use crate::provenance::Provenance;
+use crate::recipes::RecipeArgs;
+use musiva_core::pipeline::Codec;
+use musiva_core::{Modality, Result};
+use std::path::PathBuf;
+
+/// Make tokens of a clip, an image or a sound and save them
+///
+/// All of the file, at the recipe's rate and size. `decode` makes media of them again.
+///
+///   musiva tokenize text-to-video walk.mp4 -o walk.safetensors
+///   musiva tokenize tokenizer-audio steps.wav -o steps.safetensors
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// A clip, an image or a sound
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// Where to: .safetensors
+    #[arg(short, long, default_value = "tokens.safetensors", value_name = "FILE")]
+    output: PathBuf,
+    /// Take the sound of a file with pictures and sound, where the recipe reads both
+    #[arg(long)]
+    sound: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let recipe = args.recipe.open()?;
+    output::prepare(&args.output, &["safetensors"])?;
+    let modality = match args.sound || (recipe.video.is_none() && recipe.audio.is_some()) {
+        true => Modality::Audio,
+        false => Modality::Video,
+    };
+    let mut stages = Stages::default();
+    let media = stages.time("read", || adapted(&recipe, &args.input, modality, Extent::Whole))?;
+    let codec = stages.time("load", || Codec::build(&recipe, modality, &device))?;
+    let tokens = stages.time("encode", || codec.encode(&media))?;
+    let provenance = Provenance::of(&recipe, args.device.device)?.with("musiva.source", args.input.display());
+    tokens.save(&args.output, provenance.tensors())?;
+    let [t, h, w] = tokens.grid();
+    say!("{}: tokens [{t}, {h}, {w}] of {}", args.output.display(), codec.tokenizer().spec().kind);
+    say!("{}", stages.text());
+    Ok(())
+}

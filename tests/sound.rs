@@ -1,0 +1,74 @@
+//! Sounds through the command: files to tokens and back, and how good they are.
+
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use lab::Lab;
+use musiva_core::{Rate, Sound, Tokens};
+use musiva_media::{Metadata, SoundOptions, read_sound, write_sound};
+
+/// Half a second of a stereo tone at a rate that is not the recipe's.
+fn tone(lab: &Lab) {
+    let sample = |i: usize| 0.3 * (std::f32::consts::TAU * 440.0 * (i / 2) as f32 / 44_100.0).sin();
+    let sound = Sound::new(2, Rate::whole(44_100), (0..44_100).map(sample).collect()).unwrap();
+    write_sound(lab.path("tone.wav"), &sound, &Metadata::new()).unwrap();
+}
+
+#[test]
+fn a_sound_goes_through_the_tokenizer_and_back() {
+    let lab = Lab::trained();
+    tone(&lab);
+    let said = lab.run(&["reconstruct", "audio.toml", "tone.wav", "-o", "again.wav"]).succeeds().out;
+    for text in
+        ["2 channels, 44100 Hz", "the mean of all channels", "44100 \u{2192} 8000 Hz", "tokens [40, 1, 1]", "SI-SNR"]
+    {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+    let again = read_sound(lab.path("again.wav"), &SoundOptions::default()).unwrap().sound;
+    assert_eq!((again.shape(), again.rate()), ([4000, 1], Rate::whole(8000)));
+    lab.run(&["reconstruct", "audio.toml", "tone.wav", "-o", "compare.png"]).succeeds();
+    let said = lab.run(&["inspect", "again.wav"]).succeeds().out;
+    assert!(said.contains("8000 Hz, 0.50 s") && said.contains("musiva.recipe = audio"), "{said}");
+}
+
+#[test]
+fn saved_tokens_are_the_sound_that_reconstruct_makes() {
+    let lab = Lab::trained();
+    tone(&lab);
+    lab.run(&["tokenize", "audio.toml", "tone.wav", "-o", "tone.safetensors"]).succeeds();
+    assert_eq!(Tokens::open(&lab.path("tone.safetensors")).unwrap().0.grid(), [40, 1, 1]);
+    lab.run(&["decode", "audio.toml", "tone.safetensors", "-o", "decoded.flac"]).succeeds();
+    lab.run(&["reconstruct", "audio.toml", "tone.wav", "-o", "again.flac"]).succeeds();
+    let samples = |name: &str| read_sound(lab.path(name), &SoundOptions::default()).unwrap().sound;
+    assert_eq!(samples("decoded.flac"), samples("again.flac"));
+}
+
+#[test]
+fn evaluate_measures_each_number_of_levels_and_what_the_ear_hears() {
+    let lab = Lab::trained();
+    let json = lab.run(&["evaluate", "audio.toml", "--json"]).succeeds().out;
+    let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let sound = &found["sound"];
+    assert_eq!(sound["n"], 5);
+    assert_eq!(sound["tokens_per_second"], 80.0);
+    let levels: Vec<f64> =
+        sound["levels"].as_array().unwrap().iter().map(|row| row["bits_per_second"].as_f64().unwrap()).collect();
+    assert_eq!(levels, [240.0, 480.0]);
+    assert!(sound["heard"]["onsets"].is_number() && found.get("reconstruction").is_none());
+    let text = lab.run(&["evaluate", "audio.toml"]).succeeds().out;
+    assert!(text.contains("5 held-out sounds made again, 80 tokens a second"), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let lab = Lab::trained();
+    tone(&lab);
+    lab.run(&["reconstruct", "video.toml", "tone.wav", "-o", "a.wav"])
+        .fails(8, &["no `[tokenizer.audio]` for a .wav", "name it like out.mp4"]);
+    lab.run(&["reconstruct", "audio.toml", "tone.wav", "-o", "a.mp4"]).fails(8, &["no `[tokenizer.video]` for a .mp4"]);
+    lab.run(&["reconstruct", "audio.toml", "audio.toml", "-o", "a.wav"]).fails(8, &["none of WAV, FLAC"]);
+    lab.run(&["train", "audio.toml", "--set", "train.samples=30", "--set", "tokenizer.audio.strides=[2, 2]"])
+        .fails(3, &["set `train.samples = 64` or more"]);
+    lab.run(&["check", "audio.toml", "--set", "data.fps=0"]).fails(3, &["fps"]);
+}

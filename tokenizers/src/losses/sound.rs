@@ -1,0 +1,226 @@
+//! The losses that train an audio tokenizer. They see its [`Reconstruction`] and nothing else of it;
+//! adversarial terms have their place beside these.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::{Loss, Rate, Reconstruction};
+use std::f64::consts::TAU;
+
+/// Windows of the spectrograms: 2⁶ to 2¹¹ samples (SoundStream, equation 4).
+const WINDOWS: [usize; 6] = [64, 128, 256, 512, 1024, 2048];
+/// Mel bands of a spectrogram, where its window has as many.
+const BANDS: usize = 64;
+/// Magnitudes below are all silence: 80 dB below full scale.
+const SILENCE: f64 = 1e-4;
+
+/// How much each term weighs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoundLossWeights {
+    /// Mean absolute difference of samples.
+    pub wave: f32,
+    /// Distance of mel spectrograms.
+    pub mel: f32,
+    /// Mean squared distance of latents to what stands for them.
+    pub commitment: f32,
+}
+
+/// Spectrograms in windows of several lengths, on one device at one rate.
+#[derive(Clone, Debug)]
+pub struct MelScales(Vec<MelScale>);
+
+impl MelScales {
+    /// Samples that a sound has at least.
+    pub const SHORTEST: usize = WINDOWS[0];
+
+    /// For sounds at `rate` of at least `length` samples: all windows that fit.
+    pub fn new(rate: Rate, length: usize, device: &Device) -> Self {
+        let fitting = WINDOWS.into_iter().filter(|&window| window <= length);
+        Self(fitting.map(|window| MelScale::new(window, rate.as_f64(), device)).collect())
+    }
+
+    /// Mean over windows, moments and bands of `|S - Ŝ| + √(w/2)·|log S - log Ŝ|`, the latter as a root mean
+    /// square over the bands of a moment (SoundStream, equations 4 and 5): `[B, S]` each, one number.
+    pub fn distance(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
+        let mut total: Option<Tensor<1>> = None;
+        for scale in &self.0 {
+            let (a, b) = (scale.spectrogram(a.clone()), scale.spectrogram(b.clone()));
+            let near = (a.clone() - b.clone()).abs().mean();
+            let ratio = (a + SILENCE).log() - (b + SILENCE).log();
+            let far = ((ratio.clone() * ratio).mean_dim(2) + 1e-12).sqrt().mean();
+            // The paper's weight is of a sum's root over the bands, here of a mean's.
+            let term = near + far * (scale.window as f64 / 2.0).sqrt() / (BANDS as f64).sqrt();
+            total = Some(total.map_or(term.clone(), |total| total + term));
+        }
+        total.expect("a sound has the shortest window at least") / self.0.len() as f64
+    }
+
+    /// Root mean square of the difference in decibels over the frequencies of each moment, mean over the
+    /// moments, in the longest of the windows; what lies 80 dB below full scale counts as silence.
+    pub fn log_spectral_distance(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
+        let scale = self.0.last().expect("a sound has the shortest window at least");
+        let decibels = |sound| (scale.magnitudes(sound) + SILENCE).log() * (20.0 / std::f64::consts::LN_10);
+        let gap = decibels(a) - decibels(b);
+        (gap.clone() * gap).mean_dim(2).sqrt().mean()
+    }
+}
+
+/// One spectrogram's tables.
+#[derive(Clone, Debug)]
+struct MelScale {
+    window: usize,
+    /// Windowed cosines and sines, `[w, 2·bins]`, such that a sine of full scale has magnitude 1.
+    waves: Tensor<2>,
+    /// From magnitudes to bands: `[bins, bands]`.
+    bands: Tensor<2>,
+}
+
+impl MelScale {
+    fn new(window: usize, rate: f64, device: &Device) -> Self {
+        let bins = window / 2 + 1;
+        let hann = |i: usize| 0.5 - 0.5 * (TAU * i as f64 / window as f64).cos();
+        let scale = 2.0 / (0..window).map(hann).sum::<f64>();
+        let mut waves = Vec::with_capacity(window * 2 * bins);
+        for i in 0..window {
+            let wave = |part: fn(f64) -> f64| {
+                move |bin: usize| (scale * hann(i) * part(TAU * (i * bin % window) as f64 / window as f64)) as f32
+            };
+            waves.extend((0..bins).map(wave(f64::cos)));
+            waves.extend((0..bins).map(wave(f64::sin)));
+        }
+        let count = BANDS.min(window / 8);
+        let bands = triangles(bins, count, rate);
+        Self {
+            window,
+            waves: Tensor::from_data(TensorData::new(waves, [window, 2 * bins]), device),
+            bands: Tensor::from_data(TensorData::new(bands, [bins, count]), device),
+        }
+    }
+
+    /// Magnitudes in mel bands: `[B, S]` → `[B, T, bands]`.
+    fn spectrogram(&self, sound: Tensor<2>) -> Tensor<3> {
+        self.magnitudes(sound).matmul(self.bands.clone().unsqueeze())
+    }
+
+    /// Magnitudes of windows a quarter apart: `[B, S]` → `[B, T, bins]`. What of the end does not fill a
+    /// window is left out.
+    fn magnitudes(&self, sound: Tensor<2>) -> Tensor<3> {
+        let (hop, [b, samples]) = (self.window / 4, sound.dims());
+        let steps = samples / hop;
+        let frames = steps - 3;
+        let steps: Tensor<3> = sound.slice_dim(1, 0..steps * hop).reshape([b, steps, hop]);
+        let quarters = (0..4).map(|i| steps.clone().slice_dim(1, i..i + frames)).collect();
+        let windows = Tensor::cat(quarters, 2); // [B, T, w]
+        let bins = self.window / 2 + 1;
+        let waves = windows.reshape([b * frames, self.window]).matmul(self.waves.clone());
+        let (cosines, sines) = (waves.clone().slice_dim(1, 0..bins), waves.slice_dim(1, bins..2 * bins));
+        // Within the root, so that silence has a gradient.
+        let magnitudes = (cosines.clone() * cosines + sines.clone() * sines + 1e-14).sqrt();
+        magnitudes.reshape([b, frames, bins])
+    }
+}
+
+/// Triangular bands, evenly spaced in mel (`2595·log₁₀(1 + f/700)`) from 0 to half of `rate`, each of area 1 over the
+/// bins; a band narrower than a bin takes the nearest: `[bins, count]`.
+fn triangles(bins: usize, count: usize, rate: f64) -> Vec<f32> {
+    let mel = |hertz: f64| 2595.0 * (1.0 + hertz / 700.0).log10();
+    let hertz = |mel: f64| 700.0 * (10f64.powf(mel / 2595.0) - 1.0);
+    let top = mel(rate / 2.0);
+    // In bins.
+    let edge = |i: usize| hertz(top * i as f64 / (count + 1) as f64) / (rate / 2.0) * (bins - 1) as f64;
+    let mut bands = vec![0.0f32; bins * count];
+    for band in 0..count {
+        let [low, middle, high] = [edge(band), edge(band + 1), edge(band + 2)];
+        let weight = |bin: usize| {
+            let x = bin as f64;
+            let side = if x < middle { (x - low) / (middle - low) } else { (high - x) / (high - middle) };
+            side.max(0.0)
+        };
+        let sum: f64 = (0..bins).map(weight).sum();
+        match sum > 0.0 {
+            true => (0..bins).for_each(|bin| bands[bin * count + band] = (weight(bin) / sum) as f32),
+            false => bands[(middle.round() as usize).min(bins - 1) * count + band] = 1.0,
+        }
+    }
+    bands
+}
+
+/// The loss of a reconstruction of `sounds` (`[B, S, 1, 1, 1]`), with its parts for the log.
+pub fn sound_loss(sounds: Tensor<5>, made: Reconstruction, mel: &MelScales, weights: &SoundLossWeights) -> Loss {
+    let [b, samples, _, _, _] = sounds.dims();
+    let flat = |x: Tensor<5>| x.reshape([b, samples]);
+    let (sounds, again) = (flat(sounds), flat(made.media));
+    let wave = (sounds.clone() - again.clone()).abs().mean();
+    let mel = mel.distance(sounds, again);
+    let mut total = wave.clone() * weights.wave + mel.clone() * weights.mel;
+    let mut parts = vec![("wave", wave), ("mel", mel)];
+    if let Some(commitment) = made.quantized.commitment {
+        total = total + commitment.clone() * weights.commitment;
+        parts.push(("commitment", commitment));
+    }
+    Loss { total, parts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::parameters::to_vec;
+
+    fn sine(hertz: f64, amplitude: f64, length: usize) -> Tensor<2> {
+        let samples = (0..length).map(|i| (amplitude * (TAU * hertz * i as f64 / 16_000.0).sin()) as f32).collect();
+        Tensor::from_data(TensorData::new::<f32, _>(samples, [1, length]), &Device::flex())
+    }
+
+    #[test]
+    fn a_sine_has_its_magnitude_in_its_band() {
+        for window in WINDOWS {
+            let scale = MelScale::new(window, 16_000.0, &Device::flex());
+            let waves = sine(2000.0, 0.5, window).matmul(scale.waves.clone());
+            let waves = to_vec(waves);
+            let bin = window / 8;
+            let bins = window / 2 + 1;
+            let magnitude = (waves[bin].powi(2) + waves[bins + bin].powi(2)).sqrt();
+            assert!((magnitude - 0.5).abs() < 1e-3, "window {window}: {magnitude}");
+            let bands = to_vec(scale.spectrogram(sine(2000.0, 0.5, 4096)));
+            let count = scale.bands.dims()[1];
+            let loudest = (0..count).max_by(|&a, &b| bands[a].total_cmp(&bands[b])).unwrap();
+            let top = 2595.0 * (1.0 + 8000.0f64 / 700.0).log10();
+            let wanted = 2595.0 * (1.0 + 2000.0f64 / 700.0).log10() / top * (count + 1) as f64 - 1.0;
+            assert!((loudest as f64 - wanted).abs() <= 1.0, "window {window}: band {loudest}, not {wanted}");
+        }
+    }
+
+    #[test]
+    fn bands_are_means_and_cover_everything() {
+        for (bins, count) in [(33, 8), (129, 32), (1025, 64)] {
+            let bands = triangles(bins, count, 16_000.0);
+            for band in 0..count {
+                let sum: f32 = (0..bins).map(|bin| bands[bin * count + band]).sum();
+                assert!((sum - 1.0).abs() < 1e-5, "band {band} of {count}: {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_sounds_are_near_and_others_far() {
+        let scales = MelScales::new(Rate::whole(16_000), 3000, &Device::flex());
+        let distance = |a: Tensor<2>, b: Tensor<2>| to_vec(scales.distance(a, b))[0];
+        let (a, quieter, other) = (sine(440.0, 0.4, 3000), sine(440.0, 0.35, 3000), sine(880.0, 0.4, 3000));
+        assert!(distance(a.clone(), a.clone()) < 1e-4);
+        let (near, far) = (distance(a.clone(), quieter), distance(a.clone(), other));
+        assert!(near > 1e-3 && far > 3.0 * near, "{near} {far}");
+        assert!(distance(a.clone(), sine(440.0, 0.0, 3000)).is_finite(), "silence is a sound");
+        let decibels = |a: Tensor<2>, b: Tensor<2>| to_vec(scales.log_spectral_distance(a, b))[0];
+        assert!(decibels(a.clone(), a.clone()) < 1e-4 && decibels(a.clone(), sine(880.0, 0.4, 3000)) > 1.0);
+    }
+
+    #[test]
+    fn near_silence_has_a_finite_gradient() {
+        let device = Device::flex().autodiff();
+        let scales = MelScales::new(Rate::whole(8000), 256, &device);
+        // Of perfect silence the gradient of each magnitude is zero, in all directions alike.
+        let silent = Tensor::<2>::from_inner(sine(1000.0, 1e-7, 256)).require_grad();
+        let target = Tensor::from_inner(sine(440.0, 0.3, 256));
+        let grads = scales.distance(silent.clone(), target).backward();
+        let slope = to_vec(silent.grad(&grads).unwrap());
+        assert!(slope.iter().all(|g| g.is_finite()) && slope.iter().any(|g| *g != 0.0));
+    }
+}

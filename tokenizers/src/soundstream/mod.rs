@@ -1,0 +1,265 @@
+//! SoundStream's audio tokenizer: a causal 1-D convolutional autoencoder round a quantizer.
+//!
+//! Zeghidour et al., "SoundStream: An End-to-End Neural Audio Codec", 2021. `S` samples become `⌈S/hop⌉`
+//! tokens, each of which hears its own samples and those before them. Left out of the paper's body: the
+//! switch for denoising.
+
+mod layers;
+mod network;
+#[cfg(test)]
+mod tests;
+
+use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use layers::Past;
+use musiva_core::parameters::to_vec;
+use musiva_core::{
+    Cost, Draw, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate, Reconstruction,
+    Result, Sound, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, TrainableTokenizer,
+};
+use network::{Decoder, Encoder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Tokens of a piece: what a long sound takes of memory does not grow with its length.
+const PIECE: usize = 64;
+
+/// What a recipe says of a `kind = "soundstream"` tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SoundStreamConfig {
+    /// Channels at the rate of the samples; each stride doubles them.
+    #[schemars(range(min = 1, max = 1024))]
+    pub channels: usize,
+    /// How many moments become one at each block of the encoder; their product is the hop, the samples that a token
+    /// stands for.
+    #[schemars(length(min = 1, max = 10), inner(range(min = 2, max = 64)))]
+    pub strides: Vec<usize>,
+    /// What turns latents into tokens.
+    pub quantizer: QuantizerConfig,
+}
+
+impl Default for SoundStreamConfig {
+    fn default() -> Self {
+        Self {
+            channels: 32,
+            strides: vec![2, 4, 5, 8],
+            quantizer: QuantizerConfig::Rvq {
+                levels: 8,
+                entries: 1024,
+                channels: 64,
+                decay: 0.99,
+                restart: 0.1,
+                dropout: 1.0,
+            },
+        }
+    }
+}
+
+impl SoundStreamConfig {
+    /// Samples that a token stands for.
+    pub fn hop(&self) -> usize {
+        self.strides.iter().product()
+    }
+
+    /// Channels of the last block.
+    fn widest(&self) -> usize {
+        self.channels << self.strides.len()
+    }
+
+    /// The blocks of the encoder: channels before and after, and the stride.
+    fn steps(&self) -> impl Iterator<Item = ([usize; 2], usize)> {
+        self.strides.iter().enumerate().map(|(i, &stride)| ([self.channels << i, self.channels << (i + 1)], stride))
+    }
+
+    fn size(&self) -> network::Size {
+        let channels = self.quantizer.channels();
+        network::size(self, [channels * self.quantizer.moments(), channels])
+    }
+}
+
+impl TokenizerConfig for SoundStreamConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = self.quantizer.flaws();
+        if self.widest() > 16_384 {
+            let message =
+                format!("{} strides double {} channels to {}", self.strides.len(), self.channels, self.widest());
+            flaws.push(Flaw::new("channels", message, "use fewer channels or fewer strides"));
+        }
+        flaws
+    }
+
+    fn spec(&self) -> TokenizerSpec {
+        TokenizerSpec {
+            modality: Modality::Audio,
+            kind: self.quantizer.kind(),
+            strides: [self.hop(), 1, 1],
+            causal: true,
+            range: [-1.0, 1.0],
+        }
+    }
+
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+        match *media {
+            MediaShape::Sound { samples, channels: 1, .. } => {
+                Ok(TokenShape { grid: [samples.div_ceil(self.hop()), 1, 1], kind: self.quantizer.kind() })
+            }
+            MediaShape::Sound { channels, .. } => {
+                let message = format!("soundstream hears one channel, these sounds have {channels}");
+                Err(Flaw::new("channels", message, "mix them down to one"))
+            }
+            ref other => {
+                let message = format!("soundstream reads sounds, not {}", other.modality().plural());
+                Err(Flaw::new("", message, "use it as `[tokenizer.audio]`"))
+            }
+        }
+    }
+
+    fn parameters(&self) -> usize {
+        self.size().parameters + self.quantizer.parameters()
+    }
+
+    fn cost(&self, media: &MediaShape) -> [Cost; 2] {
+        let MediaShape::Sound { samples, .. } = *media else { return [Cost::default(); 2] };
+        let size = self.size();
+        let piece = samples.min(PIECE * self.hop()) as f64;
+        // Encoder and decoder are mirror images.
+        let half = Cost {
+            forward_flops: size.multiplications * samples as f64,
+            activations: size.kept / 2.0 * samples as f64,
+            working_set: 4.0 * self.channels as f64 * piece,
+        };
+        [half; 2]
+    }
+
+    fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
+        let init = source.init(device);
+        let channels = self.quantizer.channels();
+        let mut network = Network {
+            encoder: Encoder::new(self, channels * self.quantizer.moments(), &init.part("encoder")),
+            decoder: Decoder::new(self, channels, &init.part("decoder")),
+            quantizer: self.quantizer.init(&init.part("quantizer")),
+        };
+        source.load(&mut network)?;
+        Ok(Box::new(SoundStream { spec: self.spec(), config: self.clone(), device: device.clone(), network }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Network {
+    encoder: Encoder,
+    decoder: Decoder,
+    quantizer: AnyQuantizer,
+}
+
+/// The tokenizer with its weights.
+#[derive(Debug)]
+pub struct SoundStream {
+    spec: TokenizerSpec,
+    config: SoundStreamConfig,
+    device: Device,
+    network: Network,
+}
+
+impl Tokenizer for SoundStream {
+    fn spec(&self) -> &TokenizerSpec {
+        &self.spec
+    }
+
+    fn encode(&self, media: &Media) -> Result<Tokens> {
+        Ok(self.encode_all(std::slice::from_ref(media))?.remove(0))
+    }
+
+    fn encode_all(&self, media: &[Media]) -> Result<Vec<Tokens>> {
+        let sounds = media.iter().map(|media| match media {
+            Media::Sound(sound) => Ok(sound),
+            other => Err(other.unexpected("tokenizer.audio", Modality::Audio)),
+        });
+        let sounds: Vec<&Sound> = sounds.collect::<Result<_>>()?;
+        let mut tokens = Vec::with_capacity(sounds.len());
+        for alike in sounds.chunk_by(|a, b| a.shape() == b.shape()) {
+            tokens.extend(self.encode_sounds(alike)?);
+        }
+        Ok(tokens)
+    }
+
+    fn decode(&self, tokens: &Tokens) -> Result<Media> {
+        let channels = self.config.quantizer.channels();
+        let vectors = self.network.quantizer.vectors(tokens)?;
+        let mut past = Past::streaming();
+        let mut samples = Vec::with_capacity(vectors.len() / channels * self.config.hop());
+        for piece in vectors.chunks(PIECE * channels) {
+            let data = TensorData::new(piece.to_vec(), [1, piece.len() / channels, channels]);
+            let latents = Tensor::<3>::from_data(data, &self.device).inner();
+            samples.extend(to_vec(self.network.decoder.forward(latents, &mut past).inner()));
+            past.advance();
+        }
+        // Tokens do not know their sample rate: the pipeline sets it from the recipe.
+        Ok(Media::Sound(Sound::new(1, Rate::whole(1), samples)?))
+    }
+
+    fn learned(&self) -> Option<&dyn Parameters> {
+        Some(&self.network)
+    }
+
+    fn trainable(&mut self) -> Option<&mut dyn TrainableTokenizer> {
+        Some(self)
+    }
+}
+
+impl SoundStream {
+    /// Sounds of one shape.
+    fn encode_sounds(&self, sounds: &[&Sound]) -> Result<Vec<Tokens>> {
+        let [samples, channels] = sounds[0].shape();
+        let shape = MediaShape::Sound { samples, channels, rate: sounds[0].rate() };
+        let shape = self
+            .config
+            .shape(&shape)
+            .map_err(|flaw| Error::new(ErrorKind::Unsupported, "tokenizer.audio", flaw.message).mend(flaw.mend))?;
+        let piece = PIECE * self.config.hop();
+        let mut past = Past::streaming();
+        let mut latents = Vec::new();
+        for start in (0..samples).step_by(piece) {
+            let length = piece.min(samples - start);
+            // Silence after the end fills the last token.
+            let filled = length.next_multiple_of(self.config.hop());
+            let mut values = Vec::with_capacity(sounds.len() * filled);
+            for sound in sounds {
+                values.extend_from_slice(&sound.samples()[start..start + length]);
+                values.resize(values.len() + filled - length, 0.0);
+            }
+            let data = TensorData::new(values, [sounds.len(), filled, 1]);
+            let sound = Tensor::<3>::from_data(data, &self.device).inner();
+            let moments = self.network.encoder.forward(sound, &mut past);
+            past.advance();
+            latents.push(moments.slice_dim(2, 0..self.config.quantizer.channels()).inner());
+        }
+        let latents = Tensor::cat(latents, 1); // [B, T, C]
+        let each = latents.iter_dim(0).map(|latents| latents.squeeze_dim(0));
+        each.map(|latents| self.network.quantizer.tokens(shape.grid, latents)).collect()
+    }
+}
+
+impl TrainableTokenizer for SoundStream {
+    fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction {
+        let [b, samples, _, _, _] = media.dims();
+        let moments = self.network.encoder.forward(media.reshape([b, samples, 1]), &mut Past::none());
+        let [_, tokens, channels] = moments.dims();
+        let quantized = match quantize {
+            true => self.network.quantizer.forward(moments.reshape([b * tokens, channels]), b, draw),
+            false => Quantized::free(moments.reshape([b * tokens, channels]), self.config.quantizer.channels()),
+        };
+        let vectors = quantized.vectors.clone().reshape([b, tokens, self.config.quantizer.channels()]);
+        let media = self.network.decoder.forward(vectors, &mut Past::none());
+        Reconstruction { media: media.reshape([b, samples, 1, 1, 1]), quantized }
+    }
+
+    fn follow(&mut self, made: &Quantized, draw: Draw) {
+        self.network.quantizer.follow(made, draw);
+    }
+
+    fn parameters_mut(&mut self) -> &mut dyn Parameters {
+        &mut self.network
+    }
+}

@@ -1,0 +1,137 @@
+use super::*;
+use musiva_core::{TokenKind, TokenValues};
+
+fn config() -> SoundStreamConfig {
+    let quantizer =
+        QuantizerConfig::Rvq { levels: 3, entries: 16, channels: 6, decay: 0.9, restart: 0.0, dropout: 0.0 };
+    SoundStreamConfig { channels: 4, strides: vec![2, 3, 5], quantizer }
+}
+
+fn built() -> SoundStream {
+    let config = config();
+    let init = Source::Seed(5).init(&Device::flex());
+    let network = Network {
+        encoder: Encoder::new(&config, 6, &init.part("encoder")),
+        decoder: Decoder::new(&config, 6, &init.part("decoder")),
+        quantizer: config.quantizer.init(&init.part("quantizer")),
+    };
+    SoundStream { spec: config.spec(), config, device: Device::flex(), network }
+}
+
+fn noise(length: usize, seed: u64) -> Vec<f32> {
+    Draw::new(seed).stream(musiva_core::Purpose::Noise).normals(length).into_iter().map(|x| 0.3 * x).collect()
+}
+
+fn tensor(values: Vec<f32>, channels: usize) -> Tensor<3> {
+    let length = values.len() / channels;
+    Tensor::from_data(TensorData::new(values, [1, length, channels]), &Device::flex())
+}
+
+fn assert_near(a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len());
+    let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far < 1e-5, "{far} apart");
+}
+
+#[test]
+fn pieces_are_the_whole() {
+    let it = built();
+    let sound = noise(30 * 11, 1);
+    let whole = it.network.encoder.forward(tensor(sound.clone(), 1), &mut Past::none());
+    let mut past = Past::streaming();
+    let mut pieces = Vec::new();
+    // Of one token, of several.
+    for piece in [&sound[..30], &sound[30..60], &sound[60..180], &sound[180..]] {
+        pieces.push(it.network.encoder.forward(tensor(piece.to_vec(), 1), &mut past));
+        past.advance();
+    }
+    assert_eq!(whole.dims(), [1, 11, 6]);
+    assert_near(&to_vec(whole.clone()), &to_vec(Tensor::cat(pieces, 1)));
+
+    let offline = it.network.decoder.forward(whole.clone(), &mut Past::none());
+    let mut past = Past::streaming();
+    let mut pieces = Vec::new();
+    for range in [0..1, 1..2, 2..7, 7..11] {
+        pieces.push(it.network.decoder.forward(whole.clone().slice_dim(1, range), &mut past));
+        past.advance();
+    }
+    assert_eq!(offline.dims(), [1, 330, 1]);
+    assert_near(&to_vec(offline), &to_vec(Tensor::cat(pieces, 1)));
+}
+
+#[test]
+fn what_comes_later_is_not_heard() {
+    let it = built();
+    let sound = noise(30 * 8, 2);
+    let mut other = sound.clone();
+    other[30 * 5..].iter_mut().for_each(|x| *x = 1.0 - *x);
+    let latents = |sound: Vec<f32>| to_vec(it.network.encoder.forward(tensor(sound, 1), &mut Past::none()));
+    let (a, b) = (latents(sound), latents(other));
+    assert_eq!(a[..5 * 6], b[..5 * 6], "a token hears its own samples and those before");
+    assert_ne!(a[5 * 6..6 * 6], b[5 * 6..6 * 6]);
+    let mut latents = noise(6 * 8, 3);
+    let before = to_vec(it.network.decoder.forward(tensor(latents.clone(), 6), &mut Past::none()));
+    latents[5 * 6..].iter_mut().for_each(|x| *x += 1.0);
+    let after = to_vec(it.network.decoder.forward(tensor(latents, 6), &mut Past::none()));
+    assert_eq!(before[..150], after[..150]);
+    assert_ne!(before[150..180], after[150..180]);
+}
+
+#[test]
+fn a_sound_of_any_length_becomes_tokens_and_a_sound() {
+    let mut it = built();
+    // Codebooks start at a first batch.
+    let batch = tensor(noise(30 * 40, 4), 1).reshape([1, 1200, 1, 1, 1]);
+    let made = it.reconstruct(batch, true, Draw::new(1));
+    it.follow(&made.quantized, Draw::new(1));
+    for (samples, tokens) in [(1, 1), (30, 1), (31, 2), (30 * 64, 64), (30 * 130 + 7, 131)] {
+        let sound = Sound::new(1, Rate::whole(8000), noise(samples, 6)).unwrap();
+        let found = it.encode(&Media::Sound(sound)).unwrap();
+        assert_eq!(found.grid(), [tokens, 1, 1]);
+        assert!(matches!(found.values(), TokenValues::Levels { levels: 3, entries: 16, .. }));
+        let back = it.decode(&found).unwrap().sound("it").unwrap();
+        assert_eq!(back.shape(), [tokens * 30, 1]);
+    }
+    let stereo = Sound::new(2, Rate::whole(8000), noise(60, 6)).unwrap();
+    let error = it.encode(&Media::Sound(stereo)).unwrap_err().to_string();
+    assert!(error.contains("one channel"), "{error}");
+    assert!(it.encode(&Media::Text("la".into())).unwrap_err().to_string().contains("expected sounds, found text"));
+}
+
+#[test]
+fn many_at_once_are_each_alone() {
+    let it = built();
+    let sounds: Vec<Media> = [300, 300, 90, 300]
+        .iter()
+        .zip(1..)
+        .map(|(&n, seed)| Media::Sound(Sound::new(1, Rate::whole(8000), noise(n, seed)).unwrap()))
+        .collect();
+    let alone: Vec<Tokens> = sounds.iter().map(|sound| it.encode(sound).unwrap()).collect();
+    assert_eq!(it.encode_all(&sounds).unwrap(), alone);
+}
+
+#[test]
+fn sizes_are_known_without_building() {
+    for quantizer in [config().quantizer, QuantizerConfig::Kl { channels: 5 }, QuantizerConfig::Lfq { bits: 7 }] {
+        let config = SoundStreamConfig { quantizer, ..config() };
+        let built = config.build(&Device::flex(), &Source::Seed(1)).unwrap();
+        assert_eq!(config.parameters(), built.learned().unwrap().count());
+        assert_eq!(config.spec(), *built.spec());
+    }
+    assert_eq!(config().hop(), 30);
+    let clip = MediaShape::Clip { frames: 1, height: 8, width: 8, rate: Rate::whole(8) };
+    assert!(config().shape(&clip).is_err());
+    let sound = MediaShape::Sound { samples: 61, channels: 1, rate: Rate::whole(8000) };
+    let shape = config().shape(&sound).unwrap();
+    assert_eq!((shape.grid, shape.kind), ([3, 1, 1], TokenKind::Levels { levels: 3, entries: 16 }));
+}
+
+#[test]
+fn unquantized_latents_pass() {
+    let it = built();
+    let sound = tensor(noise(90, 7), 1);
+    let latents = it.network.encoder.forward(sound.clone(), &mut Past::none());
+    let free = it.reconstruct(sound.reshape([1, 90, 1, 1, 1]), false, Draw::new(1));
+    assert_eq!(to_vec(free.quantized.vectors), to_vec(latents));
+    assert!(free.quantized.codes.is_none() && free.quantized.commitment.is_none());
+}

@@ -2,12 +2,13 @@
 //!
 //! - [`world`]: an endless procedural world of moving shapes, and oracles that read a clip back.
 //! - [`folder`]: a folder of clips or images with captions, cut into windows.
+//! - [`sounds`]: a folder of sounds, cut into windows.
 //!
 //! # Nomenclature
 //!
 //! - **sample**: a clip, a sound or both, with their caption.
 //! - **dataset**: samples by number; the same number is always the same sample.
-//! - **window**: so many frames in a row of a longer clip.
+//! - **window**: so many frames in a row of a longer clip, or samples of a longer sound.
 //! - **scene**: one sample of the world before it is rendered.
 //!
 //! Order, shuffling and batches are the training loop's; words become tokens in the tokenizers.
@@ -16,9 +17,12 @@
 pub mod dataset;
 pub mod folder;
 mod register;
+mod scan;
+pub mod sounds;
 pub mod world;
 
 pub use dataset::{DataReport, Dataset, Dropped, Loudness, PixelRange, Sample};
 pub use folder::{Folder, FolderConfig};
 pub use register::register;
+pub use sounds::{Sounds, SoundsConfig};
 pub use world::{World, WorldConfig};

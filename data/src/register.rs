@@ -1,6 +1,6 @@
 //! The datasets that recipes can name.
 
-use crate::{FolderConfig, WorldConfig};
+use crate::{FolderConfig, SoundsConfig, WorldConfig};
 use musiva_core::{Component, DatasetConfig, Flaw, Make, MediaShape, Modality, Rate, Registry, Result, Timing};
 use std::any::Any;
 
@@ -24,6 +24,14 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema: schemars::schema_for!(FolderConfig).into(),
         learns: false,
         make: Make::Dataset(|value| Ok(Box::new(serde_json::from_value::<FolderConfig>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "sounds",
+        summary: "a folder of sounds, cut into windows",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(SoundsConfig).into(),
+        learns: false,
+        make: Make::Dataset(|value| Ok(Box::new(serde_json::from_value::<SoundsConfig>(value)?))),
     })
 }
 
@@ -63,6 +71,27 @@ impl DatasetConfig for FolderConfig {
         match modality {
             Modality::Video => Some(shape(self.frames, self.size, self.fps)),
             Modality::Audio => None,
+            Modality::Text => Some(MediaShape::Text),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl DatasetConfig for SoundsConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        self.validate()
+    }
+
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        match modality {
+            Modality::Video => None,
+            Modality::Audio => {
+                let rate = Rate::whole(self.rate.max(1));
+                Some(MediaShape::Sound { samples: self.samples, channels: 1, rate })
+            }
             Modality::Text => Some(MediaShape::Text),
         }
     }

@@ -220,7 +220,7 @@ impl<'a> BackboneTrainee<'a> {
 
 impl Trainee for BackboneTrainee<'_> {
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
-        let samples: Vec<u64> = self.settings.samples(step, part).collect();
+        let samples: Vec<u64> = self.settings.samples(self.settings.part(step, part)).collect();
         let indices: Vec<usize> = samples.iter().map(|&n| self.index(n)).collect();
         let batch = self.train.batch(&self.parts.canvas, &indices, samples);
         self.parts.objective.loss(&*self.backbone, &batch, Draw::new(self.settings.seed).step(step))

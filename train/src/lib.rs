@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ahead;
 pub mod backbone;
 pub mod checkpoint;
 pub mod evaluate;

@@ -1,5 +1,6 @@
 //! Training an audio tokenizer.
 
+use crate::ahead::Ahead;
 use crate::measure::si_snr;
 use crate::trainer::{Look, Trainee};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -25,7 +26,7 @@ pub struct SoundTrainee<'a> {
     settings: TrainSettings,
     config: &'a dyn TokenizerConfig,
     tokenizer: Box<dyn Tokenizer>,
-    data: Arc<dyn Dataset>,
+    batches: Ahead<Windows>,
     mel: MelScales,
     heard: Vec<Sound>,
     device: Device,
@@ -61,25 +62,28 @@ impl<'a> SoundTrainee<'a> {
                 .mend(format!("set `train.samples = {}` or more", MelScales::SHORTEST)));
         }
         let mel = MelScales::new(first.rate(), window, &device);
-        Ok(Self { settings: settings.clone(), config, tokenizer, data, mel, heard, device })
+        let its = settings.clone();
+        let batches = Ahead::new(move |part| windows(&its, &*data, hop, part));
+        Ok(Self { settings: settings.clone(), config, tokenizer, batches, mel, heard, device })
     }
+}
 
-    /// Windows of the sounds of `part` of a step, `[B, S, 1, 1, 1]`; silence fills the last token.
-    fn batch(&self, step: u64, part: usize) -> Result<Tensor<5>> {
-        let hop = self.config.spec().strides[0];
-        let (mut values, mut count) = (Vec::new(), 0);
-        for index in self.settings.samples(step, part) {
-            let sound = self.data.get(self.data.len().map_or(index, |n| index % n))?.into_sound()?;
-            let window = self.settings.samples.unwrap_or(sound.length()).min(sound.length());
-            let mut stream = Draw::new(self.settings.seed).sample(index).stream(Purpose::Data);
-            let start = start(&sound, window, &mut stream);
-            values.extend_from_slice(&sound.samples()[start..start + window]);
-            count += 1;
-            values.resize(count * window.next_multiple_of(hop), 0.0);
-        }
-        let shape = [count, values.len() / count, 1, 1, 1];
-        Ok(Tensor::from_data(TensorData::new(values, shape), &self.device))
+/// Windows of sounds one after the other, and how many.
+type Windows = (Vec<f32>, usize);
+
+/// Windows of the sounds of `part` of the run; silence fills the last token of each.
+fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) -> Result<Windows> {
+    let (mut values, mut count) = (Vec::new(), 0);
+    for index in settings.samples(part) {
+        let sound = data.get(data.len().map_or(index, |n| index % n))?.into_sound()?;
+        let window = settings.samples.unwrap_or(sound.length()).min(sound.length());
+        let mut stream = Draw::new(settings.seed).sample(index).stream(Purpose::Data);
+        let start = start(&sound, window, &mut stream);
+        values.extend_from_slice(&sound.samples()[start..start + window]);
+        count += 1;
+        values.resize(count * window.next_multiple_of(hop), 0.0);
     }
+    Ok((values, count))
 }
 
 /// Where a window of a sound starts: anywhere, or such that it holds a moment drawn by its energy.
@@ -100,7 +104,9 @@ fn start(sound: &Sound, window: usize, stream: &mut Stream) -> usize {
 
 impl Trainee for SoundTrainee<'_> {
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
-        let sounds = self.batch(step, part)?;
+        let (values, count) = self.batches.get(self.settings.part(step, part))?;
+        let shape = [count, values.len() / count, 1, 1, 1];
+        let sounds = Tensor::<5>::from_data(TensorData::new(values, shape), &self.device);
         let settings = self.settings.sound_loss;
         let weights = SoundLossWeights {
             wave: settings.wave as f32,

@@ -1,11 +1,12 @@
 //! Datasets as recipes name them: what training sees, and what it never sees.
 
 use musiva_core::recipe::Recipe;
-use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Result};
+use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound};
 use musiva_data::folder::{Probe, Reader};
+use musiva_data::sounds::{Part, SoundFiles};
 use musiva_data::world::Split;
-use musiva_data::{DataReport, Dataset, Folder, FolderConfig, Sample, World, WorldConfig};
-use musiva_media::VideoReader;
+use musiva_data::{DataReport, Dataset, Folder, FolderConfig, Sample, Sounds, SoundsConfig, World, WorldConfig};
+use musiva_media::{SoundReader, VideoReader, resample};
 use std::{ops::Range, path::Path, sync::Arc};
 
 /// Windows of a folder that are held out at most; at least 8, where there are twice as many.
@@ -22,6 +23,7 @@ pub fn dataset_of(recipe: &Recipe) -> Result<Arc<dyn Dataset>> {
             let (count, held_out) = split(&folder);
             Ok(Arc::new(Slice { inner: folder, range: 0..count - held_out }))
         }
+        Opened::Sounds(config) => Ok(Arc::new(Sounds::open(config, Arc::new(Files), Part::Train)?)),
     }
 }
 
@@ -39,6 +41,7 @@ pub fn held_out_of(recipe: &Recipe) -> Result<Arc<dyn Dataset>> {
             let start = if held_out == 0 { 0 } else { count - held_out };
             Ok(Arc::new(Slice { inner: folder, range: start..count }))
         }
+        Opened::Sounds(config) => Ok(Arc::new(Sounds::open(config, Arc::new(Files), Part::HeldOut)?)),
     }
 }
 
@@ -56,6 +59,7 @@ pub fn world_of(recipe: &Recipe) -> Result<Option<World>> {
 enum Opened {
     World(World),
     Folder(Arc<Folder>),
+    Sounds(SoundsConfig),
 }
 
 fn open(recipe: &Recipe) -> Result<Opened> {
@@ -67,8 +71,11 @@ fn open(recipe: &Recipe) -> Result<Opened> {
     if let Some(config) = config.downcast_ref::<FolderConfig>() {
         return Ok(Opened::Folder(Arc::new(Folder::open(config.clone(), Arc::new(Files))?)));
     }
+    if let Some(config) = config.downcast_ref::<SoundsConfig>() {
+        return Ok(Opened::Sounds(config.clone()));
+    }
     Err(Error::new(ErrorKind::Unsupported, "data", format!("training cannot read data of the kind `{}`", part.kind))
-        .mend("use `kind = \"world\"` or `kind = \"folder\"`"))
+        .mend("use `kind = \"world\"`, `kind = \"folder\"` or `kind = \"sounds\"`"))
 }
 
 fn world(config: &WorldConfig) -> Result<World> {
@@ -125,6 +132,64 @@ impl Reader for Files {
     }
 }
 
+/// Blocks of whole samples of both rates that are read on each side of a window, for the resampler's filter.
+const MARGIN: usize = 2048;
+
+impl SoundFiles for Files {
+    fn length(&self, path: &Path, rate: Rate) -> Result<usize> {
+        let mut reader = SoundReader::open(path)?;
+        let (old, length) = (reader.info().rate, reader.info().length);
+        let length = match length {
+            Some(length) => length,
+            None => {
+                let mut block = vec![0.0; 4096 * reader.info().channels];
+                let mut length = 0;
+                loop {
+                    match reader.next(&mut block)? {
+                        0 => break length,
+                        more => length += more,
+                    }
+                }
+            }
+        };
+        let [out, into] = ratio(old, rate);
+        Ok((length as u128 * out).div_ceil(into) as usize)
+    }
+
+    fn read(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>> {
+        let mut reader = SoundReader::open(path)?;
+        let (old, channels) = (reader.info().rate, reader.info().channels);
+        // Sample `k·out` at the new rate is sample `k·into` at the old one, exactly.
+        let [out, into] = ratio(old, rate).map(|n| n as usize);
+        let margin = MARGIN.div_ceil(out.min(into));
+        let first = (range.start / out).saturating_sub(margin);
+        let last = range.end.div_ceil(out) + margin;
+        // The file may end within the margin.
+        let mut samples = vec![0.0; (last - first) * into * channels];
+        reader.seek(first * into)?;
+        let filled = reader.next(&mut samples)?;
+        samples.truncate(filled * channels);
+        let sound = resample(&Sound::new(channels, old, samples)?.mono(), rate)?;
+        let start = range.start - first * out;
+        match sound.samples().get(start..start + range.len()) {
+            Some(samples) => Ok(samples.to_vec()),
+            None => Err(Error::new(ErrorKind::Data, path.display().to_string(), "it ends too early")
+                .mend("leave the files alone while they are trained on")),
+        }
+    }
+}
+
+/// `[out, into]` in lowest terms: so many samples at the new rate are so many at the old one.
+fn ratio(old: Rate, new: Rate) -> [u128; 2] {
+    let times = |a: u32, b: u32| u128::from(a) * u128::from(b);
+    let (out, into) = (times(new.numerator, old.denominator), times(old.numerator, new.denominator));
+    let (mut a, mut b) = (out, into);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    [out / a, into / a]
+}
+
 /// The world's test scenes by number.
 struct TestScenes(World);
 
@@ -179,8 +244,8 @@ impl Dataset for Slice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::{Rate, Registry};
-    use musiva_media::{Metadata, write_clip};
+    use musiva_core::Registry;
+    use musiva_media::{Metadata, SoundOptions, read_sound, write_clip, write_sound};
 
     fn recipe(data: &str) -> Recipe {
         let mut registry = Registry::default();
@@ -204,6 +269,26 @@ mod tests {
         let clips = |data: &dyn Dataset| (0..7).map(|i| data.get(i).unwrap().clip).collect::<Vec<_>>();
         assert!(clips(&*train).iter().all(|clip| !clips(&*test).contains(clip)));
         assert_eq!(clips(&*test), clips(&*held_out_of(&recipe).unwrap()));
+    }
+
+    #[test]
+    fn a_window_of_a_resampled_file_is_that_of_the_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        let wave = |i: usize| (0.031 * i as f32).sin() * 0.4 + (0.4 * i as f32).sin() * 0.2;
+        let stereo: Vec<f32> = (0..30_001).flat_map(|i| [wave(i), 0.5 * wave(i)]).collect();
+        let sound = Sound::new(2, Rate::whole(11_025), stereo).unwrap();
+        write_sound(&path, &sound, &Metadata::new()).unwrap();
+        for rate in [11_025, 8000, 16_000, 22_050] {
+            let rate = Rate::whole(rate);
+            let whole = resample(&read_sound(&path, &SoundOptions::default()).unwrap().sound.mono(), rate).unwrap();
+            assert_eq!(Files.length(&path, rate).unwrap(), whole.length());
+            for range in [0..1000, 9_000..12_345, whole.length() - 500..whole.length()] {
+                let window = Files.read(&path, rate, range.clone()).unwrap();
+                let far = window.iter().zip(&whole.samples()[range]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far < 1e-5, "{rate}: {far}");
+            }
+        }
     }
 
     #[test]

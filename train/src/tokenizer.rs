@@ -1,5 +1,6 @@
 //! Training a video tokenizer.
 
+use crate::ahead::Ahead;
 use crate::measure::psnr;
 use crate::trainer::{Look, Trainee};
 use burn::tensor::Device;
@@ -20,7 +21,7 @@ pub struct TokenizerTrainee<'a> {
     settings: TrainSettings,
     config: &'a dyn TokenizerConfig,
     tokenizer: Box<dyn Tokenizer>,
-    data: Arc<dyn Dataset>,
+    batches: Ahead<Vec<Clip>>,
     shown: Vec<Clip>,
     device: Device,
 }
@@ -46,28 +47,24 @@ impl<'a> TokenizerTrainee<'a> {
             .map(|i| held_out.get(i)?.into_clip())
             .collect::<Result<_>>()?;
         let device = device.clone().autodiff();
-        Ok(Self { settings: settings.clone(), config, tokenizer, data, shown, device })
+        let its = settings.clone();
+        let batches = Ahead::new(move |part| its.samples(part).map(|index| window(&its, &*data, index)).collect());
+        Ok(Self { settings: settings.clone(), config, tokenizer, batches, shown, device })
     }
+}
 
-    fn batch(&self, step: u64, part: usize) -> Result<Vec<Clip>> {
-        self.settings
-            .samples(step, part)
-            .map(|index| {
-                let sample = self.data.get(self.data.len().map_or(index, |n| index % n))?;
-                let clip = sample.into_clip()?;
-                let frames = clip.frames();
-                let window = self.settings.frames.unwrap_or(frames).min(frames);
-                let mut stream = Draw::new(self.settings.seed).sample(index).stream(Purpose::Data);
-                let start = stream.below(frames - window + 1);
-                Ok(clip.slice(start..start + window))
-            })
-            .collect()
-    }
+/// A window of the clip of sample `index` of the run.
+fn window(settings: &TrainSettings, data: &dyn Dataset, index: u64) -> Result<Clip> {
+    let clip = data.get(data.len().map_or(index, |n| index % n))?.into_clip()?;
+    let frames = clip.frames();
+    let window = settings.frames.unwrap_or(frames).min(frames);
+    let start = Draw::new(settings.seed).sample(index).stream(Purpose::Data).below(frames - window + 1);
+    Ok(clip.slice(start..start + window))
 }
 
 impl Trainee for TokenizerTrainee<'_> {
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
-        let clips = self.batch(step, part)?;
+        let clips = self.batches.get(self.settings.part(step, part))?;
         let strides = self.tokenizer.spec().strides;
         let target = Target::new(&clips, strides, &self.device);
         let weights = loss_weights(&self.settings, step);

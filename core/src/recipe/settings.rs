@@ -189,11 +189,15 @@ impl TrainSettings {
         !self.freeze.iter().any(|start| name.starts_with(start.as_str()))
     }
 
-    /// Which samples of the run make `part` of the batch of `step`.
-    pub fn samples(&self, step: u64, part: usize) -> std::ops::Range<u64> {
+    /// Which part of the run `part` of the batch of `step` is, all counted from zero.
+    pub fn part(&self, step: u64, part: usize) -> u64 {
+        step * self.accumulate as u64 + part as u64
+    }
+
+    /// Which samples of the run make such a [`part`](Self::part) of it.
+    pub fn samples(&self, part: u64) -> std::ops::Range<u64> {
         let size = (self.batch / self.accumulate) as u64;
-        let start = step * self.batch as u64 + part as u64 * size;
-        start..start + size
+        part * size..(part + 1) * size
     }
 
     /// What is wrong with it beyond what its schema says.

@@ -7,12 +7,12 @@
 mod config;
 mod framing;
 mod reader;
-mod scan;
 
 pub use config::{Captions, FolderConfig};
 pub use reader::{Probe, Reader};
 
 use crate::dataset::{DataReport, Dataset, Dropped, PixelRange, Sample};
+use crate::scan;
 use framing::{Framing, lasts, shown};
 use musiva_core::{Clip, DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result};
 use std::{
@@ -62,7 +62,7 @@ impl Folder {
         if let Some(Flaw { path, message, mend }) = config.validate().into_iter().next() {
             return Err(Error::new(ErrorKind::Recipe, path, message).mend(mend));
         }
-        let listing = scan::scan(Path::new(&config.path))?;
+        let listing = scan::scan(Path::new(&config.path), scan::CLIPS)?;
         let found = listing.found.len() as u64;
         let (mut entries, mut left_out) = (Vec::new(), Vec::new());
         let mut end = 0;

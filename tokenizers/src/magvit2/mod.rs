@@ -23,6 +23,9 @@ use network::{Decoder, Encoder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Places of the latents that are computed at once.
+const PIECE: usize = 1 << 10;
+
 /// What a recipe says of a `kind = "magvit2"` tokenizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -245,30 +248,13 @@ impl Tokenizer for Magvit2 {
         let clips: Vec<&Clip> = clips.collect::<Result<_>>()?;
         let mut tokens = Vec::with_capacity(clips.len());
         for alike in clips.chunk_by(|a, b| a.shape() == b.shape()) {
-            tokens.extend(self.encode_clips(alike)?);
+            tokens.extend(self.encode_clips(alike, at_once)?);
         }
         Ok(tokens)
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
-        let [frames, h, w] = tokens.grid();
-        let channels = self.config.quantizer.channels();
-        let values = self.network.quantizer.vectors(tokens)?;
-        let mut past = Past::streaming();
-        let mut pixels = Vec::new();
-        let mut size = [0; 2];
-        for piece in values.chunks(h * w * channels) {
-            let data = TensorData::new(piece.to_vec(), [1, 1, h, w, channels]);
-            let latents = Tensor::<5>::from_data(data, &self.device).inner();
-            let clip = self.network.decoder.forward(latents, &mut past).inner();
-            past.advance();
-            let [_, _, height, width, _] = clip.dims();
-            size = [height, width];
-            pixels.extend(to_vec(clip).into_iter().map(to_byte));
-        }
-        let frames = 1 + (frames - 1) * self.spec.strides[0];
-        // Tokens do not know their frame rate: the pipeline sets it from the recipe.
-        Ok(Media::Clip(Clip::new([frames, size[0], size[1]], Rate::whole(1), pixels)?))
+        self.decode_clip(tokens, at_once)
     }
 
     fn learned(&self) -> Option<&dyn Parameters> {
@@ -281,21 +267,44 @@ impl Tokenizer for Magvit2 {
 }
 
 impl Magvit2 {
-    /// Clips of one shape.
-    fn encode_clips(&self, clips: &[&Clip]) -> Result<Vec<Tokens>> {
+    /// Piece by piece, each of so many latent frames as `at_once` says of the places of one.
+    fn decode_clip(&self, tokens: &Tokens, at_once: fn(usize) -> usize) -> Result<Media> {
+        let [frames, h, w] = tokens.grid();
+        let channels = self.config.quantizer.channels();
+        let values = self.network.quantizer.vectors(tokens)?;
+        let mut past = Past::streaming();
+        let mut pixels = Vec::new();
+        let mut size = [0; 2];
+        for piece in values.chunks(at_once(h * w) * h * w * channels) {
+            let data = TensorData::new(piece.to_vec(), [1, piece.len() / (h * w * channels), h, w, channels]);
+            let latents = Tensor::<5>::from_data(data, &self.device).inner();
+            let clip = self.network.decoder.forward(latents, &mut past).inner();
+            past.advance();
+            let [_, _, height, width, _] = clip.dims();
+            size = [height, width];
+            pixels.extend(to_vec(clip).into_iter().map(to_byte));
+        }
+        let frames = 1 + (frames - 1) * self.spec.strides[0];
+        // Tokens do not know their frame rate: the pipeline sets it from the recipe.
+        Ok(Media::Clip(Clip::new([frames, size[0], size[1]], Rate::whole(1), pixels)?))
+    }
+
+    /// Clips of one shape, piece by piece as [`Self::decode_clip`].
+    fn encode_clips(&self, clips: &[&Clip], at_once: fn(usize) -> usize) -> Result<Vec<Tokens>> {
         let [frames, height, width] = clips[0].shape();
         let shape = MediaShape::Clip { frames, height, width, rate: clips[0].rate() };
         let shape = self
             .config
             .shape(&shape)
             .map_err(|flaw| Error::new(ErrorKind::Unsupported, "tokenizer.video", flaw.message).mend(flaw.mend))?;
-        // Piece by piece: the first frame, then as many as one latent frame stands for.
+        // Piece by piece: of the first latent frame there is one frame, of each other one `stride`.
         let stride = self.spec.strides[0];
+        let piece = stride * at_once(shape.grid[1] * shape.grid[2]);
         let mut past = Past::streaming();
         let mut latents = Vec::new();
         let mut start = 0;
         while start < frames {
-            let end = if start == 0 { 1 } else { start + stride };
+            let end = frames.min(if start == 0 { piece + 1 - stride } else { start + piece });
             let pieces: Vec<Clip> = clips.iter().map(|clip| clip.slice(start..end)).collect();
             let moments = self.network.encoder.forward(to_tensor(&pieces, &self.device).inner(), &mut past);
             past.advance();
@@ -332,6 +341,12 @@ impl TrainableTokenizer for Magvit2 {
     fn parameters_mut(&mut self) -> &mut dyn Parameters {
         &mut self.network
     }
+}
+
+/// Latent frames that are computed at once, each of so many places: several small ones, so that the work is not all
+/// set-up, and a single large one, so that memory does not grow with the clip.
+fn at_once(places: usize) -> usize {
+    (PIECE / places).max(1)
 }
 
 /// Clips of one shape as a tensor `[B, T, H, W, 3]` in `[-1, 1]`.

@@ -10,17 +10,19 @@ use std::{
 };
 
 /// What counts as a clip or an image, by its extension.
-const EXTENSIONS: [&str; 11] = ["mp4", "mov", "m4v", "mkv", "webm", "avi", "gif", "png", "jpg", "jpeg", "webp"];
+pub(crate) const CLIPS: &[&str] = &["mp4", "mov", "m4v", "mkv", "webm", "avi", "gif", "png", "jpg", "jpeg", "webp"];
+/// What counts as a sound, by its extension.
+pub(crate) const SOUNDS: &[&str] = &["wav", "flac", "mp3", "ogg", "oga", "aac", "m4a", "mp4", "mov"];
 /// Folders within folders, at most: deeper ones are a mistake or a loop.
 const DEPTH: usize = 16;
 /// Bytes of a caption or a line of metadata, at most.
 const LONGEST: u64 = 65_536;
 /// The captions of a whole folder, as Hugging Face's `videofolder` and `imagefolder` have them.
-pub(super) const METADATA: &str = "metadata.jsonl";
+pub(crate) const METADATA: &str = "metadata.jsonl";
 
-/// A file that looks like a clip.
+/// A file that looks like media.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub path: PathBuf,
     /// Path below the folder, with `/` between its parts.
     pub name: String,
@@ -30,7 +32,7 @@ pub(super) struct Found {
 
 /// What a folder holds, in the order of the names.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     pub found: Vec<Found>,
     /// Names in the metadata for which there is no file.
     pub missing: Vec<String>,
@@ -43,11 +45,11 @@ struct Line {
     text: Option<String>,
 }
 
-/// Lists `folder`: files in it and below, hidden ones left out, with their captions from
-/// `metadata.jsonl` or else from `name.txt` beside `name.mp4`.
-pub(super) fn scan(folder: &Path) -> Result<Listing> {
+/// Lists `folder`: files of one of the `extensions` in it and below, hidden ones left out, with their
+/// captions from `metadata.jsonl` or else from `name.txt` beside `name.mp4`.
+pub(crate) fn scan(folder: &Path, extensions: &[&str]) -> Result<Listing> {
     let mut files = BTreeMap::new();
-    walk(folder, "", DEPTH, &mut files)?;
+    walk(folder, "", DEPTH, extensions, &mut files)?;
     let mut captions = metadata(&folder.join(METADATA))?;
     let mut found = Vec::with_capacity(files.len());
     for (name, path) in files {
@@ -62,7 +64,13 @@ pub(super) fn scan(folder: &Path) -> Result<Listing> {
     Ok(Listing { found, missing: captions.into_keys().collect() })
 }
 
-fn walk(folder: &Path, prefix: &str, depth: usize, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+fn walk(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    extensions: &[&str],
+    files: &mut BTreeMap<String, PathBuf>,
+) -> Result<()> {
     let failed = |error| Error::io(folder, "list the folder", error);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -73,9 +81,9 @@ fn walk(folder: &Path, prefix: &str, depth: usize, files: &mut BTreeMap<String, 
         // The entry's own type: a link to a folder is not followed, it could lead in a circle.
         if entry.file_type().map_err(failed)?.is_dir() {
             if depth > 0 {
-                walk(&path, &format!("{prefix}{name}/"), depth - 1, files)?;
+                walk(&path, &format!("{prefix}{name}/"), depth - 1, extensions, files)?;
             }
-        } else if path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known))) {
+        } else if path.extension().is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known))) {
             files.insert(format!("{prefix}{name}"), path);
         }
     }
@@ -118,7 +126,7 @@ fn metadata(path: &Path) -> Result<BTreeMap<String, Option<String>>> {
     Ok(captions)
 }
 
-/// The caption beside a clip; `None` where there is none.
+/// The caption beside a file; `None` where there is none.
 fn beside(path: &Path) -> Result<Option<String>> {
     let size = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
@@ -165,7 +173,7 @@ mod tests {
                 "{\"file_name\": \"sub/a.GIF\", \"text\": \"in the list\", \"more\": 1}\n\n{\"file_name\": \"gone.mp4\"}",
             ),
         ]);
-        let listing = scan(folder.path()).unwrap();
+        let listing = scan(folder.path(), CLIPS).unwrap();
         let found: Vec<_> = listing.found.iter().map(|f| (f.name.as_str(), f.caption.as_deref())).collect();
         assert_eq!(
             found,
@@ -183,10 +191,10 @@ mod tests {
             (format!("{good}{}", "x".repeat(70_000)), "longer than"),
         ] {
             let folder = folder(&[("metadata.jsonl", &text)]);
-            let error = scan(folder.path()).unwrap_err();
+            let error = scan(folder.path(), CLIPS).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Data);
             assert!(error.to_string().contains("metadata.jsonl:2") && error.message().contains(finding), "{error}");
         }
-        assert_eq!(scan(Path::new("no/such/folder")).unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(scan(Path::new("no/such/folder"), CLIPS).unwrap_err().kind(), ErrorKind::Io);
     }
 }

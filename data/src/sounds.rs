@@ -1,0 +1,282 @@
+//! A folder of sounds, cut into windows of one length; a caption may stand in `name.txt` beside
+//! `name.wav`, or in `metadata.jsonl`.
+
+use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Sample};
+use crate::scan;
+use musiva_core::{DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result, Sound};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::{fmt, sync::Arc};
+
+/// Windows that are listened to for a report.
+const HEARD: u64 = 16;
+/// Without names to hold out, one window in so many is.
+const HELD_OUT: u64 = 20;
+/// Samples of a window at most: 64 MB.
+const LONGEST: usize = 1 << 24;
+
+/// Windows of the sounds in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SoundsConfig {
+    /// The folder; its subfolders belong to it. Sound tracks of MP4 and MOV count.
+    #[schemars(extend("format" = "path"))]
+    pub path: String,
+    /// Samples per second, 1,000 to 192,000: files of other rates are resampled, several channels become one.
+    #[schemars(range(min = 1_000, max = 192_000))]
+    pub rate: u32,
+    /// Samples of a window. The last window of a file is filled up with silence.
+    #[schemars(range(min = 1))]
+    pub samples: usize,
+    /// Files whose names hold one of these texts are never trained on, but evaluated: speakers, instruments. Without
+    /// any, the last twentieth of the windows is held out.
+    pub held_out: Vec<String>,
+}
+
+impl Default for SoundsConfig {
+    fn default() -> Self {
+        Self { path: String::new(), rate: 16_000, samples: 16_000, held_out: Vec::new() }
+    }
+}
+
+impl SoundsConfig {
+    /// Everything that is wrong with it, without a look at the folder.
+    pub fn validate(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if self.path.is_empty() {
+            flaws.push(Flaw::new("path", "no folder is named", "set `path = \"sounds\"` to the folder of your sounds"));
+        }
+        if !(1_000..=192_000).contains(&self.rate) {
+            let message = format!("{} samples per second; 1000 to 192000 are possible", self.rate);
+            flaws.push(Flaw::new("rate", message, "set `rate = 16000`"));
+        }
+        if !(1..=LONGEST).contains(&self.samples) {
+            let message = format!("{} samples; a window has 1 to {LONGEST}", self.samples);
+            flaws.push(Flaw::new("samples", message, "set `samples = 16000`"));
+        }
+        flaws
+    }
+}
+
+/// Reads sounds from files, at any rate that is asked for, as one channel.
+///
+/// The boundary keeps codecs out of this crate, and lets a test, or a plugin with a format of its own,
+/// stand in for them.
+pub trait SoundFiles: Send + Sync {
+    /// How many samples the file has at `rate`.
+    ///
+    /// # Errors
+    /// Where it cannot be read as a sound.
+    fn length(&self, path: &Path, rate: Rate) -> Result<usize>;
+
+    /// Samples `range` of the file at `rate`; the range lies within its length.
+    ///
+    /// # Errors
+    /// Where the file cannot be read so far.
+    fn read(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>>;
+}
+
+/// Which part of the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// Never trained on.
+    HeldOut,
+}
+
+/// The windows of a folder of sounds, or of a part of it.
+pub struct Sounds {
+    config: SoundsConfig,
+    files: Arc<dyn SoundFiles>,
+    entries: Vec<Entry>,
+    /// Of the windows of all entries, those that belong to the part.
+    windows: Range<u64>,
+    found: u64,
+    dropped: Vec<Dropped>,
+}
+
+struct Entry {
+    path: PathBuf,
+    name: String,
+    caption: String,
+    length: usize,
+    /// Windows of this and all entries before it.
+    end: u64,
+}
+
+impl Sounds {
+    /// Opens a part of the folder of `config`; its files are read by `files`.
+    ///
+    /// # Errors
+    /// Where `config` is invalid, the folder cannot be read, or the part has no sounds.
+    pub fn open(config: SoundsConfig, files: Arc<dyn SoundFiles>, part: Part) -> Result<Self> {
+        if let Some(Flaw { path, message, mend }) = config.validate().into_iter().next() {
+            return Err(Error::new(ErrorKind::Recipe, path, message).mend(mend));
+        }
+        let listing = scan::scan(Path::new(&config.path), scan::SOUNDS)?;
+        let found = listing.found.len() as u64;
+        let rate = Rate::whole(config.rate);
+        let (mut entries, mut unreadable, mut end) = (Vec::new(), Vec::new(), 0);
+        for file in listing.found {
+            let held_out = config.held_out.iter().any(|text| file.name.contains(text.as_str()));
+            if !config.held_out.is_empty() && held_out != (part == Part::HeldOut) {
+                continue;
+            }
+            match files.length(&file.path, rate) {
+                Ok(0) => unreadable.push(format!("{}: no samples", file.name)),
+                Err(error) => unreadable.push(format!("{}: {}", file.name, error.message())),
+                Ok(length) => {
+                    end += length.div_ceil(config.samples) as u64;
+                    let caption = file.caption.unwrap_or_default();
+                    entries.push(Entry { path: file.path, name: file.name, caption, length, end });
+                }
+            }
+        }
+        let dropped: Vec<Dropped> = unreadable
+            .first()
+            .map(|example| Dropped {
+                reason: "unreadable".into(),
+                count: unreadable.len() as u64,
+                example: example.clone(),
+            })
+            .into_iter()
+            .collect();
+        let kept = if config.held_out.is_empty() { end - end.div_ceil(HELD_OUT).min(end / 2) } else { end };
+        let windows = match (part, config.held_out.is_empty()) {
+            (Part::HeldOut, true) => kept..end,
+            _ => 0..kept,
+        };
+        if windows.is_empty() {
+            let reasons: Vec<_> =
+                dropped.iter().map(|d| format!(", {} {} (such as {})", d.count, d.reason, d.example)).collect();
+            let message = format!("of {found} sounds there is none for this part{}", reasons.concat());
+            return Err(Error::new(ErrorKind::Data, config.path.clone(), message).mend(
+                "set `path` to a folder of .wav, .flac, .mp3 or .ogg files, and `held_out` to parts of their names",
+            ));
+        }
+        Ok(Self { config, files, entries, windows, found, dropped })
+    }
+}
+
+impl Dataset for Sounds {
+    fn len(&self) -> Option<u64> {
+        Some(self.windows.end - self.windows.start)
+    }
+
+    fn get(&self, index: u64) -> Result<Sample> {
+        let window = self.windows.start.saturating_add(index);
+        if window >= self.windows.end {
+            let count = self.windows.end - self.windows.start;
+            return Err(Error::new(ErrorKind::Data, self.config.path.clone(), format!("window {index} of {count}")));
+        }
+        let place = self.entries.partition_point(|entry| entry.end <= window);
+        let entry = &self.entries[place];
+        let before = place.checked_sub(1).map_or(0, |previous| self.entries[previous].end);
+        let SoundsConfig { rate, samples, .. } = self.config;
+        let start = (window - before) as usize * samples;
+        let mut found = self.files.read(&entry.path, Rate::whole(rate), start..(start + samples).min(entry.length))?;
+        found.resize(samples, 0.0);
+        let sound = Sound::new(1, Rate::whole(rate), found)?;
+        let id = format!("{} from sample {start}", entry.name);
+        Ok(Sample { clip: None, sound: Some(sound), caption: entry.caption.clone(), id })
+    }
+
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.config.shape(modality)
+    }
+
+    fn report(&self) -> DataReport {
+        let windows = self.windows.end - self.windows.start;
+        let heard = HEARD.min(windows);
+        let sounds = (0..heard).filter_map(|i| self.get(i * windows / heard).ok()).filter_map(|sample| sample.sound);
+        DataReport {
+            clips: Some(self.found),
+            windows: Some(windows),
+            dropped: self.dropped.clone(),
+            pixels: None,
+            loudness: Some(Loudness::of(sounds)),
+        }
+    }
+}
+
+impl fmt::Debug for Sounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sounds({:?}, {} of {} files)", self.config.path, self.entries.len(), self.found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file's size is its length; sample `i` of it is `i`.
+    struct Counting;
+
+    impl SoundFiles for Counting {
+        fn length(&self, path: &Path, _: Rate) -> Result<usize> {
+            match path.metadata().map_err(|error| Error::io(path, "read", error))?.len() {
+                13 => Err(Error::new(ErrorKind::Media, "", "an unlucky file")),
+                length => Ok(length as usize),
+            }
+        }
+
+        fn read(&self, _: &Path, _: Rate, range: Range<usize>) -> Result<Vec<f32>> {
+            Ok(range.map(|i| i as f32).collect())
+        }
+    }
+
+    fn folder(files: &[(&str, usize)]) -> (tempfile::TempDir, SoundsConfig) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, length) in files {
+            std::fs::write(folder.path().join(name), vec![0; *length]).unwrap();
+        }
+        let path = folder.path().display().to_string();
+        (folder, SoundsConfig { path, rate: 8000, samples: 10, held_out: Vec::new() })
+    }
+
+    fn open(config: &SoundsConfig, part: Part) -> Result<Sounds> {
+        Sounds::open(config.clone(), Arc::new(Counting), part)
+    }
+
+    #[test]
+    fn files_are_cut_and_the_last_window_is_filled_with_silence() {
+        let (_folder, config) = folder(&[("a.wav", 25), ("b.wav", 10), ("c.flac", 3), ("d.wav", 13), ("notes.txt", 9)]);
+        let sounds = open(&config, Part::Train).unwrap();
+        let report = sounds.report();
+        assert_eq!((report.clips, report.windows, report.dropped[0].count), (Some(4), Some(4), 1));
+        let samples = |i| sounds.get(i).unwrap().into_sound().unwrap().samples().to_vec();
+        assert_eq!(samples(1), (10..20).map(|i| i as f32).collect::<Vec<_>>());
+        assert_eq!(samples(2), [20.0, 21.0, 22.0, 23.0, 24.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(sounds.get(3).unwrap().id, "b.wav from sample 0");
+        assert!(sounds.get(4).is_err());
+        let held_out = open(&config, Part::HeldOut).unwrap();
+        assert_eq!(held_out.get(0).unwrap().id, "c.flac from sample 0");
+    }
+
+    #[test]
+    fn names_hold_out_speakers() {
+        let (_folder, mut config) =
+            folder(&[("1_ann.wav", 10), ("1_bob.wav", 10), ("2_ann.wav", 10), ("2_bob.wav", 10)]);
+        config.held_out = vec!["_ann".into()];
+        let ids = |part| {
+            let sounds = open(&config, part).unwrap();
+            (0..sounds.len().unwrap()).map(|i| sounds.get(i).unwrap().id[..5].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(Part::Train), ["1_bob", "2_bob"]);
+        assert_eq!(ids(Part::HeldOut), ["1_ann", "2_ann"]);
+        config.held_out = vec!["nobody".into()];
+        assert!(open(&config, Part::HeldOut).unwrap_err().to_string().contains("none for this part"));
+    }
+
+    #[test]
+    fn a_folder_without_sounds_says_why() {
+        let (_folder, config) = folder(&[("d.wav", 13)]);
+        let error = open(&config, Part::Train).unwrap_err().to_string();
+        assert!(error.contains("1 unreadable (such as d.wav: an unlucky file)"), "{error}");
+        let flaws = SoundsConfig { path: String::new(), rate: 0, samples: 0, held_out: vec![] }.validate();
+        assert_eq!(flaws.iter().map(|flaw| flaw.path.as_str()).collect::<Vec<_>>(), ["path", "rate", "samples"]);
+    }
+}

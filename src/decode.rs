@@ -5,27 +5,33 @@ use crate::output::{self, MEDIA, ScaleArgs, say};
 use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
+use crate::stream;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Error, ErrorKind, Result, Tokens};
+use musiva_core::{Error, ErrorKind, Modality, Result, Tokens};
 use std::path::PathBuf;
 
 /// Make media of the tokens that `generate` or `tokenize` saved
 ///
 ///   musiva decode text-to-video out.tokens.safetensors -o out.mp4
 ///   musiva decode tokenizer-audio steps.safetensors -o steps.wav
+///   musiva decode tokenizer-audio --stream < codes.jsonl | ffplay -f s16le -ac 1 -ar 16000 -
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// The tokens
-    #[arg(value_name = "TOKENS")]
-    tokens: PathBuf,
+    #[arg(value_name = "TOKENS", required_unless_present = "stream")]
+    tokens: Option<PathBuf>,
     /// Where to: .mp4, .gif or .png; a sound: .wav, .flac or .png
     #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
     scale: ScaleArgs,
+    /// Lines of codes from the standard input, as `tokenize --stream` writes them, to sound on the standard
+    /// output (16-bit little-endian samples), each as soon as it is there
+    #[arg(long, conflicts_with_all = ["tokens", "output", "scale"])]
+    stream: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -33,15 +39,18 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
+    let Some(path) = &args.tokens else {
+        return stream::decode(&Codec::build(&recipe, Modality::Audio, &device)?);
+    };
     output::prepare(&args.output, &MEDIA)?;
     let modality = output::modality(&recipe, &args.output)?;
-    let (tokens, metadata) = Tokens::open(&args.tokens)?;
+    let (tokens, metadata) = Tokens::open(path)?;
     let mut stages = Stages::default();
     let codec = stages.time("load", || Codec::build(&recipe, modality, &device))?;
     let kind = codec.tokenizer().spec().kind;
     if !kind.holds(tokens.values()) {
         let message = format!("these tokens are not {kind}");
-        return Err(Error::new(ErrorKind::Weights, args.tokens.display().to_string(), message)
+        return Err(Error::new(ErrorKind::Weights, path.display().to_string(), message)
             .mend("name the recipe that made them: `musiva inspect` says which"));
     }
     let provenance = Provenance::of_tokens(metadata).with("musiva.device", args.device.device);

@@ -17,6 +17,7 @@ mod provenance;
 mod recipes;
 mod reconstruct;
 mod schema;
+mod stream;
 mod tokenize;
 mod train;
 

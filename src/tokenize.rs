@@ -6,6 +6,7 @@ use crate::output::{self, say};
 use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
+use crate::stream;
 use musiva_core::pipeline::Codec;
 use musiva_core::{Modality, Result};
 use std::path::PathBuf;
@@ -16,20 +17,25 @@ use std::path::PathBuf;
 ///
 ///   musiva tokenize text-to-video walk.mp4 -o walk.safetensors
 ///   musiva tokenize tokenizer-audio steps.wav -o steps.safetensors
+///   ffmpeg -i steps.mp3 -f s16le -ac 1 -ar 16000 - | musiva tokenize tokenizer-audio --stream
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// A clip, an image or a sound
-    #[arg(value_name = "IN")]
-    input: PathBuf,
+    #[arg(value_name = "IN", required_unless_present = "stream")]
+    input: Option<PathBuf>,
     /// Where to: .safetensors
     #[arg(short, long, default_value = "tokens.safetensors", value_name = "FILE")]
     output: PathBuf,
     /// Take the sound of a file with pictures and sound, where the recipe reads both
     #[arg(long)]
     sound: bool,
+    /// Sound from the standard input (16-bit little-endian samples of one channel at the recipe's rate) to
+    /// the standard output (a line of codes a token), each token as soon as it is heard
+    #[arg(long, conflicts_with_all = ["input", "output", "sound"])]
+    stream: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -37,16 +43,19 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
+    let Some(input) = &args.input else {
+        return stream::encode(&Codec::build(&recipe, Modality::Audio, &device)?);
+    };
     output::prepare(&args.output, &["safetensors"])?;
     let modality = match args.sound || (recipe.video.is_none() && recipe.audio.is_some()) {
         true => Modality::Audio,
         false => Modality::Video,
     };
     let mut stages = Stages::default();
-    let media = stages.time("read", || adapted(&recipe, &args.input, modality, Extent::Whole))?;
+    let media = stages.time("read", || adapted(&recipe, input, modality, Extent::Whole))?;
     let codec = stages.time("load", || Codec::build(&recipe, modality, &device))?;
     let tokens = stages.time("encode", || codec.encode(&media))?;
-    let provenance = Provenance::of(&recipe, args.device.device)?.with("musiva.source", args.input.display());
+    let provenance = Provenance::of(&recipe, args.device.device)?.with("musiva.source", input.display());
     tokens.save(&args.output, provenance.tensors())?;
     let [t, h, w] = tokens.grid();
     say!("{}: tokens [{t}, {h}, {w}] of {}", args.output.display(), codec.tokenizer().spec().kind);

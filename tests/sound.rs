@@ -4,9 +4,10 @@
 
 mod lab;
 
-use lab::Lab;
-use musiva_core::{Rate, Sound, Tokens};
+use lab::{Lab, Outcome};
+use musiva_core::{Rate, Sound, TokenValues, Tokens};
 use musiva_media::{Metadata, SoundOptions, read_sound, write_sound};
+use std::fs::{self, File};
 
 /// Half a second of a stereo tone at a rate that is not the recipe's.
 fn tone(lab: &Lab) {
@@ -42,6 +43,40 @@ fn saved_tokens_are_the_sound_that_reconstruct_makes() {
     lab.run(&["reconstruct", "audio.toml", "tone.wav", "-o", "again.flac"]).succeeds();
     let samples = |name: &str| read_sound(lab.path(name), &SoundOptions::default()).unwrap().sound;
     assert_eq!(samples("decoded.flac"), samples("again.flac"));
+}
+
+#[test]
+fn a_stream_has_the_codes_and_the_sound_of_the_file() {
+    let lab = Lab::trained();
+    tone(&lab);
+    // At the recipe's rate already: half a second and a little more than a token.
+    let samples: Vec<f32> = (0..4130).map(|i| 0.25 * (0.3 * i as f32).sin()).collect();
+    let pcm: Vec<u8> = samples.iter().flat_map(|x| ((x * 32_768.0).round() as i16).to_le_bytes()).collect();
+    let sound = Sound::new(1, Rate::whole(8000), samples).unwrap();
+    write_sound(lab.path("sine.wav"), &sound, &Metadata::new()).unwrap();
+    lab.run(&["tokenize", "audio.toml", "sine.wav", "-o", "sine.safetensors"]).succeeds();
+    let TokenValues::Levels { codes, .. } = Tokens::open(&lab.path("sine.safetensors")).unwrap().0.values().clone()
+    else {
+        panic!("levels")
+    };
+    let (lines, said) = lab.pipe(&["tokenize", "audio.toml", "--stream"], &pcm);
+    let streamed: Vec<Vec<u32>> =
+        lines.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
+    assert_eq!(streamed.concat(), codes);
+    assert!(said.contains("times real time"), "{said}");
+
+    lab.run(&["decode", "audio.toml", "sine.safetensors", "-o", "sine-again.wav"]).succeeds();
+    let whole = read_sound(lab.path("sine-again.wav"), &SoundOptions::default()).unwrap().sound;
+    let (pcm, _) = lab.pipe(&["decode", "audio.toml", "--stream"], &lines);
+    let streamed: Vec<f32> =
+        pcm.chunks_exact(2).map(|two| f32::from(i16::from_le_bytes([two[0], two[1]])) / 32_768.0).collect();
+    let far = whole.samples().iter().zip(&streamed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(streamed.len() == whole.length() && far <= 1.0 / 32_000.0, "{far} apart");
+
+    let mut command = lab.command(&["decode", "audio.toml", "--stream"]);
+    fs::write(lab.path("bad.jsonl"), "[1, 2]\n[1, 8]\n").unwrap();
+    Outcome::of(command.stdin(File::open(lab.path("bad.jsonl")).unwrap()))
+        .fails(5, &["standard input, line 2", "code 8 is not in a codebook of 8 entries"]);
 }
 
 #[test]

@@ -149,6 +149,16 @@ pub trait Tokenizer: Send {
     }
     /// Tokens to media.
     fn decode(&self, tokens: &Tokens) -> Result<Media>;
+    /// Starts on media that come piece by piece, where it can: the tokens of all pieces together are those of
+    /// the whole.
+    fn encoding(&self) -> Option<Box<dyn Encoding + '_>> {
+        None
+    }
+    /// Starts on tokens that come piece by piece, where it can: the media of all pieces together are those of
+    /// the whole.
+    fn decoding(&self) -> Option<Box<dyn Decoding + '_>> {
+        None
+    }
     /// Its learned numbers, where it has any.
     fn learned(&self) -> Option<&dyn Parameters> {
         None
@@ -157,6 +167,25 @@ pub trait Tokenizer: Send {
     fn trainable(&mut self) -> Option<&mut dyn TrainableTokenizer> {
         None
     }
+}
+
+/// Media on their way to tokens, piece by piece.
+pub trait Encoding {
+    /// The tokens of the next piece, which is a whole number of tokens long: of clips `1 + n·t` frames at
+    /// first, then `n·t`, with `t` the stride over frames; of sounds a whole number of hops.
+    ///
+    /// # Errors
+    /// Where the piece does not fit.
+    fn push(&mut self, piece: &Media) -> Result<Tokens>;
+}
+
+/// Tokens on their way to media, piece by piece.
+pub trait Decoding {
+    /// The media of the next tokens, a whole number of steps of the grid's first side.
+    ///
+    /// # Errors
+    /// Where the tokens are of another kind.
+    fn push(&mut self, piece: &Tokens) -> Result<Media>;
 }
 
 /// A tokenizer while it is trained. Losses are no part of it: they see [`Reconstruction`].

@@ -38,6 +38,11 @@ impl Codec {
         &*self.tokenizer
     }
 
+    /// Frames or samples a second.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// Media to tokens.
     ///
     /// # Errors

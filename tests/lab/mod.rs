@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::{fs, thread, time::Duration};
+use std::{fs, fs::File, thread, time::Duration};
 
 const WORLD: &str = r#"
 schema = 1
@@ -164,6 +164,15 @@ impl Lab {
         Outcome::of(&mut self.command(arguments))
     }
 
+    /// What the command makes of `input` on its standard input: its output, and what it said.
+    pub fn pipe(&self, arguments: &[&str], input: &[u8]) -> (Vec<u8>, String) {
+        fs::write(self.path("input"), input).unwrap();
+        let output = self.command(arguments).stdin(File::open(self.path("input")).unwrap()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        (output.stdout, said)
+    }
+
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
@@ -172,7 +181,8 @@ impl Lab {
 impl Outcome {
     pub fn of(command: &mut Command) -> Self {
         let output = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
+        // What streams to the standard output need not be text.
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 

@@ -31,6 +31,11 @@ impl Past {
         Self { streaming: true, ..Self::default() }
     }
 
+    /// Whether there was a piece before.
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
     /// To be called after each piece.
     pub fn advance(&mut self) {
         self.started = true;

@@ -16,8 +16,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use layers::Past;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, Cost, Draw, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters, Quantized, Rate,
-    Reconstruction, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, TrainableTokenizer,
+    Clip, Cost, Decoding, Draw, Encoding, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters,
+    Quantized, Rate, Reconstruction, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
+    TrainableTokenizer,
 };
 use network::{Decoder, Encoder};
 use schemars::JsonSchema;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 /// Places of the latents that are computed at once.
 const PIECE: usize = 1 << 10;
+const SECTION: &str = "tokenizer.video";
 
 /// What a recipe says of a `kind = "magvit2"` tokenizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -243,18 +245,26 @@ impl Tokenizer for Magvit2 {
     fn encode_all(&self, media: &[Media]) -> Result<Vec<Tokens>> {
         let clips = media.iter().map(|media| match media {
             Media::Clip(clip) => Ok(clip),
-            other => Err(other.unexpected("tokenizer.video", Modality::Video)),
+            other => Err(other.unexpected(SECTION, Modality::Video)),
         });
         let clips: Vec<&Clip> = clips.collect::<Result<_>>()?;
         let mut tokens = Vec::with_capacity(clips.len());
         for alike in clips.chunk_by(|a, b| a.shape() == b.shape()) {
-            tokens.extend(self.encode_clips(alike, at_once)?);
+            tokens.extend(self.encode_pieces(alike, &mut Past::streaming(), at_once)?);
         }
         Ok(tokens)
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
-        self.decode_clip(tokens, at_once)
+        self.decode_piece(tokens, &mut Past::streaming(), at_once)
+    }
+
+    fn encoding(&self) -> Option<Box<dyn Encoding + '_>> {
+        Some(Box::new(Stream { of: self, past: Past::streaming() }))
+    }
+
+    fn decoding(&self) -> Option<Box<dyn Decoding + '_>> {
+        Some(Box::new(Stream { of: self, past: Past::streaming() }))
     }
 
     fn learned(&self) -> Option<&dyn Parameters> {
@@ -267,46 +277,49 @@ impl Tokenizer for Magvit2 {
 }
 
 impl Magvit2 {
-    /// Piece by piece, each of so many latent frames as `at_once` says of the places of one.
-    fn decode_clip(&self, tokens: &Tokens, at_once: fn(usize) -> usize) -> Result<Media> {
+    /// The next tokens of a clip that the decoder has the `past` of, so many latent frames at a time as
+    /// `at_once` says of the places of one.
+    fn decode_piece(&self, tokens: &Tokens, past: &mut Past, at_once: fn(usize) -> usize) -> Result<Media> {
         let [frames, h, w] = tokens.grid();
         let channels = self.config.quantizer.channels();
         let values = self.network.quantizer.vectors(tokens)?;
-        let mut past = Past::streaming();
+        let first = usize::from(!past.started()) * (self.spec.strides[0] - 1);
         let mut pixels = Vec::new();
         let mut size = [0; 2];
         for piece in values.chunks(at_once(h * w) * h * w * channels) {
             let data = TensorData::new(piece.to_vec(), [1, piece.len() / (h * w * channels), h, w, channels]);
             let latents = Tensor::<5>::from_data(data, &self.device).inner();
-            let clip = self.network.decoder.forward(latents, &mut past).inner();
+            let clip = self.network.decoder.forward(latents, past).inner();
             past.advance();
             let [_, _, height, width, _] = clip.dims();
             size = [height, width];
             pixels.extend(to_vec(clip).into_iter().map(to_byte));
         }
-        let frames = 1 + (frames - 1) * self.spec.strides[0];
+        let frames = frames * self.spec.strides[0] - first;
         // Tokens do not know their frame rate: the pipeline sets it from the recipe.
         Ok(Media::Clip(Clip::new([frames, size[0], size[1]], Rate::whole(1), pixels)?))
     }
 
-    /// Clips of one shape, piece by piece as [`Self::decode_clip`].
-    fn encode_clips(&self, clips: &[&Clip], at_once: fn(usize) -> usize) -> Result<Vec<Tokens>> {
+    /// The next frames of clips of one shape that the encoder has the `past` of; see
+    /// [`Self::decode_piece`].
+    fn encode_pieces(&self, clips: &[&Clip], past: &mut Past, at_once: fn(usize) -> usize) -> Result<Vec<Tokens>> {
         let [frames, height, width] = clips[0].shape();
-        let shape = MediaShape::Clip { frames, height, width, rate: clips[0].rate() };
-        let shape = self
+        let (stride, before) = (self.spec.strides[0], usize::from(past.started()));
+        // A clip's first latent frame is one frame; a piece of a later part is as one that follows it.
+        let shape = MediaShape::Clip { frames: frames + before, height, width, rate: clips[0].rate() };
+        let mut shape = self
             .config
             .shape(&shape)
-            .map_err(|flaw| Error::new(ErrorKind::Unsupported, "tokenizer.video", flaw.message).mend(flaw.mend))?;
+            .map_err(|flaw| Error::new(ErrorKind::Unsupported, SECTION, flaw.message).mend(flaw.mend))?;
+        shape.grid[0] -= before;
         // Piece by piece: of the first latent frame there is one frame, of each other one `stride`.
-        let stride = self.spec.strides[0];
         let piece = stride * at_once(shape.grid[1] * shape.grid[2]);
-        let mut past = Past::streaming();
         let mut latents = Vec::new();
         let mut start = 0;
         while start < frames {
-            let end = frames.min(if start == 0 { piece + 1 - stride } else { start + piece });
+            let end = frames.min(if past.started() { start + piece } else { piece + 1 - stride });
             let pieces: Vec<Clip> = clips.iter().map(|clip| clip.slice(start..end)).collect();
-            let moments = self.network.encoder.forward(to_tensor(&pieces, &self.device).inner(), &mut past);
+            let moments = self.network.encoder.forward(to_tensor(&pieces, &self.device).inner(), past);
             past.advance();
             latents.push(moments.slice_dim(4, 0..self.config.quantizer.channels()).inner());
             start = end;
@@ -316,6 +329,25 @@ impl Magvit2 {
         let latents: Tensor<3> = latents.reshape([clips.len(), rows, self.config.quantizer.channels()]);
         let each = latents.iter_dim(0).map(|latents| latents.squeeze_dim(0));
         each.map(|latents| self.network.quantizer.tokens(shape.grid, latents)).collect()
+    }
+}
+
+/// A clip that comes piece by piece.
+struct Stream<'a> {
+    of: &'a Magvit2,
+    past: Past,
+}
+
+impl Encoding for Stream<'_> {
+    fn push(&mut self, piece: &Media) -> Result<Tokens> {
+        let Media::Clip(clip) = piece else { return Err(piece.unexpected(SECTION, Modality::Video)) };
+        Ok(self.of.encode_pieces(&[clip], &mut self.past, at_once)?.remove(0))
+    }
+}
+
+impl Decoding for Stream<'_> {
+    fn push(&mut self, piece: &Tokens) -> Result<Media> {
+        self.of.decode_piece(piece, &mut self.past, at_once)
     }
 }
 

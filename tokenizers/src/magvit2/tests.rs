@@ -87,10 +87,19 @@ fn streaming_is_offline_both_ways() {
     let tokenizer = Magvit2 { spec: config.spec(), config, device: Device::flex(), network };
     let pieces: [fn(usize) -> usize; 4] = [|_| 1, |_| 2, |_| 3, at_once];
     for piece in pieces {
-        let tokens = tokenizer.encode_clips(&[&clip], piece).unwrap().remove(0);
+        let tokens = tokenizer.encode_pieces(&[&clip], &mut Past::streaming(), piece).unwrap().remove(0);
         let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
         assert!(values.iter().zip(&means).all(|(a, b)| (a - b).abs() < 1e-5));
     }
+    let mut encoding = tokenizer.encoding().unwrap();
+    let mut pushed = Vec::new();
+    for range in [0..1, 1..5, 5..13] {
+        let tokens = encoding.push(&Media::Clip(clip.slice(range))).unwrap();
+        let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
+        pushed.extend_from_slice(values);
+    }
+    assert!(pushed.len() == means.len() && pushed.iter().zip(&means).all(|(a, b)| (a - b).abs() < 1e-5));
+    assert!(encoding.push(&Media::Clip(clip.slice(0..3))).is_err(), "no whole number of latent frames");
     let tokens = tokenizer.encode(&Media::Clip(clip)).unwrap();
     let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
 
@@ -99,8 +108,15 @@ fn streaming_is_offline_both_ways() {
     let whole = tokenizer.network.decoder.forward(whole, &mut Past::none());
     assert_eq!(whole.dims(), [1, 13, 12, 20, 3]);
     let whole: Vec<u8> = to_vec(whole).into_iter().map(to_byte).collect();
+    let mut decoding = tokenizer.decoding().unwrap();
+    let mut pushed = Vec::new();
+    for (frames, values) in [(1, &values[..45]), (3, &values[45..])] {
+        let tokens = Tokens::latents([frames, 3, 5], 3, values.to_vec()).unwrap();
+        pushed.extend_from_slice(decoding.push(&tokens).unwrap().clip("it").unwrap().pixels());
+    }
+    assert!(pushed.len() == whole.len() && whole.iter().zip(&pushed).all(|(a, b)| a.abs_diff(*b) <= 1));
     for piece in pieces {
-        let streamed = tokenizer.decode_clip(&tokens, piece).unwrap().clip("it").unwrap();
+        let streamed = tokenizer.decode_piece(&tokens, &mut Past::streaming(), piece).unwrap().clip("it").unwrap();
         assert!(whole.iter().zip(streamed.pixels()).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
 }

@@ -15,8 +15,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use layers::Past;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Cost, Draw, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate, Reconstruction,
-    Result, Sound, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, TrainableTokenizer,
+    Cost, Decoding, Draw, Encoding, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate,
+    Reconstruction, Result, Sound, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
+    TrainableTokenizer,
 };
 use network::{Decoder, Encoder};
 use schemars::JsonSchema;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 /// Tokens of a piece: what a long sound takes of memory does not grow with its length.
 const PIECE: usize = 64;
+const SECTION: &str = "tokenizer.audio";
 
 /// What a recipe says of a `kind = "soundstream"` tokenizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -174,29 +176,26 @@ impl Tokenizer for SoundStream {
     fn encode_all(&self, media: &[Media]) -> Result<Vec<Tokens>> {
         let sounds = media.iter().map(|media| match media {
             Media::Sound(sound) => Ok(sound),
-            other => Err(other.unexpected("tokenizer.audio", Modality::Audio)),
+            other => Err(other.unexpected(SECTION, Modality::Audio)),
         });
         let sounds: Vec<&Sound> = sounds.collect::<Result<_>>()?;
         let mut tokens = Vec::with_capacity(sounds.len());
         for alike in sounds.chunk_by(|a, b| a.shape() == b.shape()) {
-            tokens.extend(self.encode_sounds(alike)?);
+            tokens.extend(self.encode_pieces(alike, &mut Past::streaming())?);
         }
         Ok(tokens)
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
-        let channels = self.config.quantizer.channels();
-        let vectors = self.network.quantizer.vectors(tokens)?;
-        let mut past = Past::streaming();
-        let mut samples = Vec::with_capacity(vectors.len() / channels * self.config.hop());
-        for piece in vectors.chunks(PIECE * channels) {
-            let data = TensorData::new(piece.to_vec(), [1, piece.len() / channels, channels]);
-            let latents = Tensor::<3>::from_data(data, &self.device).inner();
-            samples.extend(to_vec(self.network.decoder.forward(latents, &mut past).inner()));
-            past.advance();
-        }
-        // Tokens do not know their sample rate: the pipeline sets it from the recipe.
-        Ok(Media::Sound(Sound::new(1, Rate::whole(1), samples)?))
+        self.decode_piece(tokens, &mut Past::streaming())
+    }
+
+    fn encoding(&self) -> Option<Box<dyn Encoding + '_>> {
+        Some(Box::new(Stream { of: self, past: Past::streaming() }))
+    }
+
+    fn decoding(&self) -> Option<Box<dyn Decoding + '_>> {
+        Some(Box::new(Stream { of: self, past: Past::streaming() }))
     }
 
     fn learned(&self) -> Option<&dyn Parameters> {
@@ -209,16 +208,30 @@ impl Tokenizer for SoundStream {
 }
 
 impl SoundStream {
-    /// Sounds of one shape.
-    fn encode_sounds(&self, sounds: &[&Sound]) -> Result<Vec<Tokens>> {
+    /// The next tokens of a sound that the decoder has the `past` of.
+    fn decode_piece(&self, tokens: &Tokens, past: &mut Past) -> Result<Media> {
+        let channels = self.config.quantizer.channels();
+        let vectors = self.network.quantizer.vectors(tokens)?;
+        let mut samples = Vec::with_capacity(vectors.len() / channels * self.config.hop());
+        for piece in vectors.chunks(PIECE * channels) {
+            let data = TensorData::new(piece.to_vec(), [1, piece.len() / channels, channels]);
+            let latents = Tensor::<3>::from_data(data, &self.device).inner();
+            samples.extend(to_vec(self.network.decoder.forward(latents, past).inner()));
+            past.advance();
+        }
+        // Tokens do not know their sample rate: the pipeline sets it from the recipe.
+        Ok(Media::Sound(Sound::new(1, Rate::whole(1), samples)?))
+    }
+
+    /// The next pieces, of one shape, of sounds that the encoder has the `past` of.
+    fn encode_pieces(&self, sounds: &[&Sound], past: &mut Past) -> Result<Vec<Tokens>> {
         let [samples, channels] = sounds[0].shape();
         let shape = MediaShape::Sound { samples, channels, rate: sounds[0].rate() };
         let shape = self
             .config
             .shape(&shape)
-            .map_err(|flaw| Error::new(ErrorKind::Unsupported, "tokenizer.audio", flaw.message).mend(flaw.mend))?;
+            .map_err(|flaw| Error::new(ErrorKind::Unsupported, SECTION, flaw.message).mend(flaw.mend))?;
         let piece = PIECE * self.config.hop();
-        let mut past = Past::streaming();
         let mut latents = Vec::new();
         for start in (0..samples).step_by(piece) {
             let length = piece.min(samples - start);
@@ -231,13 +244,37 @@ impl SoundStream {
             }
             let data = TensorData::new(values, [sounds.len(), filled, 1]);
             let sound = Tensor::<3>::from_data(data, &self.device).inner();
-            let moments = self.network.encoder.forward(sound, &mut past);
+            let moments = self.network.encoder.forward(sound, past);
             past.advance();
             latents.push(moments.slice_dim(2, 0..self.config.quantizer.channels()).inner());
         }
         let latents = Tensor::cat(latents, 1); // [B, T, C]
         let each = latents.iter_dim(0).map(|latents| latents.squeeze_dim(0));
         each.map(|latents| self.network.quantizer.tokens(shape.grid, latents)).collect()
+    }
+}
+
+/// A sound that comes piece by piece.
+struct Stream<'a> {
+    of: &'a SoundStream,
+    past: Past,
+}
+
+impl Encoding for Stream<'_> {
+    fn push(&mut self, piece: &Media) -> Result<Tokens> {
+        let Media::Sound(sound) = piece else { return Err(piece.unexpected(SECTION, Modality::Audio)) };
+        if !sound.length().is_multiple_of(self.of.config.hop()) {
+            let message = format!("a piece of {} samples is no whole number of tokens", sound.length());
+            return Err(Error::new(ErrorKind::Unsupported, SECTION, message)
+                .mend(format!("push pieces of {} samples, or of several times as many", self.of.config.hop())));
+        }
+        Ok(self.of.encode_pieces(&[sound], &mut self.past)?.remove(0))
+    }
+}
+
+impl Decoding for Stream<'_> {
+    fn push(&mut self, piece: &Tokens) -> Result<Media> {
+        self.of.decode_piece(piece, &mut self.past)
     }
 }
 

@@ -99,6 +99,34 @@ fn a_sound_of_any_length_becomes_tokens_and_a_sound() {
 }
 
 #[test]
+fn a_stream_of_pieces_has_the_tokens_and_the_sound_of_the_whole() {
+    let it = built();
+    let samples = noise(30 * 70, 8);
+    let sound = |range: std::ops::Range<usize>| {
+        Media::Sound(Sound::new(1, Rate::whole(8000), samples[30 * range.start..30 * range.end].to_vec()).unwrap())
+    };
+    let whole = it.encode(&sound(0..70)).unwrap();
+    let TokenValues::Levels { codes, .. } = whole.values() else { panic!("levels") };
+    let (mut encoding, mut found) = (it.encoding().unwrap(), Vec::new());
+    for range in [0..1, 1..2, 2..5, 5..70] {
+        let tokens = encoding.push(&sound(range)).unwrap();
+        let TokenValues::Levels { codes, .. } = tokens.values() else { panic!("levels") };
+        found.extend_from_slice(codes);
+    }
+    assert_eq!(codes, &found);
+    let odd = Media::Sound(Sound::new(1, Rate::whole(8000), vec![0.0; 31]).unwrap());
+    assert!(encoding.push(&odd).unwrap_err().to_string().contains("push pieces of 30 samples"));
+
+    let offline = it.decode(&whole).unwrap().sound("it").unwrap();
+    let (mut decoding, mut streamed) = (it.decoding().unwrap(), Vec::new());
+    for codes in codes.chunks(3 * 7) {
+        let tokens = Tokens::levels([codes.len() / 3, 1, 1], 3, 16, codes.to_vec()).unwrap();
+        streamed.extend_from_slice(decoding.push(&tokens).unwrap().sound("it").unwrap().samples());
+    }
+    assert_near(offline.samples(), &streamed);
+}
+
+#[test]
 fn many_at_once_are_each_alone() {
     let it = built();
     let sounds: Vec<Media> = [300, 300, 90, 300]

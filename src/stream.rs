@@ -1,0 +1,159 @@
+//! Sounds through a tokenizer as they come, from the standard input to the standard output.
+//!
+//! Sound is 16-bit little-endian samples of one channel at the recipe's rate, as `ffmpeg -f s16le`
+//! writes and reads them; tokens are JSON Lines, an array of the codes of all levels each.
+
+use musiva_core::pipeline::Codec;
+use musiva_core::{Error, ErrorKind, Media, Modality, Rate, Result, Sound, TokenKind, TokenValues, Tokens};
+use std::io::{self, BufRead, ErrorKind as Io, Read, Write};
+use std::time::{Duration, Instant};
+
+/// A line of tokens is never longer.
+const LONGEST_LINE: u64 = 1 << 16;
+/// Full scale of 16-bit samples.
+const FULL: f32 = 32_768.0;
+
+/// How fast it went.
+struct Pace {
+    computing: Duration,
+    slowest: Duration,
+    samples: usize,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { computing: Duration::ZERO, slowest: Duration::ZERO, samples: 0 }
+    }
+
+    fn time<T>(&mut self, samples: usize, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        let took = start.elapsed();
+        self.computing += took;
+        self.slowest = self.slowest.max(took);
+        self.samples += samples;
+        done
+    }
+
+    /// On the standard error: the standard output is the stream's.
+    fn say(&self, hop: usize, rate: Rate) {
+        let sound = self.samples as f64 / rate.as_f64();
+        let hop = 1000.0 * hop as f64 / rate.as_f64();
+        eprintln!(
+            "{sound:.2} s of sound in {:.2} s: {:.1} times real time; latency {hop:.1} ms a token and {:.1} ms to compute it at most",
+            self.computing.as_secs_f64(),
+            sound / self.computing.as_secs_f64().max(1e-9),
+            1000.0 * self.slowest.as_secs_f64()
+        );
+    }
+}
+
+/// Samples in, tokens out.
+pub fn encode(codec: &Codec) -> Result<()> {
+    let mut encoding = codec.tokenizer().encoding().ok_or_else(cannot)?;
+    let (hop, rate) = (codec.tokenizer().spec().strides[0], codec.rate());
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let mut bytes = vec![0u8; 2 * hop];
+    let mut pace = Pace::new();
+    loop {
+        let filled = fill(&mut input, &mut bytes)?;
+        if filled == 0 {
+            break;
+        }
+        // Silence after the end fills the last token.
+        bytes[filled..].fill(0);
+        let samples = bytes.as_chunks::<2>().0.iter().map(|&two| f32::from(i16::from_le_bytes(two)) / FULL);
+        let sound = Media::Sound(Sound::new(1, rate, samples.collect())?);
+        let tokens = pace.time(hop, || encoding.push(&sound))?;
+        let line = match tokens.values() {
+            TokenValues::Codes { codes, .. } | TokenValues::Levels { codes, .. } => format!("{codes:?}\n"),
+            TokenValues::Latents { values, .. } => format!("{values:?}\n"),
+        };
+        // Each token at once: somebody may be listening.
+        if !written(output.write_all(line.as_bytes()).and_then(|()| output.flush()))? {
+            break;
+        }
+    }
+    pace.say(hop, rate);
+    Ok(())
+}
+
+/// Tokens in, samples out.
+pub fn decode(codec: &Codec) -> Result<()> {
+    let mut decoding = codec.tokenizer().decoding().ok_or_else(cannot)?;
+    let (spec, rate) = (codec.tokenizer().spec(), codec.rate());
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let mut pace = Pace::new();
+    for number in 1.. {
+        let mut line = Vec::new();
+        (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(failed)?;
+        if line.is_empty() {
+            break;
+        }
+        let tokens = parse(&line, spec.kind).map_err(|found| {
+            Error::new(ErrorKind::Weights, format!("standard input, line {number}"), found)
+                .mend("write an array of the codes of all levels on each line, as `musiva tokenize --stream` does")
+        })?;
+        let sound = pace.time(spec.strides[0], || decoding.push(&tokens))?.sound("tokenizer.audio")?;
+        let bytes: Vec<u8> = sound.samples().iter().flat_map(|x| ((x * FULL).round() as i16).to_le_bytes()).collect();
+        if !written(output.write_all(&bytes).and_then(|()| output.flush()))? {
+            break;
+        }
+    }
+    pace.say(spec.strides[0], rate);
+    Ok(())
+}
+
+/// A line as the tokens of one step.
+fn parse(line: &[u8], kind: TokenKind) -> std::result::Result<Tokens, String> {
+    let grid = [1; 3];
+    let tokens = match kind {
+        TokenKind::Latents { channels } => {
+            let values: Vec<f32> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            Tokens::latents(grid, channels, values)
+        }
+        TokenKind::Codes { entries, .. } => {
+            let codes: Vec<u32> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            Tokens::codes(grid, entries, codes)
+        }
+        TokenKind::Levels { levels, entries } => {
+            let codes: Vec<u32> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            if codes.len() > levels {
+                return Err(format!("{} codes, the tokenizer has {levels} levels", codes.len()));
+            }
+            Tokens::levels(grid, codes.len(), entries, codes)
+        }
+    };
+    tokens.map_err(|error| error.message().to_owned())
+}
+
+/// Fills `bytes` as far as the input goes.
+fn fill(input: &mut impl Read, bytes: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match input.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == Io::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(filled)
+}
+
+/// Whether somebody still reads what is written.
+fn written(result: io::Result<()>) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Io::BrokenPipe => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, "standard input or output", "cannot be read or written").caused_by(error)
+}
+
+fn cannot() -> Error {
+    Error::new(ErrorKind::Unsupported, Modality::Audio.section(), "this tokenizer cannot work piece by piece")
+}

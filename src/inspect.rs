@@ -3,6 +3,7 @@
 use crate::output::{print, say, table};
 use musiva_core::{Error, ErrorKind, Result, TokenValues, Tokens};
 use musiva_media::{SoundReader, VideoReader, read_metadata};
+use musiva_tokenizers::quantizers::CodeUse;
 use safetensors::tensor::Metadata;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -95,7 +96,8 @@ fn tokens(path: &Path) -> Result<()> {
     let [t, h, w] = tokens.grid();
     match tokens.values() {
         TokenValues::Codes { entries, codes } => {
-            say!("{}: [{t}, {h}, {w}] = {} codes of {entries} entries", path.display(), codes.len());
+            let bits = codes.len() as f64 * (*entries as f64).log2();
+            say!("{}: [{t}, {h}, {w}] = {} codes of {entries} entries, {bits:.0} bits", path.display(), codes.len());
             let mut counts: HashMap<u32, usize> = HashMap::new();
             codes.iter().for_each(|&code| *counts.entry(code).or_default() += 1);
             let mut often: Vec<_> = counts.iter().map(|(&code, &count)| (count, code)).collect();
@@ -103,8 +105,12 @@ fn tokens(path: &Path) -> Result<()> {
             let most: Vec<_> = often.iter().take(5).map(|(count, code)| format!("{code} ({count}×)")).collect();
             say!("{} different codes; most often {}", often.len(), most.join(", "));
         }
-        TokenValues::Levels { levels, entries, .. } => {
-            say!("{}: [{t}, {h}, {w}] {levels} levels of codes of {entries} entries", path.display());
+        TokenValues::Levels { levels, entries, codes } => {
+            let bits = codes.len() as f64 * (*entries as f64).log2();
+            say!("{}: [{t}, {h}, {w}] {levels} levels of codes of {entries} entries, {bits:.0} bits", path.display());
+            for (level, its) in CodeUse::of_tokens(std::slice::from_ref(&tokens)).iter().enumerate() {
+                say!("level {}: {} different codes, perplexity {:.1}", level + 1, its.used, its.perplexity());
+            }
         }
         TokenValues::Latents { channels, values } => {
             let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));

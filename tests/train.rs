@@ -99,3 +99,18 @@ fn a_run_that_is_there_is_not_written_over_and_does_not_change_its_meaning() {
     resume("train.steps=5").fails(5, &["`tokenizer.video`"]);
     lab.run(&["train", "lm.toml", "--resume", "nowhere"]).fails(5, &["no checkpoint"]);
 }
+
+#[test]
+fn a_tokenizer_that_goes_wrong_is_told_by_name() {
+    let lab = Lab::bare();
+    // So fast that the first steps throw it far off: sounds beyond all range, and latents that land on one code.
+    let wild = ["--set", "train.learning_rate=0.3", "--set", "train.sample_every=0", "--steps", "60"];
+    let said = lab.run(&[&["train", "audio.toml", "--run", "wild"][..], &wild].concat()).succeeds().err;
+    for text in ["values out of range", "lower `learning_rate`", "collapse: almost all tokens have the same code"] {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+    let stop = ["--set", "train.on_disease=stop"];
+    lab.run(&[&["train", "audio.toml", "--run", "stopped"][..], &wild, &stop].concat())
+        .fails(9, &["values out of range"]);
+    assert!(lab.path("stopped/checkpoints").read_dir().unwrap().count() > 0, "what there was is saved");
+}

@@ -5,6 +5,7 @@ use crate::progress::bar;
 use indicatif::ProgressBar;
 use musiva_core::{Error, ErrorKind, Result};
 use musiva_media::{Metadata, contact_sheet, write_sound};
+use musiva_train::doctor::Disease;
 use musiva_train::trainer::{Look, Watch};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,6 +88,11 @@ impl Watch for Screen {
             true => eprintln!("step {done}/{total}  {text}"),
             false => self.bar.set_message(text),
         }
+    }
+
+    fn ill(&mut self, step: u64, disease: Disease) {
+        let (name, mend) = disease.told();
+        self.line(&format!("warning: step {step}: {name}\n  mend: {mend}"));
     }
 
     fn samples(&mut self, step: u64, look: &Look) -> Result<()> {

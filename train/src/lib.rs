@@ -5,6 +5,7 @@
 mod ahead;
 pub mod backbone;
 pub mod checkpoint;
+pub mod doctor;
 pub mod evaluate;
 pub mod log;
 pub mod measure;

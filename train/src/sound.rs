@@ -1,7 +1,9 @@
 //! Training an audio tokenizer.
 
 use crate::ahead::Ahead;
+use crate::doctor::Vitals;
 use crate::measure::si_snr;
+use crate::tokenizer::Made;
 use crate::trainer::{Look, Trainee};
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::recipe::TrainSettings;
@@ -27,6 +29,7 @@ pub struct SoundTrainee<'a> {
     config: &'a dyn TokenizerConfig,
     tokenizer: Box<dyn Tokenizer>,
     batches: Ahead<Windows>,
+    last: Option<Made>,
     mel: MelScales,
     heard: Vec<Sound>,
     device: Device,
@@ -64,7 +67,7 @@ impl<'a> SoundTrainee<'a> {
         let mel = MelScales::new(first.rate(), window, &device);
         let its = settings.clone();
         let batches = Ahead::new(move |part| windows(&its, &*data, hop, part));
-        Ok(Self { settings: settings.clone(), config, tokenizer, batches, mel, heard, device })
+        Ok(Self { settings: settings.clone(), config, tokenizer, batches, last: None, mel, heard, device })
     }
 }
 
@@ -121,7 +124,12 @@ impl Trainee for SoundTrainee<'_> {
         if quantize && ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
             tokenizer.follow(&made.quantized, draw);
         }
+        self.last = Some(Made::of(&made, &sounds));
         Ok(sound_loss(sounds, made, &self.mel, &weights))
+    }
+
+    fn vitals(&mut self) -> Option<Vitals> {
+        Some(self.last.take()?.vitals(self.tokenizer.spec().kind))
     }
 
     fn parameters(&self) -> &dyn Parameters {

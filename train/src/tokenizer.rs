@@ -1,12 +1,14 @@
 //! Training a video tokenizer.
 
 use crate::ahead::Ahead;
+use crate::doctor::Vitals;
 use crate::measure::psnr;
 use crate::trainer::{Look, Trainee};
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor};
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
-    Clip, Draw, Error, ErrorKind, Loss, Media, Parameters, Purpose, Result, Source, Tokenizer, TokenizerConfig, Weights,
+    Clip, Draw, Error, ErrorKind, Loss, Media, Parameters, Purpose, Reconstruction, Result, Source, TokenKind,
+    Tokenizer, TokenizerConfig, Weights,
 };
 use musiva_data::Dataset;
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
@@ -22,6 +24,7 @@ pub struct TokenizerTrainee<'a> {
     config: &'a dyn TokenizerConfig,
     tokenizer: Box<dyn Tokenizer>,
     batches: Ahead<Vec<Clip>>,
+    last: Option<Made>,
     shown: Vec<Clip>,
     device: Device,
 }
@@ -49,7 +52,29 @@ impl<'a> TokenizerTrainee<'a> {
         let device = device.clone().autodiff();
         let its = settings.clone();
         let batches = Ahead::new(move |part| its.samples(part).map(|index| window(&its, &*data, index)).collect());
-        Ok(Self { settings: settings.clone(), config, tokenizer, batches, shown, device })
+        Ok(Self { settings: settings.clone(), config, tokenizer, batches, last: None, shown, device })
+    }
+}
+
+/// What a step made of which media, without the gradients.
+pub(crate) struct Made {
+    codes: Option<Tensor<2, Int>>,
+    media: Tensor<5>,
+    wanted: Tensor<5>,
+}
+
+impl Made {
+    pub fn of(made: &Reconstruction, wanted: &Tensor<5>) -> Self {
+        let codes = made.quantized.codes.clone();
+        Self { codes, media: made.media.clone().inner(), wanted: wanted.clone().inner() }
+    }
+
+    pub fn vitals(self, kind: TokenKind) -> Vitals {
+        let entries = match kind {
+            TokenKind::Codes { entries, .. } | TokenKind::Levels { entries, .. } => entries,
+            TokenKind::Latents { .. } => 0,
+        };
+        Vitals::of(self.codes, entries, self.media, self.wanted)
     }
 }
 
@@ -75,7 +100,12 @@ impl Trainee for TokenizerTrainee<'_> {
         if ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
             tokenizer.follow(&made.quantized, draw);
         }
+        self.last = Some(Made::of(&made, &target.clips));
         Ok(tokenizer_loss(&target, made, &weights))
+    }
+
+    fn vitals(&mut self) -> Option<Vitals> {
+        Some(self.last.take()?.vitals(self.tokenizer.spec().kind))
     }
 
     fn parameters(&self) -> &dyn Parameters {

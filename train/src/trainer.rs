@@ -1,10 +1,11 @@
 //! The loop: the same for a tokenizer and for a backbone.
 
 use crate::checkpoint::Checkpoint;
+use crate::doctor::{Disease, Doctor, Vitals};
 use crate::log::Log;
 use crate::optimizer::Optimizer;
 use musiva_core::parameters::{Precision, save_weights, to_vec};
-use musiva_core::recipe::TrainSettings;
+use musiva_core::recipe::{OnDisease, TrainSettings};
 use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Sound, Weights};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,10 @@ pub trait Trainee {
     fn parameters(&self) -> &dyn Parameters;
     /// What is learned, to change.
     fn parameters_mut(&mut self) -> &mut dyn Parameters;
+    /// What the last loss shows of a tokenizer's health; `None` of what is no tokenizer.
+    fn vitals(&mut self) -> Option<Vitals> {
+        None
+    }
     /// A look at what the averaged weights can do: clips to show, measures to log.
     fn sample(&mut self, average: &Weights, step: u64) -> Result<Look>;
 }
@@ -38,6 +43,8 @@ pub struct Look {
 pub trait Watch {
     /// After each step, with the measures where they were logged.
     fn step(&mut self, done: u64, total: u64, measures: Option<&[(String, f64)]>);
+    /// A disease that has shown for a while.
+    fn ill(&mut self, step: u64, disease: Disease);
     /// New samples.
     fn samples(&mut self, step: u64, look: &Look) -> Result<()>;
     /// A new checkpoint.
@@ -90,6 +97,7 @@ impl Run<'_> {
         let save = |step, trainee: &dyn Trainee, optimizer: &Optimizer| {
             Checkpoint::save(&checkpoints, s.keep, step, &self.recipe, trainee.parameters(), optimizer)
         };
+        let mut doctor = Doctor::default();
         let mut started = (Instant::now(), step);
         while step < total {
             let logged = every(step + 1, s.log_every) || step + 1 == total;
@@ -112,6 +120,18 @@ impl Run<'_> {
             if logged {
                 let seconds = started.0.elapsed().as_secs_f64() / (step - started.1).max(1) as f64;
                 started = (Instant::now(), step);
+                if let Some(vitals) = trainee.vitals() {
+                    let entropy = measures.iter().find(|(name, _)| name == "entropy").map(|(_, value)| *value);
+                    measures.extend(vitals.measures());
+                    for disease in doctor.look(&vitals, entropy) {
+                        watch.ill(step, disease);
+                        if s.on_disease == OnDisease::Stop {
+                            watch.saved(step, &save(step, trainee, &optimizer)?);
+                            let (name, mend) = disease.told();
+                            return Err(Error::new(ErrorKind::Training, format!("step {step}"), name).mend(mend));
+                        }
+                    }
+                }
                 measures.push(("gradient_norm".to_owned(), norm));
                 measures.push(("learning_rate".to_owned(), s.rate(step as usize - 1)));
                 measures.push(("seconds_per_step".to_owned(), seconds));

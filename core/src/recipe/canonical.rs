@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use std::{collections::BTreeMap, path::Path};
 
 /// Keys whose change leaves what was trained so far what it was.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
     "name",
     "description",
     "sampler",
@@ -18,6 +18,7 @@ const HARMLESS: [&str; 9] = [
     "train.checkpoint_every",
     "train.sample_every",
     "train.keep",
+    "train.on_disease",
 ];
 
 /// A key that two recipes say differently.

@@ -27,7 +27,7 @@ pub use check::Flow;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
-pub use settings::{EvaluateSettings, Schedule, SoundLoss, Target, TokenizerLoss, TrainSettings};
+pub use settings::{EvaluateSettings, OnDisease, Schedule, SoundLoss, Target, TokenizerLoss, TrainSettings};
 pub use source::{Document, Place};
 pub use summary::{Edge, Generation, Summary, Training};
 

@@ -62,6 +62,17 @@ pub enum Schedule {
     Constant,
 }
 
+/// What to do where a tokenizer in training shows a known disease: collapse, dead codes, unsure codes, values out of
+/// range, one colour or silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDisease {
+    /// Say its name and what helps, and go on.
+    Warn,
+    /// Save, say so and stop.
+    Stop,
+}
+
 /// How the recipe is trained: `[train]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -128,6 +139,8 @@ pub struct TrainSettings {
     /// Parameters that stay as they are, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone,
     /// so that its tokens stay what they were.
     pub freeze: Vec<String>,
+    /// What to do where a tokenizer shows a known disease.
+    pub on_disease: OnDisease,
     /// Steps between two lines of the log.
     #[schemars(range(min = 1))]
     pub log_every: usize,
@@ -168,6 +181,7 @@ impl Default for TrainSettings {
             samples: None,
             start: None,
             freeze: Vec::new(),
+            on_disease: OnDisease::Warn,
             log_every: 20,
             checkpoint_every: 500,
             sample_every: 1000,

@@ -7,8 +7,6 @@ use core::ffi::c_void;
 pub const ABI_MAJOR: u32 = 1;
 /// `MUSIVA_ABI_MINOR`.
 pub const ABI_MINOR: u32 = 0;
-/// `MUSIVA_FLAG_CONCURRENT`.
-pub const FLAG_CONCURRENT: u64 = 1;
 /// The one exported symbol.
 pub const ENTRY: &str = "musiva_plugin_entry";
 
@@ -53,7 +51,7 @@ pub struct Descriptor {
     pub summary: Str,
     /// SPDX expression.
     pub license: Str,
-    /// [`FLAG_CONCURRENT`].
+    /// 0.
     pub flags: u64,
 }
 

@@ -91,7 +91,6 @@ fn sizes_offsets_and_constants_are_those_of_the_headers() {
         ("MUSIVA_DTYPE_FLOAT", i64::from(DType::FLOAT)),
         ("MUSIVA_DTYPE_BFLOAT", i64::from(DType::BFLOAT)),
         ("MUSIVA_DTYPE_BOOL", i64::from(DType::BOOL)),
-        ("MUSIVA_FLAG_CONCURRENT", FLAG_CONCURRENT as i64),
         ("sizeof(musiva_status)", size_of::<Status>() as i64),
     ];
     for (name, value) in numbers {

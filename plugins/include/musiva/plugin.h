@@ -21,8 +21,8 @@
  *
  * Threads
  *   [any]     may be called from any thread, by several at once.
- *   [serial]  at most one such call at a time for one instance, from any thread. With MUSIVA_FLAG_CONCURRENT in the
- *             descriptor, functions that take a const instance may overlap.
+ *   [serial]  at most one such call at a time for one instance, from any thread. Instances are independent: calls of
+ *             two of them may overlap.
  *   A plugin may start threads. They must not touch a `musiva_call` after the function that got it has returned.
  *
  * What a plugin leaves alone
@@ -140,9 +140,6 @@ struct musiva_host {
 /* An instance: whatever the plugin makes of it. */
 typedef struct musiva_instance musiva_instance;
 
-/* [serial] functions of one instance that take it as const may overlap. */
-#define MUSIVA_FLAG_CONCURRENT 1u
-
 /* Something that the library holds. Constant, and readable without running any of the plugin's code. */
 typedef struct {
   size_t struct_size;
@@ -151,7 +148,7 @@ typedef struct {
   musiva_str version; /* "1.2.3" */
   musiva_str summary; /* one line */
   musiva_str license; /* SPDX expression */
-  uint64_t flags;     /* MUSIVA_FLAG_... */
+  uint64_t flags;     /* 0; a later minor may give bits a meaning */
 } musiva_descriptor;
 
 /* The library. */

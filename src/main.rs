@@ -33,6 +33,7 @@ Exit codes:
   2  the command line         7  the file system
   3  the recipe               8  unsupported
   4  media or data            9  training went wrong
+                             10  a plugin
                             130  interrupted";
 
 const LONG_ABOUT: &str = "\
@@ -121,6 +122,7 @@ fn exit_code(error: &Error) -> u8 {
         ErrorKind::Io => 7,
         ErrorKind::Unsupported => 8,
         ErrorKind::Training => 9,
+        ErrorKind::Plugin => 10,
         ErrorKind::Interrupted => 130,
     }
 }

@@ -35,7 +35,7 @@ pub fn reference(registry: &Registry) -> String {
             page.table(schema);
         }
     }
-    for section in ["train", "evaluate"] {
+    for section in ["train", "evaluate", "plugin"] {
         let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
         let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
         page.line(&format!("\n## `[{section}]`\n\n{description}\n"));

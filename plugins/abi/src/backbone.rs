@@ -43,8 +43,7 @@ pub struct BackboneInput {
 }
 
 /// Asks about a canvas.
-pub type OfCanvas =
-    unsafe extern "C" fn(this: *const Instance, call: *const Call, canvas: *const Canvas) -> Status;
+pub type OfCanvas = unsafe extern "C" fn(this: *const Instance, call: *const Call, canvas: *const Canvas) -> Status;
 
 /// `musiva_backbone_1`.
 #[repr(C)]
@@ -57,9 +56,8 @@ pub struct Backbone {
     /// Its parameters on a canvas, as JSON.
     pub parameters: Option<OfCanvas>,
     /// The predictions.
-    pub forward: Option<
-        unsafe extern "C" fn(this: *const Instance, call: *const Call, input: *const BackboneInput) -> Status,
-    >,
+    pub forward:
+        Option<unsafe extern "C" fn(this: *const Instance, call: *const Call, input: *const BackboneInput) -> Status>,
 }
 
 /// `musiva_backbone_vjp_1`.

@@ -17,9 +17,8 @@ pub struct Conditioner {
     /// The shape of its embeddings, as JSON.
     pub describe: Option<Ask>,
     /// Texts to embeddings.
-    pub encode: Option<
-        unsafe extern "C" fn(this: *mut Instance, call: *const Call, count: usize, texts: *const Str) -> Status,
-    >,
+    pub encode:
+        Option<unsafe extern "C" fn(this: *mut Instance, call: *const Call, count: usize, texts: *const Str) -> Status>,
 }
 
 /// `musiva_sampler_1`.

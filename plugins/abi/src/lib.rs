@@ -21,7 +21,6 @@ pub use kinds::*;
 pub use plugin::*;
 pub use tokenizer::*;
 
-
 /// An instance, whatever the plugin makes of it: only ever behind a pointer.
 #[repr(C)]
 pub struct Instance {
@@ -60,4 +59,3 @@ tables! {
     Metric "musiva.metric/1" "musiva_metric_1";
     Dataset "musiva.dataset/1" "musiva_dataset_1";
 }
-

@@ -21,11 +21,9 @@ pub struct Tokenizer {
         ) -> Status,
     >,
     /// Media to tokens.
-    pub encode:
-        Option<unsafe extern "C" fn(this: *mut Instance, call: *const Call, media: *const Tensor) -> Status>,
+    pub encode: Option<unsafe extern "C" fn(this: *mut Instance, call: *const Call, media: *const Tensor) -> Status>,
     /// Tokens to media.
-    pub decode:
-        Option<unsafe extern "C" fn(this: *mut Instance, call: *const Call, tokens: *const Tensor) -> Status>,
+    pub decode: Option<unsafe extern "C" fn(this: *mut Instance, call: *const Call, tokens: *const Tensor) -> Status>,
 }
 
 /// One step of a stream.

@@ -114,7 +114,8 @@ fn sizes_offsets_and_constants_are_those_of_the_headers() {
     }
     let includes: String = HEADERS.iter().map(|header| format!("#include <musiva/{header}>\n")).collect();
     let source = format!("{includes}#include <stdio.h>\nint main(void) {{\n{program}return 0;\n}}\n");
-    for (arguments, name, extension) in [(["-std=c99", "-x", "c"], "layout99", "c"), (["-std=c++17", "-x", "c++"], "layout17", "cc")]
+    for (arguments, name, extension) in
+        [(["-std=c99", "-x", "c"], "layout99", "c"), (["-std=c++17", "-x", "c++"], "layout17", "cc")]
     {
         let out = Command::new(compile(&arguments, &source, name, extension)).output().unwrap();
         assert_eq!(String::from_utf8(out.stdout).unwrap(), ours, "{name}");
@@ -125,7 +126,8 @@ fn sizes_offsets_and_constants_are_those_of_the_headers() {
 #[test]
 fn each_header_compiles_alone_and_twice() {
     for header in HEADERS {
-        let source = format!("#include <musiva/{header}>\n#include <musiva/{header}>\nint main(void) {{ return 0; }}\n");
+        let source =
+            format!("#include <musiva/{header}>\n#include <musiva/{header}>\nint main(void) {{ return 0; }}\n");
         let name = header.replace(".h", "");
         compile(&["-std=c99", "-x", "c"], &source, &format!("{name}99"), "c");
         compile(&["-std=c++17", "-x", "c++"], &source, &format!("{name}17"), "cc");
@@ -140,7 +142,10 @@ fn every_constant_of_the_headers_is_compared() {
         let text = std::fs::read_to_string(include().join("musiva").join(header)).unwrap();
         for name in text.lines().filter_map(|line| line.strip_prefix("#define ")?.split_whitespace().next()) {
             let no_constants = ["_H", "MUSIVA_EXPORT"];
-            assert!(no_constants.iter().any(|end| name.ends_with(end)) || test.contains(&format!("\"{name}\"")), "{name}");
+            assert!(
+                no_constants.iter().any(|end| name.ends_with(end)) || test.contains(&format!("\"{name}\"")),
+                "{name}"
+            );
         }
     }
 }

@@ -268,9 +268,7 @@ unsafe extern "C" fn vjp<T: Vjp>(
 ) -> Status {
     // SAFETY: the host passes an instance of T, a live call, a live input and a live tensor.
     unsafe {
-        with::<T>(this, call, |plugin, cx| {
-            plugin.vjp(cx, &BackboneInput::read(input)?, Tensor::new(dy)?.as_slice()?)
-        })
+        with::<T>(this, call, |plugin, cx| plugin.vjp(cx, &BackboneInput::read(input)?, Tensor::new(dy)?.as_slice()?))
     }
 }
 

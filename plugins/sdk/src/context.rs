@@ -26,9 +26,7 @@ impl<'a> Context<'a> {
         let sides: Vec<i64> = shape.iter().map(|&side| i64::try_from(side).unwrap_or(i64::MAX)).collect();
         let mut out = std::ptr::null_mut();
         // SAFETY: the host's own function with its own call; the shape has as many sides as it says.
-        let status = unsafe {
-            allocate(self.call, index, T::DTYPE, sides.len() as i32, sides.as_ptr(), &mut out)
-        };
+        let status = unsafe { allocate(self.call, index, T::DTYPE, sides.len() as i32, sides.as_ptr(), &mut out) };
         if status != Status::OK {
             // The host knows why, and says it better.
             return Err(Error::new(status, ""));

@@ -206,9 +206,7 @@ unsafe extern "C" fn pick<T: Sampler>(
 ) -> Status {
     // SAFETY: the host passes an instance of T, a live call and live tensors.
     unsafe {
-        with::<T>(this, call, |plugin, cx| {
-            plugin.pick(cx, Tensor::new(logits)?, Tensor::new(uniform)?.as_slice()?)
-        })
+        with::<T>(this, call, |plugin, cx| plugin.pick(cx, Tensor::new(logits)?, Tensor::new(uniform)?.as_slice()?))
     }
 }
 
@@ -267,9 +265,7 @@ unsafe extern "C" fn update<T: Metric>(
 ) -> Status {
     // SAFETY: the host passes an instance of T, a live call, live tensors and a live text.
     unsafe {
-        with::<T>(this, call, |plugin, _| {
-            plugin.update(Tensor::new(made)?, Tensor::new(reference)?, utf8(caption)?)
-        })
+        with::<T>(this, call, |plugin, _| plugin.update(Tensor::new(made)?, Tensor::new(reference)?, utf8(caption)?))
     }
 }
 

@@ -169,9 +169,7 @@ fn a_call_runs_and_a_panic_is_a_status_and_the_end_of_the_instance() {
 #[test]
 fn a_tensor_of_another_kind_is_an_error() {
     let (_, instance, _) = create(r#"{"panics": 7}"#);
-    let table = unsafe {
-        &*ENTRY.get_interface.unwrap()(instance, Str::new(abi::Sampler::ID)).cast::<abi::Sampler>()
-    };
+    let table = unsafe { &*ENTRY.get_interface.unwrap()(instance, Str::new(abi::Sampler::ID)).cast::<abi::Sampler>() };
     let x = tensor(&[1.0; 6], &[1, 3, 2]);
     let strides = [6, 1, 3];
     for (other, words) in [

@@ -145,11 +145,7 @@ unsafe extern "C" fn shape<T: Tokenizer>(
     }
 }
 
-unsafe extern "C" fn encode<T: Tokenizer>(
-    this: *mut Instance,
-    call: *const Call,
-    media: *const abi::Tensor,
-) -> Status {
+unsafe extern "C" fn encode<T: Tokenizer>(this: *mut Instance, call: *const Call, media: *const abi::Tensor) -> Status {
     // SAFETY: the host passes an instance of T, a live call and a live tensor.
     unsafe { with::<T>(this, call, |plugin, cx| plugin.encode(cx, Tensor::new(media)?)) }
 }

@@ -11,6 +11,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod output;
+mod plugin;
 mod progress;
 mod provenance;
 mod recipes;
@@ -68,6 +69,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Data(data::Args),
     Inspect(inspect::Args),
+    Plugin(plugin::Args),
     Schema(schema::Args),
 }
 
@@ -86,14 +88,19 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Data(args) => data::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Plugin(args) => plugin::run(args),
         Command::Schema(args) => schema::run(args),
     };
     match panic::catch_unwind(panic::AssertUnwindSafe(run)) {
         Ok(outcome) => finish(outcome),
-        Err(_) => {
-            eprintln!("error: this is a bug in musiva; please report it with the lines above");
-            ExitCode::from(UNEXPECTED)
-        }
+        // A plugin that fails where the contract has no place for an error unwinds with it.
+        Err(payload) => match payload.downcast::<Error>() {
+            Ok(error) => finish(Err(*error)),
+            Err(_) => {
+                eprintln!("error: this is a bug in musiva; please report it with the lines above");
+                ExitCode::from(UNEXPECTED)
+            }
+        },
     }
 }
 

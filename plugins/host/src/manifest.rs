@@ -60,7 +60,7 @@ impl Manifest {
         let bad = |message: String| wrong(path.display().to_string(), message);
         let text = String::from_utf8(files::read(&path, LONGEST)?).map_err(|_| bad("it is no text".into()))?;
         let manifest: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             bad(format!("line {line}: {}", error.message()))
         })?;
         manifest.flaw().map_or(Ok(manifest), |flaw| Err(bad(flaw)))

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Parameters, Result, Source, TokenKind, TokenShape, Weights,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Result, Source, TokenKind, TokenShape, Weights,
 };
 
 /// Samples of a batch.

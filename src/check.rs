@@ -1,7 +1,7 @@
 //! `check`: what a recipe is and takes, or what is wrong with it.
 
 use crate::output::{print, say, table};
-use crate::recipes::{RecipeArgs, registry};
+use crate::recipes::RecipeArgs;
 use musiva_core::recipe::{Recipe, Report, Summary, Target};
 use musiva_core::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let recipe = match Recipe::open(&args.recipe.path()?, &args.recipe.set, &registry()?) {
+    let recipe = match Recipe::open(&args.recipe.path()?, &args.recipe.set, &args.recipe.registry()?) {
         Ok(recipe) => recipe,
         Err(report) => {
             if args.json {

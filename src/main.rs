@@ -12,6 +12,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod output;
+mod plugin;
 mod progress;
 mod provenance;
 mod recipes;
@@ -36,6 +37,7 @@ Exit codes:
   2  the command line         7  the file system
   3  the recipe               8  unsupported
   4  media or data            9  training went wrong
+                             10  a plugin
                             130  interrupted";
 
 const LONG_ABOUT: &str = "\
@@ -71,6 +73,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Data(data::Args),
     Inspect(inspect::Args),
+    Plugin(plugin::Args),
     Schema(schema::Args),
 }
 
@@ -90,14 +93,19 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Data(args) => data::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Plugin(args) => plugin::run(args),
         Command::Schema(args) => schema::run(args),
     };
     match panic::catch_unwind(panic::AssertUnwindSafe(run)) {
         Ok(outcome) => finish(outcome),
-        Err(_) => {
-            eprintln!("error: this is a bug in musiva; please report it with the lines above");
-            ExitCode::from(UNEXPECTED)
-        }
+        // A plugin that fails where the contract has no place for an error unwinds with it.
+        Err(payload) => match payload.downcast::<Error>() {
+            Ok(error) => finish(Err(*error)),
+            Err(_) => {
+                eprintln!("error: this is a bug in musiva; please report it with the lines above");
+                ExitCode::from(UNEXPECTED)
+            }
+        },
     }
 }
 
@@ -126,6 +134,7 @@ fn exit_code(error: &Error) -> u8 {
         ErrorKind::Io => 7,
         ErrorKind::Unsupported => 8,
         ErrorKind::Training => 9,
+        ErrorKind::Plugin => 10,
         ErrorKind::Interrupted => 130,
     }
 }

@@ -17,13 +17,17 @@ const OF_TOKENS: &str = "musiva.tokens.";
 const WEIGHTS: &str = "musiva.weights.sha256.";
 
 impl Provenance {
-    /// Version, device, the recipe and the hashes of all weights that it names and that are there.
+    /// Version, device, the recipe, its plugins and the hashes of all weights that it names and that are there.
     pub fn of(recipe: &Recipe, device: Choice) -> Result<Self> {
         let mut this = Self::default()
             .with("musiva.version", env!("CARGO_PKG_VERSION"))
             .with("musiva.device", device)
             .with("musiva.recipe", &recipe.name)
             .with("musiva.recipe.sha256", recipe.hash());
+        for pin in &recipe.plugins {
+            let sha256 = pin.sha256.get(&musiva_plugin_host::platform()).map_or("", String::as_str);
+            this = this.with(&format!("musiva.plugin.{}", pin.id), format!("{} sha256 {sha256}", pin.version));
+        }
         for (section, hash) in weights(recipe)? {
             this = this.with(&format!("{WEIGHTS}{section}"), hash);
         }

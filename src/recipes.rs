@@ -1,5 +1,6 @@
 //! Finding and opening recipes: files, or those that the command carries.
 
+use crate::plugin::PluginArgs;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Error, ErrorKind, Registry, Result, files};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 
 /// A recipe on the command line.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct RecipeArgs {
     /// A recipe file, or the name of a built-in recipe such as `text-to-video`
     #[arg(value_name = "RECIPE")]
@@ -15,12 +16,28 @@ pub struct RecipeArgs {
     /// Lay a single key on top of the recipe, e.g. `--set sampler.guidance=3`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    #[command(flatten)]
+    pub plugins: PluginArgs,
 }
 
 impl RecipeArgs {
     /// The recipe, checked.
     pub fn open(&self) -> Result<Recipe> {
-        Ok(Recipe::open(&self.path()?, &self.set, &registry()?)?)
+        Ok(Recipe::open(&self.path()?, &self.set, &self.registry()?)?)
+    }
+
+    /// All components that this recipe can name: the built-in ones, and those of the plugins that it asks for and the
+    /// user lets in.
+    pub fn registry(&self) -> Result<Registry> {
+        let mut registry = registry()?;
+        let pins = Recipe::plugins(&self.path()?, &self.set)?;
+        if !pins.is_empty() {
+            let loader = self.plugins.loader()?;
+            for pin in &pins {
+                musiva_plugin_host::register(&mut registry, &loader.load(pin)?)?;
+            }
+        }
+        Ok(registry)
     }
 
     /// Its file: as named, or unpacked from the command.
@@ -39,7 +56,7 @@ impl RecipeArgs {
     }
 }
 
-/// All components that recipes can name.
+/// All built-in components.
 pub fn registry() -> Result<Registry> {
     let mut registry = Registry::default();
     musiva_data::register(&mut registry)?;

@@ -126,6 +126,10 @@ pub trait TokenizerConfig: Send + Sync {
     fn parameters(&self) -> usize;
     /// Work of encoding and decoding media of this shape, in this order.
     fn cost(&self, media: &MediaShape) -> [Cost; 2];
+    /// Why it cannot be trained, if it cannot.
+    fn trains(&self) -> Result<(), Flaw> {
+        Ok(())
+    }
     /// Builds it on a device. On an autodiff device it can be trained.
     fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>>;
 }
@@ -271,6 +275,10 @@ pub trait BackboneConfig: Send + Sync {
     fn parameters(&self, canvas: &CanvasShape) -> usize;
     /// Work of one forward pass over the whole canvas.
     fn cost(&self, canvas: &CanvasShape) -> Cost;
+    /// Why it cannot be trained, if it cannot.
+    fn trains(&self) -> Result<(), Flaw> {
+        Ok(())
+    }
     /// Builds it on a device. On an autodiff device it can be trained.
     fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>>;
 }

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Unsupported,
     /// Training went wrong by itself: a loss that is not a number, a collapsed codebook.
     Training,
+    /// A plugin: it may not be loaded, or it failed.
+    Plugin,
     /// The user asked to stop.
     Interrupted,
 }

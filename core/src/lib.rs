@@ -19,5 +19,5 @@ pub use error::{Error, ErrorKind, Flaw, Result};
 pub use media::{Clip, Media, MediaShape, Rate, Sound, Timing};
 pub use parameters::{Init, Parameters, Weights};
 pub use random::{Draw, Purpose, Stream};
-pub use registry::{Component, DatasetConfig, Make, Registry};
+pub use registry::{Component, DatasetConfig, Factory, Hosted, Make, Registry};
 pub use tokens::{TokenKind, TokenShape, TokenValues, Tokens};

@@ -7,7 +7,7 @@
 use crate::contract::{BackboneConfig, Objective, Role, Sampler, TokenizerConfig};
 use crate::{Error, ErrorKind, Flaw, MediaShape, Modality, Result};
 use serde_json::Value;
-use std::{any::Any, collections::BTreeMap};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 /// Turns a configuration, as JSON that already fits the component's schema, into the component.
 pub enum Make {
@@ -21,17 +21,78 @@ pub enum Make {
     Objective(fn(Value) -> Result<Box<dyn Objective>, serde_json::Error>),
     /// Makes a sampler.
     Sampler(fn(Value) -> Result<Box<dyn Sampler>, serde_json::Error>),
+    /// Makes any of these by something that it carries with it.
+    Hosted(Hosted),
+}
+
+/// Turns a configuration into a component.
+pub type Factory<T> = Arc<dyn Fn(Value) -> Result<Box<T>, serde_json::Error> + Send + Sync>;
+
+/// Factories that carry something with them, as a plugin's carries its library.
+pub enum Hosted {
+    /// Makes a dataset's configuration.
+    Dataset(Factory<dyn DatasetConfig>),
+    /// Makes a tokenizer's configuration.
+    Tokenizer(Factory<dyn TokenizerConfig>),
+    /// Makes a backbone's configuration.
+    Backbone(Factory<dyn BackboneConfig>),
+    /// Makes a sampler.
+    Sampler(Factory<dyn Sampler>),
 }
 
 impl Make {
     /// Which part of the road the component is.
     pub fn role(&self) -> Role {
         match self {
-            Self::Dataset(_) => Role::Dataset,
-            Self::Tokenizer(_) => Role::Tokenizer,
-            Self::Backbone(_) => Role::Backbone,
+            Self::Dataset(_) | Self::Hosted(Hosted::Dataset(_)) => Role::Dataset,
+            Self::Tokenizer(_) | Self::Hosted(Hosted::Tokenizer(_)) => Role::Tokenizer,
+            Self::Backbone(_) | Self::Hosted(Hosted::Backbone(_)) => Role::Backbone,
             Self::Objective(_) => Role::Objective,
-            Self::Sampler(_) => Role::Sampler,
+            Self::Sampler(_) | Self::Hosted(Hosted::Sampler(_)) => Role::Sampler,
+        }
+    }
+
+    /// What makes a dataset's configuration, where it is one.
+    pub fn dataset(&self) -> Option<Factory<dyn DatasetConfig>> {
+        match self {
+            Self::Dataset(make) => Some(Arc::new(*make)),
+            Self::Hosted(Hosted::Dataset(make)) => Some(make.clone()),
+            _ => None,
+        }
+    }
+
+    /// What makes a tokenizer's configuration, where it is one.
+    pub fn tokenizer(&self) -> Option<Factory<dyn TokenizerConfig>> {
+        match self {
+            Self::Tokenizer(make) => Some(Arc::new(*make)),
+            Self::Hosted(Hosted::Tokenizer(make)) => Some(make.clone()),
+            _ => None,
+        }
+    }
+
+    /// What makes a backbone's configuration, where it is one.
+    pub fn backbone(&self) -> Option<Factory<dyn BackboneConfig>> {
+        match self {
+            Self::Backbone(make) => Some(Arc::new(*make)),
+            Self::Hosted(Hosted::Backbone(make)) => Some(make.clone()),
+            _ => None,
+        }
+    }
+
+    /// What makes an objective, where it is one.
+    pub fn objective(&self) -> Option<Factory<dyn Objective>> {
+        match self {
+            Self::Objective(make) => Some(Arc::new(*make)),
+            _ => None,
+        }
+    }
+
+    /// What makes a sampler, where it is one.
+    pub fn sampler(&self) -> Option<Factory<dyn Sampler>> {
+        match self {
+            Self::Sampler(make) => Some(Arc::new(*make)),
+            Self::Hosted(Hosted::Sampler(make)) => Some(make.clone()),
+            _ => None,
         }
     }
 }

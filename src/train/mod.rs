@@ -51,7 +51,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
-    let mut named = RecipeArgs { recipe: args.recipe.recipe.clone(), set: args.recipe.set.clone() };
+    let mut named = args.recipe.clone();
     named.set.extend(args.steps.map(|steps| format!("train.steps={steps}")));
     let recipe = named.open()?;
     let settings = recipe.need_train()?;
@@ -191,12 +191,14 @@ fn tokens(
         None => {
             let frozen = |section: &&str| *section != Target::Backbone.section();
             let hashes: Vec<_> = weights(recipe)?.into_iter().filter(|(section, _)| frozen(section)).collect();
-            let configs = [
-                &recipe.need_data()?.config,
-                &recipe.need_tokenizer(Modality::Text)?.config,
-                &recipe.need_tokenizer(Modality::Video)?.config,
-            ];
-            let key = serde_json::json!([env!("CARGO_PKG_VERSION"), count, configs, hashes]).to_string();
+            let parts = [recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?];
+            let configs = [&recipe.need_data()?.config, &parts[0].config, &parts[1].config];
+            let mut key = serde_json::json!([env!("CARGO_PKG_VERSION"), count, configs, hashes]).to_string();
+            if !recipe.plugins.is_empty() {
+                // Nothing else says which bytes a plugin is, and plugins may have equal configurations.
+                let kinds = [&recipe.need_data()?.kind, &parts[0].kind, &parts[1].kind];
+                key.push_str(&serde_json::json!([kinds, recipe.plugins]).to_string());
+            }
             cache()?.join("tokens").join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
         }
     };

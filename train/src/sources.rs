@@ -5,12 +5,20 @@ use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Rate, Result, So
 use musiva_data::folder::{Probe, Reader};
 use musiva_data::sounds::{Part, SoundFiles};
 use musiva_data::world::Split;
-use musiva_data::{DataReport, Dataset, Folder, FolderConfig, Sample, Sounds, SoundsConfig, World, WorldConfig};
+use musiva_data::{
+    DataReport, Dataset, Folder, FolderConfig, PixelRange, Sample, Sounds, SoundsConfig, World, WorldConfig,
+};
 use musiva_media::{SoundReader, VideoReader, resample};
+use musiva_plugin_host::{HostedDataset, HostedDatasetConfig};
 use std::{ops::Range, path::Path, sync::Arc};
 
 /// Windows of a folder that are held out at most; at least 8, where there are twice as many.
 const HELD_OUT: Range<u64> = 8..64;
+
+/// Where an endless dataset ends.
+const ENDLESS: u64 = u64::MAX;
+/// Samples of a plugin's dataset that a report looks at.
+const LOOKED_AT: u64 = 8;
 
 /// What `recipe` trains on.
 ///
@@ -19,27 +27,26 @@ const HELD_OUT: Range<u64> = 8..64;
 pub fn dataset_of(recipe: &Recipe) -> Result<Arc<dyn Dataset>> {
     match open(recipe)? {
         Opened::World(world) => Ok(Arc::new(world)),
-        Opened::Folder(folder) => {
-            let (count, held_out) = split(&folder);
-            Ok(Arc::new(Slice { inner: folder, range: 0..count - held_out }))
+        Opened::Listed(data) => {
+            let (range, _) = split(&*data);
+            Ok(Arc::new(Slice { inner: data, range }))
         }
         Opened::Sounds(config) => Ok(Arc::new(Sounds::open(config, Arc::new(Files), Part::Train)?)),
     }
 }
 
-/// What training on [`dataset_of`] never sees: the world's test scenes, or the last twentieth of a
-/// folder's windows (8 to 64). Of a folder with fewer than 16 windows nothing can be held out, and
-/// both are all of it.
+/// What training on [`dataset_of`] never sees: the world's test scenes, the last twentieth of a
+/// folder's windows or a plugin's samples (8 to 64), or the first 64 of a plugin's that have no end.
+/// Of fewer than 16 nothing can be held out, and both are all of them.
 ///
 /// # Errors
 /// As [`dataset_of`].
 pub fn held_out_of(recipe: &Recipe) -> Result<Arc<dyn Dataset>> {
     match open(recipe)? {
         Opened::World(world) => Ok(Arc::new(TestScenes(world))),
-        Opened::Folder(folder) => {
-            let (count, held_out) = split(&folder);
-            let start = if held_out == 0 { 0 } else { count - held_out };
-            Ok(Arc::new(Slice { inner: folder, range: start..count }))
+        Opened::Listed(data) => {
+            let (_, range) = split(&*data);
+            Ok(Arc::new(Slice { inner: data, range }))
         }
         Opened::Sounds(config) => Ok(Arc::new(Sounds::open(config, Arc::new(Files), Part::HeldOut)?)),
     }
@@ -58,8 +65,9 @@ pub fn world_of(recipe: &Recipe) -> Result<Option<World>> {
 
 enum Opened {
     World(World),
-    Folder(Arc<Folder>),
     Sounds(SoundsConfig),
+    /// Samples that end: a folder's, or a plugin's.
+    Listed(Arc<dyn Dataset>),
 }
 
 fn open(recipe: &Recipe) -> Result<Opened> {
@@ -69,7 +77,10 @@ fn open(recipe: &Recipe) -> Result<Opened> {
         return Ok(Opened::World(world(config)?));
     }
     if let Some(config) = config.downcast_ref::<FolderConfig>() {
-        return Ok(Opened::Folder(Arc::new(Folder::open(config.clone(), Arc::new(Files))?)));
+        return Ok(Opened::Listed(Arc::new(Folder::open(config.clone(), Arc::new(Files))?)));
+    }
+    if let Some(config) = config.downcast_ref::<HostedDatasetConfig>() {
+        return Ok(Opened::Listed(Arc::new(Hosted(config.open()?))));
     }
     if let Some(config) = config.downcast_ref::<SoundsConfig>() {
         return Ok(Opened::Sounds(config.clone()));
@@ -85,11 +96,16 @@ fn world(config: &WorldConfig) -> Result<World> {
     })
 }
 
-/// How many windows there are, and how many of them are held out.
-fn split(folder: &Folder) -> (u64, u64) {
-    let count = folder.len().unwrap_or(0);
-    let held_out = if count < 2 * HELD_OUT.start { 0 } else { (count / 20).clamp(HELD_OUT.start, HELD_OUT.end) };
-    (count, held_out)
+/// Which samples are trained on, and which are held out.
+fn split(data: &dyn Dataset) -> (Range<u64>, Range<u64>) {
+    match data.len() {
+        None => (HELD_OUT.end..ENDLESS, 0..HELD_OUT.end),
+        Some(count) if count < 2 * HELD_OUT.start => (0..count, 0..count),
+        Some(count) => {
+            let held_out = (count / 20).clamp(HELD_OUT.start, HELD_OUT.end);
+            (0..count - held_out, count - held_out..count)
+        }
+    }
 }
 
 /// Files by the readers of `musiva-media`.
@@ -190,6 +206,35 @@ fn ratio(old: Rate, new: Rate) -> [u128; 2] {
     [out / a, into / a]
 }
 
+/// The samples of a plugin.
+struct Hosted(HostedDataset);
+
+impl Dataset for Hosted {
+    fn len(&self) -> Option<u64> {
+        self.0.length()
+    }
+
+    fn get(&self, index: u64) -> Result<Sample> {
+        let sample = self.0.get(index)?;
+        Ok(Sample { clip: Some(sample.clip), sound: None, caption: sample.caption, id: sample.id })
+    }
+
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        match modality {
+            Modality::Video => Some(self.0.shape()),
+            Modality::Audio => None,
+            Modality::Text => Some(MediaShape::Text),
+        }
+    }
+
+    fn report(&self) -> DataReport {
+        let count = self.len().unwrap_or(LOOKED_AT);
+        let looked = (0..count.min(LOOKED_AT)).map(|i| i * (count / LOOKED_AT).max(1));
+        let pixels = PixelRange::of(looked.filter_map(|i| self.0.get(i).ok()).map(|sample| sample.clip));
+        DataReport { clips: self.len(), windows: self.len(), dropped: Vec::new(), pixels: Some(pixels), loudness: None }
+    }
+}
+
 /// The world's test scenes by number.
 struct TestScenes(World);
 
@@ -220,7 +265,7 @@ struct Slice {
 
 impl Dataset for Slice {
     fn len(&self) -> Option<u64> {
-        Some(self.range.end - self.range.start)
+        (self.range.end != ENDLESS).then(|| self.range.end - self.range.start)
     }
 
     fn get(&self, index: u64) -> Result<Sample> {

@@ -5,9 +5,9 @@ use super::schema::{SECTIONS, schema};
 use super::source::Node;
 use super::walk::Walk;
 use super::words::choices;
-use super::{EvaluateSettings, Part, Recipe, Target, TrainSettings};
+use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
-use crate::{BackboneSpec, Flaw, Make, MediaShape, Modality, Registry, TokenKind, TokenShape};
+use crate::{BackboneSpec, Factory, Flaw, Make, MediaShape, Modality, Registry, TokenKind, TokenShape};
 use serde_json::{Value as Json, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -24,29 +24,14 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let text = |key: &str| checker.json.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
     let (name, description) = (text("name"), text("description"));
 
-    let data = checker.part("data", |make| match make {
-        Make::Dataset(make) => Some(*make),
-        _ => None,
-    });
-    let tokenizer = |make: &Make| match make {
-        Make::Tokenizer(make) => Some(*make),
-        _ => None,
-    };
-    let video = checker.part("tokenizer.video", tokenizer);
-    let audio = checker.part("tokenizer.audio", tokenizer);
-    let text = checker.part("tokenizer.text", tokenizer);
-    let backbone = checker.part("backbone", |make| match make {
-        Make::Backbone(make) => Some(*make),
-        _ => None,
-    });
-    let objective = checker.part("objective", |make| match make {
-        Make::Objective(make) => Some(*make),
-        _ => None,
-    });
-    let sampler = checker.part("sampler", |make| match make {
-        Make::Sampler(make) => Some(*make),
-        _ => None,
-    });
+    let plugins = checker.plugins();
+    let data = checker.part("data", Make::dataset);
+    let video = checker.part("tokenizer.video", Make::tokenizer);
+    let audio = checker.part("tokenizer.audio", Make::tokenizer);
+    let text = checker.part("tokenizer.text", Make::tokenizer);
+    let backbone = checker.part("backbone", Make::backbone);
+    let objective = checker.part("objective", Make::objective);
+    let sampler = checker.part("sampler", Make::sampler);
     let train: Option<TrainSettings> = checker.settings("train");
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
     if let Some(resolved) = checker.json.as_object_mut() {
@@ -68,6 +53,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         path: path.to_path_buf(),
         name,
         description,
+        plugins,
         data,
         video,
         audio,
@@ -83,6 +69,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         places: Node::empty(),
     };
     recipe.flow = checker.flow(&recipe);
+    checker.trainable(&recipe);
     Report(checker.found).into_result()?;
     recipe.places = tree;
     Ok(recipe)
@@ -134,7 +121,7 @@ impl Checker<'_> {
     fn part<T: ?Sized>(
         &mut self,
         section: &'static str,
-        pick: impl Fn(&Make) -> Option<fn(Json) -> Result<Box<T>, serde_json::Error>>,
+        pick: impl Fn(&Make) -> Option<Factory<T>>,
     ) -> Option<Part<T>> {
         let role = SECTIONS.iter().find(|other| other.path == section)?.role;
         let mut config = self.section(section)?;
@@ -159,6 +146,11 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    fn plugins(&self) -> Vec<PluginPin> {
+        let pins = self.json.get("plugin").filter(|_| self.clean("plugin")).cloned();
+        pins.and_then(|pins| serde_json::from_value(pins).ok()).unwrap_or_default()
     }
 
     fn settings<T: serde::de::DeserializeOwned>(&mut self, section: &'static str) -> Option<T> {
@@ -252,6 +244,24 @@ impl Checker<'_> {
             };
             let place = self.tree.find(because_of).0;
             self.found.push(Diagnostic::error(missing, message).at(place).mend(mend));
+        }
+    }
+
+    /// Whether what is to be trained can be.
+    fn trainable(&mut self, recipe: &Recipe) {
+        let Some(target) = recipe.train.as_ref().map(|train| train.target) else { return };
+        let section = target.section();
+        if !self.clean(section) {
+            return;
+        }
+        let trains = match target {
+            Target::Video => recipe.video.as_ref().map(|part| part.component.trains()),
+            Target::Audio => recipe.audio.as_ref().map(|part| part.component.trains()),
+            Target::Text => recipe.text.as_ref().map(|part| part.component.trains()),
+            Target::Backbone => recipe.backbone.as_ref().map(|part| part.component.trains()),
+        };
+        if let Some(trains) = trains {
+            self.placed(section, section, trains);
         }
     }
 

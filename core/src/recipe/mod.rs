@@ -10,6 +10,7 @@
 mod canonical;
 mod check;
 mod merge;
+mod plugin;
 mod reference;
 mod report;
 mod schema;
@@ -24,6 +25,7 @@ mod words;
 
 pub use canonical::Difference;
 pub use check::Flow;
+pub use plugin::PluginPin;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
@@ -62,10 +64,12 @@ impl<T: ?Sized> Part<T> {
     /// Where its numbers come from when it is used, not trained: its weights file.
     ///
     /// # Errors
-    /// Where the recipe names none.
+    /// Where it learns, and the recipe names none.
     pub fn source(&self) -> Result<Source> {
         match &self.weights {
             Some(path) => Ok(Source::File(path.clone())),
+            // Without learned numbers there is nothing to read.
+            None if !self.learns => Ok(Source::Seed(0)),
             None => Err(Error::new(ErrorKind::Recipe, self.section, "it has no weights yet")
                 .mend(format!("train it, then set `{}.weights` to the file", self.section))),
         }
@@ -100,6 +104,8 @@ pub struct Recipe {
     pub name: String,
     /// What it is for; may be empty.
     pub description: String,
+    /// `[[plugin]]`: the plugins that it asks for.
+    pub plugins: Vec<PluginPin>,
     /// `[data]`.
     pub data: Option<Part<dyn DatasetConfig>>,
     /// `[tokenizer.video]`.

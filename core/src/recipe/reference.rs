@@ -35,10 +35,10 @@ pub fn reference(registry: &Registry) -> String {
             page.table(schema);
         }
     }
-    for section in ["train", "evaluate"] {
+    for (section, header) in [("train", "[train]"), ("evaluate", "[evaluate]"), ("plugin", "[[plugin]]")] {
         let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
         let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
-        page.line(&format!("\n## `[{section}]`\n\n{description}\n"));
+        page.line(&format!("\n## `{header}`\n\n{description}\n"));
         page.table(schema);
     }
     page.text

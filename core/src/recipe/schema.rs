@@ -2,9 +2,10 @@
 //! components. Editors read it, the reference page is made of it, and `walk` enforces it: there is
 //! no second description that could differ.
 
+use super::plugin::PluginPin;
 use super::settings::{EvaluateSettings, TrainSettings};
 use super::words::shortest;
-use crate::{Component, Make, Modality, Registry, Role};
+use crate::{Component, Modality, Registry, Role};
 use serde_json::{Map, Value as Json, json};
 
 /// A section of the recipe that holds a component.
@@ -39,8 +40,8 @@ impl Section {
     /// The components that can stand there. Of which modality a tokenizer is its default knows; one
     /// that has none may stand anywhere, and is asked once it is made.
     pub fn components(self, registry: &Registry) -> impl Iterator<Item = &Component> {
-        registry.of(self.role).filter(move |component| match (&component.make, self.modality) {
-            (Make::Tokenizer(make), Some(wanted)) => match make(json!({})) {
+        registry.of(self.role).filter(move |component| match (component.make.tokenizer(), self.modality) {
+            (Some(make), Some(wanted)) => match make(json!({})) {
                 Ok(tokenizer) if tokenizer.flaws().is_empty() => tokenizer.spec().modality == wanted,
                 _ => true,
             },
@@ -68,6 +69,7 @@ pub fn schema(registry: &Registry) -> Json {
     };
     fixed("train", schemars::schema_for!(TrainSettings));
     fixed("evaluate", schemars::schema_for!(EvaluateSettings));
+    fixed("plugin", schemars::schema_for!(PluginPin));
     // What is to be trained has to be said: the default is only there for the struct's sake.
     if let Some(train) = defs.get_mut("train") {
         train["required"] = json!(["target"]);
@@ -89,6 +91,11 @@ pub fn schema(registry: &Registry) -> Json {
             },
             "name": { "type": "string", "description": "What the recipe is called." },
             "description": { "type": "string", "description": "What it is for." },
+            "plugin": {
+                "description": "Plugins whose components the recipe names.",
+                "type": "array",
+                "items": { "$ref": "#/$defs/plugin" },
+            },
             "data": { "$ref": "#/$defs/data" },
             "tokenizer": {
                 "description": "Media to tokens and back.",

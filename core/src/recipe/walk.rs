@@ -289,6 +289,9 @@ impl<'a> Walk<'a> {
                 let right = kind.node.text().and_then(|text| nearest(text, kinds.iter().copied()));
                 let mend = match (right, &kinds[..]) {
                     (Some(right), _) => format!("set `kind = \"{right}\"`"),
+                    _ if kind.node.text().is_some_and(|text| text.contains('.')) => {
+                        "if this is a plugin, add `[[plugin]]` with its id, version and sha256".to_owned()
+                    }
                     (None, [one]) => format!("set `kind = \"{one}\"`"),
                     (None, _) => String::new(),
                 };

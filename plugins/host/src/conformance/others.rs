@@ -1,0 +1,191 @@
+//! The kinds with one small interface each.
+
+use super::{Kit, bytes, noise, words};
+use crate::call::{Wanted, lend};
+use crate::dataset::HostedDataset;
+use crate::library::Instance;
+use crate::sampler::Held as Sampler;
+use crate::tokenizer::signed;
+use crate::wrong;
+use musiva_abi::{self as abi, DType, Str};
+use musiva_core::Result;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+struct Embeddings {
+    length: usize,
+    channels: usize,
+}
+
+/// Embeddings and mask of texts, as bytes, text by text.
+fn embed(instance: &Instance, texts: &[&str]) -> Result<Vec<Vec<u8>>> {
+    let table: abi::Conditioner = instance.main_table()?;
+    let describe = table.describe.expect("tables are complete");
+    // SAFETY: the plugin's own function, with its instance and a live call.
+    let shape: Embeddings = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
+    let encode = table.encode.expect("tables are complete");
+    let wanted = [
+        Wanted::exact("the embeddings", DType::F32, &[texts.len(), shape.length, shape.channels]),
+        Wanted::exact("the mask", DType::U8, &[texts.len(), shape.length]),
+    ];
+    let lent: Vec<Str> = texts.iter().map(|text| Str::lent(text)).collect();
+    // SAFETY: the plugin's own function, with its instance, a live call and live texts.
+    let run = |this, call| unsafe { encode(this, call, lent.len(), lent.as_ptr()) };
+    let mut given = instance.run("encode", 0, &wanted, 0, run)?;
+    let (values, mask) = (given.output(0).f32(), given.output(1).u8());
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(wrong(instance.id(), "encode: an embedding is not a finite number"));
+    }
+    if mask.iter().any(|&bit| bit > 1) {
+        return Err(wrong(instance.id(), "encode: its mask holds something else than 0 and 1"));
+    }
+    let each = values.chunks(shape.length * shape.channels).zip(mask.chunks(shape.length));
+    Ok(each.map(|(values, mask)| [bytes(values), mask.to_vec()].concat()).collect())
+}
+
+pub fn conditioner(kit: &mut Kit) {
+    const TEXTS: [&str; 3] = ["a red ring moves left", "", "ein blaues Viereck, 赤"];
+    let Ok(instance) = kit.instance() else { return };
+    let mut whole = Vec::new();
+    kit.run("encode", || {
+        whole = embed(&instance, &TEXTS).map_err(words)?;
+        Ok(format!("{} bytes a text", whole[0].len()))
+    });
+    kit.run("batch", || {
+        for (text, whole) in TEXTS.iter().zip(&whole) {
+            if embed(&instance, &[text]).map_err(words)? != [whole.clone()] {
+                return Err("a text's embedding depends on the texts beside it".into());
+            }
+        }
+        Ok("a text is the same alone".into())
+    });
+    kit.common(&|instance| Ok(embed(&instance, &TEXTS)?.concat()));
+}
+
+pub fn sampler(kit: &mut Kit) {
+    const SIDES: [usize; 3] = [2, 5, 3];
+    fn fields(held: &Sampler, rows: std::ops::Range<usize>) -> Result<Vec<u8>> {
+        let row = SIDES[1] * SIDES[2];
+        let part = |which| noise(SIDES.iter().product(), which)[rows.start * row..rows.end * row].to_vec();
+        let (mut x, mut all) = (part(1), Vec::new());
+        for index in 0..held.times()?.len() - 1 {
+            x = held.step(index, &x, &part(2 + index as u64), [rows.len(), SIDES[1], SIDES[2]])?;
+            all.extend(bytes(&x));
+        }
+        Ok(all)
+    }
+    fn codes(held: &Sampler, rows: std::ops::Range<usize>) -> Result<Vec<u8>> {
+        let uniform: Vec<f32> = rows.clone().map(|row| (row as f32 + 0.5) / 7.0).collect();
+        let picked = held.pick(&noise(7 * 11, 1)[rows.start * 11..rows.end * 11], &uniform)?;
+        Ok(picked.iter().flat_map(|code| code.to_le_bytes()).collect())
+    }
+    let Ok(instance) = kit.instance() else { return };
+    let held = match Sampler::new(instance) {
+        Ok(held) => held,
+        Err(error) => {
+            kit.run("describe", || Err(words(error)));
+            return;
+        }
+    };
+    match held.drives_field() {
+        true => {
+            kit.run("steps", || fields(&held, 0..2).map(|all| format!("{} bytes", all.len())).map_err(words));
+            kit.run("batch", || {
+                let (whole, alone) = (fields(&held, 0..2).map_err(words)?, fields(&held, 0..1).map_err(words)?);
+                let row = SIDES[1] * SIDES[2] * 4;
+                match whole.chunks(2 * row).zip(alone.chunks(row)).all(|(whole, alone)| whole[..row] == *alone) {
+                    true => Ok("a sample is the same alone".into()),
+                    false => Err("a sample depends on the batch around it".into()),
+                }
+            });
+            kit.common(&|instance| fields(&Sampler::new(instance)?, 0..2));
+        }
+        false => {
+            kit.run("pick", || codes(&held, 0..7).map(|_| String::new()).map_err(words));
+            kit.run("batch", || {
+                match codes(&held, 0..7).map_err(words)?[8..12] == codes(&held, 2..3).map_err(words)? {
+                    true => Ok("a row is the same alone".into()),
+                    false => Err("a row depends on the rows around it".into()),
+                }
+            });
+            kit.common(&|instance| codes(&Sampler::new(instance)?, 0..7));
+        }
+    }
+}
+
+/// The numbers of pairs of clips, in the order given.
+fn measure(instance: &Instance, order: &[usize]) -> Result<BTreeMap<String, f64>> {
+    let table: abi::Metric = instance.main_table()?;
+    let reset = table.reset.expect("tables are complete");
+    // SAFETY: the plugin's own function, with its instance and a live call.
+    instance.run("reset", 0, &[], 0, |this, call| unsafe { reset(this, call) })?;
+    let (update, sides) = (table.update.expect("tables are complete"), signed(&[3, 16, 16, 3]));
+    for &pair in order {
+        let clip = |which: usize| -> Vec<u8> {
+            (0..3 * 16 * 16 * 3).map(|i| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8).collect()
+        };
+        let (made, reference) = (clip(0), clip(1 + pair));
+        let (made, reference) = (lend(&made, &sides), lend(&reference, &sides));
+        // SAFETY: the plugin's own function, with its instance, a live call, live tensors and a live text.
+        let run = |this, call| unsafe { update(this, call, &made, &reference, Str::new("a red ring moves left")) };
+        instance.run("update", 0, &[], 0, run)?;
+    }
+    let result = table.result.expect("tables are complete");
+    // SAFETY: the plugin's own function, with its instance and a live call.
+    instance.ask("result", |this, call| unsafe { result(this, call) })
+}
+
+pub fn metric(kit: &mut Kit) {
+    let Ok(instance) = kit.instance() else { return };
+    let mut first = BTreeMap::new();
+    let measured = kit.run("result", || {
+        first = measure(&instance, &[0, 1, 2]).map_err(words)?;
+        match first.is_empty() {
+            true => Err("it measures nothing".into()),
+            false => Ok(first.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ")),
+        }
+    });
+    if !measured {
+        return;
+    }
+    kit.run("order", || {
+        let other = measure(&instance, &[2, 0, 1]).map_err(words)?;
+        let close = |(a, b): (f64, f64)| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
+        match first.keys().eq(other.keys()) && first.values().copied().zip(other.values().copied()).all(close) {
+            true => Ok("another order, and after a reset: the same numbers".into()),
+            false => Err("its numbers depend on the order of the pairs, or on what came before the reset".into()),
+        }
+    });
+    kit.common(&|instance| Ok(format!("{:?}", measure(&instance, &[0, 1, 2])?).into_bytes()));
+}
+
+pub fn dataset(kit: &mut Kit) {
+    let Ok(instance) = kit.instance() else { return };
+    let opened = match HostedDataset::new(instance) {
+        Ok(opened) => opened,
+        Err(error) => {
+            kit.run("describe", || Err(words(error)));
+            return;
+        }
+    };
+    kit.run("describe", || {
+        Ok(format!("{}, {} samples", opened.shape(), opened.length().map_or("endless".into(), |n| n.to_string())))
+    });
+    let last = opened.length().map_or(5, |length| length.saturating_sub(1).min(5));
+    kit.run("read", || {
+        let first = opened.get(0).map_err(words)?;
+        for index in (0..=last).rev() {
+            opened.get(index).map_err(words)?;
+        }
+        match opened.get(0).map_err(words)? == first {
+            true => Ok(format!("{:?} of {}", first.caption, first.id)),
+            false => Err("sample 0 is another one after others were read".into()),
+        }
+    });
+    kit.common(&|instance| {
+        let opened = HostedDataset::new(instance)?;
+        let sample = opened.get(last)?;
+        Ok([sample.clip.pixels(), sample.caption.as_bytes(), sample.id.as_bytes()].concat())
+    });
+}

@@ -1,0 +1,341 @@
+//! Samplers of plugins behind the contract. The host calls the model between their steps.
+
+use crate::call::{Wanted, lend};
+use crate::library::{Instance, Library};
+use crate::tokenizer::signed;
+use crate::wrong;
+use burn::tensor::{Tensor, TensorData};
+use musiva_abi::{self as abi, DType};
+use musiva_core::canvas::{CanvasBatch, Content, Field, PAD, Prediction, ints};
+use musiva_core::parameters::to_vec;
+use musiva_core::tokens::code_of;
+use musiva_core::{
+    Backbone, BackboneSpec, CanvasShape, Draw, Flaw, NoisePath, Order, Predicts, Process, Purpose, Result, Sampler,
+    Sampling, Session, TokenKind, Tokens,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What `describe` answers.
+#[derive(Clone, Copy, Deserialize)]
+struct Answer {
+    drives: Drives,
+    #[serde(default = "unguided")]
+    guidance: f32,
+}
+
+fn unguided() -> f32 {
+    1.0
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Drives {
+    Codes,
+    Field,
+}
+
+/// An instance with its table.
+pub(crate) struct Held {
+    instance: Instance,
+    table: abi::Sampler,
+    answer: Answer,
+}
+
+impl Held {
+    pub fn new(instance: Instance) -> Result<Self> {
+        let table: abi::Sampler = instance.main_table()?;
+        let describe = table.describe.expect("tables are complete");
+        // SAFETY: the plugin's own function, with its instance and a live call.
+        let answer: Answer = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
+        match answer.guidance.is_finite() {
+            true => Ok(Self { instance, table, answer }),
+            false => Err(wrong(instance.id(), "describe: its guidance is no number")),
+        }
+    }
+
+    /// Whether it drives fields, and not codes.
+    pub fn drives_field(&self) -> bool {
+        self.answer.drives == Drives::Field
+    }
+
+    /// The times of a field: from 1 down to 0.
+    pub fn times(&self) -> Result<Vec<f32>> {
+        let begin = self.table.begin.expect("tables are complete");
+        let wanted = [Wanted::some("the times", DType::F32, &[None])];
+        // SAFETY: the plugin's own function, with its instance and a live call.
+        let mut given = self.instance.run("begin", 0, &wanted, 0, |this, call| unsafe { begin(this, call) })?;
+        let times = given.output(0).f32();
+        let ends = (times.first(), times.last()) == (Some(&1.0), Some(&0.0));
+        match ends && times.windows(2).all(|pair| pair[1] < pair[0]) {
+            true => Ok(times),
+            false => Err(wrong(self.instance.id(), "begin: its times do not fall from 1 to 0")),
+        }
+    }
+
+    /// `x` at the next time.
+    pub fn step(&self, index: usize, x: &[f32], clean: &[f32], sides: [usize; 3]) -> Result<Vec<f32>> {
+        let step = self.table.step.expect("tables are complete");
+        let wanted = [Wanted::exact("the next x", DType::F32, &sides)];
+        let sides = signed(&sides);
+        let (x, clean) = (lend(x, &sides), lend(clean, &sides));
+        let mut given = self.instance.run("step", 0, &wanted, 0, |this, call| {
+            // SAFETY: the plugin's own function, with its instance, a live call and live tensors.
+            unsafe { step(this, call, index as i64, &x, &clean) }
+        })?;
+        Ok(given.output(0).f32())
+    }
+
+    /// A code a row.
+    pub fn pick(&self, logits: &[f32], uniform: &[f32]) -> Result<Vec<u32>> {
+        let pick = self.table.pick.expect("tables are complete");
+        let (rows, entries) = (uniform.len(), logits.len() / uniform.len().max(1));
+        let wanted = [Wanted::exact("the codes", DType::I64, &[rows])];
+        let (sides, row) = (signed(&[rows, entries]), [rows as i64]);
+        let (logits, uniform) = (lend(logits, &sides), lend(uniform, &row));
+        let mut given = self.instance.run("pick", 0, &wanted, 0, |this, call| {
+            // SAFETY: the plugin's own function, with its instance, a live call and live tensors.
+            unsafe { pick(this, call, &logits, &uniform) }
+        })?;
+        let code = |code: i64| {
+            u32::try_from(code).ok().filter(|&code| (code as usize) < entries).ok_or_else(|| {
+                wrong(self.instance.id(), format!("pick: it picks the code {code} of {entries} entries"))
+            })
+        };
+        given.output(0).i64().into_iter().map(code).collect()
+    }
+}
+
+/// A sampler of a plugin.
+pub struct HostedSampler {
+    library: Arc<Library>,
+    id: String,
+    config: Value,
+    answer: Answer,
+    steps: usize,
+}
+
+impl HostedSampler {
+    /// Makes an instance and asks what it drives.
+    ///
+    /// # Errors
+    /// Where the plugin refuses the configuration, or its answers are not in order.
+    pub fn new(library: Arc<Library>, id: &str, config: Value) -> Result<Self> {
+        let held = Held::new(library.create(id, &config)?)?;
+        let steps = if held.drives_field() { held.times()?.len() - 1 } else { 0 };
+        Ok(Self { library, id: id.to_owned(), config, answer: held.answer, steps })
+    }
+
+    fn guided(&self) -> bool {
+        self.answer.guidance != 1.0
+    }
+}
+
+impl Sampler for HostedSampler {
+    fn flaws(&self) -> Vec<Flaw> {
+        Vec::new()
+    }
+
+    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+        match (self.answer.drives, backbone, process) {
+            (Drives::Codes, BackboneSpec::NextToken, _) | (Drives::Field, BackboneSpec::Field { .. }, Some(_)) => {
+                Ok(())
+            }
+            (Drives::Codes, ..) => {
+                let message = format!("`{}` picks codes, this backbone predicts a field of vectors", self.id);
+                Err(Flaw::new("kind", message, "name a sampler of diffusion, e.g. `sampler.kind = \"euler\"`"))
+            }
+            (Drives::Field, ..) => {
+                let message = format!("`{}` drives a field of vectors, this backbone predicts the next token", self.id);
+                Err(Flaw::new("kind", message, "set `sampler.kind = \"autoregressive\"`"))
+            }
+        }
+    }
+
+    fn forwards(&self, canvas: &CanvasShape) -> f64 {
+        let passes = match self.answer.drives {
+            // A pass with a cache over all tokens is one over the whole canvas.
+            Drives::Codes => 1.0 + canvas.prompt as f64 / canvas.length() as f64,
+            Drives::Field => self.steps as f64,
+        };
+        passes * if self.guided() { 2.0 } else { 1.0 }
+    }
+
+    fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
+        let held = Held::new(self.library.create(&self.id, &self.config)?)?;
+        let canvas = *backbone.canvas();
+        let size = order.prompt.len();
+        let mut prompt = order.prompt.concat();
+        if self.guided() {
+            prompt.resize(2 * size * canvas.prompt, PAD);
+        }
+        let common = Common { held: Mutex::new(held), canvas, prompt, size, draws: order.draws.clone() };
+        let Some(channels) = field_channels(backbone) else {
+            let rows = common.rows();
+            let prompts = ints(&common.prompt, [rows, canvas.prompt], &backbone.device());
+            let session = backbone.session(prompts);
+            let session = session.ok_or_else(|| wrong(&self.id, "this backbone cannot decode step by step"))?;
+            return Ok(Box::new(Codes { common, session, codes: vec![Vec::new(); size] }));
+        };
+        let process = process.ok_or_else(|| wrong(&self.id, "the objective names no noise"))?;
+        let times = common.held().times()?;
+        let count = canvas.tokens.length() * channels;
+        let x = order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(count)).collect();
+        Ok(Box::new(Vectors { common, process, channels, times, x, guess: None, step: 0 }))
+    }
+}
+
+fn field_channels(backbone: &dyn Backbone) -> Option<usize> {
+    match backbone.spec() {
+        BackboneSpec::Field { channels, .. } => Some(channels),
+        BackboneSpec::NextToken => None,
+    }
+}
+
+/// What both ways share.
+struct Common {
+    held: Mutex<Held>,
+    canvas: CanvasShape,
+    /// Of all rows: with guidance, those without a prompt come after.
+    prompt: Vec<u32>,
+    size: usize,
+    draws: Vec<Draw>,
+}
+
+impl Common {
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows(&self) -> usize {
+        self.prompt.len() / self.canvas.prompt.max(1)
+    }
+
+    /// Of the rows with and without the prompt, the one that guidance makes of the two.
+    fn guide(&self, all: Vec<f32>) -> Vec<f32> {
+        if self.rows() == self.size {
+            return all;
+        }
+        let guidance = self.held().answer.guidance;
+        let (with, without) = all.split_at(all.len() / 2);
+        with.iter().zip(without).map(|(with, without)| without + (with - without) * guidance).collect()
+    }
+}
+
+/// Picking one code after the other.
+struct Codes {
+    common: Common,
+    session: Box<dyn Session>,
+    codes: Vec<Vec<u32>>,
+}
+
+impl Sampling for Codes {
+    fn progress(&self) -> (usize, usize) {
+        (self.codes.first().map_or(0, Vec::len), self.common.canvas.tokens.length())
+    }
+
+    fn step(&mut self, _: &dyn Backbone) -> Result<()> {
+        let done = self.progress().0;
+        let heads = self.session.heads();
+        let (mut digits, mut codes) = (Vec::new(), vec![0u32; self.common.size]);
+        for head in 0..heads {
+            let logits = self.session.logits(&digits);
+            let base = logits.dims()[1] as u32;
+            let logits = self.common.guide(to_vec(logits));
+            let place = (done * heads + head) as u64;
+            let uniform = |draw: &Draw| draw.step(place).stream(Purpose::Pick).uniform();
+            let uniform: Vec<f32> = self.common.draws.iter().map(uniform).collect();
+            let mut picked = self.common.held().pick(&logits, &uniform)?;
+            codes.iter_mut().zip(&picked).for_each(|(code, digit)| *code = *code * base + digit);
+            if self.common.rows() > self.common.size {
+                picked.extend_from_within(..);
+            }
+            digits.push(picked);
+        }
+        self.codes.iter_mut().zip(&codes).for_each(|(all, code)| all.push(*code));
+        if self.common.rows() > self.common.size {
+            codes.extend_from_within(..);
+        }
+        self.session.push(&codes);
+        Ok(())
+    }
+
+    fn tokens(&self) -> Result<Vec<Tokens>> {
+        let TokenKind::Codes { entries, .. } = self.common.canvas.tokens.kind else { return Ok(Vec::new()) };
+        self.codes.iter().map(|codes| Tokens::codes(self.common.canvas.tokens.grid, entries, codes.clone())).collect()
+    }
+}
+
+/// Going from noise to data.
+struct Vectors {
+    common: Common,
+    process: Process,
+    channels: usize,
+    times: Vec<f32>,
+    x: Vec<f32>,
+    guess: Option<Vec<f32>>,
+    step: usize,
+}
+
+impl Vectors {
+    fn sides(&self) -> [usize; 3] {
+        [self.common.size, self.common.canvas.tokens.length(), self.channels]
+    }
+
+    /// The guess of the clean vectors at time `t`.
+    fn clean(&self, backbone: &dyn Backbone, t: f32) -> Result<Vec<f32>> {
+        let (device, rows) = (backbone.device(), self.common.rows());
+        let [_, length, channels] = self.sides();
+        let tensor = |values: &[f32]| {
+            let all = values.iter().copied().cycle().take(rows * length * channels).collect::<Vec<_>>();
+            Tensor::<3>::from_data(TensorData::new(all, [rows, length, channels]), &device)
+        };
+        let batch = CanvasBatch {
+            prompt: ints(&self.common.prompt, [rows, self.common.canvas.prompt], &device),
+            content: Content::Field(Field {
+                values: tensor(&self.x),
+                times: Tensor::full([rows, 1], t, &device),
+                at: vec![0; length],
+                guess: self.guess.as_deref().map(tensor),
+            }),
+        };
+        let Prediction::Field(predicted) = backbone.forward(&batch) else {
+            return Err(wrong(self.common.held().instance.id(), "this backbone predicts no field"));
+        };
+        let noisy = tensor(&self.x);
+        let angle = std::f32::consts::FRAC_PI_2 * t;
+        let clean = match (self.process.predicts, self.process.path) {
+            (Predicts::Data, _) => predicted,
+            (Predicts::Velocity, NoisePath::Straight) => noisy - predicted * t,
+            (Predicts::Velocity, NoisePath::Cosine) => noisy * angle.cos() - predicted * angle.sin(),
+        };
+        Ok(self.common.guide(to_vec(clean)))
+    }
+}
+
+impl Sampling for Vectors {
+    fn progress(&self) -> (usize, usize) {
+        (self.step, self.times.len() - 1)
+    }
+
+    fn step(&mut self, backbone: &dyn Backbone) -> Result<()> {
+        let clean = self.clean(backbone, self.times[self.step])?;
+        self.x = self.common.held().step(self.step, &self.x, &clean, self.sides())?;
+        self.guess = Some(clean);
+        self.step += 1;
+        Ok(())
+    }
+
+    fn tokens(&self) -> Result<Vec<Tokens>> {
+        let [_, length, channels] = self.sides();
+        let grid = self.common.canvas.tokens.grid;
+        let each = self.x.chunks(length * channels).map(|values| match self.common.canvas.tokens.kind {
+            TokenKind::Codes { entries, .. } => {
+                Tokens::codes(grid, entries, values.chunks(channels).map(code_of).collect())
+            }
+            _ => Tokens::latents(grid, channels, values.to_vec()),
+        });
+        each.collect()
+    }
+}

@@ -1,0 +1,304 @@
+//! Tokenizers of plugins behind the contract.
+
+use crate::call::{Output, Wanted, lend};
+use crate::library::{Instance, Library};
+use crate::wrong;
+use burn::tensor::Device;
+use musiva_abi::{self as abi, DType};
+use musiva_core::{
+    Clip, Cost, Flaw, Media, MediaShape, Modality, Rate, Result, Source, TokenKind, TokenShape, TokenValues, Tokenizer,
+    TokenizerConfig, TokenizerSpec, Tokens,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// No tokenizer has more entries: a code is 32 bits.
+const MOST_ENTRIES: usize = 1 << 32;
+
+/// What `describe` answers.
+#[derive(Deserialize)]
+struct Answer {
+    modality: Medium,
+    tokens: Kind,
+    strides: [usize; 3],
+    causal: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Medium {
+    Video,
+    Text,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Kind {
+    Codes { entries: usize, bits: Option<usize> },
+    Levels { levels: usize, entries: usize },
+    Latents { channels: usize },
+}
+
+impl Answer {
+    fn spec(self) -> Result<TokenizerSpec, String> {
+        let entries = |entries: usize| match entries {
+            1..=MOST_ENTRIES => Ok(entries),
+            _ => Err(format!("it describes a codebook of {entries} entries")),
+        };
+        let kind = match self.tokens {
+            Kind::Codes { bits: Some(bits), entries } if 1u64.checked_shl(bits as u32) != Some(entries as u64) => {
+                return Err(format!("it describes {entries} entries of {bits} bits, which are 2^{bits}"));
+            }
+            Kind::Codes { entries: n, bits } => TokenKind::Codes { entries: entries(n)?, bits },
+            Kind::Levels { levels: 0, .. } => return Err("it describes tokens of no levels".into()),
+            Kind::Levels { levels, entries: n } => TokenKind::Levels { levels, entries: entries(n)? },
+            Kind::Latents { channels: 0 } => return Err("it describes latents of no channels".into()),
+            Kind::Latents { channels } => TokenKind::Latents { channels },
+        };
+        if self.strides.contains(&0) {
+            return Err(format!("it describes strides of {:?}", self.strides));
+        }
+        let modality = match self.modality {
+            Medium::Video => Modality::Video,
+            Medium::Text => Modality::Text,
+        };
+        // It reads bytes as they are.
+        Ok(TokenizerSpec { modality, kind, strides: self.strides, causal: self.causal, range: [0.0, 255.0] })
+    }
+}
+
+/// An instance with its table: what configuration and tokenizer share the code of.
+pub(crate) struct Held {
+    pub instance: Instance,
+    pub table: abi::Tokenizer,
+    pub streaming: Option<abi::TokenizerStreaming>,
+    pub spec: TokenizerSpec,
+}
+
+impl Held {
+    pub fn new(instance: Instance) -> Result<Self> {
+        let table: abi::Tokenizer = instance.main_table()?;
+        let describe = table.describe.expect("tables are complete");
+        // SAFETY: the plugin's own function, with its instance and a live call.
+        let answer: Answer = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
+        let spec = answer.spec().map_err(|message| wrong(instance.id(), format!("describe: {message}")))?;
+        Ok(Self { streaming: instance.table()?, instance, table, spec })
+    }
+
+    /// The grid of the tokens of media of these sides.
+    pub fn grid(&self, media: &[usize]) -> Result<[usize; 3]> {
+        let (shape, sides) = (self.table.shape.expect("tables are complete"), signed(media));
+        let mut grid = [0i64; 3];
+        self.instance.run("shape", 0, &[], 0, |this, call| {
+            // SAFETY: as many sides as it is told, room for three, a live call.
+            unsafe { shape(this, call, sides.len() as i32, sides.as_ptr(), grid.as_mut_ptr()) }
+        })?;
+        let sides = grid.iter().try_fold(1usize, |all, &side| {
+            let side = usize::try_from(side).ok().filter(|&side| side > 0)?;
+            all.checked_mul(side)
+        });
+        match sides {
+            Some(_) => Ok(grid.map(|side| side as usize)),
+            None => Err(wrong(self.instance.id(), format!("shape: it makes {media:?} a grid of {grid:?}"))),
+        }
+    }
+
+    /// The tokens of a grid as the ABI lays them out: their type and sides.
+    pub fn layout(&self, grid: [Option<usize>; 3]) -> (DType, Vec<Option<usize>>) {
+        let (dtype, last) = match self.spec.kind {
+            TokenKind::Codes { .. } => (DType::I64, None),
+            TokenKind::Levels { levels, .. } => (DType::I64, Some(levels)),
+            TokenKind::Latents { channels } => (DType::F32, Some(channels)),
+        };
+        (dtype, grid.into_iter().chain(last.map(Some)).collect())
+    }
+
+    /// What a plugin gave as tokens, looked at.
+    pub fn tokens(&self, function: &str, grid: [usize; 3], output: Output) -> Result<Tokens> {
+        let code = |code: i64| {
+            let entries = match self.spec.kind {
+                TokenKind::Codes { entries, .. } | TokenKind::Levels { entries, .. } => entries,
+                TokenKind::Latents { .. } => 0,
+            };
+            u32::try_from(code).ok().filter(|&code| (code as usize) < entries).ok_or_else(|| {
+                let message = format!("{function}: it makes the code {code}, its codebook has {entries} entries");
+                wrong(self.instance.id(), message)
+            })
+        };
+        let tokens = match self.spec.kind {
+            TokenKind::Codes { entries, .. } => {
+                Tokens::codes(grid, entries, output.i64().into_iter().map(code).collect::<Result<_>>()?)
+            }
+            TokenKind::Levels { levels, entries } => {
+                Tokens::levels(grid, levels, entries, output.i64().into_iter().map(code).collect::<Result<_>>()?)
+            }
+            TokenKind::Latents { channels } => Tokens::latents(grid, channels, output.f32()),
+        };
+        tokens.map_err(|error| wrong(self.instance.id(), format!("{function}: {}", error.message())))
+    }
+
+    /// Bytes of a medium of these sides, to tokens.
+    pub fn encode(&self, bytes: &[u8], sides: &[usize]) -> Result<Tokens> {
+        let asked = if self.spec.modality == Modality::Text { &[0][..] } else { sides };
+        let grid = self.grid(asked)?;
+        let (dtype, shape) = self.layout(grid.map(Some));
+        let (encode, sides) = (self.table.encode.expect("tables are complete"), signed(sides));
+        let media = lend(bytes, &sides);
+        let wanted = [Wanted::some("the tokens", dtype, &shape)];
+        // SAFETY: the plugin's own function, with its instance, a live call and a live tensor.
+        let mut given =
+            self.instance.run("encode", 0, &wanted, 0, |this, call| unsafe { encode(this, call, &media) })?;
+        self.tokens("encode", grid, given.output(0))
+    }
+
+    /// Tokens to the bytes of a medium and its sides.
+    pub fn decode(&self, tokens: &Tokens) -> Result<(Vec<u8>, Vec<usize>)> {
+        if !self.spec.kind.holds(tokens.values()) {
+            return Err(wrong(self.instance.id(), format!("it decodes {}, these tokens are others", self.spec.kind)));
+        }
+        let decode = self.table.decode.expect("tables are complete");
+        let sides = match self.spec.modality {
+            Modality::Text => vec![None],
+            // Sound has no place in the ABI yet.
+            _ => vec![None, None, None, Some(3)],
+        };
+        let wanted = [Wanted::some("the media", DType::U8, &sides)];
+        let mut given = lend_tokens(tokens, |tensor| {
+            // SAFETY: the plugin's own function, with its instance, a live call and a live tensor.
+            self.instance.run("decode", 0, &wanted, 0, |this, call| unsafe { decode(this, call, tensor) })
+        })?;
+        let media = given.output(0);
+        let (shape, grid) = (media.shape.clone(), tokens.grid());
+        if self.spec.modality == Modality::Video && self.grid(&shape)? != grid {
+            let message = format!("decode: it makes {shape:?} of the grid {grid:?}, but its grid is another");
+            return Err(wrong(self.instance.id(), message));
+        }
+        Ok((media.u8(), shape))
+    }
+}
+
+/// Lends tokens to `body`.
+pub(crate) fn lend_tokens<T>(tokens: &Tokens, body: impl FnOnce(&abi::Tensor) -> T) -> T {
+    let mut sides = signed(&tokens.grid());
+    let wide = |codes: &[u32]| codes.iter().map(|&code| i64::from(code)).collect::<Vec<_>>();
+    match tokens.values() {
+        TokenValues::Codes { codes, .. } => body(&lend(&wide(codes), &sides)),
+        TokenValues::Levels { codes, levels, .. } => {
+            sides.push(*levels as i64);
+            body(&lend(&wide(codes), &sides))
+        }
+        TokenValues::Latents { values, channels } => {
+            sides.push(*channels as i64);
+            body(&lend(values, &sides))
+        }
+    }
+}
+
+/// Sides as the ABI has them. None is so long that it would not fit.
+pub(crate) fn signed(sides: &[usize]) -> Vec<i64> {
+    sides.iter().map(|&side| side as i64).collect()
+}
+
+/// A tokenizer of a plugin, configured.
+pub struct HostedTokenizerConfig {
+    library: Arc<Library>,
+    id: String,
+    config: Value,
+    held: Mutex<Held>,
+    spec: TokenizerSpec,
+}
+
+impl HostedTokenizerConfig {
+    /// Makes an instance and asks what it is.
+    ///
+    /// # Errors
+    /// Where the plugin refuses the configuration, or its answers are not in order.
+    pub fn new(library: Arc<Library>, id: &str, config: Value) -> Result<Self> {
+        let held = Held::new(library.create(id, &config)?)?;
+        Ok(Self { library, id: id.to_owned(), config, spec: held.spec.clone(), held: Mutex::new(held) })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TokenizerConfig for HostedTokenizerConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        Vec::new()
+    }
+
+    fn spec(&self) -> TokenizerSpec {
+        self.spec.clone()
+    }
+
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+        let sides = match *media {
+            MediaShape::Clip { frames, height, width, .. } => vec![frames, height, width, 3],
+            MediaShape::Text => vec![0],
+            MediaShape::Sound { .. } => {
+                return Err(Flaw::new("", "plugins do not read sounds yet", "use a built-in tokenizer of sounds"));
+            }
+        };
+        match self.held().grid(&sides) {
+            Ok(grid) => Ok(TokenShape { grid, kind: self.spec.kind }),
+            Err(error) => Err(Flaw::new("", error.message(), "change the size of the media, or the plugin's settings")),
+        }
+    }
+
+    fn parameters(&self) -> usize {
+        0
+    }
+
+    fn cost(&self, _: &MediaShape) -> [Cost; 2] {
+        [Cost::default(); 2]
+    }
+
+    fn trains(&self) -> Result<(), Flaw> {
+        let message = format!("`{}` is a plugin's tokenizer, which is used as it is and cannot be trained", self.id);
+        Err(Flaw::new("kind", message, "train the backbone over it, `train.target = \"backbone\"`"))
+    }
+
+    fn build(&self, _: &Device, _: &Source) -> Result<Box<dyn Tokenizer>> {
+        let held = Held::new(self.library.create(&self.id, &self.config)?)?;
+        Ok(Box::new(HostedTokenizer { spec: held.spec.clone(), held: Mutex::new(held) }))
+    }
+}
+
+/// A tokenizer of a plugin.
+pub struct HostedTokenizer {
+    held: Mutex<Held>,
+    spec: TokenizerSpec,
+}
+
+impl Tokenizer for HostedTokenizer {
+    fn spec(&self) -> &TokenizerSpec {
+        &self.spec
+    }
+
+    fn encode(&self, media: &Media) -> Result<Tokens> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match (media, self.spec.modality) {
+            (Media::Clip(clip), Modality::Video) => {
+                let [t, h, w] = clip.shape();
+                held.encode(clip.pixels(), &[t, h, w, 3])
+            }
+            (Media::Text(text), Modality::Text) => held.encode(text.as_bytes(), &[text.len()]),
+            (other, modality) => Err(other.unexpected(held.instance.id(), modality)),
+        }
+    }
+
+    fn decode(&self, tokens: &Tokens) -> Result<Media> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, sides) = held.decode(tokens)?;
+        match self.spec.modality {
+            Modality::Text => {
+                let text = String::from_utf8(bytes);
+                text.map(Media::Text).map_err(|_| wrong(held.instance.id(), "decode: its text is not UTF-8"))
+            }
+            // The frame rate is no part of the tokens; whoever decodes them knows it.
+            _ => Ok(Media::Clip(Clip::new([sides[0], sides[1], sides[2]], Rate::whole(1), bytes)?)),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The examples in C and C++, by the conformance kit; the tokenizer by its own mathematics too.
+
+mod common;
+
+use common::Shelf;
+use musiva_core::{
+    Clip, Hosted, Make, Media, MediaShape, Modality, Rate, Registry, Role, Source, TokenKind, TokenValues,
+};
+use musiva_core::{Tokenizer, TokenizerConfig};
+use musiva_plugin_host::{Loaded, Outcome, check, register};
+use serde_json::{Value, json};
+
+const ID: &str = "org.musiva.dct";
+
+fn load(shelf: &Shelf) -> Loaded {
+    shelf.compile("dct", "plugins/examples/dct/dct.c", &["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]);
+    shelf.manifest("dct", ID, "tokenizer", "0.1.0");
+    shelf.load("dct", ID).unwrap()
+}
+
+fn config(loaded: &Loaded, config: Value) -> Result<Box<dyn TokenizerConfig>, String> {
+    let mut registry = Registry::default();
+    register(&mut registry, loaded).unwrap();
+    let component = registry.get(Role::Tokenizer, ID).unwrap();
+    let Make::Hosted(Hosted::Tokenizer(make)) = &component.make else { panic!("a tokenizer") };
+    make(config).map_err(|error| error.to_string())
+}
+
+fn build(config: &dyn TokenizerConfig) -> Box<dyn Tokenizer> {
+    config.build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap()
+}
+
+fn clip(shape: [usize; 3]) -> Clip {
+    let [t, h, w] = shape;
+    let value = |i: usize| ((i / 3 % w * 3 + i / 3 / w % h * 5 + i / 3 / w / h * 11 + i % 3 * 60) % 251) as u8;
+    Clip::new(shape, Rate::whole(8), (0..t * h * w * 3).map(value).collect()).unwrap()
+}
+
+#[test]
+fn it_conforms() {
+    let shelf = Shelf::default();
+    let loaded = load(&shelf);
+    for config in [json!({}), json!({ "frames": 3, "block": 4, "luma": 7, "chroma": 2 })] {
+        let findings = check(&loaded, &config);
+        let holds = |name: &str| findings.iter().any(|f| f.name == name && matches!(f.outcome, Outcome::Holds(_)));
+        assert!(findings.iter().all(|finding| !matches!(finding.outcome, Outcome::Fails(_))), "{findings:#?}");
+        assert!(
+            ["encode", "decode", "causality", "streaming", "threads", "leaks"].into_iter().all(holds),
+            "{findings:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_conditioner_in_cpp_conforms() {
+    let shelf = Shelf::default();
+    let strict = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic"];
+    shelf.compile("bag", "plugins/examples/bag/bag.cpp", &strict);
+    shelf.manifest("bag", "org.musiva.bag", "conditioner", "0.1.0");
+    let loaded = shelf.load("bag", "org.musiva.bag").unwrap();
+    for config in [json!({}), json!({ "length": 3, "channels": 7 })] {
+        let findings = check(&loaded, &config);
+        assert!(findings.iter().all(|finding| !matches!(finding.outcome, Outcome::Fails(_))), "{findings:#?}");
+        assert!(findings.iter().any(|finding| finding.name == "batch"));
+    }
+    let schema = loaded.library.schema("org.musiva.bag").unwrap();
+    assert_eq!(schema["properties"]["channels"]["default"], 64);
+    // What a recipe cannot use is said so, and not in silence left out.
+    let error = register(&mut Registry::default(), &loaded).unwrap_err().to_string();
+    assert!(error.contains("it is a conditioner, and no section of a recipe takes one yet"), "{error}");
+}
+
+#[test]
+fn all_frequencies_of_a_box_bring_the_clip_back() {
+    let shelf = Shelf::default();
+    let loaded = load(&shelf);
+    let config = config(&loaded, json!({ "frames": 3, "block": 4, "luma": 48, "chroma": 48 })).unwrap();
+    let spec = config.spec();
+    assert_eq!(
+        (spec.modality, spec.kind, spec.strides),
+        (Modality::Video, TokenKind::Latents { channels: 144 }, [3, 4, 4])
+    );
+    let (tokenizer, clip) = (build(&*config), clip([7, 8, 12]));
+    let tokens = tokenizer.encode(&Media::Clip(clip.clone())).unwrap();
+    assert_eq!(tokens.grid(), [3, 2, 3]);
+    let Media::Clip(back) = tokenizer.decode(&tokens).unwrap() else { panic!("a clip") };
+    let worst = clip.pixels().iter().zip(back.pixels()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(worst <= 1, "off by {worst}");
+}
+
+/// Of a grey clip each box is its brightness alone: the first coefficient, by the definition of the transform.
+#[test]
+fn the_first_coefficient_is_the_mean() {
+    let shelf = Shelf::default();
+    let loaded = load(&shelf);
+    let config = config(&loaded, json!({ "frames": 2, "block": 2, "luma": 3, "chroma": 1 })).unwrap();
+    let grey = Clip::new([3, 2, 2], Rate::whole(8), vec![191; 36]).unwrap();
+    let tokens = build(&*config).encode(&Media::Clip(grey)).unwrap();
+    let TokenValues::Latents { values, channels: 5 } = tokens.values() else { panic!("latents") };
+    let mean = 3f32.sqrt() * (191.0 / 127.5 - 1.0);
+    for token in values.chunks(5) {
+        let wanted = [mean, 0.0, 0.0, 0.0, 0.0];
+        assert!(token.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{token:?}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told_before_anything_runs() {
+    let shelf = Shelf::default();
+    let loaded = load(&shelf);
+    let error = config(&loaded, json!({ "frames": 1, "block": 2, "luma": 9 })).err().unwrap();
+    assert!(error.contains("a box of 4 pixels has no 9 frequencies"), "{error}");
+    let config = config(&loaded, json!({})).unwrap();
+    let rate = Rate::whole(8);
+    let shape = |frames, height| config.shape(&MediaShape::Clip { frames, height, width: 64, rate });
+    assert_eq!(shape(17, 64).unwrap().grid, [5, 8, 8]);
+    assert!(shape(18, 64).unwrap_err().message.contains("1 + n * 4 of them, e.g. 17"));
+    assert!(shape(17, 60).unwrap_err().message.contains("no multiple of the block, 8"));
+    assert!(config.shape(&MediaShape::Text).is_err() && config.trains().is_err());
+}

@@ -1,0 +1,243 @@
+//! Plugins through the command: from `plugin new` to a video.
+
+#[path = "../lab/mod.rs"]
+mod lab;
+
+use lab::{Lab, Outcome};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const DCT: &str = "org.musiva.dct";
+const MIXER: &str = "org.musiva.mixer";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The command with this lab's plugins and trust.
+fn run(lab: &Lab, arguments: &[&str]) -> Outcome {
+    let (config, plugins) = (lab.path("config"), lab.path("plugins"));
+    Outcome::of(lab.command(arguments).env("MUSIVA_CONFIG", config).env("MUSIVA_PLUGIN_PATH", plugins))
+}
+
+fn build(command: &mut Command) {
+    let made = command.output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// The example in C, in the lab's plugins; its hash.
+fn dct(lab: &Lab) -> String {
+    let (folder, source) = (lab.path("plugins/dct"), root().join("plugins/examples/dct"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(source.join("plugin.toml"), folder.join("plugin.toml")).unwrap();
+    let include = format!("-I{}", root().join("plugins/include").display());
+    let arguments = ["-std=c99", "-O2", "-fPIC", "-shared", &include];
+    build(
+        Command::new("cc").args(arguments).arg(source.join("dct.c")).arg("-o").arg(folder.join("libdct.so")).arg("-lm"),
+    );
+    hash(lab, "plugins/dct")
+}
+
+fn hash(lab: &Lab, folder: &str) -> String {
+    run(lab, &["plugin", "hash", folder]).succeeds().out.lines().next().unwrap().to_owned()
+}
+
+/// Builds a project in Rust, with the checks and without the optimisation that the host is built with.
+fn cargo(project: &Path, library: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
+    let arguments = ["build", "--offline", "--quiet", "--manifest-path"];
+    build(
+        Command::new(env!("CARGO"))
+            .args(arguments)
+            .arg(project.join("Cargo.toml"))
+            .env("CARGO_TARGET_DIR", &target)
+            .env_remove("RUSTFLAGS"),
+    );
+    target.join("debug").join(format!("lib{library}.so"))
+}
+
+/// The example in Rust, in the lab's plugins; its hash.
+fn mixer(lab: &Lab) -> String {
+    let (folder, source) = (lab.path("plugins/mixer"), root().join("plugins/examples/mixer"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(source.join("plugin.toml"), folder.join("plugin.toml")).unwrap();
+    fs::copy(cargo(&source, "mixer"), folder.join("libmixer.so")).unwrap();
+    hash(lab, "plugins/mixer")
+}
+
+fn pin(id: &str, sha256: &str) -> String {
+    let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    format!("[[plugin]]\nid = \"{id}\"\nversion = \"0.1\"\nsha256 = {{ {platform} = \"{sha256}\" }}\n")
+}
+
+const TOKENIZER: &str = "[tokenizer.video]\nkind = \"org.musiva.dct\"\nframes = 2\nblock = 8\nluma = 6\nchroma = 2\n";
+const BACKBONE: &str =
+    "[backbone]\nkind = \"org.musiva.mixer\"\nwidth = 8\nhidden = 8\ndepth = 1\nweights = \"mixer.safetensors\"\n";
+
+#[test]
+fn a_tokenizer_in_c_from_its_source_to_a_video() {
+    let lab = Lab::trained();
+    let sha256 = dct(&lab);
+    assert!(run(&lab, &["plugin", "list"]).succeeds().out.contains("not trusted"));
+    assert!(run(&lab, &["plugin", "inspect", DCT]).succeeds().out.contains(&sha256));
+    let recipe = format!("schema = 1\nextends = \"dit.toml\"\nname = \"boxes\"\n{}{TOKENIZER}", pin(DCT, &sha256));
+    fs::write(lab.path("boxes.toml"), &recipe).unwrap();
+    let prompt = ["--prompt", "a red ring moves left"];
+
+    // A recipe can ask; only the user can say yes.
+    run(&lab, &["check", "boxes.toml"]).fails(10, &["it is not trusted yet", "musiva plugin trust"]);
+    run(&lab, &["plugin", "check", DCT]).fails(10, &["it is not trusted yet"]);
+    run(&lab, &["check", "boxes.toml", "--allow-plugin", DCT, "--set", "backbone.weights=none.safetensors"])
+        .fails(5, &["backbone.weights"]);
+    run(&lab, &["plugin", "trust", "plugins/dct"]).succeeds();
+    assert!(run(&lab, &["plugin", "list"]).succeeds().out.contains("  trusted"));
+
+    run(&lab, &["train", "boxes.toml"]).succeeds();
+    let weights = "backbone.weights=runs/boxes/weights.safetensors";
+    let checked = run(&lab, &["check", "boxes.toml", "--set", weights]).succeeds().out;
+    assert!(checked.contains("latents of 10 channels"), "{checked}");
+    let made = run(&lab, &["generate", "boxes.toml", prompt[0], prompt[1], "--set", weights, "-o", "out.mp4"]);
+    made.succeeds();
+    let said = run(&lab, &["inspect", "out.mp4"]).succeeds().out;
+    assert!(said.contains("musiva.plugin.org.musiva.dct") && said.contains(&sha256), "{said}");
+    run(&lab, &["evaluate", "boxes.toml", "--set", weights, "--prompts", "2"]).succeeds();
+
+    // Other bytes are not what the recipe asks for, whatever the user trusts.
+    let other = format!("plugin.0.sha256.{}-{}={}", std::env::consts::ARCH, std::env::consts::OS, "ab".repeat(32));
+    run(&lab, &["check", "boxes.toml", "--set", &other]).fails(10, &["the recipe wants abab"]);
+    run(&lab, &["plugin", "trust", "--remove", &sha256]).succeeds();
+    run(&lab, &["check", "boxes.toml"]).fails(10, &["not trusted"]);
+}
+
+#[test]
+fn what_a_recipe_says_of_plugins_is_checked_like_the_rest() {
+    let lab = Lab::bare();
+    let sha256 = dct(&lab);
+    let trust = ["--allow-plugin", DCT];
+    let check = |name: &str, text: String, code: i32, says: &[&str]| {
+        fs::write(lab.path(name), text).unwrap();
+        run(&lab, &["check", name, trust[0], trust[1]]).fails(code, says);
+    };
+    let begin = "schema = 1\nextends = \"world.toml\"\n";
+    let pinned = pin(DCT, &sha256);
+    check(
+        "a.toml",
+        format!("{begin}[[plugin]]\nid = \"{DCT}\"\nversion = \"0.1\"\n{TOKENIZER}"),
+        3,
+        &["sha256", "missing"],
+    );
+    check("b.toml", format!("{begin}{TOKENIZER}"), 3, &["is not a kind of `tokenizer.video`", "add `[[plugin]]`"]);
+    check("c.toml", format!("{begin}{pinned}{TOKENIZER}lumas = 3\n"), 3, &["lumas", "there is no such key"]);
+    check("d.toml", format!("{begin}{pinned}{TOKENIZER}").replace("luma = 6", "luma = 600"), 3, &["luma", "600"]);
+    check(
+        "e.toml",
+        format!("{begin}{pinned}{TOKENIZER}").replace("block = 8", "block = 5"),
+        3,
+        &["no multiple of the block, 5"],
+    );
+    check(
+        "f.toml",
+        format!("{begin}{pinned}{TOKENIZER}").replace("luma = 6", "luma = 250"),
+        3,
+        &["has no 250 frequencies"],
+    );
+    check(
+        "g.toml",
+        format!("{begin}{pinned}{TOKENIZER}[train]\ntarget = \"tokenizer.video\"\n"),
+        3,
+        &["used as it is and cannot be trained"],
+    );
+    check(
+        "h.toml",
+        format!("{begin}{}{TOKENIZER}", pin("org.example.gone", &sha256)),
+        10,
+        &["there is no such plugin"],
+    );
+}
+
+#[test]
+fn a_backbone_in_rust_trains_resumes_and_generates() {
+    let lab = Lab::trained();
+    let sha256 = mixer(&lab);
+    let recipe = format!("schema = 1\nextends = \"dit.toml\"\nname = \"mixer\"\n{}{BACKBONE}", pin(MIXER, &sha256));
+    fs::write(lab.path("mixer.toml"), recipe).unwrap();
+    let allow = ["--allow-plugin", MIXER];
+    run(&lab, &["plugin", "check", MIXER, allow[0], allow[1], "--config", r#"{"width": 8, "hidden": 8, "depth": 1}"#])
+        .succeeds();
+    let train = |more: &[&str]| run(&lab, &[&["train", "mixer.toml", allow[0], allow[1]], more].concat());
+    train(&["--run", "whole", "--steps", "10", "--set", "train.checkpoint_every=5"]).succeeds();
+
+    // From the checkpoint of step 5 on, the same weights to the bit.
+    fs::create_dir_all(lab.path("half")).unwrap();
+    build(Command::new("cp").arg("-r").arg(lab.path("whole/.")).arg(lab.path("half")));
+    fs::remove_file(lab.path("half/weights.safetensors")).unwrap();
+    let mut checkpoints: Vec<_> =
+        fs::read_dir(lab.path("half/checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    checkpoints.sort();
+    assert!(checkpoints.len() >= 2, "{checkpoints:?}");
+    fs::remove_file(checkpoints.last().unwrap()).unwrap();
+    train(&["--resume", "half", "--steps", "10", "--set", "train.checkpoint_every=5"]).succeeds();
+    assert_eq!(lab.values("half/weights.safetensors"), lab.values("whole/weights.safetensors"));
+
+    fs::copy(lab.path("whole/weights.safetensors"), lab.path("mixer.safetensors")).unwrap();
+    let generate = ["generate", "mixer.toml", allow[0], allow[1], "--prompt", "a red ring moves left", "-o", "out.gif"];
+    run(&lab, &generate).succeeds();
+    let weights = run(&lab, &["inspect", "mixer.safetensors"]).succeeds().out;
+    assert!(weights.contains("blocks.0.tokens") && weights.contains("musiva.plugin.org.musiva.mixer"), "{weights}");
+}
+
+#[test]
+fn every_project_that_new_writes_builds_and_conforms() {
+    let lab = Lab::bare();
+    for kind in ["tokenizer", "backbone", "conditioner", "sampler", "metric", "dataset"] {
+        let id = format!("org.example.my-{kind}");
+        let folder = format!("plugins/{kind}");
+        run(&lab, &["plugin", "new", &id, "--kind", kind, "--into", &folder]).succeeds();
+        let library = format!("my_{kind}");
+        let built = cargo(&lab.path(&folder), &library);
+        fs::copy(built, lab.path(&folder).join(format!("lib{library}.so"))).unwrap();
+        run(&lab, &["plugin", "check", &folder, "--allow-plugin", &id]).succeeds();
+    }
+    let (id, folder) = ("org.example.in-c", "plugins/in-c");
+    run(&lab, &["plugin", "new", id, "--kind", "tokenizer", "--lang", "c", "--into", folder]).succeeds();
+    let arguments = ["-std=c99", "-O2", "-fPIC", "-shared", "-I", "include", "in_c.c", "-o", "libin_c.so"];
+    build(Command::new("cc").args(arguments).current_dir(lab.path(folder)));
+    run(&lab, &["plugin", "check", folder, "--allow-plugin", id]).succeeds();
+    run(&lab, &["plugin", "new", id, "--kind", "tokenizer", "--into", folder]).fails(7, &["there is something"]);
+    run(&lab, &["plugin", "new", "mine", "--kind", "metric"]).fails(10, &["reverse domain"]);
+
+    // A dataset and a sampler of plugins, in a recipe that trains; a metric, which no recipe takes.
+    let pinned = |kind: &str| pin(&format!("org.example.my-{kind}"), &hash(&lab, &format!("plugins/{kind}")));
+    let allow = ["--allow-plugin", "org.example.my-dataset", "--allow-plugin", "org.example.my-sampler"];
+    let recipe = format!(
+        "schema = 1\nextends = \"dit.toml\"\nname = \"stripes\"\n{}{}[data]\nkind = \"org.example.my-dataset\"\n\
+         [sampler]\nkind = \"org.example.my-sampler\"\nsteps = 3\n",
+        pinned("dataset"),
+        pinned("sampler")
+    );
+    fs::write(lab.path("stripes.toml"), recipe).unwrap();
+    let trained = Lab::trained();
+    for name in ["text.json", "video.safetensors"] {
+        fs::copy(trained.path(name), lab.path(name)).unwrap();
+    }
+    run(&lab, &[&["train", "stripes.toml"][..], &allow].concat()).succeeds();
+    let metric = format!("schema = 1\nextends = \"dit.toml\"\n{}", pinned("metric"));
+    fs::write(lab.path("metric.toml"), metric).unwrap();
+    run(&lab, &["check", "metric.toml", "--allow-plugin", "org.example.my-metric"])
+        .fails(10, &["it is a metric, and no section of a recipe takes one yet"]);
+
+    // Without gradients a backbone can be used, not trained.
+    let source = lab.path("plugins/backbone/src/lib.rs");
+    let text = fs::read_to_string(&source).unwrap().replace("Linear: Backbone + Vjp", "Linear: Backbone");
+    fs::write(&source, text).unwrap();
+    fs::copy(cargo(&lab.path("plugins/backbone"), "my_backbone"), lab.path("plugins/backbone/libmy_backbone.so"))
+        .unwrap();
+    let recipe = format!(
+        "schema = 1\nextends = \"dit.toml\"\n{}[backbone]\nkind = \"org.example.my-backbone\"\nweights = \"w.safetensors\"\n",
+        pinned("backbone")
+    );
+    fs::write(lab.path("frozen.toml"), recipe).unwrap();
+    run(&lab, &["check", "frozen.toml", "--allow-plugin", "org.example.my-backbone"])
+        .fails(3, &["has no gradients", "cannot be trained"]);
+}

@@ -209,6 +209,17 @@ fn parts_that_do_not_fit() {
     );
     refused("vocabulary_overflow", parse(&lm(&[("bits = 10", "bits = 18")]), &[]));
     refused("digits_do_not_divide", parse(&lm(&[("width = 128", "width = 128\ndigits = 3")]), &[]));
+    for (name, kinds) in [
+        ("masked_model_that_is_to_predict_the_next", ["masked", "next-token", "autoregressive"]),
+        ("maskgit_on_a_causal_backbone", ["lm", "next-token", "maskgit"]),
+        ("diffusion_on_a_masked_backbone", ["masked", "rectified-flow", "euler"]),
+        ("autoregression_on_a_masked_backbone", ["masked", "masked", "autoregressive"]),
+    ] {
+        let by = kinds.map(|kind| format!("kind = \"{kind}\""));
+        let lines = LM.map(|(line, _)| line);
+        let edits: Vec<_> = lines.into_iter().zip(by.iter().map(String::as_str)).collect();
+        refused(name, parse(&edited(&edits), &[]));
+    }
     refused("set_that_does_not_fit", parse(DIT, &["data.frames=16"]));
 }
 

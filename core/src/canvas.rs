@@ -42,10 +42,21 @@ pub struct CanvasBatch {
 // A tensor's handle is a few hundred bytes and made once a step.
 #[allow(clippy::large_enum_variant)]
 pub enum Content {
-    /// Codes `[B, L]`, for backbones that predict logits.
+    /// Codes `[B, L]`, for backbones that predict the next one.
     Codes(Tensor<2, Int>),
+    /// Codes of which some are hidden, for backbones that predict those.
+    Masked(Hidden),
     /// Noisy vectors, for backbones that predict a field.
     Field(Field),
+}
+
+/// Codes of which some are hidden.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// The codes `[B, L]`; where they are hidden, any.
+    pub codes: Tensor<2, Int>,
+    /// 1 where a code is hidden, else 0: `[B, L, 1]`.
+    pub hidden: Tensor<3>,
 }
 
 /// Noisy vectors with their times.

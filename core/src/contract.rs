@@ -256,6 +256,8 @@ pub struct SoftBits {
 pub enum BackboneSpec {
     /// Reads codes, predicts logits of the *next* one: the attention is causal after the prompt.
     NextToken,
+    /// Reads codes of which some are hidden, predicts logits of those: every position sees every other.
+    Masked,
     /// Reads noisy vectors of this many channels and predicts a vector for each, all at once.
     Field {
         /// Length of the vectors.

@@ -5,6 +5,7 @@
 
 pub mod dit;
 pub mod lm;
+pub mod masked;
 pub mod objectives;
 pub mod samplers;
 pub mod transformer;
@@ -31,6 +32,27 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema_for!(lm::LmConfig),
         true,
         Make::Backbone(|value| Ok(Box::new(from_value::<lm::LmConfig>(value)?))),
+    )?;
+    add(
+        "masked",
+        "bidirectional Transformer that predicts hidden tokens",
+        schema_for!(masked::MaskedConfig),
+        true,
+        Make::Backbone(|value| Ok(Box::new(from_value::<masked::MaskedConfig>(value)?))),
+    )?;
+    add(
+        "masked",
+        "cross-entropy of hidden tokens given those that are not",
+        schema_for!(objectives::masked::MaskedTokens),
+        false,
+        Make::Objective(|value| Ok(Box::new(from_value::<objectives::masked::MaskedTokens>(value)?))),
+    )?;
+    add(
+        "maskgit",
+        "all hidden tokens at once, of which the surest or random ones stay, in a few steps",
+        schema_for!(samplers::maskgit::MaskGit),
+        false,
+        Make::Sampler(|value| Ok(Box::new(from_value::<samplers::maskgit::MaskGit>(value)?))),
     )?;
     add(
         "next-token",

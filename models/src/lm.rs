@@ -46,12 +46,12 @@ impl Default for LmConfig {
 }
 
 impl LmConfig {
-    fn trunk(&self) -> TrunkConfig {
+    pub(crate) fn trunk(&self) -> TrunkConfig {
         TrunkConfig { width: self.width, depth: self.depth, heads: self.heads }
     }
 
     /// Entries of each digit.
-    fn base(&self, canvas: &CanvasShape) -> Result<usize, Flaw> {
+    pub(crate) fn base(&self, canvas: &CanvasShape) -> Result<usize, Flaw> {
         let TokenKind::Codes { entries, bits } = canvas.tokens.kind else {
             let message = format!("an autoregressive model reads codes, the tokenizer makes {}", canvas.tokens.kind);
             return Err(Flaw::new(
@@ -130,7 +130,7 @@ impl BackboneConfig for LmConfig {
 
 /// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
 #[derive(Module, Debug)]
-struct Block {
+pub(crate) struct Block {
     norm1: RmsNorm,
     attention: Attention,
     norm2: RmsNorm,
@@ -138,7 +138,8 @@ struct Block {
 }
 
 impl Block {
-    fn new(init: &Init, config: &LmConfig) -> Self {
+    /// A block of a model of `config`.
+    pub fn new(init: &Init, config: &LmConfig) -> Self {
         // Residual branches start small, by the number of them (GPT-2, section 2.3).
         let gain = (2.0 * config.depth as f32).powf(-0.5);
         Self {
@@ -149,7 +150,8 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut Cache>) -> Tensor<3> {
+    /// `[B, n, D]` → the same shape; see [`Attention::forward`].
+    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut Cache>) -> Tensor<3> {
         let x = x.clone() + self.attention.forward(self.norm1.forward(x), rotary, visible, cache);
         x.clone() + self.feed_forward.forward(self.norm2.forward(x))
     }
@@ -216,13 +218,11 @@ pub struct Lm {
     attention_heads: usize,
 }
 
-impl Lm {
-    /// The digits of codes, most significant first.
-    fn digits_of(&self, codes: Tensor<2, Int>) -> Vec<Tensor<2, Int>> {
-        let base = self.base as i64;
-        let shift = |i: usize| base.pow((self.digits - 1 - i) as u32);
-        (0..self.digits).map(|i| (codes.clone() / shift(i)).remainder_scalar(base)).collect()
-    }
+/// The digits of codes, most significant first.
+pub(crate) fn digits_of(codes: Tensor<2, Int>, digits: usize, base: usize) -> Vec<Tensor<2, Int>> {
+    let base = base as i64;
+    let shift = |i: usize| base.pow((digits - 1 - i) as u32);
+    (0..digits).map(|i| (codes.clone() / shift(i)).remainder_scalar(base)).collect()
 }
 
 impl Backbone for Lm {
@@ -243,7 +243,7 @@ impl Backbone for Lm {
         let network = &self.network;
         let [size, length] = codes.dims();
         let (prefix, width) = (self.canvas.prompt, network.start.dims()[0]);
-        let digits = self.digits_of(codes.clone());
+        let digits = digits_of(codes.clone(), self.digits, self.base);
 
         let start = network.start.val().reshape([1, 1, width]).expand([size, 1, width]);
         let before = network.embed(&digits).slice_dim(1, 0..length - 1);
@@ -333,7 +333,7 @@ impl Session for LmSession {
             return;
         }
         let device = self.lm.device.clone().inner();
-        let digits = self.lm.digits_of(ints(codes, [self.batch, 1], &device));
+        let digits = digits_of(ints(codes, [self.batch, 1], &device), self.lm.digits, self.lm.base);
         let x = self.lm.network.embed(&digits);
         self.hidden = self.place(x);
     }

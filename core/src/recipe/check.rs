@@ -298,7 +298,7 @@ impl Checker<'_> {
         let Some(objective) = recipe.objective.as_ref().filter(|_| self.clean("objective")) else { return flow };
         let trains = self.placed("objective", "objective", objective.component.fits(&spec)).is_some();
         // How to read a field only an objective that fits it can say.
-        let readable = trains || spec == BackboneSpec::NextToken;
+        let readable = trains || !matches!(spec, BackboneSpec::Field { .. });
         if let Some(sampler) = recipe.sampler.as_ref().filter(|_| readable && self.clean("sampler")) {
             let process = objective.component.process();
             self.placed("sampler", "sampler", sampler.component.fits(&spec, process.as_ref()));

@@ -103,7 +103,11 @@ impl Recipe {
                 (BackboneSpec::NextToken, TokenKind::Codes { entries, .. }) => {
                     (format!("[{length}] logits of {entries} entries"), "of the next token".to_owned())
                 }
+                (BackboneSpec::Masked, TokenKind::Codes { entries, .. }) => {
+                    (format!("[{length}] logits of {entries} entries"), "of the hidden tokens".to_owned())
+                }
                 (BackboneSpec::NextToken, _) => (format!("[{length}] logits"), "of the next token".to_owned()),
+                (BackboneSpec::Masked, _) => (format!("[{length}] logits"), "of the hidden tokens".to_owned()),
                 (BackboneSpec::Field { channels, .. }, _) => {
                     (format!("[{length}, {channels}]"), "a vector for each token".to_owned())
                 }

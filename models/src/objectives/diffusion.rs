@@ -143,6 +143,11 @@ fn needs_field(name: &str, backbone: &BackboneSpec) -> Result<(), Flaw> {
             format!("{name} trains a model that predicts a field of vectors, this backbone predicts the next token"),
             "set `objective.kind = \"next-token\"`, or `backbone.kind = \"dit\"`",
         )),
+        BackboneSpec::Masked => Err(Flaw::new(
+            "kind",
+            format!("{name} trains a model that predicts a field of vectors, this backbone predicts hidden tokens"),
+            "set `objective.kind = \"masked\"`, or `backbone.kind = \"dit\"`",
+        )),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Objectives: the training losses of backbones.
 
 pub mod diffusion;
+pub mod masked;
 pub mod next_token;
 
 use musiva_core::canvas::{CleanBatch, PAD};

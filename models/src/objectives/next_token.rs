@@ -31,6 +31,11 @@ impl Objective for NextToken {
     fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
         match backbone {
             BackboneSpec::NextToken => Ok(()),
+            BackboneSpec::Masked => Err(Flaw::new(
+                "kind",
+                "next-token trains a model that predicts the next token, this backbone predicts hidden tokens",
+                "set `objective.kind = \"masked\"`, or `backbone.kind = \"lm\"`",
+            )),
             BackboneSpec::Field { .. } => Err(Flaw::new(
                 "kind",
                 "next-token trains a model that predicts the next token, this backbone predicts a field of vectors",

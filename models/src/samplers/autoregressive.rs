@@ -45,6 +45,11 @@ impl Sampler for Autoregressive {
     fn fits(&self, backbone: &BackboneSpec, _: Option<&Process>) -> Result<(), Flaw> {
         match backbone {
             BackboneSpec::NextToken => Ok(()),
+            BackboneSpec::Masked => Err(Flaw::new(
+                "kind",
+                "an autoregressive sampler wants a model that predicts the next token; this one predicts hidden tokens",
+                "set `sampler.kind = \"maskgit\"`, or `backbone.kind = \"lm\"`",
+            )),
             BackboneSpec::Field { .. } => Err(Flaw::new(
                 "kind",
                 "an autoregressive sampler wants a model that predicts the next token; this one sees all tokens at once and predicts a field",

@@ -121,6 +121,13 @@ fn forwards(steps: &Steps, solver: Solver) -> f64 {
 }
 
 fn fits(steps: &Steps, solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+    if *backbone == BackboneSpec::Masked {
+        return Err(Flaw::new(
+            "kind",
+            "a diffusion sampler wants a model that predicts a field of vectors; this one predicts hidden tokens",
+            "set `sampler.kind = \"maskgit\"`, or `backbone.kind = \"dit\"`",
+        ));
+    }
     let (BackboneSpec::Field { .. }, Some(process)) = (backbone, process) else {
         return Err(Flaw::new(
             "kind",

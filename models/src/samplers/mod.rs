@@ -2,6 +2,7 @@
 
 pub mod autoregressive;
 pub mod diffusion;
+pub mod maskgit;
 
 #[cfg(test)]
 mod tests;

@@ -242,7 +242,7 @@ impl Model {
         match (self.spec, self.canvas.tokens.kind) {
             (BackboneSpec::Field { channels, .. }, _) => channels,
             (BackboneSpec::NextToken, TokenKind::Codes { entries, .. }) => entries,
-            (BackboneSpec::NextToken, _) => unreachable!("looked at when it was described"),
+            (BackboneSpec::NextToken | BackboneSpec::Masked, _) => unreachable!("looked at when it was described"),
         }
     }
 }
@@ -427,6 +427,7 @@ impl Backbone for HostedBackbone {
                 pass.codes = Some(whole(codes));
                 Tensor::zeros([1, 1, 1], &self.device)
             }
+            Content::Masked(_) => unreachable!("no plugin describes itself as a masked model"),
             Content::Field(field) => {
                 let at = field.at.iter().map(|&at| at as i64).collect();
                 pass.times = Some((to_vec(field.times.clone()), field.times.dims()[1], at));
@@ -436,7 +437,7 @@ impl Backbone for HostedBackbone {
         };
         let predicted = predict(self.theta.value.clone(), x, pass);
         match self.model.spec {
-            BackboneSpec::NextToken => Prediction::Logits(vec![predicted]),
+            BackboneSpec::NextToken | BackboneSpec::Masked => Prediction::Logits(vec![predicted]),
             BackboneSpec::Field { .. } => Prediction::Field(predicted),
         }
     }

@@ -189,7 +189,7 @@ impl Sampler for HostedSampler {
 fn field_channels(backbone: &dyn Backbone) -> Option<usize> {
     match backbone.spec() {
         BackboneSpec::Field { channels, .. } => Some(channels),
-        BackboneSpec::NextToken => None,
+        BackboneSpec::NextToken | BackboneSpec::Masked => None,
     }
 }
 

@@ -313,7 +313,7 @@ impl Objective for Next {
 
     fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
         match backbone {
-            BackboneSpec::NextToken => Ok(()),
+            BackboneSpec::NextToken | BackboneSpec::Masked => Ok(()),
             BackboneSpec::Field { .. } => {
                 Err(Flaw::new("", "it wants logits, the backbone predicts a field", "set `kind = \"flow\"`"))
             }
@@ -337,7 +337,7 @@ impl Objective for Flow {
     fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
         match backbone {
             BackboneSpec::Field { .. } => Ok(()),
-            BackboneSpec::NextToken => {
+            BackboneSpec::NextToken | BackboneSpec::Masked => {
                 Err(Flaw::new("", "it wants a field, the backbone predicts logits", "set `kind = \"next\"`"))
             }
         }

@@ -1,0 +1,178 @@
+//! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
+//! (MaskGIT, Chang et al. 2022, equation 1).
+
+use super::drop_prompts;
+use burn::tensor::{Tensor, TensorData};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Hidden, Prediction};
+use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Purpose, Result};
+use musiva_kernels::cross_entropy;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::f64::consts::FRAC_PI_2;
+
+/// Which part of the tokens is hidden once a part `r` of the way from nothing to all is walked: `γ(r)`
+/// of MaskGIT, section 3.3. Concave ones hide many tokens for long, convex ones few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskSchedule {
+    /// `cos(πr/2)`, concave.
+    Cosine,
+    /// `1 - r`.
+    Linear,
+    /// `1 - r²`, concave.
+    Square,
+    /// `1 - r³`, concave.
+    Cubic,
+    /// `1 - √r`, convex.
+    Root,
+    /// `1 - 2^(log₂L·(r - 1))` for `L` tokens, concave.
+    Exponential,
+    /// `-log₂r / log₂L` for `L` tokens, convex.
+    Logarithmic,
+}
+
+impl MaskSchedule {
+    /// `γ(r)` for `0 ≤ r ≤ 1` and so many tokens, from 1 to 0.
+    pub fn hidden(self, r: f64, tokens: usize) -> f64 {
+        let bits = (tokens.max(2) as f64).log2();
+        let part = match self {
+            Self::Cosine => (FRAC_PI_2 * r).cos(),
+            Self::Linear => 1.0 - r,
+            Self::Square => 1.0 - r * r,
+            Self::Cubic => 1.0 - r * r * r,
+            Self::Root => 1.0 - r.sqrt(),
+            Self::Exponential => 1.0 - (bits * (r - 1.0)).exp2(),
+            Self::Logarithmic => -r.log2() / bits,
+        };
+        part.clamp(0.0, 1.0)
+    }
+}
+
+/// What a recipe says of `kind = "masked"`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskedTokens {
+    /// Which part of the tokens is hidden: that of a uniform `r`.
+    pub schedule: MaskSchedule,
+    /// Probability of training without the prompt.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub prompt_dropout: f32,
+}
+
+impl Default for MaskedTokens {
+    fn default() -> Self {
+        Self { schedule: MaskSchedule::Cosine, prompt_dropout: 0.1 }
+    }
+}
+
+impl Objective for MaskedTokens {
+    fn flaws(&self) -> Vec<Flaw> {
+        Vec::new()
+    }
+
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
+        let (predicts, mend) = match backbone {
+            BackboneSpec::Masked => return Ok(()),
+            BackboneSpec::NextToken => ("the next token", "set `objective.kind = \"next-token\"`"),
+            BackboneSpec::Field { .. } => ("a field of vectors", "set `objective.kind = \"rectified-flow\"`"),
+        };
+        let message = format!("masked trains a model that predicts hidden tokens, this backbone predicts {predicts}");
+        Err(Flaw::new("kind", message, format!("{mend}, or `backbone.kind = \"masked\"`")))
+    }
+
+    fn process(&self) -> Option<Process> {
+        None
+    }
+
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
+        let device = backbone.device();
+        let codes = batch.codes(&device).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "objective", "masked trains on codes, these tokens are latents")
+        })?;
+        let prompt = drop_prompts(batch, self.prompt_dropout, draw).prompt(&device);
+        let [size, length] = codes.dims();
+        let mut hidden = Vec::with_capacity(size * length);
+        for &sample in &batch.samples {
+            hidden.extend(self.mask(length, draw.sample(sample)));
+        }
+        let count = hidden.iter().sum::<f32>();
+        let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [size, length, 1]), &device);
+        let content = Content::Masked(Hidden { codes: codes.clone(), hidden: hidden.clone() });
+        let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
+            return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
+        };
+        let hidden: Tensor<1> = hidden.reshape([size * length]);
+        // Digits of the codes, least significant last, as the heads are.
+        let mut rest = codes;
+        let mut total = Tensor::zeros([1], &device);
+        for logits in heads.into_iter().rev() {
+            let base = logits.dims()[2] as i64;
+            let digit = rest.clone().remainder_scalar(base);
+            rest = rest / base;
+            let logits = logits.reshape([(size * length) as i64, base]);
+            let each = cross_entropy(logits, digit.reshape([size * length]));
+            total = total + (each * hidden.clone()).sum() / count;
+        }
+        let bits = total.clone() / std::f64::consts::LN_2;
+        Ok(Loss { total, parts: vec![("bits_per_token", bits)] })
+    }
+}
+
+impl MaskedTokens {
+    /// 1 for each token of a sample that is hidden: so many as the schedule says, one at least, at random.
+    fn mask(&self, length: usize, draw: Draw) -> Vec<f32> {
+        let part = self.schedule.hidden(f64::from(draw.stream(Purpose::Time).uniform()), length);
+        let count = ((part * length as f64).ceil() as usize).clamp(1, length);
+        let mut mask = vec![0.0; length];
+        mask[..count].fill(1.0);
+        draw.stream(Purpose::Shuffle).shuffle(&mut mask);
+        mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [MaskSchedule; 7] = [
+        MaskSchedule::Cosine,
+        MaskSchedule::Linear,
+        MaskSchedule::Square,
+        MaskSchedule::Cubic,
+        MaskSchedule::Root,
+        MaskSchedule::Exponential,
+        MaskSchedule::Logarithmic,
+    ];
+
+    #[test]
+    fn schedules_fall_from_all_to_nothing() {
+        for schedule in ALL {
+            let at: Vec<f64> = (0..=100).map(|i| schedule.hidden(f64::from(i) / 100.0, 256)).collect();
+            assert!(at.windows(2).all(|pair| pair[0] >= pair[1]), "{schedule:?}");
+            assert!(at[0] > 0.99 && at[100] < 1e-12, "{schedule:?}: {} to {}", at[0], at[100]);
+        }
+    }
+
+    #[test]
+    fn schedules_have_their_exact_values() {
+        // Halfway, of 256 tokens: worked by hand from the definitions.
+        let wanted = [0.5f64.sqrt(), 0.5, 0.75, 0.875, 1.0 - 0.5f64.sqrt(), 1.0 - 1.0 / 16.0, 1.0 / 8.0];
+        for (schedule, wanted) in ALL.into_iter().zip(wanted) {
+            let found = schedule.hidden(0.5, 256);
+            assert!((found - wanted).abs() < 1e-12, "{schedule:?}: {found}, not {wanted}");
+        }
+    }
+
+    #[test]
+    fn as_many_tokens_are_hidden_as_the_schedule_says_on_average_and_each_as_often() {
+        let objective = MaskedTokens::default();
+        let mut counts = [0.0f64; 50];
+        for sample in 0..4000 {
+            let mask = objective.mask(50, Draw::new(7).sample(sample));
+            counts.iter_mut().zip(mask).for_each(|(count, hidden)| *count += f64::from(hidden) / 4000.0);
+        }
+        // E[cos(πr/2)] = 2/π, and half a token more by rounding up.
+        let wanted = 2.0 / std::f64::consts::PI + 0.01;
+        assert!(counts.iter().all(|count| (count - wanted).abs() < 0.04), "{counts:?}");
+    }
+}

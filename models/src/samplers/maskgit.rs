@@ -1,0 +1,387 @@
+//! `maskgit`: all hidden tokens are predicted at once, the surest of them stay, again and again until
+//! none is hidden (MaskGIT, Chang et al. 2022, section 3.2).
+
+use crate::objectives::masked::MaskSchedule;
+use burn::tensor::{Tensor, TensorData};
+use musiva_core::canvas::{CanvasBatch, Content, Hidden, PAD, Prediction, ints};
+use musiva_core::parameters::to_vec;
+use musiva_core::{
+    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Order, Process, Purpose, Result, Sampler,
+    Sampling, Stream, TokenKind, Tokens,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which of the predicted tokens stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// Those that the model is surest of. Where most of a picture is plain, it fills that first.
+    Confidence,
+    /// Any: as many steps as tokens are then autoregression in a random order.
+    Random,
+}
+
+/// What a recipe says of `kind = "maskgit"`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskGit {
+    /// Steps from nothing to all tokens.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub steps: usize,
+    /// How many tokens are still hidden after each step.
+    pub schedule: MaskSchedule,
+    /// Which of the predicted tokens stay.
+    pub choice: Choice,
+    /// How much chance has a say in that, by Gumbel noise on the log-probabilities that falls to 0 at the last step.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub choice_temperature: f32,
+    /// Divides the logits that tokens are picked by; 0 always picks the likeliest.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub temperature: f32,
+    /// Classifier-free guidance on logits: `without + guidance·(with - without)`; 1 for none.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub guidance: f32,
+}
+
+impl Default for MaskGit {
+    fn default() -> Self {
+        Self {
+            steps: 16,
+            schedule: MaskSchedule::Cosine,
+            choice: Choice::Random,
+            choice_temperature: 4.5,
+            temperature: 1.0,
+            guidance: 1.0,
+        }
+    }
+}
+
+impl Sampler for MaskGit {
+    fn flaws(&self) -> Vec<Flaw> {
+        Vec::new()
+    }
+
+    fn fits(&self, backbone: &BackboneSpec, _: Option<&Process>) -> Result<(), Flaw> {
+        let (predicts, mend) = match backbone {
+            BackboneSpec::Masked => return Ok(()),
+            BackboneSpec::NextToken => ("the next token", "set `sampler.kind = \"autoregressive\"`"),
+            BackboneSpec::Field { .. } => ("a field of vectors", "set `sampler.kind = \"euler\"`"),
+        };
+        let message = format!("maskgit wants a model that predicts hidden tokens; this one predicts {predicts}");
+        Err(Flaw::new("kind", message, format!("{mend}, or `backbone.kind = \"masked\"`")))
+    }
+
+    fn forwards(&self, _: &CanvasShape) -> f64 {
+        self.steps as f64 * if self.guidance == 1.0 { 1.0 } else { 2.0 }
+    }
+
+    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
+        let canvas = *backbone.canvas();
+        let TokenKind::Codes { entries, .. } = canvas.tokens.kind else {
+            return Err(Error::new(ErrorKind::Unsupported, "sampler", "the tokens are no codes"));
+        };
+        let length = canvas.tokens.length();
+        let nothing = Canvas { codes: vec![0; length], hidden: vec![true; length] };
+        Ok(Box::new(State {
+            settings: *self,
+            canvas,
+            entries,
+            prompt: order.prompt.concat(),
+            draws: order.draws.clone(),
+            canvases: vec![nothing; order.draws.len()],
+            step: 0,
+        }))
+    }
+}
+
+/// The tokens of a sample, some of them hidden still.
+#[derive(Clone, Debug)]
+struct Canvas {
+    codes: Vec<u32>,
+    hidden: Vec<bool>,
+}
+
+struct State {
+    settings: MaskGit,
+    canvas: CanvasShape,
+    entries: usize,
+    prompt: Vec<u32>,
+    draws: Vec<Draw>,
+    canvases: Vec<Canvas>,
+    step: usize,
+}
+
+impl State {
+    /// Logits of each head, `[B, L, K]` flat, guided.
+    fn predict(&self, backbone: &dyn Backbone) -> Result<Vec<(Vec<f32>, usize)>> {
+        let (size, length) = (self.canvases.len(), self.canvas.tokens.length());
+        let guided = self.settings.guidance != 1.0;
+        let rows = if guided { 2 * size } else { size };
+        let device = backbone.device();
+        let mut prompt = self.prompt.clone();
+        prompt.resize(rows * self.canvas.prompt, PAD);
+        let all = || self.canvases.iter().cycle().take(rows);
+        let codes: Vec<u32> = all().flat_map(|canvas| canvas.codes.iter().copied()).collect();
+        let hidden: Vec<f32> = all().flat_map(|canvas| &canvas.hidden).map(|&hidden| f32::from(hidden)).collect();
+        let content = Content::Masked(Hidden {
+            codes: ints(&codes, [rows, length], &device),
+            hidden: Tensor::from_data(TensorData::new(hidden, [rows, length, 1]), &device),
+        });
+        let prompt = ints(&prompt, [rows, self.canvas.prompt], &device);
+        let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
+            return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no logits"));
+        };
+        let guide = |logits: Tensor<3>| {
+            let base = logits.dims()[2];
+            if !guided {
+                return (to_vec(logits), base);
+            }
+            let (with, without) = (logits.clone().slice_dim(0, 0..size), logits.slice_dim(0, size..rows));
+            (to_vec(without.clone() + (with - without) * self.settings.guidance), base)
+        };
+        Ok(heads.into_iter().map(guide).collect())
+    }
+
+    /// How many tokens are hidden once this step is done: fewer than before, none at the end.
+    fn left(&self, before: usize) -> usize {
+        let (done, length) = (self.step + 1, self.canvas.tokens.length());
+        if done >= self.settings.steps {
+            return 0;
+        }
+        let part = self.settings.schedule.hidden(done as f64 / self.settings.steps as f64, length);
+        ((part * length as f64).floor() as usize).min(before.saturating_sub(1))
+    }
+}
+
+impl Sampling for State {
+    fn progress(&self) -> (usize, usize) {
+        (self.step, self.settings.steps)
+    }
+
+    fn step(&mut self, backbone: &dyn Backbone) -> Result<()> {
+        let heads = self.predict(backbone)?;
+        let length = self.canvas.tokens.length();
+        // Noise falls to nothing by the last step.
+        let chance = self.settings.choice_temperature * (1.0 - (self.step + 1) as f32 / self.settings.steps as f32);
+        let mut canvases = std::mem::take(&mut self.canvases);
+        for (row, (canvas, draw)) in canvases.iter_mut().zip(&self.draws).enumerate() {
+            let draw = draw.step(self.step as u64);
+            let (mut picks, mut choices) = (draw.stream(Purpose::Pick), draw.stream(Purpose::Choice));
+            let mut candidates: Vec<(f32, usize)> = Vec::new();
+            for place in 0..length {
+                // A number for each place, whether it is asked for or not: a sample hangs on nothing else.
+                let uniforms: Vec<f32> = heads.iter().map(|_| picks.uniform()).collect();
+                let noise = gumbel(&mut choices);
+                if !canvas.hidden[place] {
+                    continue;
+                }
+                let (mut code, mut sure) = (0, 0.0);
+                for ((logits, base), uniform) in heads.iter().zip(uniforms) {
+                    let logits = &logits[(row * length + place) * base..][..*base];
+                    let (digit, probability) = pick(logits, self.settings.temperature, uniform);
+                    code = code * *base as u32 + digit;
+                    sure += probability;
+                }
+                canvas.codes[place] = code;
+                let score = match self.settings.choice {
+                    Choice::Confidence => sure + chance * noise,
+                    Choice::Random => noise,
+                };
+                candidates.push((score, place));
+            }
+            // The surest stay; of equals the first.
+            candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            let kept = candidates.len() - self.left(candidates.len());
+            candidates[..kept].iter().for_each(|&(_, place)| canvas.hidden[place] = false);
+        }
+        self.canvases = canvases;
+        self.step += 1;
+        Ok(())
+    }
+
+    fn tokens(&self) -> Result<Vec<Tokens>> {
+        let tokens = |canvas: &Canvas| Tokens::codes(self.canvas.tokens.grid, self.entries, canvas.codes.clone());
+        self.canvases.iter().map(tokens).collect()
+    }
+}
+
+/// The entry that a uniform number in `[0, 1)` falls on, and its log-probability.
+fn pick(logits: &[f32], temperature: f32, uniform: f32) -> (u32, f32) {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let log_sum = |scale: f32| logits.iter().map(|x| f64::from((x - most) * scale).exp()).sum::<f64>();
+    let likely = |i: usize| (f64::from(logits[i] - most) - log_sum(1.0).ln()) as f32;
+    if temperature == 0.0 {
+        let at = logits.iter().position(|&x| x == most).unwrap_or(0);
+        return (at as u32, likely(at));
+    }
+    let mut left = f64::from(uniform) * log_sum(1.0 / temperature);
+    let hit = logits.iter().position(|x| {
+        left -= f64::from((x - most) / temperature).exp();
+        left < 0.0
+    });
+    let at = hit.unwrap_or(logits.len() - 1);
+    (at as u32, likely(at))
+}
+
+/// A number of the standard Gumbel distribution.
+fn gumbel(stream: &mut Stream) -> f32 {
+    let uniform = f64::from(stream.uniform()).max(1e-12);
+    -(-uniform.ln()).ln() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Int};
+    use musiva_core::{Parameters, Session, TokenShape};
+
+    /// Three tokens of two entries whose probabilities are known: each token of the one before it, or of
+    /// nothing, by the same chances whichever of them are hidden.
+    struct Chain {
+        canvas: CanvasShape,
+        dependent: bool,
+    }
+
+    impl Chain {
+        fn new(dependent: bool) -> Self {
+            let kind = TokenKind::Codes { entries: 2, bits: Some(1) };
+            Self {
+                canvas: CanvasShape { prompt: 1, words: 2, tokens: TokenShape { grid: [1, 1, 3], kind } },
+                dependent,
+            }
+        }
+
+        /// Of all three tokens together.
+        fn probability(&self, codes: [u32; 3]) -> f64 {
+            let one = |p: f64, code: u32| if code == 1 { p } else { 1.0 - p };
+            let second = if self.dependent { [0.9, 0.2][codes[0] as usize] } else { 0.6 };
+            let third = if self.dependent { [0.1, 0.7][codes[1] as usize] } else { 0.25 };
+            one(0.3, codes[0]) * one(second, codes[1]) * one(third, codes[2])
+        }
+    }
+
+    impl Backbone for Chain {
+        fn spec(&self) -> BackboneSpec {
+            BackboneSpec::Masked
+        }
+        fn canvas(&self) -> &CanvasShape {
+            &self.canvas
+        }
+        fn device(&self) -> Device {
+            Device::flex()
+        }
+        fn forward(&self, batch: &CanvasBatch) -> Prediction {
+            let Content::Masked(content) = &batch.content else { panic!("masked") };
+            let rows = content.codes.dims()[0];
+            let codes: Vec<i64> = content.codes.clone().into_data().iter::<i64>().collect();
+            let hidden = to_vec(content.hidden.clone());
+            let mut logits = Vec::new();
+            for row in 0..rows {
+                for place in 0..3 {
+                    // The exact chance of a one here, given what is not hidden: summed over all triples.
+                    let mut sums = [0.0f64; 2];
+                    for i in 0..8u32 {
+                        let triple = [i & 1, i >> 1 & 1, i >> 2 & 1];
+                        let agrees = (0..3).all(|other| {
+                            other == place
+                                || hidden[row * 3 + other] == 1.0
+                                || codes[row * 3 + other] == i64::from(triple[other])
+                        });
+                        if agrees {
+                            sums[triple[place] as usize] += self.probability(triple);
+                        }
+                    }
+                    logits.extend(sums.map(|sum| sum.ln() as f32));
+                }
+            }
+            Prediction::Logits(vec![Tensor::from_data(TensorData::new(logits, [rows, 3, 2]), &Device::flex())])
+        }
+        fn session(&self, _: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+            None
+        }
+        fn parameters(&self) -> &dyn Parameters {
+            unreachable!("nothing to learn")
+        }
+        fn parameters_mut(&mut self) -> &mut dyn Parameters {
+            unreachable!("nothing to learn")
+        }
+        fn frozen(&self) -> Box<dyn Backbone> {
+            unreachable!("nothing to learn")
+        }
+    }
+
+    const SAMPLES: usize = 6000;
+
+    /// χ² of the triples that come out against `wanted`; 7 degrees of freedom: above 24.3 once in a
+    /// thousand.
+    fn chi2(settings: MaskGit, model: &Chain, wanted: impl Fn([u32; 3]) -> f64) -> f64 {
+        let draws = (0..SAMPLES as u64).map(|i| Draw::new(11).sample(i)).collect();
+        let order = Order { prompt: vec![vec![1]; SAMPLES], draws };
+        let mut sampling = settings.begin(model, None, &order).unwrap();
+        while sampling.progress().0 < sampling.progress().1 {
+            sampling.step(model).unwrap();
+        }
+        let mut counts = [0.0f64; 8];
+        for tokens in sampling.tokens().unwrap() {
+            let codes = tokens.as_codes().unwrap();
+            counts[(codes[0] | codes[1] << 1 | codes[2] << 2) as usize] += 1.0;
+        }
+        let term = |i: u32| {
+            let expected = wanted([i & 1, i >> 1 & 1, i >> 2 & 1]) * SAMPLES as f64;
+            (counts[i as usize] - expected).powi(2) / expected
+        };
+        (0..8).map(term).sum()
+    }
+
+    fn settings(steps: usize) -> MaskGit {
+        MaskGit { steps, schedule: MaskSchedule::Linear, ..MaskGit::default() }
+    }
+
+    #[test]
+    fn independent_tokens_come_out_as_they_are_in_any_number_of_steps() {
+        let model = Chain::new(false);
+        for steps in [1, 2, 3] {
+            for choice in [Choice::Random, Choice::Confidence] {
+                let found = chi2(MaskGit { choice, ..settings(steps) }, &model, |codes| model.probability(codes));
+                assert!(found < 24.3, "{steps} steps, {choice:?}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_step_draws_each_token_by_itself() {
+        let model = Chain::new(true);
+        let marginal = |place: usize, code: u32| -> f64 {
+            (0..8u32)
+                .map(|i| [i & 1, i >> 1 & 1, i >> 2 & 1])
+                .filter(|triple| triple[place] == code)
+                .map(|triple| model.probability(triple))
+                .sum()
+        };
+        let found = chi2(settings(1), &model, |codes| (0..3).map(|place| marginal(place, codes[place])).product());
+        assert!(found < 24.3, "{found}");
+    }
+
+    #[test]
+    fn as_many_steps_as_tokens_in_random_order_are_autoregression() {
+        let model = Chain::new(true);
+        let found = chi2(settings(3), &model, |codes| model.probability(codes));
+        assert!(found < 24.3, "{found}");
+        // One step is another distribution: the test can tell.
+        assert!(chi2(settings(1), &model, |codes| model.probability(codes)) > 100.0);
+    }
+
+    #[test]
+    fn a_sample_does_not_hang_on_its_batch() {
+        let model = Chain::new(true);
+        let run = |samples: &[u64]| {
+            let draws = samples.iter().map(|&s| Draw::new(1).sample(s)).collect();
+            let order = Order { prompt: vec![vec![1]; samples.len()], draws };
+            let mut sampling = MaskGit { guidance: 2.0, ..settings(2) }.begin(&model, None, &order).unwrap();
+            (0..2).for_each(|_| sampling.step(&model).unwrap());
+            sampling.tokens().unwrap()
+        };
+        assert_eq!(run(&[3, 4, 5])[1], run(&[4])[0]);
+    }
+}

@@ -129,8 +129,9 @@ impl Backbone for Masked {
         let (prefix, length) = (self.canvas.prompt, self.canvas.tokens.length());
         let mask = network.mask.val().unsqueeze::<3>(); // [1, 1, D]
         let given = network.embed(masked.codes.clone(), self.base);
-        // [B, L, D]: the learned vector where a token is hidden.
-        let tokens = given.clone() + (mask - given) * masked.hidden.clone() + network.places.tokens();
+        // [B, L, D]: the learned vector where a token is hidden, and nothing of the token.
+        let hidden = masked.hidden.clone();
+        let tokens = given * (-hidden.clone() + 1.0) + mask * hidden + network.places.tokens();
         let prompt = network.words.forward(batch.prompt.clone()) + network.places.prompt();
         let mut x = Tensor::cat(vec![prompt, tokens], 1); // [B, P + L, D]
         for block in &network.blocks {

@@ -8,9 +8,9 @@ use musiva_core::{Error, ErrorKind, Result};
 use musiva_plugin_host::{
     Consent, Finding, Found, Loader, Manifest, Outcome, Prober, TrustFile, find, platform, search_path, vet,
 };
-use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{env, fmt};
 
 /// How long the first load of a library may take.
 const PROBE: Duration = Duration::from_secs(20);
@@ -60,6 +60,14 @@ impl PluginArgs {
             )
             .mend("`musiva plugin list` says which there are")),
         }
+    }
+}
+
+/// As on the command line, to go on with the same plugins.
+impl fmt::Display for PluginArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plugin_path.iter().try_for_each(|folder| write!(f, " --plugin-path '{}'", folder.display()))?;
+        self.allow_plugin.iter().try_for_each(|id| write!(f, " --allow-plugin {id}"))
     }
 }
 

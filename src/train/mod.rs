@@ -135,6 +135,7 @@ fn train(
             let mut command = format!("musiva train {} --resume {}", args.recipe.recipe, folder.path().display());
             args.recipe.set.iter().for_each(|set| command.push_str(&format!(" --set '{set}'")));
             args.steps.iter().for_each(|steps| command.push_str(&format!(" --steps {steps}")));
+            command.push_str(&args.recipe.plugins.to_string());
             Err(Error::new(ErrorKind::Interrupted, "", format!("stopped after step {step}, and saved"))
                 .mend(format!("go on with: {command}")))
         }

@@ -34,6 +34,79 @@ pub(crate) trait Lanes: Copy {
     /// `self · factor + addend`.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
 
+    /// The bf16 numbers from `from` on.
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self {
+        // SAFETY: the caller's; there are so many lanes.
+        unsafe {
+            Self::load(from_fn::<f32, LANES, _>(|i| f32::from_bits(u32::from(from.add(i).read()) << 16)).as_ptr())
+        }
+    }
+
+    /// The whole numbers from `from` on.
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        // SAFETY: the caller's; there are so many lanes.
+        unsafe { Self::load(from_fn::<f32, LANES, _>(|i| f32::from(from.add(i).read())).as_ptr()) }
+    }
+
+    /// `self + a·b` where each lane of `a` and `b` is a pair of bf16 numbers, the first in its low half: the products
+    /// of the first numbers are added, then those of the second.
+    #[inline(always)]
+    unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller's.
+        unsafe { a.second().mul_add(b.second(), a.first().mul_add(b.first(), self)) }
+    }
+
+    /// The first numbers of pairs.
+    #[inline(always)]
+    unsafe fn first(self) -> Self {
+        // SAFETY: the caller's.
+        unsafe { self.map_bits(|pair| pair << 16) }
+    }
+
+    /// The second numbers of pairs.
+    #[inline(always)]
+    unsafe fn second(self) -> Self {
+        // SAFETY: the caller's.
+        unsafe { self.map_bits(|pair| pair & 0xffff_0000) }
+    }
+
+    /// Pairs of the lanes of `first` and of `second`, each rounded as [`to_bf16`] does it.
+    #[inline(always)]
+    unsafe fn pairs(first: Self, second: Self) -> Self {
+        let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
+        // SAFETY: the caller's; there is room for all lanes.
+        unsafe {
+            first.store(a.as_mut_ptr());
+            second.store(b.as_mut_ptr());
+            Self::load(from_fn::<f32, LANES, _>(|i| pair(a[i], b[i])).as_ptr())
+        }
+    }
+
+    /// Pairs of neighbours among the lanes of `low` and behind them those of `high`, rounded likewise.
+    #[inline(always)]
+    unsafe fn neighbours(low: Self, high: Self) -> Self {
+        let mut all = [0.0; 2 * LANES];
+        // SAFETY: the caller's; there is room for all lanes.
+        unsafe {
+            low.store(all.as_mut_ptr());
+            high.store(all[LANES..].as_mut_ptr());
+            Self::load(from_fn::<f32, LANES, _>(|i| pair(all[2 * i], all[2 * i + 1])).as_ptr())
+        }
+    }
+
+    /// The lanes whose bits are `f` of these lanes' bits.
+    #[inline(always)]
+    unsafe fn map_bits(self, f: impl Fn(u32) -> u32) -> Self {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: the caller's; there is room for all lanes.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            Self::load(from_fn::<f32, LANES, _>(|i| f32::from_bits(f(lanes[i].to_bits()))).as_ptr())
+        }
+    }
+
     /// The sum of the lanes, by halves.
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -44,6 +117,35 @@ pub(crate) trait Lanes: Copy {
         let four: [f32; 4] = from_fn(|i| eight[i] + eight[i + 4]);
         (four[0] + four[2]) + (four[1] + four[3])
     }
+}
+
+/// Asks for the line of the cache at `place`, which need not be a place of anybody's.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// The bits of `x` rounded to bf16, ties to even. As the processors that have bf16 do it, a number below the smallest
+/// normal one becomes a zero of its sign.
+#[inline(always)]
+pub(crate) fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    let normal = if x.abs() < f32::MIN_POSITIVE { bits & 0x8000_0000 } else { rounded };
+    (if x.is_nan() { bits | 0x0040_0000 } else { normal } >> 16) as u16
+}
+
+/// A pair of bf16 numbers as the bits of one lane.
+#[inline(always)]
+fn pair(first: f32, second: f32) -> f32 {
+    f32::from_bits(u32::from(to_bf16(first)) | u32::from(to_bf16(second)) << 16)
 }
 
 /// Work that is compiled for each vector type.
@@ -98,6 +200,16 @@ impl InstructionSet {
             all.push(Self::widest());
         }
         all
+    }
+
+    /// Does work that multiplies pairs, with the instructions for them where the processor has them.
+    pub fn run_on_pairs(self, work: impl LaneWork) {
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Set::Avx512 && is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the processor has been asked.
+            return unsafe { x86::run_avx512_bf16(work) };
+        }
+        self.run(work);
     }
 
     /// Does the work.
@@ -163,14 +275,25 @@ impl Lanes for Plain {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
+    use std::mem::transmute;
 
     use super::{LANES, LaneWork, Lanes};
+
+    /// The bits of the second number of a pair.
+    const SECOND: i32 = 0xffff_0000_u32 as i32;
 
     /// 32 registers of a vector each: 24 sums, 2 vectors and a broadcast number.
     #[target_feature(enable = "avx512f")]
     pub fn run_avx512(work: impl LaneWork) {
         // SAFETY: the function runs only where there is AVX-512F.
         unsafe { work.run::<__m512, 12, 2>() }
+    }
+
+    /// As [`run_avx512`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub fn run_avx512_bf16(work: impl LaneWork) {
+        // SAFETY: the function runs only where there are these instructions.
+        unsafe { work.run::<Paired, 12, 2>() }
     }
 
     /// 16 registers of half a vector each: 12 for sums, 2 for a vector and one for a broadcast number.
@@ -210,6 +333,97 @@ mod x86 {
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
             unsafe { _mm512_fmadd_ps(self, factor, addend) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_bf16(from: *const u16) -> Self {
+            unsafe {
+                let numbers = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(numbers))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_i8(from: *const i8) -> Self {
+            unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+        }
+
+        #[inline(always)]
+        unsafe fn first(self) -> Self {
+            unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(self))) }
+        }
+
+        #[inline(always)]
+        unsafe fn second(self) -> Self {
+            unsafe { _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(self), _mm512_set1_epi32(SECOND))) }
+        }
+    }
+
+    /// A vector on a processor with instructions for bf16.
+    #[derive(Clone, Copy)]
+    pub struct Paired(__m512);
+
+    impl Lanes for Paired {
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            unsafe { Self(Lanes::splat(x)) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(Lanes::load(from)) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> Self {
+            unsafe { Self(Lanes::load_first(from, n)) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { self.0.store(to) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, n: usize) {
+            unsafe { self.0.store_first(to, n) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+            unsafe { Self(self.0.mul_add(factor.0, addend.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+            unsafe {
+                let pairs = |x: __m512| transmute::<__m512, __m512bh>(x);
+                Self(_mm512_dpbf16_ps(self.0, pairs(a.0), pairs(b.0)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn pairs(first: Self, second: Self) -> Self {
+            // 0, 16, 1, 17, …: a number of the first vector, then one of the second.
+            const TURNS: [u16; 2 * LANES] = {
+                let mut turns = [0; 2 * LANES];
+                let mut i = 0;
+                while i < 2 * LANES {
+                    turns[i] = (i / 2 + i % 2 * LANES) as u16;
+                    i += 1;
+                }
+                turns
+            };
+            unsafe {
+                let halves: __m512i = transmute(_mm512_cvtne2ps_pbh(second.0, first.0));
+                let turns = _mm512_loadu_si512(TURNS.as_ptr().cast());
+                Self(_mm512_castsi512_ps(_mm512_permutexvar_epi16(turns, halves)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn neighbours(low: Self, high: Self) -> Self {
+            unsafe { Self(transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high.0, low.0))) }
         }
     }
 
@@ -259,6 +473,42 @@ mod x86 {
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
             unsafe { [_mm256_fmadd_ps(self[0], factor[0], addend[0]), _mm256_fmadd_ps(self[1], factor[1], addend[1])] }
+        }
+
+        #[inline(always)]
+        unsafe fn load_bf16(from: *const u16) -> Self {
+            unsafe {
+                let numbers = [_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(LANES / 2).cast())];
+                let numbers = [_mm256_cvtepu16_epi32(numbers[0]), _mm256_cvtepu16_epi32(numbers[1])];
+                let numbers = [_mm256_slli_epi32::<16>(numbers[0]), _mm256_slli_epi32::<16>(numbers[1])];
+                [_mm256_castsi256_ps(numbers[0]), _mm256_castsi256_ps(numbers[1])]
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_i8(from: *const i8) -> Self {
+            unsafe {
+                let numbers = [_mm_loadl_epi64(from.cast()), _mm_loadl_epi64(from.add(LANES / 2).cast())];
+                let numbers = [_mm256_cvtepi8_epi32(numbers[0]), _mm256_cvtepi8_epi32(numbers[1])];
+                [_mm256_cvtepi32_ps(numbers[0]), _mm256_cvtepi32_ps(numbers[1])]
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn first(self) -> Self {
+            unsafe {
+                let first = [_mm256_castps_si256(self[0]), _mm256_castps_si256(self[1])];
+                let first = [_mm256_slli_epi32::<16>(first[0]), _mm256_slli_epi32::<16>(first[1])];
+                [_mm256_castsi256_ps(first[0]), _mm256_castsi256_ps(first[1])]
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn second(self) -> Self {
+            unsafe {
+                let mask = _mm256_castsi256_ps(_mm256_set1_epi32(SECOND));
+                [_mm256_and_ps(self[0], mask), _mm256_and_ps(self[1], mask)]
+            }
         }
     }
 }

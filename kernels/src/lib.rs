@@ -3,7 +3,7 @@
 //!
 //! Burn's CPU backend, Flex, runs these operations one scalar at a time or as a chain of passes over memory. Here
 //! each is one pass of vector instructions, forwards and backwards. Its convolutions spend their time copying: here they
-//! are direct. Matrix products are not in this crate: Burn's own are good.
+//! are direct. Matrix products in `f32` are not in this crate, as Burn's own are good; those in bf16 are.
 //!
 //! | operation                | formula, over the last dimension where it has one              | kept for its gradient |
 //! |--------------------------|----------------------------------------------------------------|-----------------------|
@@ -23,6 +23,9 @@
 //! | [`rotary`]               | `(a·cos - b·sin, b·cos + a·sin)` for the halves a, b           | tables                |
 //! | [`attention`]            | `softmax(q·kᵀ / √d)·v`, over the keys that a query sees        | inputs, output, Σ exp |
 //! | [`conv3d`], [`conv1d`]   | `bias + Σₖ x[stride·t + dilation·k - before]·weight[k]`        | input, weight         |
+//! | [`linear_bf16`]          | `x·weight + bias`, products in bf16                            | input, weight         |
+//!
+//! [`decode`] has the few of them that a language model wants while it draws one token after the other, on plain slices.
 //!
 //! [`AdamW::step`] and [`sum_of_squares`] have no gradients.
 //!
@@ -41,7 +44,7 @@
 //! the shape alone, sums run over a fixed number of lanes, and no kernel uses a fused multiply-add, so AVX-512, AVX2,
 //! NEON and plain code round alike. (Which NaN comes out of an operation on NaNs is the one exception.)
 //!
-//! [`attention`] and the convolutions keep the first half of this promise: the same bytes for any number of threads on
+//! [`attention`], [`linear_bf16`] and the convolutions keep the first half of this promise: the same bytes for any number of threads on
 //! one machine. They wait for arithmetic, and a fused multiply-add does twice as much of it; processors without it round
 //! differently.
 //!
@@ -59,6 +62,8 @@
 //! In a convolution a NaN of the input spoils the windows that see it and no others, so that even a NaN in the future
 //! leaves the past of a causal one as it was; whether a NaN or an infinity of the weight spoils a window where its tap
 //! lies in the padding is not defined.
+//! In [`linear_bf16`] NaN and infinity go where the formula takes them: a row of `x` to its row of the value, a column of
+//! the weight to its column; what rounds beyond the largest bf16 number, 3.39e38, is an infinity.
 //! What a GPU makes of NaN is its driver's choice.
 
 #![warn(missing_docs)]
@@ -68,6 +73,7 @@ mod attention;
 mod blocks;
 mod conv;
 mod cross_entropy;
+pub mod decode;
 mod elu;
 mod gated_add;
 mod gelu;
@@ -77,6 +83,7 @@ mod lanes;
 mod layer_norm;
 mod memory;
 mod modulated_layer_norm;
+mod product;
 mod rms_norm;
 mod rotary;
 mod silu;
@@ -98,6 +105,7 @@ pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
 pub use memory::keep_freed_memory;
 pub use modulated_layer_norm::modulated_layer_norm;
+pub use product::linear_bf16;
 pub use rms_norm::{rms_norm, rms_norm_silu};
 pub use rotary::rotary;
 pub use silu::silu;

@@ -117,9 +117,9 @@ impl RmsNorm for Flex {
     }
 }
 
-struct Value<'a, const SILU: bool> {
-    weight: &'a [f32],
-    epsilon: f32,
+pub(crate) struct Value<'a, const SILU: bool> {
+    pub weight: &'a [f32],
+    pub epsilon: f32,
 }
 
 impl<const SILU: bool> Kernel for Value<'_, SILU> {

@@ -62,12 +62,12 @@ impl Turn for Flex {
     }
 }
 
-struct Value<'a> {
-    n: usize,
-    heads: usize,
-    size: usize,
-    cos: &'a [f32],
-    sin: &'a [f32],
+pub(crate) struct Value<'a> {
+    pub n: usize,
+    pub heads: usize,
+    pub size: usize,
+    pub cos: &'a [f32],
+    pub sin: &'a [f32],
 }
 
 impl Kernel for Value<'_> {

@@ -6,7 +6,7 @@
 //! the ±1 bits of codes ("analog bits": Chen, Zhang and Hinton 2023), optionally beside the model's
 //! own last guess of the clean ones (self-conditioning, ibid., section 3).
 
-use crate::transformer::{Attention, Embedding, FeedForward, Linear, PlaceEmbedding, Rotary, TrunkConfig};
+use crate::transformer::{Attention, Embedding, FeedForward, Linear, PlaceEmbedding, Precision, Rotary, TrunkConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Prediction};
@@ -40,17 +40,19 @@ pub struct DitConfig {
     pub channels: Option<usize>,
     /// Whether it reads its own last guess of the clean vectors beside the noisy ones.
     pub self_condition: bool,
+    /// What the matrix products of the blocks are computed in; weights, norms, softmax and loss are in `f32` anyway.
+    pub precision: Precision,
 }
 
 impl Default for DitConfig {
     fn default() -> Self {
-        Self { width: 128, depth: 4, heads: 4, channels: None, self_condition: true }
+        Self { width: 128, depth: 4, heads: 4, channels: None, self_condition: true, precision: Precision::F32 }
     }
 }
 
 impl DitConfig {
     fn trunk(&self) -> TrunkConfig {
-        TrunkConfig { width: self.width, depth: self.depth, heads: self.heads }
+        TrunkConfig { width: self.width, depth: self.depth, heads: self.heads, precision: self.precision }
     }
 
     fn inputs(&self, channels: usize) -> usize {
@@ -122,11 +124,11 @@ struct Block {
 
 impl Block {
     fn new(init: &Init, config: &DitConfig) -> Self {
-        let width = config.width;
+        let (width, trunk) = (config.width, config.trunk());
         Self {
             modulation: Linear::new(&init.part("modulation"), [width, 6 * width], 0.0),
-            attention: Attention::new(&init.part("attention"), width, config.heads, 1.0),
-            feed_forward: FeedForward::new(&init.part("feed_forward"), width, 1.0),
+            attention: Attention::new(&init.part("attention"), &trunk, 1.0),
+            feed_forward: FeedForward::new(&init.part("feed_forward"), &trunk, 1.0),
         }
     }
 
@@ -317,7 +319,14 @@ mod tests {
 
     #[test]
     fn one_time_for_all_is_the_same_time_for_each() {
-        let dit = stirred(DitConfig { width: 32, depth: 2, heads: 2, channels: None, self_condition: false });
+        let dit = stirred(DitConfig {
+            width: 32,
+            depth: 2,
+            heads: 2,
+            channels: None,
+            self_condition: false,
+            ..Default::default()
+        });
         let shared = run(&*dit, vec![0.3, 0.8], vec![0; 12]);
         let each = run(&*dit, [[0.3; 12], [0.8; 12]].concat(), (0..12).collect());
         assert!(shared.iter().zip(&each).all(|(a, b)| (a - b).abs() < 1e-5));
@@ -327,7 +336,7 @@ mod tests {
 
     #[test]
     fn it_starts_at_zero() {
-        let config = DitConfig { width: 32, depth: 2, heads: 2, channels: Some(5), self_condition: true };
+        let config = DitConfig { width: 32, depth: 2, heads: 2, channels: Some(5), ..Default::default() };
         let dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
         assert!(run(&*dit, vec![0.3, 0.8], vec![0; 12]).iter().all(|v| *v == 0.0));
     }
@@ -335,7 +344,7 @@ mod tests {
     #[test]
     fn parameters_are_counted_without_building() {
         for self_condition in [false, true] {
-            let config = DitConfig { width: 32, depth: 2, heads: 2, channels: None, self_condition };
+            let config = DitConfig { width: 32, depth: 2, heads: 2, self_condition, ..Default::default() };
             let dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
             assert_eq!(config.parameters(&canvas()), dit.parameters().count());
         }

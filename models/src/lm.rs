@@ -7,19 +7,24 @@
 //! the embeddings of a token's digits are summed, and each digit is predicted from the hidden state
 //! and the digits before it.
 
+mod decoder;
+
 use crate::transformer::{
-    Attention, Cache, Embedding, FeedForward, Linear, PlaceEmbedding, RmsNorm, Rotary, TrunkConfig,
+    Attention, Cache, Embedding, FeedForward, Linear, PlaceEmbedding, Precision, RmsNorm, Rotary, TrunkConfig,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
+use decoder::{Decoder, DecoderSession};
 use musiva_core::canvas::{CanvasBatch, Content, Prediction, ints};
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
     TokenKind,
 };
 use musiva_kernels::Visible;
+use musiva_kernels::decode::Stored;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, OnceLock};
 
 /// What a recipe says of a `kind = "lm"` backbone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,17 +42,45 @@ pub struct LmConfig {
     /// Digits that a token is factorised into; their number divides the tokenizer's bits.
     #[schemars(range(min = 1, max = 8))]
     pub digits: usize,
+    /// What the matrix products of the blocks are computed in; weights, norms, softmax and loss are in `f32` anyway.
+    pub precision: Precision,
+    /// What the weights of matrices are kept in while tokens are drawn one after the other on the CPU: fewer bytes,
+    /// sooner drawn.
+    pub decode: Decode,
+}
+
+/// What the weights of matrices are kept in while tokens are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decode {
+    /// As they are, 4 bytes a weight.
+    #[default]
+    F32,
+    /// Rounded to 16 bits, within 2⁻⁸ of themselves.
+    Bf16,
+    /// Rounded to 8 bits, within a 254th of the largest weight of their output.
+    Int8,
+}
+
+impl From<Decode> for Stored {
+    fn from(decode: Decode) -> Self {
+        match decode {
+            Decode::F32 => Self::F32,
+            Decode::Bf16 => Self::Bf16,
+            Decode::Int8 => Self::Int8,
+        }
+    }
 }
 
 impl Default for LmConfig {
     fn default() -> Self {
-        Self { width: 128, depth: 4, heads: 4, digits: 1 }
+        Self { width: 128, depth: 4, heads: 4, digits: 1, precision: Precision::F32, decode: Decode::F32 }
     }
 }
 
 impl LmConfig {
     pub(crate) fn trunk(&self) -> TrunkConfig {
-        TrunkConfig { width: self.width, depth: self.depth, heads: self.heads }
+        TrunkConfig { width: self.width, depth: self.depth, heads: self.heads, precision: self.precision }
     }
 
     /// Entries of each digit.
@@ -107,24 +140,21 @@ impl BackboneConfig for LmConfig {
         cost.forward_flops += 2.0 * logits * self.width as f64;
         // The logits and their gradient.
         cost.activations += 2.0 * logits;
-        cost.working_set += logits;
+        let d = self.width as f64;
+        let matrices = d * (self.depth as f64 * 12.0 * d + (self.digits * self.base(canvas).unwrap_or(0)) as f64);
+        let bytes = match self.decode {
+            Decode::F32 => 4.0,
+            Decode::Bf16 => 2.0,
+            Decode::Int8 => 1.0,
+        };
+        // Keys and values; and half of the matrices once more, as they are drawn from: for guidance a working set is
+        // counted twice.
+        cost.working_set += logits + 2.0 * n * d * self.depth as f64 + matrices * bytes / 8.0;
         cost
     }
 
     fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        let base = self.base(canvas).expect("the recipe was checked");
-        let mut network = Network::new(self, canvas, base, &source.init(device));
-        source.load(&mut network)?;
-        let device = device.clone();
-        Ok(Box::new(Lm {
-            rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
-            attention_heads: self.heads,
-            canvas: *canvas,
-            digits: self.digits,
-            base,
-            device,
-            network,
-        }))
+        Ok(Box::new(Lm::new(self, canvas, device, source)?))
     }
 }
 
@@ -142,11 +172,12 @@ impl Block {
     pub fn new(init: &Init, config: &LmConfig) -> Self {
         // Residual branches start small, by the number of them (GPT-2, section 2.3).
         let gain = (2.0 * config.depth as f32).powf(-0.5);
+        let trunk = config.trunk();
         Self {
             norm1: RmsNorm::new(&init.part("norm1"), config.width),
-            attention: Attention::new(&init.part("attention"), config.width, config.heads, gain),
+            attention: Attention::new(&init.part("attention"), &trunk, gain),
             norm2: RmsNorm::new(&init.part("norm2"), config.width),
-            feed_forward: FeedForward::new(&init.part("feed_forward"), config.width, gain),
+            feed_forward: FeedForward::new(&init.part("feed_forward"), &trunk, gain),
         }
     }
 
@@ -216,6 +247,9 @@ pub struct Lm {
     network: Network,
     rotary: Rotary,
     attention_heads: usize,
+    stored: Stored,
+    /// The weights once more, as the CPU draws from them; made when first wanted.
+    decoder: OnceLock<Arc<Decoder>>,
 }
 
 /// The digits of codes, most significant first.
@@ -223,6 +257,26 @@ pub(crate) fn digits_of(codes: Tensor<2, Int>, digits: usize, base: usize) -> Ve
     let base = base as i64;
     let shift = |i: usize| base.pow((digits - 1 - i) as u32);
     (0..digits).map(|i| (codes.clone() / shift(i)).remainder_scalar(base)).collect()
+}
+
+impl Lm {
+    fn new(config: &LmConfig, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Self> {
+        let base = config.base(canvas).expect("the recipe was checked");
+        let mut network = Network::new(config, canvas, base, &source.init(device));
+        source.load(&mut network)?;
+        let device = device.clone();
+        Ok(Self {
+            rotary: Rotary::new(canvas, config.width / config.heads, &device.clone().inner()),
+            attention_heads: config.heads,
+            stored: config.decode.into(),
+            decoder: OnceLock::new(),
+            canvas: *canvas,
+            digits: config.digits,
+            base,
+            device,
+            network,
+        })
+    }
 }
 
 impl Backbone for Lm {
@@ -257,21 +311,11 @@ impl Backbone for Lm {
     }
 
     fn session(&self, prompt: Tensor<2, Int>) -> Option<Box<dyn Session>> {
-        let batch = prompt.dims()[0];
-        let device = self.device.clone().inner();
-        let width = self.network.start.dims()[0];
-        let room = [batch, self.canvas.length(), self.attention_heads, width / self.attention_heads];
-        let mut session = LmSession {
-            lm: self.clone(),
-            caches: self.network.blocks.iter().map(|_| Cache::new(room, &device)).collect(),
-            batch,
-            done: 0,
-            hidden: Tensor::zeros([batch, 1, 1], &device),
-        };
-        session.run(self.network.prompt(prompt));
-        let start = self.network.start.val().reshape([1, 1, width]).expand([batch, 1, width]);
-        session.hidden = session.place(start);
-        Some(Box::new(session))
+        if self.device.clone().inner() == Device::flex() {
+            let decoder = self.decoder.get_or_init(|| Arc::new(Decoder::new(&self.network, &self.rotary, self.stored)));
+            return Some(Box::new(DecoderSession::new(self, decoder.clone(), prompt)));
+        }
+        Some(Box::new(LmSession::new(self, prompt)))
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -279,6 +323,7 @@ impl Backbone for Lm {
     }
 
     fn parameters_mut(&mut self) -> &mut dyn Parameters {
+        self.decoder = OnceLock::new();
         &mut self.network
     }
 
@@ -290,6 +335,7 @@ impl Backbone for Lm {
     }
 }
 
+/// Canvases on their way, on any device.
 struct LmSession {
     lm: Lm,
     caches: Vec<Cache>,
@@ -300,6 +346,25 @@ struct LmSession {
 }
 
 impl LmSession {
+    /// After the prompts, `[B, P]`.
+    fn new(lm: &Lm, prompt: Tensor<2, Int>) -> Self {
+        let batch = prompt.dims()[0];
+        let device = lm.device.clone().inner();
+        let width = lm.network.start.dims()[0];
+        let room = [batch, lm.canvas.length(), lm.attention_heads, width / lm.attention_heads];
+        let mut session = Self {
+            lm: lm.clone(),
+            caches: lm.network.blocks.iter().map(|_| Cache::new(room, &device)).collect(),
+            batch,
+            done: 0,
+            hidden: Tensor::zeros([batch, 1, 1], &device),
+        };
+        session.run(lm.network.prompt(prompt));
+        let start = lm.network.start.val().reshape([1, 1, width]).expand([batch, 1, width]);
+        session.hidden = session.place(start);
+        session
+    }
+
     fn run(&mut self, mut x: Tensor<3>) -> Tensor<3> {
         for (block, cache) in self.lm.network.blocks.iter().zip(&mut self.caches) {
             x = block.forward(x, &self.lm.rotary, Visible::Full, Some(cache));
@@ -364,36 +429,67 @@ mod tests {
         logits.into_iter().map(to_vec).collect()
     }
 
-    #[test]
-    fn cached_is_uncached() {
-        for digits in [1, 2, 3] {
-            let config = LmConfig { width: 48, depth: 3, heads: 2, digits };
-            let lm = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-            let codes = codes();
-            let whole = logits(&*lm, &codes);
-            let base = whole[0].len() / 36;
-            let mut session = lm.session(batch(&codes, &lm.device()).prompt).unwrap();
-            for j in 0..18 {
-                let token = |row: usize| codes[row * 18 + j];
-                let digit = |row, i: usize| token(row) / (base as u32).pow((digits - 1 - i) as u32) % base as u32;
-                let mut seen = Vec::new();
-                for (i, whole) in whole.iter().enumerate() {
-                    let cached = to_vec(session.logits(&seen));
-                    for row in 0..2 {
-                        let whole = &whole[(row * 18 + j) * base..][..base];
-                        let cached = &cached[row * base..][..base];
-                        assert!(whole.iter().zip(cached).all(|(a, b)| (a - b).abs() < 1e-5), "token {j}, digit {i}");
+    /// The largest difference of a session's logits from the uncached ones, and the largest of these.
+    fn difference(lm: &Lm, mut session: Box<dyn Session>) -> [f32; 2] {
+        let (codes, digits) = (codes(), lm.digits);
+        let whole = logits(lm, &codes);
+        let base = whole[0].len() / 36;
+        let (mut difference, mut largest) = (0.0f32, 0.0f32);
+        for j in 0..18 {
+            let token = |row: usize| codes[row * 18 + j];
+            let digit = |row, i: usize| token(row) / (base as u32).pow((digits - 1 - i) as u32) % base as u32;
+            let mut seen = Vec::new();
+            for (i, whole) in whole.iter().enumerate() {
+                let cached = to_vec(session.logits(&seen));
+                for row in 0..2 {
+                    let whole = &whole[(row * 18 + j) * base..][..base];
+                    for (a, b) in whole.iter().zip(&cached[row * base..][..base]) {
+                        (difference, largest) = (difference.max((a - b).abs()), largest.max(a.abs()));
                     }
-                    seen.push(vec![digit(0, i), digit(1, i)]);
                 }
-                session.push(&[token(0), token(1)]);
+                seen.push(vec![digit(0, i), digit(1, i)]);
             }
+            session.push(&[token(0), token(1)]);
+        }
+        [difference, largest]
+    }
+
+    #[test]
+    fn cached_is_uncached_on_slices_and_on_tensors() {
+        for digits in [1, 2, 3] {
+            let config = LmConfig { width: 48, depth: 3, heads: 2, digits, ..Default::default() };
+            let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+            let prompt = batch(&codes(), &lm.device()).prompt;
+            let [on_slices, _] = difference(&lm, lm.session(prompt.clone()).unwrap());
+            let [on_tensors, _] = difference(&lm, Box::new(LmSession::new(&lm, prompt)));
+            assert!(on_slices < 1e-5 && on_tensors < 1e-5, "{on_slices}, {on_tensors}");
         }
     }
 
     #[test]
+    fn weights_in_fewer_bytes_change_logits_a_little() {
+        let run = |decode| {
+            let config = LmConfig { width: 48, depth: 3, heads: 2, decode, ..Default::default() };
+            let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+            let [difference, largest] = difference(&lm, lm.session(batch(&codes(), &lm.device()).prompt).unwrap());
+            difference / largest
+        };
+        let (bf16, int8) = (run(Decode::Bf16), run(Decode::Int8));
+        assert!(1e-5 < bf16 && bf16 < int8 && int8 < 0.03, "{bf16}, {int8}");
+    }
+
+    #[test]
+    fn new_weights_are_drawn_from() {
+        let mut lm = Lm::new(&LmConfig::default(), &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+        let prompt = batch(&codes(), &lm.device()).prompt;
+        let before = to_vec(lm.session(prompt.clone()).unwrap().logits(&[]));
+        lm.parameters_mut().update(&mut |_, _, value| value * 2.0);
+        assert_ne!(before, to_vec(lm.session(prompt).unwrap().logits(&[])));
+    }
+
+    #[test]
     fn change_a_token_and_no_earlier_or_equal_place_notices() {
-        let lm = LmConfig { width: 48, depth: 3, heads: 2, digits: 1 }
+        let lm = LmConfig { width: 48, depth: 3, heads: 2, ..Default::default() }
             .build(&canvas(), &Device::flex(), &Source::Seed(3))
             .unwrap();
         let before = logits(&*lm, &codes());
@@ -408,7 +504,7 @@ mod tests {
     #[test]
     fn parameters_are_counted_without_building() {
         for digits in [1, 2] {
-            let config = LmConfig { width: 48, depth: 3, heads: 2, digits };
+            let config = LmConfig { width: 48, depth: 3, heads: 2, digits, ..Default::default() };
             let lm = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
             assert_eq!(config.parameters(&canvas()), lm.parameters().count());
         }

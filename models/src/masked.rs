@@ -6,7 +6,7 @@
 //! digits, each predicted by a head of its own at once (MAGVIT-v2, section 3.2).
 
 use crate::lm::{Block, LmConfig, digits_of};
-use crate::transformer::{Attention, Embedding, Linear, PlaceEmbedding, RmsNorm, Rotary};
+use crate::transformer::{Attention, Embedding, Linear, PlaceEmbedding, Precision, RmsNorm, Rotary};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use musiva_core::canvas::{CanvasBatch, Content, Prediction};
@@ -19,30 +19,60 @@ use serde::{Deserialize, Serialize};
 
 /// What a recipe says of a `kind = "masked"` backbone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct MaskedConfig(pub LmConfig);
+#[serde(default, deny_unknown_fields)]
+pub struct MaskedConfig {
+    /// Width `D`.
+    #[schemars(range(min = 8, max = 16384))]
+    pub width: usize,
+    /// Blocks.
+    #[schemars(range(min = 1, max = 256))]
+    pub depth: usize,
+    /// Attention heads; they divide the width into even parts of at least 8.
+    #[schemars(range(min = 1, max = 256))]
+    pub heads: usize,
+    /// Digits that a token is factorised into; their number divides the tokenizer's bits.
+    #[schemars(range(min = 1, max = 8))]
+    pub digits: usize,
+    /// What the blocks' linear maps compute in.
+    pub precision: Precision,
+}
+
+impl Default for MaskedConfig {
+    fn default() -> Self {
+        let LmConfig { width, depth, heads, digits, precision, .. } = LmConfig::default();
+        Self { width, depth, heads, digits, precision }
+    }
+}
+
+impl MaskedConfig {
+    /// The language model of the same size: its blocks and its digits are these.
+    fn lm(&self) -> LmConfig {
+        let Self { width, depth, heads, digits, precision } = *self;
+        LmConfig { width, depth, heads, digits, precision, ..LmConfig::default() }
+    }
+}
 
 impl BackboneConfig for MaskedConfig {
     fn flaws(&self) -> Vec<Flaw> {
-        self.0.flaws()
+        self.lm().flaws()
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
-        self.0.base(canvas).map(|_| BackboneSpec::Masked)
+        self.lm().base(canvas).map(|_| BackboneSpec::Masked)
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
-        let (d, digits) = (self.0.width, self.0.digits);
-        let base = self.0.base(canvas).unwrap_or(0);
-        let block = Attention::parameters(d, self.0.heads) + 8 * d * d + 5 * d + 2 * d;
+        let (d, digits) = (self.width, self.digits);
+        let base = self.lm().base(canvas).unwrap_or(0);
+        let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
         let embeddings = canvas.words * d + digits * base * d + d + PlaceEmbedding::parameters(canvas, d);
-        embeddings + self.0.depth * block + d + digits * base * d
+        embeddings + self.depth * block + d + digits * base * d
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
-        let mut cost = self.0.trunk().cost(canvas, 1.0);
-        let logits = canvas.tokens.length() as f64 * (self.0.digits * self.0.base(canvas).unwrap_or(0)) as f64;
-        cost.forward_flops += 2.0 * logits * self.0.width as f64;
+        let mut cost = self.lm().trunk().cost(canvas, 1.0);
+        let logits = canvas.tokens.length() as f64 * (self.digits * self.lm().base(canvas).unwrap_or(0)) as f64;
+        cost.forward_flops += 2.0 * logits * self.width as f64;
         // The logits and their gradient.
         cost.activations += 2.0 * logits;
         cost.working_set += logits;
@@ -50,11 +80,11 @@ impl BackboneConfig for MaskedConfig {
     }
 
     fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        let base = self.0.base(canvas).expect("the recipe was checked");
-        let mut network = Network::new(&self.0, canvas, base, &source.init(device));
+        let base = self.lm().base(canvas).expect("the recipe was checked");
+        let mut network = Network::new(&self.lm(), canvas, base, &source.init(device));
         source.load(&mut network)?;
         Ok(Box::new(Masked {
-            rotary: Rotary::new(canvas, self.0.width / self.0.heads, &device.clone().inner()),
+            rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
             canvas: *canvas,
             base,
             device: device.clone(),
@@ -175,7 +205,7 @@ mod tests {
     }
 
     fn config(digits: usize) -> MaskedConfig {
-        MaskedConfig(LmConfig { width: 16, depth: 2, heads: 2, digits })
+        MaskedConfig { width: 16, depth: 2, heads: 2, digits, ..MaskedConfig::default() }
     }
 
     /// Logits of all heads, of codes of which some are hidden.

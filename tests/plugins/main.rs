@@ -1,5 +1,7 @@
 //! Plugins through the command: from `plugin new` to a video.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../lab/mod.rs"]
 mod lab;
 

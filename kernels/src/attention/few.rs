@@ -38,6 +38,38 @@ pub(super) fn value(sizes: Sizes, view: View, q: Heads, k: Heads, v: Heads, valu
     }
 }
 
+/// Writes the value of `queries` whose keys and values lie in a cache: each sees the first `keys` of its example.
+///
+/// Queries and value are `[B, n, H, d]`, cached keys and values `[B, capacity, H, d]`.
+pub(crate) fn cached(
+    [batch, heads, width]: [usize; 3],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    keys: usize,
+    value: &mut [f32],
+    scores: &mut Vec<f32>,
+) {
+    let (row, queries) = (heads * width, q.len() / (batch * heads * width));
+    let capacity = k.len() / (batch * row);
+    assert!(keys <= capacity && k.len() == v.len() && q.len() == value.len());
+    scores.resize(q.len() / width * keys, 0.0);
+    // A query with its number and what becomes of it.
+    type Work<'a> = (usize, ((&'a [f32], &'a mut [f32]), &'a mut [f32]));
+    let work = |(i, ((q, out), scores)): Work| {
+        let start = i / heads / queries * capacity * row + i % heads * width;
+        let head = |values| Head { values, stride: row, width };
+        run_fused(Row { q, k: head(&k[start..]), v: head(&v[start..]), scores, out, log_sum: &mut 0.0 });
+    };
+    if q.len() * keys < PARALLEL {
+        let rows = q.chunks_exact(width).zip(value.chunks_exact_mut(width));
+        rows.zip(scores.chunks_exact_mut(keys)).enumerate().for_each(work);
+    } else {
+        let rows = q.par_chunks_exact(width).zip(value.par_chunks_exact_mut(width));
+        rows.zip(scores.par_chunks_exact_mut(keys)).enumerate().for_each(work);
+    }
+}
+
 /// One query against the first keys and values, one for each of the scores.
 struct Row<'a> {
     q: &'a [f32],

@@ -3,7 +3,7 @@
 
 mod backward;
 mod composed;
-mod few;
+pub(crate) mod few;
 mod forward;
 mod product;
 #[cfg(test)]

@@ -26,6 +26,7 @@ use apply::{Weight, apply};
 pub use map::Axis;
 use map::Map;
 use weight_gradient::Factor;
+pub(crate) use weight_gradient::column_sums;
 
 /// The convolution of a clip: `y[t'] = bias + Σₖ x[stride·t' + dilation·k - before] · weight[k]`, so on each axis, with
 /// zeros outside of `x`.
@@ -198,8 +199,7 @@ impl Convolution for Flex {
             return composed::bias_gradient::<Self>(grad);
         }
         let (channels, grad) = (grad.shape()[4], contiguous(grad));
-        let sums = weight_gradient::bias_gradient(Factor { values: elements(&grad), channels });
-        tensor(Shape::new([channels]), sums)
+        tensor(Shape::new([channels]), column_sums(elements(&grad), channels))
     }
 }
 

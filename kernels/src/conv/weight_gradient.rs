@@ -66,9 +66,8 @@ fn exchanged<'a>(values: &'a [f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
         .collect()
 }
 
-/// The sums of each channel over all places.
-pub(crate) fn bias_gradient(grad: Factor) -> Vec<f32> {
-    let width = grad.channels;
+/// The sums of the columns of rows of `width` numbers.
+pub(crate) fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
     let sum = |rows: &[f32]| {
         let mut total = vec![0.0; width];
         for row in rows.chunks_exact(width.max(1)) {
@@ -76,7 +75,7 @@ pub(crate) fn bias_gradient(grad: Factor) -> Vec<f32> {
         }
         total
     };
-    let groups: Vec<Vec<f32>> = grad.values.par_chunks((PLACES * width).max(1)).map(sum).collect();
+    let groups: Vec<Vec<f32>> = values.par_chunks((PLACES * width).max(1)).map(sum).collect();
     sum(&groups.concat())
 }
 

@@ -215,7 +215,7 @@ mod tests {
         // Two tokens of four entries: all sixteen clips, their probabilities by the uncached model.
         let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
         let canvas = CanvasShape { prompt: 2, words: 3, tokens: TokenShape { grid: [1, 1, 2], kind } };
-        let config = LmConfig { width: 16, depth: 1, heads: 2, digits: 2 };
+        let config = LmConfig { width: 16, depth: 1, heads: 2, digits: 2, ..Default::default() };
         let mut lm = config.build(&canvas, &Device::flex(), &Source::Seed(5)).unwrap();
         lm.parameters_mut().update(&mut |_, _, value| value * 3.0);
         let codes: Vec<u32> = (0..16).flat_map(|i| [i / 4, i % 4]).collect();
@@ -255,7 +255,7 @@ mod tests {
     fn a_sample_does_not_hang_on_its_batch() {
         let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
         let canvas = CanvasShape { prompt: 2, words: 3, tokens: TokenShape { grid: [1, 2, 3], kind } };
-        let lm = LmConfig { width: 16, depth: 1, heads: 2, digits: 1 }
+        let lm = LmConfig { width: 16, depth: 1, heads: 2, ..Default::default() }
             .build(&canvas, &Device::flex(), &Source::Seed(5))
             .unwrap();
         let settings = Autoregressive { guidance: 2.0, ..PLAIN };

@@ -1,6 +1,6 @@
 //! Multi-head attention with normalised queries and keys and rotary positions.
 
-use super::{Linear, RmsNorm, Rotary};
+use super::{Linear, RmsNorm, Rotary, TrunkConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use musiva_core::Init;
@@ -49,20 +49,21 @@ impl Cache {
 /// Multi-head attention.
 #[derive(Module, Debug)]
 pub struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    query_norm: RmsNorm,
-    key_norm: RmsNorm,
-    out: Linear,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) query_norm: RmsNorm,
+    pub(super) key_norm: RmsNorm,
+    pub(super) out: Linear,
     #[module(skip)]
-    heads: usize,
+    pub(super) heads: usize,
 }
 
 impl Attention {
-    /// `heads` heads over `width`; the output starts `gain` times as large as an ordinary map's.
-    pub fn new(init: &Init, width: usize, heads: usize, gain: f32) -> Self {
-        let map = |name| Linear::without_bias(&init.part(name), [width, width], 1.0);
+    /// As the trunk is; the output starts `gain` times as large as an ordinary map's.
+    pub fn new(init: &Init, config: &TrunkConfig, gain: f32) -> Self {
+        let TrunkConfig { width, heads, precision, .. } = *config;
+        let map = |name| Linear::without_bias(&init.part(name), [width, width], 1.0).in_precision(precision);
         Self {
             query: map("query"),
             key: map("key"),
@@ -70,7 +71,7 @@ impl Attention {
             // Keeps the scores bounded (Dehghani et al. 2023, section 2).
             query_norm: RmsNorm::new(&init.part("query_norm"), width / heads),
             key_norm: RmsNorm::new(&init.part("key_norm"), width / heads),
-            out: Linear::new(&init.part("out"), [width, width], gain),
+            out: Linear::new(&init.part("out"), [width, width], gain).in_precision(precision),
             heads,
         }
     }

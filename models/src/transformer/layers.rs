@@ -1,15 +1,23 @@
 //! Linear maps, norms, the feed-forward part.
 
+use super::{Precision, TrunkConfig};
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, module::linear};
 use musiva_core::Init;
-use musiva_kernels::{gelu, rms_norm};
+use musiva_core::parameters::to_vec;
+use musiva_kernels::decode::{Matrix, Stored};
+use musiva_kernels::{gelu, linear_bf16, rms_norm};
+
+/// What keeps a norm from dividing by zero.
+pub(super) const NORM_EPSILON: f64 = 1e-6;
 
 /// `y = x·W + b`.
 #[derive(Module, Debug)]
 pub struct Linear {
     weight: Param<Tensor<2>>,
     bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Linear {
@@ -24,13 +32,33 @@ impl Linear {
             0.0 => init.zeros([input, output]),
             _ => init.part("weight").normal([input, output], gain / (input as f32).sqrt()),
         };
-        Self { weight, bias: None }
+        Self { weight, bias: None, precision: Precision::F32 }
+    }
+
+    /// The same with its products in `precision`.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// `[…, input]` → `[…, output]`.
     pub fn forward<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
-        linear(x, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()))
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        match self.precision {
+            Precision::F32 => linear(x, weight, bias),
+            Precision::Bf16 => linear_bf16(x, weight, bias),
+        }
     }
+}
+
+/// Maps of one input, beside each other as one, laid out for drawing token by token.
+pub fn side_by_side(maps: &[&Linear], stored: Stored) -> Matrix {
+    let weight = Tensor::cat(maps.iter().map(|map| map.weight.val()).collect(), 1);
+    let biases = maps.iter().map(|map| {
+        let none = || vec![0.0; map.weight.dims()[1]];
+        map.bias.as_ref().map_or_else(none, |bias| to_vec(bias.val()))
+    });
+    let (shape, bias) = (weight.dims(), biases.collect::<Vec<_>>().concat());
+    Matrix::new(&to_vec(weight), shape, Some(&bias), stored)
 }
 
 /// A vector for each entry of a vocabulary.
@@ -43,6 +71,11 @@ impl Embedding {
     /// `entries` vectors of `width`, of deviation 0.02 as in GPT-2 and BERT.
     pub fn new(init: &Init, entries: usize, width: usize) -> Self {
         Self { weight: init.part("weight").normal([entries, width], 0.02) }
+    }
+
+    /// The vectors, one after the other.
+    pub fn on_host(&self) -> Vec<f32> {
+        to_vec(self.weight.val())
     }
 
     /// `[B, L]` → `[B, L, D]`.
@@ -63,26 +96,30 @@ impl RmsNorm {
         Self { weight: init.part("weight").ones([width]) }
     }
 
+    /// The gains.
+    pub fn on_host(&self) -> Vec<f32> {
+        to_vec(self.weight.val())
+    }
+
     /// `[…, D]` → the same shape.
     pub fn forward<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
-        rms_norm(x, self.weight.val(), 1e-6)
+        rms_norm(x, self.weight.val(), NORM_EPSILON)
     }
 }
 
 /// `gelu(x·W₁)·W₂` with four times the width inside.
 #[derive(Module, Debug)]
 pub struct FeedForward {
-    up: Linear,
-    down: Linear,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
 }
 
 impl FeedForward {
     /// Its output starts small, `gain` times that of an ordinary map.
-    pub fn new(init: &Init, width: usize, gain: f32) -> Self {
-        Self {
-            up: Linear::new(&init.part("up"), [width, 4 * width], 1.0),
-            down: Linear::new(&init.part("down"), [4 * width, width], gain),
-        }
+    pub fn new(init: &Init, config: &TrunkConfig, gain: f32) -> Self {
+        let TrunkConfig { width, precision, .. } = *config;
+        let map = |name, shape, gain| Linear::new(&init.part(name), shape, gain).in_precision(precision);
+        Self { up: map("up", [width, 4 * width], 1.0), down: map("down", [4 * width, width], gain) }
     }
 
     /// `[B, N, D]` → the same shape.

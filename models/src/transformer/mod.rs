@@ -4,18 +4,34 @@
 //! `H` heads, `d = D/H`.
 
 mod attention;
+mod decode;
 mod layers;
 mod places;
+#[cfg(test)]
+mod tests;
 
 pub use attention::{Attention, Cache};
-pub use layers::{Embedding, FeedForward, Linear, RmsNorm};
+pub use decode::{DecodeBlock, Room};
+pub use layers::{Embedding, FeedForward, Linear, RmsNorm, side_by_side};
 pub use places::{PlaceEmbedding, Rotary};
 
 use musiva_core::{CanvasShape, Cost, Flaw};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The size of a Transformer.
+/// What the matrix products of a trunk are computed in. Weights, norms, the attention's softmax and the sums of the
+/// products are in `f32` in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats with eight bits of exponent: both factors of a product are rounded to them.
+    Bf16,
+}
+
+/// The size of a Transformer, and how exact it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrunkConfig {
@@ -28,12 +44,14 @@ pub struct TrunkConfig {
     /// Attention heads; they divide the width into even parts of at least 8.
     #[schemars(range(min = 1, max = 256))]
     pub heads: usize,
+    /// What the blocks' matrix products are computed in.
+    pub precision: Precision,
 }
 
 impl TrunkConfig {
     /// What is wrong with these sizes.
     pub fn flaws(&self) -> Vec<Flaw> {
-        let Self { width, depth, heads } = *self;
+        let Self { width, depth, heads, .. } = *self;
         let mut flaws = Vec::new();
         if heads == 0 || !width.is_multiple_of(heads) {
             let fitting = (1..=heads.clamp(1, width.max(1))).rev().find(|h| fits(width, *h));

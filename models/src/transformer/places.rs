@@ -4,6 +4,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::parameters::to_vec;
 use musiva_core::{CanvasShape, Init};
 use musiva_kernels::rotary;
 
@@ -83,6 +84,11 @@ impl Rotary {
         }
         let table = |values| Tensor::from_data(TensorData::new(values, [canvas.length(), pairs]), device);
         Self { cos: table(cos), sin: table(sin) }
+    }
+
+    /// Cosines and sines, `[N, d/2]` each.
+    pub fn on_host(&self) -> [Vec<f32>; 2] {
+        [&self.cos, &self.sin].map(|table| to_vec(table.clone()))
     }
 
     /// Turns `[B, n, H, d]`, which stand at the positions `from..from + n`.

@@ -1,5 +1,7 @@
 //! The mirror is the headers: every size, offset and constant, as a C compiler sees them.
 
+#![allow(clippy::unwrap_used)]
+
 use musiva_abi::*;
 use std::fmt::Write;
 use std::mem::{offset_of, size_of};

@@ -165,6 +165,7 @@ pub(crate) fn permit(_: &Path, _: u32) -> Result<()> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn library() -> (tempfile::TempDir, PathBuf) {

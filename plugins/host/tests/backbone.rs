@@ -1,5 +1,7 @@
 //! The example of a backbone, called in process: its gradients, and a twin of it in Burn.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../../examples/mixer/src/matrix.rs"]
 mod matrix;
 #[path = "../../examples/mixer/src/mixer.rs"]

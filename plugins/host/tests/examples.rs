@@ -1,5 +1,7 @@
 //! The examples in C and C++, by the conformance kit; the tokenizer by its own mathematics too.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::Shelf;

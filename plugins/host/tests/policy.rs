@@ -1,5 +1,6 @@
 //! Which plugins are loaded: by pin, by consent, from paths that nobody else can write.
 
+#![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
 mod common;

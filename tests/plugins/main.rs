@@ -90,8 +90,9 @@ fn a_tokenizer_in_c_from_its_source_to_a_video() {
     // A recipe can ask; only the user can say yes.
     run(&lab, &["check", "boxes.toml"]).fails(10, &["it is not trusted yet", "musiva plugin trust"]);
     run(&lab, &["plugin", "check", DCT]).fails(10, &["it is not trusted yet"]);
-    run(&lab, &["check", "boxes.toml", "--allow-plugin", DCT, "--set", "backbone.weights=none.safetensors"])
-        .fails(5, &["backbone.weights"]);
+    // What is to be trained may be missing.
+    let missing = ["check", "boxes.toml", "--allow-plugin", DCT, "--set", "backbone.weights=none.safetensors"];
+    assert!(run(&lab, &missing).succeeds().out.contains("note: `backbone.weights`: there is no file"));
     run(&lab, &["plugin", "trust", "plugins/dct"]).succeeds();
     assert!(run(&lab, &["plugin", "list"]).succeeds().out.contains("  trusted"));
 

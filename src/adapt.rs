@@ -69,15 +69,13 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
     say!("{}: {}", path.display(), reader.info());
     // As much of the file as lasts for the recipe's frames; a still lasts for one.
     let found = reader.info().rate;
-    let lasts = match extent {
-        Extent::Sample => (frames as f64 / rate.as_f64() * found.as_f64()).ceil() as usize,
-        Extent::Whole => usize::MAX,
+    let lasts = (frames as f64 / rate.as_f64() * found.as_f64()).ceil() as usize;
+    let mut clip = match (extent, reader.info().frames) {
+        // No longer than the reader takes into memory.
+        (Extent::Whole, _) => reader.read(&ReadOptions::default())?,
+        (Extent::Sample, Some(total)) => reader.read(&ReadOptions::window(0, lasts.clamp(1, total.max(1))))?,
+        (Extent::Sample, None) => first_frames(&mut reader, lasts.max(1))?,
     };
-    let clip = match reader.info().frames {
-        Some(total) => reader.read(&ReadOptions::window(0, lasts.clamp(1, total.max(1))))?,
-        None => first_frames(&mut reader, lasts.max(1))?,
-    };
-    let mut clip = clip;
     if clip.frames() > 1 && clip.rate() != rate {
         clip = resample_rate(&clip, rate)?;
         say!("  {found} → {rate} frames per second: each frame is the one on show at its time");

@@ -44,15 +44,15 @@
 //! the shape alone, sums run over a fixed number of lanes, and no kernel uses a fused multiply-add, so AVX-512, AVX2,
 //! NEON and plain code round alike. (Which NaN comes out of an operation on NaNs is the one exception.)
 //!
-//! [`attention`], [`linear_bf16`] and the convolutions keep the first half of this promise: the same bytes for any number of threads on
-//! one machine. They wait for arithmetic, and a fused multiply-add does twice as much of it; processors without it round
-//! differently.
+//! [`attention`], [`linear_bf16`] and the convolutions keep the first half of this promise: the same bytes for any
+//! number of threads on one machine. They wait for arithmetic, and a fused multiply-add does twice as much of it;
+//! processors without it round differently.
 //!
 //! # Infinity and NaN
 //!
 //! On Flex with `f32`: NaN stays NaN, and in a row-wise operation it makes its whole row NaN. `gelu(-∞) = silu(-∞) =
-//! 0`, both with gradient 0, `elu(-∞) = -1`, and at +∞ all are +∞ with gradient 1. A row of a norm that holds an infinity is NaN at
-//! that place at least. [`softmax`] of a row that holds +∞, or nothing but -∞, is NaN; a lone -∞ has probability 0.
+//! 0`, `elu(-∞) = -1`, all with gradient 0, and at +∞ all are +∞ with gradient 1. A row of a norm that holds an
+//! infinity is NaN at that place at least. [`softmax`] of a row that holds +∞, or nothing but -∞, is NaN; a lone -∞ has probability 0.
 //! [`log_softmax`] and [`cross_entropy`] are NaN for the same rows; the latter is +∞ where the target's logit is -∞, and
 //! a row whose incoming gradient is 0, as where a mask leaves it out, has gradient 0 whatever it holds. NaN or an
 //! infinity makes its group of its sample NaN in [`group_norm`]. A NaN in a table of [`modulated_layer_norm`] or

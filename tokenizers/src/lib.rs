@@ -7,6 +7,7 @@
 
 pub mod losses;
 pub mod magvit2;
+mod past;
 pub mod quantizers;
 pub mod soundstream;
 pub mod text;

@@ -3,13 +3,13 @@
 use crate::ahead::Ahead;
 use crate::doctor::Vitals;
 use crate::measure::si_snr;
-use crate::tokenizer::Made;
+use crate::tokenizer::{Made, trainable};
 use crate::trainer::{Look, Trainee};
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
     Draw, Error, ErrorKind, Loss, Media, Parameters, Purpose, Result, Sound, Source, Stream, Tokenizer,
-    TokenizerConfig, TrainableTokenizer, Weights,
+    TokenizerConfig, Weights,
 };
 use musiva_data::Dataset;
 use musiva_media::spectrogram;
@@ -160,10 +160,6 @@ impl Trainee for SoundTrainee<'_> {
         }
         Ok(look)
     }
-}
-
-fn trainable(tokenizer: &mut Box<dyn Tokenizer>) -> &mut dyn TrainableTokenizer {
-    tokenizer.trainable().expect("checked when it was made")
 }
 
 #[cfg(test)]

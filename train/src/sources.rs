@@ -1,14 +1,14 @@
 //! Datasets as recipes name them: what training sees, and what it never sees.
 
 use musiva_core::recipe::Recipe;
-use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound};
+use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound, Timing};
 use musiva_data::folder::{Probe, Reader};
 use musiva_data::sounds::{Part, SoundFiles};
 use musiva_data::world::Split;
 use musiva_data::{
     DataReport, Dataset, Folder, FolderConfig, PixelRange, Sample, Sounds, SoundsConfig, World, WorldConfig,
 };
-use musiva_media::{SoundReader, VideoReader, resample};
+use musiva_media::{SoundOptions, SoundReader, VideoReader, resample};
 use musiva_plugin_host::{HostedDataset, HostedDatasetConfig};
 use std::{ops::Range, path::Path, sync::Arc};
 
@@ -168,20 +168,29 @@ impl SoundFiles for Files {
                 }
             }
         };
-        let [out, into] = ratio(old, rate);
-        Ok((length as u128 * out).div_ceil(into) as usize)
+        Ok(Timing::new(old, rate).samples(0..length).end)
     }
 
     fn read(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>> {
         let mut reader = SoundReader::open(path)?;
         let (old, channels) = (reader.info().rate, reader.info().channels);
         // Sample `k·out` at the new rate is sample `k·into` at the old one, exactly.
-        let [out, into] = ratio(old, rate).map(|n| n as usize);
+        let (out, into) = Timing::new(old, rate).period();
         let margin = MARGIN.div_ceil(out.min(into));
         let first = (range.start / out).saturating_sub(margin);
         let last = range.end.div_ceil(out) + margin;
-        // The file may end within the margin.
-        let mut samples = vec![0.0; (last - first) * into * channels];
+        // The file may end within the margin; a hostile one may say that it has thousands of channels.
+        let most = SoundOptions::default().max_samples;
+        let size = (last - first).checked_mul(into).and_then(|n| n.checked_mul(channels)).filter(|&n| n <= most);
+        let size = size.ok_or_else(|| {
+            let message = format!(
+                "a window of {} samples takes more than {most} of its {channels} channels at {old} Hz",
+                range.len()
+            );
+            Error::new(ErrorKind::Data, path.display().to_string(), message)
+                .mend("convert the file, or set fewer `samples`")
+        })?;
+        let mut samples = vec![0.0; size];
         reader.seek(first * into)?;
         let filled = reader.next(&mut samples)?;
         samples.truncate(filled * channels);
@@ -193,17 +202,6 @@ impl SoundFiles for Files {
                 .mend("leave the files alone while they are trained on")),
         }
     }
-}
-
-/// `[out, into]` in lowest terms: so many samples at the new rate are so many at the old one.
-fn ratio(old: Rate, new: Rate) -> [u128; 2] {
-    let times = |a: u32, b: u32| u128::from(a) * u128::from(b);
-    let (out, into) = (times(new.numerator, old.denominator), times(old.numerator, new.denominator));
-    let (mut a, mut b) = (out, into);
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    [out / a, into / a]
 }
 
 /// The samples of a plugin.
@@ -290,7 +288,7 @@ impl Dataset for Slice {
 mod tests {
     use super::*;
     use musiva_core::Registry;
-    use musiva_media::{Metadata, SoundOptions, read_sound, write_clip, write_sound};
+    use musiva_media::{Metadata, read_sound, write_clip, write_sound};
 
     fn recipe(data: &str) -> Recipe {
         let mut registry = Registry::default();

@@ -135,7 +135,7 @@ impl Trainee for TokenizerTrainee<'_> {
     }
 }
 
-fn trainable(tokenizer: &mut Box<dyn Tokenizer>) -> &mut dyn musiva_core::TrainableTokenizer {
+pub(crate) fn trainable(tokenizer: &mut Box<dyn Tokenizer>) -> &mut dyn musiva_core::TrainableTokenizer {
     tokenizer.trainable().expect("checked when it was made")
 }
 

@@ -180,11 +180,11 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
     let alpha = column(&|t| mix(s.process.path, t).0);
     let sigma = column(&|t| mix(s.process.path, t).1);
     let noisy = x.clone() * alpha.clone() + noise.clone() * sigma.clone();
-    let seconds: Vec<f32> = times.iter().map(|&t| t as f32).collect();
+    let moments: Vec<f32> = times.iter().map(|&t| t as f32).collect();
     let field = |guess| {
         Content::Field(Field {
             values: noisy.clone(),
-            times: Tensor::from_data(TensorData::new(seconds.clone(), [size, frames]), &device),
+            times: Tensor::from_data(TensorData::new(moments.clone(), [size, frames]), &device),
             at: (0..length).map(frame_of).collect(),
             guess,
         })

@@ -1,11 +1,10 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::drop_prompts;
+use super::{drop_prompts, nats};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Hidden, Prediction};
 use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Purpose, Result};
-use musiva_kernels::cross_entropy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::FRAC_PI_2;
@@ -101,18 +100,7 @@ impl Objective for MaskedTokens {
         let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
-        let hidden: Tensor<1> = hidden.reshape([size * length]);
-        // Digits of the codes, least significant last, as the heads are.
-        let mut rest = codes;
-        let mut total = Tensor::zeros([1], &device);
-        for logits in heads.into_iter().rev() {
-            let base = logits.dims()[2] as i64;
-            let digit = rest.clone().remainder_scalar(base);
-            rest = rest / base;
-            let logits = logits.reshape([(size * length) as i64, base]);
-            let each = cross_entropy(logits, digit.reshape([size * length]));
-            total = total + (each * hidden.clone()).sum() / count;
-        }
+        let total = (nats(heads, codes) * hidden.reshape([size * length])).sum() / count;
         let bits = total.clone() / std::f64::consts::LN_2;
         Ok(Loss { total, parts: vec![("bits_per_token", bits)] })
     }

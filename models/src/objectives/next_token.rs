@@ -1,10 +1,8 @@
 //! `next-token`: the cross-entropy of each token given the prompt and the tokens before it.
 
-use super::drop_prompts;
-use burn::tensor::Tensor;
+use super::{drop_prompts, nats};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Prediction};
 use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Result};
-use musiva_kernels::cross_entropy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,21 +52,11 @@ impl Objective for NextToken {
             Error::new(ErrorKind::Unsupported, "objective", "next-token trains on codes, these tokens are latents")
         })?;
         let prompt = drop_prompts(batch, self.prompt_dropout, draw).prompt(&device);
-        let [size, length] = codes.dims();
         let content = Content::Codes(codes.clone());
         let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
-        // Digits of the codes, least significant last, as the heads are.
-        let mut rest = codes;
-        let mut total = Tensor::zeros([1], &device);
-        for logits in heads.into_iter().rev() {
-            let base = logits.dims()[2] as i64;
-            let digit = rest.clone().remainder_scalar(base);
-            rest = rest / base;
-            let logits = logits.reshape([(size * length) as i64, base]);
-            total = total + cross_entropy(logits, digit.reshape([size * length])).mean();
-        }
+        let total = nats(heads, codes).mean();
         let bits = total.clone() / std::f64::consts::LN_2;
         Ok(Loss { total, parts: vec![("bits_per_token", bits)] })
     }

@@ -29,8 +29,7 @@ pub struct Steps {
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub clip: f32,
     /// Fresh noise in each step of `euler` and `ddim`: 0 for none, 1 for as much as ancestral sampling
-    /// takes (η of Song, Meng and Ermon 2021, equation 16). A model that is not quite right mends with
-    /// it what it got wrong a step before.
+    /// takes (η of Song, Meng and Ermon 2021, equation 16).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub eta: f32,
     /// Frames one after the other in `euler` and `ddim`: 0 for all together, 1 for each once the one
@@ -264,12 +263,12 @@ impl State {
         prompt.resize(rows * self.canvas.prompt, PAD);
         let device = backbone.device();
         let noisy = double(x);
-        let seconds: Vec<f32> = (0..rows).flat_map(|_| times.iter().map(|&t| t as f32)).collect();
+        let moments: Vec<f32> = (0..rows).flat_map(|_| times.iter().map(|&t| t as f32)).collect();
         let batch = CanvasBatch {
             prompt: ints(&prompt, [rows, self.canvas.prompt], &device),
             content: Content::Field(Field {
                 values: noisy.clone(),
-                times: Tensor::from_data(TensorData::new(seconds, [rows, times.len()]), &device),
+                times: Tensor::from_data(TensorData::new(moments, [rows, times.len()]), &device),
                 at: self.frames().collect(),
                 guess: self.guess.clone().map(double),
             }),

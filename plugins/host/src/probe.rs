@@ -40,8 +40,7 @@ pub struct Prober {
 /// # Errors
 /// Where the library cannot be loaded, or is not in order.
 pub fn probe(library: &Path, report: &Path) -> Result<()> {
-    let found = look(&*open(library)?);
-    let found = found?;
+    let found = look(&*open(library)?)?;
     files::write(report, serde_json::to_string(&found).unwrap_or_default().as_bytes())
 }
 

@@ -7,7 +7,7 @@ use std::f64::consts::TAU;
 
 /// Windows of the spectrograms: 2⁶ to 2¹¹ samples (SoundStream, equation 4).
 const WINDOWS: [usize; 6] = [64, 128, 256, 512, 1024, 2048];
-/// Mel bands of a spectrogram, where its window has as many.
+/// Mel bands of a spectrogram; of a short window an eighth of its samples.
 const BANDS: usize = 64;
 /// Magnitudes below are all silence: 80 dB below full scale.
 const SILENCE: f64 = 1e-4;

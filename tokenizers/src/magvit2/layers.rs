@@ -2,81 +2,11 @@
 //!
 //! Shapes: `B` batch, `T` frames, `H W` pixels or places, `C` channels, which come last.
 
+use crate::past::Past;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use musiva_core::Init;
 use musiva_kernels::{Axis, conv3d, rms_norm, rms_norm_silu};
-
-/// What causal layers remember of the frames before the present piece, a slot a layer in the order
-/// in which they run. Fresh, it stands at the start of a clip.
-#[derive(Debug, Default)]
-pub struct Past {
-    slots: Vec<Tensor<5>>,
-    next: usize,
-    /// The weights of all layers as the convolution reads them, laid out at the first piece.
-    weights: Vec<Tensor<5>>,
-    next_weight: usize,
-    started: bool,
-    streaming: bool,
-}
-
-impl Past {
-    /// At the start of a clip that comes whole: nothing will be remembered.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// At the start of a clip that comes piece by piece.
-    pub fn streaming() -> Self {
-        Self { streaming: true, ..Self::default() }
-    }
-
-    /// Whether there was a piece before.
-    pub fn started(&self) -> bool {
-        self.started
-    }
-
-    /// To be called after each piece.
-    pub fn advance(&mut self) {
-        self.started = true;
-        (self.next, self.next_weight) = (0, 0);
-    }
-
-    /// `weight`, `[C', C, k_t, k_h, k_w]`, as `[k_t, k_h, k_w, C, C']`: of a clip that comes in pieces the
-    /// numbers are moved once.
-    fn laid_out(&mut self, weight: Tensor<5>) -> Tensor<5> {
-        let weight = weight.permute([2, 3, 4, 1, 0]);
-        if !self.streaming {
-            return weight;
-        }
-        if !self.started {
-            let shape = weight.dims();
-            // Flattening a view moves its numbers.
-            self.weights.push(weight.reshape([-1]).reshape(shape));
-        }
-        self.next_weight += 1;
-        self.weights[self.next_weight - 1].clone()
-    }
-
-    /// Puts the last `before` frames in front of `x`, zeros at the start of a clip, and remembers
-    /// what the next piece needs when the layer strides over `stride` frames at a time.
-    fn prepend(&mut self, x: Tensor<5>, before: usize, stride: usize) -> Tensor<5> {
-        let [b, _, h, w, c] = x.dims();
-        let past = match self.started {
-            true => self.slots[self.next].clone(),
-            false => Tensor::zeros([b, before, h, w, c], &x.device()),
-        };
-        let x = Tensor::cat(vec![past, x], 1);
-        let frames = x.dims()[1];
-        let keep = x.clone().slice_dim(1, frames + stride - before - 1..frames);
-        match self.started {
-            true => self.slots[self.next] = keep,
-            false => self.slots.push(keep),
-        }
-        self.next += 1;
-        x
-    }
-}
 
 /// A 3-D convolution that sees no later frame: `k_t - 1` frames of padding before, none after
 /// (MAGVIT-v2, section 3.2), so that the first frame is an image of its own.
@@ -101,12 +31,12 @@ impl CausalConv3d {
     }
 
     /// `[B, T, H, W, C]` → `[B, T', H', W', C']` with `T' = ⌈T/s_t⌉` on a whole clip.
-    pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
-        let weight = past.laid_out(self.weight.val());
+    pub fn forward(&self, x: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
+        let weight = past.laid_out(self.weight.val().permute([2, 3, 4, 1, 0]));
         let [t, h, w, _, _] = weight.dims();
         let [st, sh, sw] = self.stride;
         let time = Axis::default().stride(st);
-        let (x, time) = match t > 1 && past.streaming {
+        let (x, time) = match t > 1 && past.is_streaming() {
             true => (past.prepend(x, t - 1, st), time),
             false => (x, time.causal(t)),
         };
@@ -165,7 +95,7 @@ impl ResidualBlock {
     }
 
     /// `[B, T, H, W, C]` → the same shape.
-    pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
+    pub fn forward(&self, x: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
         let y = self.conv1.forward(self.norm1.silu(x.clone()), past);
         x + self.conv2.forward(self.norm2.silu(y), past)
     }
@@ -189,10 +119,10 @@ impl DepthToSpace {
     }
 
     /// `[B, T, H, W, C]` → `[B, T', H·s_h, W·s_w, C']`.
-    pub fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
+    pub fn forward(&self, x: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
         let x = depth_to_space(self.conv.forward(x, past), self.scale);
         let frames = x.dims()[1];
-        if past.started { x } else { x.slice_dim(1, self.scale[0] - 1..frames) }
+        if past.started() { x } else { x.slice_dim(1, self.scale[0] - 1..frames) }
     }
 }
 

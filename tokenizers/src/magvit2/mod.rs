@@ -10,10 +10,10 @@ mod network;
 #[cfg(test)]
 mod tests;
 
+use crate::past::Past;
 use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use layers::Past;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Clip, Cost, Decoding, Draw, Encoding, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters,
@@ -279,7 +279,7 @@ impl Tokenizer for Magvit2 {
 impl Magvit2 {
     /// The next tokens of a clip that the decoder has the `past` of, so many latent frames at a time as
     /// `at_once` says of the places of one.
-    fn decode_piece(&self, tokens: &Tokens, past: &mut Past, at_once: fn(usize) -> usize) -> Result<Media> {
+    fn decode_piece(&self, tokens: &Tokens, past: &mut Past<5>, at_once: fn(usize) -> usize) -> Result<Media> {
         let [frames, h, w] = tokens.grid();
         let channels = self.config.quantizer.channels();
         let values = self.network.quantizer.vectors(tokens)?;
@@ -302,7 +302,7 @@ impl Magvit2 {
 
     /// The next frames of clips of one shape that the encoder has the `past` of; see
     /// [`Self::decode_piece`].
-    fn encode_pieces(&self, clips: &[&Clip], past: &mut Past, at_once: fn(usize) -> usize) -> Result<Vec<Tokens>> {
+    fn encode_pieces(&self, clips: &[&Clip], past: &mut Past<5>, at_once: fn(usize) -> usize) -> Result<Vec<Tokens>> {
         let [frames, height, width] = clips[0].shape();
         let (stride, before) = (self.spec.strides[0], usize::from(past.started()));
         // A clip's first latent frame is one frame; a piece of a later part is as one that follows it.
@@ -335,7 +335,7 @@ impl Magvit2 {
 /// A clip that comes piece by piece.
 struct Stream<'a> {
     of: &'a Magvit2,
-    past: Past,
+    past: Past<5>,
 }
 
 impl Encoding for Stream<'_> {

@@ -1,7 +1,8 @@
 //! Encoder and decoder, mirror images of each other.
 
-use super::layers::{CausalConv3d, ChannelNorm, DepthToSpace, Past, ResidualBlock, depth_to_space, space_to_depth};
+use super::layers::{CausalConv3d, ChannelNorm, DepthToSpace, ResidualBlock, depth_to_space, space_to_depth};
 use super::{Magvit2Config, Stage};
+use crate::past::Past;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -41,7 +42,7 @@ impl Encoder {
     }
 
     /// `[B, T, H, W, 3]` → `[B, t, h, w, C]`.
-    pub fn forward(&self, clip: Tensor<5>, past: &mut Past) -> Tensor<5> {
+    pub fn forward(&self, clip: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
         let mut x = self.stem.forward(space_to_depth(clip, self.patch), past);
         for stage in &self.stages {
             x = stage.blocks.iter().fold(x, |x, block| block.forward(x, past));
@@ -102,7 +103,7 @@ impl Decoder {
     }
 
     /// `[B, t, h, w, C]` → `[B, T, H, W, 3]`.
-    pub fn forward(&self, latents: Tensor<5>, past: &mut Past) -> Tensor<5> {
+    pub fn forward(&self, latents: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
         let mut x = self.stem.forward(latents, past);
         for stage in &self.stages {
             if let Some(up) = &stage.up {

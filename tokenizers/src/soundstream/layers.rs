@@ -2,6 +2,7 @@
 //!
 //! Shapes: `B` batch, `T` moments, `C` channels, which come last.
 
+use crate::past::Past;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -9,53 +10,6 @@ use musiva_kernels::{Axis, conv1d, conv1d_transposed, elu};
 
 /// Taps of the convolutions within a resolution (SoundStream, section III-A).
 pub const TAPS: usize = 7;
-
-/// What causal layers remember of the moments before the present piece, a slot a layer in the order in
-/// which they run. Fresh, it stands at the start of a sound.
-#[derive(Debug, Default)]
-pub struct Past {
-    slots: Vec<Tensor<3>>,
-    next: usize,
-    started: bool,
-    streaming: bool,
-}
-
-impl Past {
-    /// At the start of a sound that comes whole: nothing will be remembered.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// At the start of a sound that comes piece by piece.
-    pub fn streaming() -> Self {
-        Self { streaming: true, ..Self::default() }
-    }
-
-    /// To be called after each piece.
-    pub fn advance(&mut self) {
-        self.started = true;
-        self.next = 0;
-    }
-
-    /// Puts the last `before` moments in front of `x`, zeros at the start of a sound, and remembers the
-    /// last ones of `x` for the next piece.
-    fn prepend(&mut self, x: Tensor<3>, before: usize) -> Tensor<3> {
-        let [b, _, c] = x.dims();
-        let past = match self.started {
-            true => self.slots[self.next].clone(),
-            false => Tensor::zeros([b, before, c], &x.device()),
-        };
-        let x = Tensor::cat(vec![past, x], 1);
-        let length = x.dims()[1];
-        let keep = x.clone().slice_dim(1, length - before..length);
-        match self.started {
-            true => self.slots[self.next] = keep,
-            false => self.slots.push(keep),
-        }
-        self.next += 1;
-        x
-    }
-}
 
 /// A convolution that hears nothing later than the last moment of its stride: `T` moments become `T/s`,
 /// the first of them from the first `s`.
@@ -88,13 +42,14 @@ impl CausalConv1d {
     }
 
     /// `[B, T, C]` → `[B, T/s, C']`; `s` divides `T`.
-    pub fn forward(&self, x: Tensor<3>, past: &mut Past) -> Tensor<3> {
-        let weight = self.weight.val().permute([2, 1, 0]);
+    pub fn forward(&self, x: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
+        let weight = past.laid_out(self.weight.val().permute([2, 1, 0]));
         let taps = weight.dims()[0];
+        // Of a whole number of strides each piece leaves as much behind as came before it.
         let before = self.dilation * (taps - 1) + 1 - self.stride;
         let axis = Axis::default().stride(self.stride).dilation(self.dilation);
-        let (x, axis) = match past.streaming && before > 0 {
-            true => (past.prepend(x, before), axis),
+        let (x, axis) = match past.is_streaming() && before > 0 {
+            true => (past.prepend(x, before, 1), axis),
             false => (x, axis.padding(before, 0)),
         };
         conv1d(x, weight, Some(self.bias.val()), axis)
@@ -124,12 +79,12 @@ impl CausalConvTransposed1d {
     }
 
     /// `[B, T, C]` → `[B, s·T, C']`.
-    pub fn forward(&self, x: Tensor<3>, past: &mut Past) -> Tensor<3> {
-        let weight = self.weight.val().permute([2, 0, 1]);
+    pub fn forward(&self, x: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
+        let weight = past.laid_out(self.weight.val().permute([2, 0, 1]));
         let s = self.stride;
         // Of a piece the one moment before it still sounds on.
-        let (x, before) = match past.streaming {
-            true => (past.prepend(x, 1), s),
+        let (x, before) = match past.is_streaming() {
+            true => (past.prepend(x, 1, 1), s),
             false => (x, 0),
         };
         conv1d_transposed(x, weight, Some(self.bias.val()), Axis::default().stride(s).padding(before, s))
@@ -155,7 +110,7 @@ impl ResidualUnit {
     }
 
     /// `[B, T, C]` → the same shape.
-    pub fn forward(&self, x: Tensor<3>, past: &mut Past) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
         let y = self.dilated.forward(elu(x.clone()), past);
         x + self.pointwise.forward(elu(y), past)
     }

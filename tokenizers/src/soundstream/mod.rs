@@ -9,10 +9,10 @@ mod network;
 #[cfg(test)]
 mod tests;
 
+use crate::past::Past;
 use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use layers::Past;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Cost, Decoding, Draw, Encoding, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate,
@@ -209,7 +209,7 @@ impl Tokenizer for SoundStream {
 
 impl SoundStream {
     /// The next tokens of a sound that the decoder has the `past` of.
-    fn decode_piece(&self, tokens: &Tokens, past: &mut Past) -> Result<Media> {
+    fn decode_piece(&self, tokens: &Tokens, past: &mut Past<3>) -> Result<Media> {
         let channels = self.config.quantizer.channels();
         let vectors = self.network.quantizer.vectors(tokens)?;
         let mut samples = Vec::with_capacity(vectors.len() / channels * self.config.hop());
@@ -224,7 +224,7 @@ impl SoundStream {
     }
 
     /// The next pieces, of one shape, of sounds that the encoder has the `past` of.
-    fn encode_pieces(&self, sounds: &[&Sound], past: &mut Past) -> Result<Vec<Tokens>> {
+    fn encode_pieces(&self, sounds: &[&Sound], past: &mut Past<3>) -> Result<Vec<Tokens>> {
         let [samples, channels] = sounds[0].shape();
         let shape = MediaShape::Sound { samples, channels, rate: sounds[0].rate() };
         let shape = self
@@ -257,7 +257,7 @@ impl SoundStream {
 /// A sound that comes piece by piece.
 struct Stream<'a> {
     of: &'a SoundStream,
-    past: Past,
+    past: Past<3>,
 }
 
 impl Encoding for Stream<'_> {

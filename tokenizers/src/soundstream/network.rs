@@ -1,7 +1,8 @@
 //! Encoder and decoder, mirror images of each other (SoundStream, figure 3).
 
 use super::SoundStreamConfig;
-use super::layers::{CausalConv1d, CausalConvTransposed1d, Past, ResidualUnit, TAPS};
+use super::layers::{CausalConv1d, CausalConvTransposed1d, ResidualUnit, TAPS};
+use crate::past::Past;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -42,7 +43,7 @@ impl Encoder {
     }
 
     /// `[B, S, 1]` → `[B, S/hop, C]`.
-    pub fn forward(&self, sound: Tensor<3>, past: &mut Past) -> Tensor<3> {
+    pub fn forward(&self, sound: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
         let mut x = self.stem.forward(sound, past);
         for block in &self.blocks {
             x = block.units.iter().fold(x, |x, unit| unit.forward(x, past));
@@ -83,7 +84,7 @@ impl Decoder {
     }
 
     /// `[B, T, C]` → `[B, hop·T, 1]`.
-    pub fn forward(&self, latents: Tensor<3>, past: &mut Past) -> Tensor<3> {
+    pub fn forward(&self, latents: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
         let mut x = self.stem.forward(latents, past);
         for block in &self.blocks {
             x = block.up.forward(elu(x), past);

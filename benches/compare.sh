@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Times the hot paths beside PyTorch: benches/compare.sh [--filter TEXT] [--rounds N] [--json OUT]
+# Times the hot paths beside PyTorch: benches/compare.sh [--filter TEXT] [--rounds N] [--compile] [--json OUT]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

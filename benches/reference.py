@@ -1,10 +1,11 @@
 """The models of `hot_paths` in plain PyTorch: checks that they agree, and times both, turn about.
 
-    python reference.py HOT_PATHS FOLDER [--filter TEXT] [--rounds N] [--json OUT]
+    python reference.py HOT_PATHS FOLDER [--filter TEXT] [--rounds N] [--compile] [--json OUT]
 
 HOT_PATHS is the benchmark's executable; it writes weights, inputs, outputs and gradients to FOLDER, and runs a case
-whenever it is asked to. Eager PyTorch in float32, with its fused operations (scaled_dot_product_attention, rms_norm,
-layer_norm, gelu, silu, softmax) wherever they apply.
+whenever it is asked to. Eager PyTorch in float32, and in bfloat16 by autocast where the case says so, with its fused
+operations (scaled_dot_product_attention, rms_norm, layer_norm, gelu, silu, elu, softmax) wherever they apply; with
+--compile also what torch.compile makes of whole forward passes and losses.
 """
 
 import argparse
@@ -30,6 +31,9 @@ class Component:
     """What the benchmark exported of a component; weights of linear maps as PyTorch wants them."""
 
     def __init__(self, path):
+        # In bf16 each side rounds in its own places.
+        self.low = path.endswith("bf16.safetensors")
+        self.tolerance = 5e-2 if self.low else 1e-4
         self.weights, self.inputs, self.outputs, self.gradients = {}, {}, {}, {}
         for name, array in load_file(path).items():
             kind, name = name.split(".", 1)
@@ -42,19 +46,20 @@ class Component:
         """Forward, loss and backward, with fresh gradients."""
         for weight in self.weights.values():
             weight.grad = None
-        loss = loss()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
+            loss = loss()
         loss.backward()
         return loss
 
     def check_step(self, loss):
-        near("loss", self.step(loss).detach(), self.outputs["loss"][0])
+        near("loss", self.step(loss).detach(), self.outputs["loss"][0], self.tolerance)
         for name, weight in self.weights.items():
             found = weight.grad.T if is_linear(name, weight) else weight.grad
-            near(f"gradient of {name}", found.flatten(), self.gradients[name])
+            near(f"gradient of {name}", found.flatten(), self.gradients[name], self.tolerance)
 
 
 def is_linear(name, weight):
-    return weight.dim() == 2 and not any(part in name for part in ("words", "digits", "places"))
+    return weight.dim() == 2 and not any(part in name for part in ("words", "digits", "places", "quantizer"))
 
 
 def near(what, found, expected, tolerance=1e-4):
@@ -119,30 +124,31 @@ def depth(w):
 
 
 class Dit(Component):
-    def __init__(self, folder, heads):
-        super().__init__(f"{folder}/dit.safetensors")
+    def __init__(self, folder, heads, name="dit"):
+        super().__init__(f"{folder}/{name}.safetensors")
+        self.name = name
         w, self.heads = self.weights, heads
         self.prompt = self.inputs["prompt"].long()
         grid = [w[f"places.{axis}"].shape[0] for axis in "thw"]
         self.tables = rotary(self.prompt.shape[1], grid, w["words.weight"].shape[1] // heads)
         self.depth = depth(w)
 
-    def forward(self):
-        w, inputs = self.weights, self.inputs
+    def forward(self, prompt, values, guess, times, at=None):
+        """Of tokens that stand all at the one time, or token i at the time at[i]."""
+        w = self.weights
         modulate = lambda x, shift, scale: F.layer_norm(x, x.shape[-1:], eps=1e-6) * (scale + 1) + shift
-        words = F.embedding(self.prompt, w["words.weight"])
-        prefix = words.shape[1]
-        times = torch.cat([inputs["times"], torch.zeros(len(words), 1)], 1)
+        words = F.embedding(prompt, w["words.weight"])
+        prefix, n = words.shape[1], values.shape[1]
+        times = torch.cat([times, torch.zeros(len(words), 1)], 1)
         time = linear(w, "time2", F.silu(linear(w, "time1", features(times))))
-        c = F.silu(time + linear(w, "pooled", words.mean(1, keepdim=True)))  # [B, 2, D]: of the tokens, of the prompt
+        c = F.silu(time + linear(w, "pooled", words.mean(1, keepdim=True)))  # [B, S + 1, D], the prompt's last
 
         def modulation(name, parts):
-            token, prompt = linear(w, name, c).split(1, 1)
-            n = inputs["values"].shape[1]
-            both = torch.cat([prompt.expand(-1, prefix, -1), token.expand(-1, n, -1)], 1)
-            return both.chunk(parts, 2)
+            *tokens, of_prompt = linear(w, name, c).split(1, 1)
+            tokens = tokens[0].expand(-1, n, -1) if at is None else torch.cat(tokens, 1)[:, at]
+            return torch.cat([of_prompt.expand(-1, prefix, -1), tokens], 1).chunk(parts, 2)
 
-        tokens = linear(w, "input", torch.cat([inputs["values"], inputs["guess"]], 2)) + place_tokens(w)
+        tokens = linear(w, "input", torch.cat([values, guess], 2)) + place_tokens(w)
         x = torch.cat([words + w["places.prompt"], tokens], 1)
         for i in range(self.depth):
             block = f"blocks.{i}"
@@ -152,16 +158,59 @@ class Dit(Component):
             x = x + feed_forward(w, f"{block}.feed_forward", modulate(x, shift_mlp, scale_mlp)) * gate_mlp
         return linear(w, "output", modulate(x, *modulation("last_modulation", 2))[:, prefix:])
 
-    def loss(self):
-        return (self.forward() - self.inputs["target"]).square().mean()
+    def field(self):
+        inputs = self.inputs
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
+            return self.forward(self.prompt, inputs["values"], inputs["guess"], inputs["times"]).float()
 
-    def cases(self):
-        frozen = torch.inference_mode()(self.forward)
-        return {"dit forward": frozen, "dit forward+backward": lambda: self.step(self.loss)}
+    def loss(self):
+        return (self.field() - self.inputs["target"]).square().mean()
+
+    def cases(self, wrap):
+        loss = wrap(self.loss)
+        return {
+            f"{self.name} forward": torch.inference_mode()(wrap(self.field)),
+            f"{self.name} forward+backward": lambda: self.step(loss),
+        }
 
     def check(self):
-        near("dit forward", self.forward().detach(), self.outputs["field"])
+        near(f"{self.name} forward", self.field().detach(), self.outputs["field"], self.tolerance)
         self.check_step(self.loss)
+
+
+class Sampling(Dit):
+    """A clip by the sampler of the recipe: Euler's, guided, one latent frame after the other."""
+
+    steps, guidance, shift = 60, 1.5, 4.0
+
+    @torch.inference_mode()
+    def sample(self, forward=None):
+        forward = forward or self.forward
+        frames = self.weights["places.t"].shape[0]
+        x, guess = self.inputs["noise"], torch.zeros_like(self.inputs["noise"])
+        at = torch.arange(frames).repeat_interleave(x.shape[1] // frames)
+        prompt = torch.cat([self.prompt, torch.zeros_like(self.prompt)])  # with it, and without
+        shifted = lambda t: self.shift * t / (1 + (self.shift - 1) * t)
+        times = lambda step: shifted((1 + torch.arange(frames) - step / self.steps * frames).double().clamp(0, 1))
+        for step in range(self.steps):
+            t, to = times(step), times(step + 1)
+            made = forward(prompt, x.repeat(2, 1, 1), guess.repeat(2, 1, 1), t.float().expand(2, -1), at)
+            guess = (made[1:] + self.guidance * (made[:1] - made[1:])).clamp(-1, 1)
+            old = torch.where(t == to, 1.0, to / t).float()[at][:, None]
+            moves = torch.where(t == to, 0.0, (1 - to) - (1 - t) * (to / t)).float()[at][:, None]
+            x = guess * moves + x * old
+        bits = (x[0] > 0).long()
+        return (bits << torch.arange(bits.shape[1])).sum(1)
+
+    def cases(self, wrap):
+        forward = wrap(self.forward)
+        return {f"{self.name}, a clip": lambda: self.sample(forward)}
+
+    def check(self):
+        differ = self.sample() ^ self.outputs["codes"].long()
+        share = sum((differ >> bit & 1).float().mean() for bit in range(10)) / 10
+        if not share <= 1e-3:
+            sys.exit(f"{self.name}: {share:.2%} of the bits differ")
 
 
 def features(times):
@@ -172,8 +221,9 @@ def features(times):
 
 
 class Lm(Component):
-    def __init__(self, folder, heads):
-        super().__init__(f"{folder}/lm.safetensors")
+    def __init__(self, folder, heads, name="lm"):
+        super().__init__(f"{folder}/{name}.safetensors")
+        self.name = name
         w, self.heads = self.weights, heads
         self.prompt, self.codes = self.inputs["prompt"].long(), self.inputs["codes"].long()
         grid = [w[f"places.{axis}"].shape[0] for axis in "thw"]
@@ -202,7 +252,7 @@ class Lm(Component):
         prompt = F.embedding(self.prompt, w["words.weight"]) + w["places.prompt"]
         x = self.trunk(torch.cat([prompt, tokens], 1), self.tables, self.seen)
         logits = linear(w, "heads.0", self.norm("norm", x[:, prefix:]))
-        return F.cross_entropy(logits.flatten(0, 1), self.codes.flatten())
+        return F.cross_entropy(logits.flatten(0, 1).float(), self.codes.flatten())
 
     @torch.inference_mode()
     def decode(self, size=2):
@@ -214,17 +264,48 @@ class Lm(Component):
         x = w["start"].expand(size, 1, -1)
         for i in range(codes.shape[1]):
             x = self.trunk(x + places[:, i : i + 1], at(prefix + i, prefix + i + 1), cache=cache)
-            all.append(linear(w, "heads.0", self.norm("norm", x))[:, 0].numpy())
+            all.append(linear(w, "heads.0", self.norm("norm", x))[:, 0].float().numpy())
             x = F.embedding(codes[:, i : i + 1], w["digits.0.weight"])
         return all
 
-    def cases(self):
-        per = self.codes.shape[1]
-        return {"lm forward+backward": lambda: self.step(self.loss), "lm decode, a token": (self.decode, per)}
+    def cases(self, wrap):
+        per, loss = self.codes.shape[1], wrap(self.loss)
+        return {
+            f"{self.name} forward+backward": lambda: self.step(loss),
+            f"{self.name} decode, a token": (self.decode, per),
+        }
 
     def check(self):
         self.check_step(self.loss)
-        near("lm decode", torch.from_numpy(np.stack(self.decode())), self.outputs["decoded"])
+        near(f"{self.name} decode", torch.from_numpy(np.stack(self.decode())), self.outputs["decoded"])
+
+
+class Decoding(Lm):
+    """Decoding alone, with weights and states in float32 and in bfloat16. Beside our int8 stands bfloat16."""
+
+    def __init__(self, folder, heads, name):
+        super().__init__(folder, heads, name)
+        self.parts = {}
+        for dtype in [torch.float32, torch.bfloat16]:
+            weights = {name: weight.detach().to(dtype) for name, weight in self.weights.items()}
+            self.parts[dtype] = weights, [table.to(dtype) for table in self.tables]
+
+    def run(self, dtype, rows):
+        self.weights, self.tables = self.parts[dtype]
+        return self.decode(rows)
+
+    def cases(self, wrap):
+        kinds = {"f32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
+        run = lambda dtype, rows: (lambda: self.run(dtype, rows), self.codes.shape[1])
+        return {
+            f"{self.name} decode, {kind}, {rows} rows, a token": run(dtype, rows)
+            for kind, dtype in kinds.items()
+            for rows in [1, 2]
+        }
+
+    def check(self):
+        decoded = torch.from_numpy(np.stack(self.run(torch.float32, 2)))
+        near(f"{self.name} decode", decoded, self.outputs["decoded"])
 
 
 class Tokenizer(Component):
@@ -310,11 +391,12 @@ class Tokenizer(Component):
         batch = -(mean * (mean + 1e-9).log()).sum()
         return loss + single * train["entropy"] - batch * train["diversity"]
 
-    def cases(self):
+    def cases(self, wrap):
+        loss = wrap(self.loss)
         return {
-            "tokenizer encode": self.encode,
-            "tokenizer decode": self.decode,
-            "tokenizer forward+backward": lambda: self.step(self.loss),
+            "tokenizer encode": wrap(self.encode),
+            "tokenizer decode": wrap(self.decode),
+            "tokenizer forward+backward": lambda: self.step(loss),
         }
 
     def check(self):
@@ -329,6 +411,76 @@ def depth_to_space(x, st, sh, sw):
     b, depth, t, h, w = x.shape
     x = x.view(b, depth // (st * sh * sw), st, sh, sw, t, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return x.reshape(b, -1, t * st, h * sh, w * sw)
+
+
+class SoundStream(Component):
+    dilations = [1, 3, 9]
+
+    def __init__(self, folder, strides):
+        super().__init__(f"{folder}/soundstream.safetensors")
+        self.strides, self.codes = strides, self.outputs["codes"].long()
+        self.books = [self.weights[f"quantizer.Rvq.levels.{i}.entries"].detach() for i in range(self.codes.shape[1])]
+        for name in [name for name in self.weights if name.startswith("quantizer")]:
+            del self.weights[name]
+
+    def conv(self, name, x, stride=1, dilation=1):
+        weight = self.weights[f"{name}.weight"]
+        x = F.pad(x, (dilation * (weight.shape[2] - 1) + 1 - stride, 0))
+        return F.conv1d(x, weight, self.weights[f"{name}.bias"], stride, 0, dilation)
+
+    def units(self, block, x):
+        for i, dilation in enumerate(self.dilations):
+            y = self.conv(f"{block}.units.{i}.dilated", F.elu(x), dilation=dilation)
+            x = x + self.conv(f"{block}.units.{i}.pointwise", F.elu(y))
+        return x
+
+    def encoder(self, x):
+        x = self.conv("encoder.stem", x)
+        for i, stride in enumerate(self.strides):
+            block = f"encoder.blocks.{i}"
+            x = self.conv(f"{block}.down", F.elu(self.units(block, x)), stride)
+        return self.conv("encoder.head", F.elu(x))
+
+    def decoder(self, x):
+        x = self.conv("decoder.stem", x)
+        for i, stride in enumerate(reversed(self.strides)):
+            block, length = f"decoder.blocks.{i}", x.shape[2] * stride
+            weight, bias = self.weights[f"{block}.up.weight"], self.weights[f"{block}.up.bias"]
+            x = F.conv_transpose1d(F.elu(x), weight, bias, stride)[:, :, :length]
+            x = self.units(block, x)
+        return self.conv("decoder.head", F.elu(x))
+
+    @torch.inference_mode()
+    def encode(self):
+        left, codes = self.encoder(self.inputs["sound"][None, None])[0].T, []
+        for book in self.books:
+            far = book.square().sum(1) - 2 * left @ book.T
+            codes.append(far.argmin(1))
+            left = left - book[codes[-1]]
+        return torch.stack(codes, 1)
+
+    @torch.inference_mode()
+    def decode(self):
+        vectors = sum(book[codes] for book, codes in zip(self.books, self.codes.T))
+        return self.decoder(vectors.T[None])[0, 0]
+
+    def loss(self):
+        sounds = self.inputs["batch"][:, None]
+        return (self.decoder(self.encoder(sounds)) - sounds).square().mean()
+
+    def cases(self, wrap):
+        loss = wrap(self.loss)
+        return {
+            "soundstream encode": wrap(self.encode),
+            "soundstream decode": wrap(self.decode),
+            "soundstream forward+backward": lambda: self.step(loss),
+        }
+
+    def check(self):
+        if (self.encode() != self.codes).any():
+            sys.exit("soundstream encode: other codes")
+        near("soundstream decode", self.decode(), self.outputs["sound"])
+        self.check_step(self.loss)
 
 
 class Elementwise(Component):
@@ -351,7 +503,7 @@ class Elementwise(Component):
         (operation(self.tracked) * self.inputs["weights"]).sum().backward()
         return self.tracked.grad
 
-    def cases(self):
+    def cases(self, wrap):
         cases = {}
         for name, operation in self.operations.items():
             cases[f"{name} forward"] = torch.inference_mode()(lambda f=operation: f(self.x))
@@ -364,6 +516,21 @@ class Elementwise(Component):
             near(f"gradient of {name}", self.gradient(operation), self.gradients[name])
 
 
+class Products:
+    """Matrix products; operands hold noise, whatever it is."""
+
+    def check(self):
+        pass
+
+    def cases(self, wrap):
+        cases = {}
+        for m, k, n in [(5312, 128, 128), (5312, 128, 512), (5312, 512, 128), (2048, 2048, 2048)]:
+            for name, dtype in [("", torch.float32), (" bf16", torch.bfloat16)]:
+                x, weight = torch.randn(m, k).to(dtype), torch.randn(n, k).to(dtype)
+                cases[f"product {m}x{k}x{n}{name}"] = torch.inference_mode()(lambda x=x, w=weight: F.linear(x, w))
+        return cases
+
+
 class Ours:
     """The benchmark, which runs a case whenever it is asked to."""
 
@@ -371,7 +538,7 @@ class Ours:
         command = [executable, "--serve", "--export", folder]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         hello = json.loads(self.process.stdout.readline())
-        self.threads, self.cases = hello["threads"], hello["cases"]
+        self.threads, self.cases = hello["threads"], {case["name"]: case for case in hello["cases"]}
 
     def times(self, case):
         print(case, file=self.process.stdin, flush=True)
@@ -395,6 +562,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--filter", default="")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--json")
     arguments = parser.parse_args()
 
@@ -403,41 +571,62 @@ def main():
     loss = dict(l1=1.0, l2=10.0, foreground=6.0, entropy=0.02, diversity=0.1, temperature=1.0, commitment=0.25)
     components = [
         Tokenizer(arguments.folder, loss),
+        SoundStream(arguments.folder, strides=[2, 4, 5, 10]),
         Dit(arguments.folder, heads=4),
+        Dit(arguments.folder, heads=4, name="dit bf16"),
+        Sampling(arguments.folder, heads=4, name="dit sampling"),
         Lm(arguments.folder, heads=4),
+        Lm(arguments.folder, heads=4, name="lm bf16"),
+        Decoding(arguments.folder, heads=8, name="lm 26M"),
+        Products(),
         Elementwise(arguments.folder),
     ]
-    cases = {}
+    chosen = lambda case: any(part in case for part in arguments.filter.split(";"))
+    eager, compiled = {}, {}
     for component in components:
         component.check()
-        cases |= component.cases()
-    print(f"Outputs, losses and gradients agree. {ours.threads} threads each, PyTorch {torch.__version__}, float32.\n")
+        eager |= component.cases(lambda run: run)
+        if arguments.compile and not isinstance(component, (Products, Elementwise, Decoding)):
+            compiled |= component.cases(torch.compile)
+    compiled = {case: run for case, run in compiled.items() if not isinstance(run, tuple)}
+    print(f"Outputs, losses and gradients agree. {ours.threads} threads each, PyTorch {torch.__version__}.\n")
 
-    found = {case: ([], []) for case in ours.cases if arguments.filter in case}
+    found = {case: ([], [], []) for case in ours.cases if chosen(case)}
     for _ in range(arguments.rounds):
-        for case, (a, b) in found.items():
+        for case, (a, b, c) in found.items():
             a += ours.times(case)
             # The threads of one go to sleep before the other starts.
             time.sleep(0.02)
-            reference = cases.get(case.removesuffix(", Burn's"))
-            if case in cases:
-                b += times(*reference) if isinstance(reference, tuple) else times(reference)
-                time.sleep(0.02)
+            for runs, theirs in [(b, eager), (c, compiled)]:
+                if case in theirs:
+                    run = theirs[case]
+                    runs += times(*run) if isinstance(run, tuple) else times(run)
+                    time.sleep(0.02)
 
-    print("| path | ours, ms | PyTorch, ms | ours/PyTorch | Burn's own, ms |")
-    print("|---|---:|---:|---:|---:|")
+    limits = {}
+    for case, (a, _, _) in found.items():
+        if case.startswith("limit, "):
+            limits[ours.cases[case]["unit"]] = ours.cases[case]["amount"] / statistics.median(a) / 1e6
+            print(f"{case}: {limits[ours.cases[case]['unit']]:.1f} {ours.cases[case]['unit']}")
+    print("\n| path | ours, ms | PyTorch, ms | ours/PyTorch | compiled, ms | ours/compiled | Burn's own, ms | speed | share of the limit |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     table = {}
-    for case, (a, b) in found.items():
-        if not b:
+    for case, (a, b, c) in found.items():
+        if case.endswith(", Burn's") or case.startswith(("limit, ", "scaling: ")):
             continue
-        a, b = statistics.median(a), statistics.median(b)
-        burns, _ = found.get(f"{case}, Burn's", ([], []))
-        burns = f"{statistics.median(burns):.2f}" if burns else ""
-        print(f"| {case} | {a:.2f} | {b:.2f} | {a / b:.2f} | {burns} |")
-        table[case] = {"ours": a, "pytorch": b}
+        median = lambda times: statistics.median(times) if times else None
+        text = lambda number, digits=2: "" if number is None else f"{number:.{digits}f}"
+        over = lambda times: median(a) / median(times) if times else None
+        burns = median(found.get(f"{case}, Burn's", [[]])[0])
+        amount, unit = ours.cases[case]["amount"], ours.cases[case]["unit"]
+        speed = amount / median(a) / 1e6 if amount else None
+        row = [case, text(median(a)), text(median(b)), text(over(b)), text(median(c)), text(over(c)), text(burns)]
+        row += [f"{speed:.0f} {unit}" if speed else "", text(speed / limits[unit]) if speed and unit in limits else ""]
+        print(f"| {' | '.join(row)} |")
+        table[case] = {"ours": median(a), "pytorch": median(b), "compiled": median(c)}
     if arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump({"threads": ours.threads, "milliseconds": table}, file, indent=2)
+            json.dump({"threads": ours.threads, "limits": limits, "milliseconds": table}, file, indent=2)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,43 @@
 //! The two backbones at the batch of their recipes' training, and decoding with cached keys and values.
 
 use super::Result;
-use super::harness::{Case, Group, export_learned, insert, noise, stir};
+use super::harness::{Case, Export, Group, Work, export_learned, insert, noise, stir};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor};
 use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
-use musiva_core::parameters::to_vec;
+use musiva_core::parameters::{Weight, to_vec};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Backbone, CanvasShape, Draw, Purpose, Source, Weights};
+use musiva_core::{Backbone, CanvasShape, Draw, Order, Purpose, Source, Weights};
 use std::hint::black_box;
 use std::rc::Rc;
 
 /// Canvases that decoding goes through at once: with the prompt and without, for guidance.
 const GUIDED: usize = 2;
 
-pub fn dit(recipe: Recipe) -> Result<Group> {
+/// A backbone's cases, named after `name`.
+pub fn dit(name: &'static str, recipe: Recipe) -> Result<Group> {
     let backbone: Rc<dyn Backbone> = build(&recipe)?.into();
     let (canvas, batch) = (recipe.need_canvas()?, recipe.need_train()?.batch);
     let channels = canvas.tokens.kind.channels().ok_or("a dit reads vectors")?;
     let shape = [batch, canvas.tokens.length(), channels];
     let (device, flex) = (backbone.device(), Device::flex());
+    let forward = batch as f64 * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
+    let work = work(name);
     let target = noise(5, shape, &device);
 
     let (frozen, still) = (backbone.frozen(), noisy(&canvas, shape, &flex));
     let (trained, moving, wanted) = (backbone.clone(), noisy(&canvas, shape, &device), target.clone());
     let cases = vec![
-        Case::new("dit forward", move || {
+        Case::new(format!("{name} forward"), move || {
             black_box(field(&*frozen, &still));
-        }),
-        Case::new("dit forward+backward", move || {
+        })
+        .work(work(forward)),
+        Case::new(format!("{name} forward+backward"), move || {
             black_box(dit_step(&*trained, &moving, &wanted));
-        }),
+        })
+        .work(work(3.0 * forward)),
     ];
-    let export = Box::new(move || {
+    let export: Export = Box::new(move || {
         let batch = noisy(&canvas, shape, &device);
         let mut exports = Weights::new();
         let Content::Field(noisy) = &batch.content else { unreachable!("made so above") };
@@ -47,7 +52,7 @@ pub fn dit(recipe: Recipe) -> Result<Group> {
         export_learned(&mut exports, backbone.parameters(), gradients);
         Ok(exports)
     });
-    Ok(Group { name: "dit", cases, export })
+    Ok(Group { name, cases, export: Some(export) })
 }
 
 fn dit_step(backbone: &dyn Backbone, batch: &CanvasBatch, target: &Tensor<3>) -> (Tensor<1>, Gradients) {
@@ -61,7 +66,7 @@ fn field(backbone: &dyn Backbone, batch: &CanvasBatch) -> Tensor<3> {
     field
 }
 
-fn noisy(canvas: &CanvasShape, shape: [usize; 3], device: &Device) -> CanvasBatch {
+pub fn noisy(canvas: &CanvasShape, shape: [usize; 3], device: &Device) -> CanvasBatch {
     let content = Content::Field(Field {
         values: noise(2, shape, device),
         times: noise(3, [shape[0], 1], device).abs() / 4.0,
@@ -71,24 +76,27 @@ fn noisy(canvas: &CanvasShape, shape: [usize; 3], device: &Device) -> CanvasBatc
     CanvasBatch { prompt: random_ints(1, [shape[0], canvas.prompt], canvas.words, device), content }
 }
 
-pub fn lm(recipe: Recipe) -> Result<Group> {
+/// As [`dit`].
+pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
     let backbone: Rc<dyn Backbone> = build(&recipe)?.into();
     let (canvas, size) = (recipe.need_canvas()?, recipe.need_train()?.batch);
     let tokens = canvas.tokens.length();
     let device = backbone.device();
+    let forward = size as f64 * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
 
     let (trained, moving) = (backbone.clone(), coded(&canvas, size, &device));
     let frozen = backbone.frozen();
     let cases = vec![
-        Case::new("lm forward+backward", move || {
+        Case::new(format!("{name} forward+backward"), move || {
             black_box(lm_step(&*trained, &moving));
-        }),
-        Case::new("lm decode, a token", move || {
-            black_box(decode(&*frozen));
+        })
+        .work(work(name)(3.0 * forward)),
+        Case::new(format!("{name} decode, a token"), move || {
+            black_box(decode(&*frozen, GUIDED));
         })
         .per(tokens),
     ];
-    let export = Box::new(move || {
+    let export: Export = Box::new(move || {
         let batch = coded(&canvas, size, &device);
         let mut exports = Weights::new();
         let Content::Codes(codes) = &batch.content else { unreachable!("made so above") };
@@ -96,14 +104,63 @@ pub fn lm(recipe: Recipe) -> Result<Group> {
         insert(&mut exports, "inputs.codes", codes.clone().float());
         let (loss, gradients) = lm_step(&*backbone, &batch);
         insert(&mut exports, "outputs.loss", loss);
-        let decoded = decode(&*backbone.frozen()).concat();
+        let decoded = decode(&*backbone.frozen(), GUIDED).concat();
         let entries = decoded.len() / tokens / GUIDED;
         let decoded = Tensor::<1>::from_data(decoded.as_slice(), &Device::flex());
         insert(&mut exports, "outputs.decoded", decoded.reshape([tokens, GUIDED, entries]));
         export_learned(&mut exports, backbone.parameters(), gradients);
         Ok(exports)
     });
-    Ok(Group { name: "lm", cases, export })
+    Ok(Group { name, cases, export: Some(export) })
+}
+
+/// What operations of a case are counted as.
+fn work(name: &str) -> fn(f64) -> Work {
+    if name.ends_with("bf16") { Work::Bf16 } else { Work::F32 }
+}
+
+/// A clip by the recipe's sampler, from noise to tokens.
+pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
+    let backbone = build(&recipe)?.frozen();
+    let canvas = recipe.need_canvas()?;
+    let sampler = recipe.need_sampler()?.component.clone();
+    let process = recipe.need_objective()?.component.process();
+    let order = Order { prompt: vec![draw(1, canvas.prompt, canvas.words)], draws: vec![Draw::new(1).sample(0)] };
+    let forwards = sampler.forwards(&canvas) * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
+    let (prompt, noise) = (order.prompt[0].clone(), order.draws[0].stream(Purpose::Noise));
+    let channels = canvas.tokens.kind.channels().ok_or("a dit makes vectors")?;
+    let backbone: Rc<dyn Backbone> = backbone.into();
+    let same = backbone.clone();
+    let run = move || -> musiva_core::Result<Vec<u32>> {
+        let mut sampling = sampler.begin(&*same, process, &order)?;
+        while sampling.progress().0 < sampling.progress().1 {
+            sampling.step(&*same)?;
+        }
+        Ok(sampling.tokens()?[0].as_codes()?.to_vec())
+    };
+    let codes = run()?;
+    let case = Case::new(format!("{name}, a clip"), move || {
+        black_box(run().expect("it did before"));
+    });
+    let export: Export = Box::new(move || {
+        let mut exports = Weights::new();
+        let numbers = |values: &[u32]| values.iter().map(|&value| value as f32).collect::<Vec<_>>();
+        exports.insert("inputs.prompt".into(), Weight { shape: vec![1, canvas.prompt], values: numbers(&prompt) });
+        let shape = vec![1, canvas.tokens.length(), channels];
+        let values = noise.clone().normals(canvas.tokens.length() * channels);
+        exports.insert("inputs.noise".into(), Weight { shape, values });
+        exports.insert("outputs.codes".into(), Weight { shape: vec![codes.len()], values: numbers(&codes) });
+        insert_weights(&mut exports, &*backbone);
+        Ok(exports)
+    });
+    Ok(Group { name, cases: vec![case.work(Work::F32(forwards))], export: Some(export) })
+}
+
+/// Puts the weights alone among the exports.
+fn insert_weights(exports: &mut Weights, backbone: &dyn Backbone) {
+    backbone.parameters().each(&mut |name, shape, value| {
+        exports.insert(format!("weights.{name}"), Weight { shape: shape.to_vec(), values: to_vec(value) });
+    });
 }
 
 /// The mean cross-entropy of the next token.
@@ -116,23 +173,73 @@ fn lm_step(backbone: &dyn Backbone, batch: &CanvasBatch) -> (Tensor<1>, Gradient
     (loss, gradients)
 }
 
+/// Decoding alone, of one canvas and of two at once, by recipes that differ in what they keep their weights in.
+pub fn decoding(name: &'static str, recipes: Vec<(&'static str, Recipe)>) -> Result<Group> {
+    let (mut cases, mut first) = (Vec::new(), None);
+    for (stored, recipe) in recipes {
+        let backbone: Rc<dyn Backbone> = build(&recipe)?.frozen().into();
+        let (tokens, each) = (backbone.canvas().tokens.length(), bytes(&*backbone, stored));
+        for rows in [1, GUIDED] {
+            let backbone = backbone.clone();
+            let run = move || {
+                black_box(decode(&*backbone, rows));
+            };
+            let case = Case::new(format!("{name} decode, {stored}, {rows} rows, a token"), run);
+            cases.push(case.per(tokens).work(Work::Bytes(each)));
+        }
+        first.get_or_insert(backbone);
+    }
+    let backbone = first.ok_or("a recipe at least")?;
+    let export: Export = Box::new(move || {
+        let mut exports = Weights::new();
+        let canvas = backbone.canvas();
+        let batch = coded(canvas, GUIDED, &Device::flex());
+        let Content::Codes(codes) = batch.content else { unreachable!("made so above") };
+        insert(&mut exports, "inputs.prompt", batch.prompt.float());
+        insert(&mut exports, "inputs.codes", codes.float());
+        let tokens = canvas.tokens.length();
+        let decoded = decode(&*backbone, GUIDED).concat();
+        let entries = decoded.len() / tokens / GUIDED;
+        let decoded = Tensor::<1>::from_data(decoded.as_slice(), &Device::flex());
+        insert(&mut exports, "outputs.decoded", decoded.reshape([tokens, GUIDED, entries]));
+        insert_weights(&mut exports, &*backbone);
+        Ok(exports)
+    });
+    Ok(Group { name, cases, export: Some(export) })
+}
+
+/// Bytes of the matrices that each token wants to be read.
+fn bytes(backbone: &dyn Backbone, stored: &str) -> f64 {
+    let mut numbers = 0;
+    backbone.parameters().each(&mut |name, shape, _| {
+        let read = name.starts_with("blocks") || name.starts_with("heads");
+        numbers += if read && shape.len() == 2 { shape.iter().product::<usize>() } else { 0 };
+    });
+    let each = match stored {
+        "f32" => 4,
+        "bf16" => 2,
+        _ => 1,
+    };
+    (each * numbers) as f64
+}
+
 /// The logits at each of the tokens, of which the codes are given.
-fn decode(backbone: &dyn Backbone) -> Vec<Vec<f32>> {
+fn decode(backbone: &dyn Backbone, rows: usize) -> Vec<Vec<f32>> {
     let canvas = backbone.canvas();
-    let batch = coded(canvas, GUIDED, &Device::flex());
+    let batch = coded(canvas, rows, &Device::flex());
     let mut session = backbone.session(batch.prompt).expect("an lm decodes");
-    let codes = random_codes(canvas, GUIDED);
+    let codes = random_codes(canvas, rows);
     let length = canvas.tokens.length();
     (0..length)
         .map(|i| {
             let logits = to_vec(session.logits(&[]));
-            session.push(&[codes[i], codes[length + i]]);
+            session.push(&(0..rows).map(|row| codes[row * length + i]).collect::<Vec<_>>());
             logits
         })
         .collect()
 }
 
-fn coded(canvas: &CanvasShape, size: usize, device: &Device) -> CanvasBatch {
+pub fn coded(canvas: &CanvasShape, size: usize, device: &Device) -> CanvasBatch {
     let codes = random_codes(canvas, size);
     CanvasBatch {
         prompt: random_ints(1, [size, canvas.prompt], canvas.words, device),

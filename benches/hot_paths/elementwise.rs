@@ -1,6 +1,6 @@
 //! The element-wise and row-wise kernels beside Burn's own operations on Flex.
 
-use super::harness::{Case, Group, insert, noise};
+use super::harness::{Case, Export, Group, insert, noise};
 use burn::nn::RmsNormConfig;
 use burn::tensor::{Device, Tensor, activation, module};
 use musiva_core::Weights;
@@ -43,7 +43,7 @@ pub fn group() -> Group {
             [forward, backward]
         })
     });
-    let export = Box::new(|| {
+    let export: Export = Box::new(|| {
         let mut exports = Weights::new();
         let (x, weights) = training();
         insert(&mut exports, "inputs.x", x.clone());
@@ -54,7 +54,7 @@ pub fn group() -> Group {
         }
         Ok(exports)
     });
-    Group { name: "elementwise", cases: cases.collect(), export }
+    Group { name: "elementwise", cases: cases.collect(), export: Some(export) }
 }
 
 fn training() -> (Tensor<3>, Tensor<3>) {

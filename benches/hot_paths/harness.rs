@@ -12,23 +12,62 @@ pub struct Group {
     pub name: &'static str,
     /// The cases.
     pub cases: Vec<Case>,
-    /// `weights.*`, `inputs.*`, `outputs.*` and `gradients.*`.
-    pub export: Box<dyn Fn() -> Result<Weights>>,
+    /// `weights.*`, `inputs.*`, `outputs.*` and `gradients.*`, where a reference wants them.
+    pub export: Option<Export>,
 }
+
+/// Makes what is exported.
+pub type Export = Box<dyn Fn() -> Result<Weights>>;
 
 /// A hot path.
 pub struct Case {
     /// What it is called here and in the reference.
     pub name: String,
+    /// What it costs, where that is known beforehand.
+    pub work: Option<Work>,
+    /// The line of the scaling tables that it stands in, and where.
+    pub point: Option<(&'static str, f64)>,
     /// How many times a run does what is measured.
     per: usize,
     run: Box<dyn FnMut()>,
 }
 
+/// What is measured costs so much; which of the processor's limits it is to be held against.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Operations on f32.
+    F32(f64),
+    /// Operations of which the products are in bf16.
+    Bf16(f64),
+    /// Bytes to be read.
+    Bytes(f64),
+}
+
+impl Work {
+    /// Amount and unit: billions of it in a second are what a table shows.
+    pub fn amount(self) -> (f64, &'static str) {
+        match self {
+            Self::F32(count) => (count, "GFLOP/s f32"),
+            Self::Bf16(count) => (count, "GFLOP/s bf16"),
+            Self::Bytes(count) => (count, "GB/s"),
+        }
+    }
+}
+
 impl Case {
     /// One run is one time.
     pub fn new(name: impl Into<String>, run: impl FnMut() + 'static) -> Self {
-        Self { name: name.into(), per: 1, run: Box::new(run) }
+        Self { name: name.into(), work: None, point: None, per: 1, run: Box::new(run) }
+    }
+
+    /// What is measured costs `work`.
+    pub fn work(self, work: Work) -> Self {
+        Self { work: Some(work), ..self }
+    }
+
+    /// It stands in the line `name` at `x`.
+    pub fn at(self, name: &'static str, x: usize) -> Self {
+        Self { point: Some((name, x as f64)), ..self }
     }
 
     /// One run is `per` times.

@@ -1,7 +1,7 @@
 //! The video tokenizer: encoding and decoding a whole clip, and a training step without its optimizer.
 
 use super::Result;
-use super::harness::{Case, Group, export_learned, insert, stir};
+use super::harness::{Case, Export, Group, Work, export_learned, insert, stir};
 use burn::tensor::{Device, Gradients, Tensor};
 use musiva_core::parameters::Weight;
 use musiva_core::recipe::Recipe;
@@ -22,21 +22,29 @@ pub fn group(recipe: Recipe) -> Result<Group> {
     let frozen = build(&**tokenizer, &Device::flex())?;
     let tokens = frozen.encode(&Media::Clip(clip.clone()))?;
     let mut step = Step::new(&recipe)?;
+    let [encoding, decoding] = tokenizer.cost(&recipe.need_media(Modality::Video)?);
+    let MediaShape::Clip { rate, .. } = recipe.need_media(Modality::Video)? else { unreachable!("asked above") };
+    let [batch, t, h, w, _] = step.target.clips.dims();
+    let both = tokenizer.cost(&MediaShape::Clip { frames: t, height: h, width: w, rate });
+    let both = both.iter().map(|cost| cost.forward_flops).sum::<f64>();
 
     let (encoder, media) = (build(&**tokenizer, &Device::flex())?, Media::Clip(clip.clone()));
     let (decoder, codes) = (build(&**tokenizer, &Device::flex())?, tokens.clone());
     let cases = vec![
         Case::new("tokenizer encode", move || {
             black_box(encoder.encode(&media).expect("it did before"));
-        }),
+        })
+        .work(Work::F32(encoding.forward_flops)),
         Case::new("tokenizer decode", move || {
             black_box(decoder.decode(&codes).expect("its own codes"));
-        }),
+        })
+        .work(Work::F32(decoding.forward_flops)),
         Case::new("tokenizer forward+backward", move || {
             black_box(step.run());
-        }),
+        })
+        .work(Work::F32(3.0 * batch as f64 * both)),
     ];
-    let export = Box::new(move || {
+    let export: Export = Box::new(move || {
         let mut exports = Weights::new();
         insert_clip(&mut exports, "inputs.clip", &clip);
         insert_codes(&mut exports, "outputs.codes", &tokens);
@@ -52,7 +60,7 @@ pub fn group(recipe: Recipe) -> Result<Group> {
         export_learned(&mut exports, step.tokenizer.learned().ok_or("magvit2 learns")?, gradients);
         Ok(exports)
     });
-    Ok(Group { name: "tokenizer", cases, export })
+    Ok(Group { name: "tokenizer", cases, export: Some(export) })
 }
 
 /// Forward, loss and backward, at the size and with the weights of the recipe's training.

@@ -5,9 +5,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::product::{PANEL, Product};
-use super::tile::{Head, Heads, KEYS, QUERIES, Rows, Step, query_tile, query_tiles, steps};
+use super::tile::{Head, Heads, KEYS, QUERIES, Step, query_tile, query_tiles, steps};
 use super::visible::View;
 use super::{PARALLEL, Sizes};
+use crate::rows::Rows;
 use crate::simd::{Routine, exp, run_fused};
 
 /// What the gradients are computed from: the operands, the value, the gradient by it, and what

@@ -3,9 +3,10 @@
 
 use rayon::prelude::*;
 
-use super::tile::{Head, Heads, Rows};
+use super::tile::{Head, Heads};
 use super::visible::View;
 use super::{PARALLEL, Sizes};
+use crate::rows::Rows;
 use crate::simd::{Routine, exp, max, run_fused, sum};
 
 /// Below so many queries, rows are faster than tiles.
@@ -40,7 +41,7 @@ pub(super) fn value(sizes: Sizes, view: View, q: Heads, k: Heads, v: Heads, valu
 
 /// Writes the value of `queries` whose keys and values lie in a cache: each sees the first `keys` of its example.
 ///
-/// Queries and value are `[B, n, H, d]`, cached keys and values `[B, capacity, H, d]`.
+/// Queries and value are `[B, n, H, d]`, cached keys and values `[B, H, capacity, d]`.
 pub(crate) fn cached(
     [batch, heads, width]: [usize; 3],
     q: &[f32],
@@ -57,8 +58,8 @@ pub(crate) fn cached(
     // A query with its number and what becomes of it.
     type Work<'a> = (usize, ((&'a [f32], &'a mut [f32]), &'a mut [f32]));
     let work = |(i, ((q, out), scores)): Work| {
-        let start = i / heads / queries * capacity * row + i % heads * width;
-        let head = |values| Head { values, stride: row, width };
+        let start = (i / heads / queries * heads + i % heads) * capacity * width;
+        let head = |values| Head { values, stride: width, width };
         run_fused(Row { q, k: head(&k[start..]), v: head(&v[start..]), scores, out, log_sum: &mut 0.0 });
     };
     if q.len() * keys < PARALLEL {

@@ -6,9 +6,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::product::{PANEL, Product};
-use super::tile::{Head, Heads, KEYS, QUERIES, Rows, query_tile, query_tiles, steps};
+use super::tile::{Head, Heads, KEYS, QUERIES, query_tile, query_tiles, steps};
 use super::visible::View;
 use super::{PARALLEL, Sizes};
+use crate::rows::Rows;
 use crate::simd::{Routine, exp, run_fused};
 
 /// Writes the value `[B, n, H, d]` and the logarithms of the sums of exponentials of the scores, `[B, H, n]`.

@@ -1,8 +1,12 @@
 //! The linear map of a few rows: each weight is read once for all of them, in the order in which it lies in memory.
+//!
+//! Weights lie in panels of as many columns as have their sums in registers, a panel's rows one after the other: so a
+//! panel is one stretch of memory that is read from its start to its end.
 
 use rayon::prelude::*;
 
 use crate::lanes::{InstructionSet, LANES, LaneWork, Lanes, prefetch, to_bf16};
+use crate::rows::Rows;
 
 /// What a [`Matrix`] keeps its weights in. Products and sums are in `f32` in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub struct Matrix {
     bias: Vec<f32>,
 }
 
-/// `[depth, columns]`, with zeros to whole vectors at the end of each row.
+/// `[panels, depth, PANEL]`, with zeros behind the last column.
 #[derive(Clone, Debug)]
 enum Weights {
     F32(Vec<f32>),
@@ -34,17 +38,16 @@ enum Weights {
     Int8(Vec<i8>),
 }
 
-/// Rows of the weights that are gone through together, and what a piece of work has at least and how many there are at
-/// most: all constants, so that the order of additions is.
-const BLOCK: usize = 8;
-const PIECE: usize = 64;
-const PIECES: usize = 8;
+/// Vectors of sums, and columns, of a panel.
+const VECTORS: usize = 4;
+const PANEL: usize = VECTORS * LANES;
 
-/// Rows that share a reading of the weights at most.
-const ROWS: usize = 8;
+/// Rows that share a reading of the weights at most: their sums still fit into the registers.
+const ROWS: usize = 4;
 
-/// Bytes of a line of the cache.
+/// Bytes of a line of the cache, and how far ahead of the sums they are asked for.
 const LINE: usize = 64;
+const AHEAD: usize = 2048;
 
 /// Multiply-adds below which waking a second thread costs more than it saves.
 const PARALLEL: usize = 1 << 16;
@@ -59,11 +62,11 @@ impl Matrix {
         assert_eq!(weight.len(), depth * columns);
         let bias = bias.map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
         assert_eq!(bias.len(), columns);
-        let width = columns.next_multiple_of(LANES);
+        let shape = [depth, columns];
         let mut scales = vec![1.0; columns];
         let weights = match stored {
-            Stored::F32 => Weights::F32(padded(weight, columns, width, |_, w| w)),
-            Stored::Bf16 => Weights::Bf16(padded(weight, columns, width, |_, w| to_bf16(w))),
+            Stored::F32 => Weights::F32(panels(weight, shape, |_, w| w)),
+            Stored::Bf16 => Weights::Bf16(panels(weight, shape, |_, w| to_bf16(w))),
             Stored::Int8 => {
                 let mut largest = vec![0.0f32; columns];
                 for row in weight.chunks_exact(columns.max(1)) {
@@ -72,7 +75,7 @@ impl Matrix {
                 scales = largest.iter().map(|largest| largest / 127.0).collect();
                 let steps: Vec<f32> =
                     largest.iter().map(|&largest| if largest > 0.0 { 127.0 / largest } else { 0.0 }).collect();
-                Weights::Int8(padded(weight, columns, width, |j, w| (w * steps[j]).round() as i8))
+                Weights::Int8(panels(weight, shape, |j, w| (w * steps[j]).round() as i8))
             }
         };
         Self { depth, columns, weights, scales, bias }
@@ -88,65 +91,58 @@ impl Matrix {
         self.columns
     }
 
-    /// Writes `x·W + b` for the rows of `x`, `[n, depth]`, to `out`, `[n, columns]`. `scratch` may have whatever length;
-    /// kept from call to call, it is allocated once.
+    /// Writes `x·W + b` for the rows of `x`, `[n, depth]`, to `out`, `[n, columns]`.
     ///
     /// # Panics
     ///
     /// If the lengths do not fit.
-    pub fn multiply(&self, x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
+    pub fn multiply(&self, x: &[f32], out: &mut [f32]) {
         let Self { depth, columns, .. } = *self;
         assert_eq!(x.len() / depth.max(1), out.len() / columns.max(1));
         assert!(x.len().is_multiple_of(depth.max(1)) && out.len().is_multiple_of(columns.max(1)));
         for (x, out) in x.chunks(ROWS * depth).zip(out.chunks_mut(ROWS * columns)) {
             match &self.weights {
-                Weights::F32(weights) => self.multiply_some(weights, x, out, scratch),
-                Weights::Bf16(weights) => self.multiply_some(weights, x, out, scratch),
-                Weights::Int8(weights) => self.multiply_some(weights, x, out, scratch),
+                Weights::F32(weights) => self.multiply_some(weights, x, out),
+                Weights::Bf16(weights) => self.multiply_some(weights, x, out),
+                Weights::Int8(weights) => self.multiply_some(weights, x, out),
             }
         }
     }
 
     /// For at most [`ROWS`] rows.
-    fn multiply_some<W: Number>(&self, weights: &[W], x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
-        let Self { depth, columns, .. } = *self;
-        let (rows, width) = (x.len() / depth, columns.next_multiple_of(LANES));
-        let piece = depth.div_ceil(PIECES).max(PIECE).next_multiple_of(BLOCK);
-        let pieces = depth.div_ceil(piece);
-        scratch.resize((pieces * rows * width).max(scratch.len()), 0.0);
-        let sums = &mut scratch[..pieces * rows * width];
-        let work = |(i, sums): (usize, &mut [f32])| {
-            let from = i * piece;
-            let weights = &weights[from * width..((from + piece) * width).min(weights.len())];
-            InstructionSet::widest().run(Piece { x: &x[from..], depth, weights, sums, width });
-        };
-        let parts = rows * width;
-        if rows * weights.len() < PARALLEL {
-            sums.chunks_exact_mut(parts).enumerate().for_each(work);
-        } else {
-            sums.par_chunks_exact_mut(parts).enumerate().for_each(work);
-        }
-        let (total, rest) = sums.split_at_mut(parts);
-        for part in rest.chunks_exact(parts) {
-            total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
-        }
-        for (out, total) in out.chunks_exact_mut(columns).zip(total.chunks_exact(width)) {
-            for (((out, sum), scale), bias) in out.iter_mut().zip(total).zip(&self.scales).zip(&self.bias) {
-                *out = sum * scale + bias;
+    fn multiply_some<W: Number>(&self, weights: &[W], x: &[f32], out: &mut [f32]) {
+        let Self { depth, columns, ref scales, ref bias, .. } = *self;
+        let out = Rows::new(out);
+        let work = |(i, weights): (usize, &[W])| {
+            let (from, width) = (i * PANEL, PANEL.min(columns - i * PANEL));
+            let mut sums = [[0.0; PANEL]; ROWS];
+            InstructionSet::widest().run(Panel { x, depth, weights, sums: &mut sums });
+            for (row, sums) in sums.iter().enumerate().take(x.len() / depth) {
+                // SAFETY: each panel has columns of its own.
+                let out = unsafe { out.row(row * columns + from, width) };
+                for (((out, sum), scale), bias) in out.iter_mut().zip(sums).zip(&scales[from..]).zip(&bias[from..]) {
+                    *out = sum * scale + bias;
+                }
             }
+        };
+        let together = PARALLEL.div_ceil(x.len() * PANEL);
+        if weights.len() / depth / PANEL <= together {
+            weights.chunks_exact(depth * PANEL).enumerate().for_each(work);
+        } else {
+            weights.par_chunks_exact(depth * PANEL).enumerate().with_min_len(together).for_each(work);
         }
     }
 }
 
-/// The rows of `weight`, each number as `store` says, which knows its column.
-fn padded<W: Copy + Default>(weight: &[f32], columns: usize, width: usize, store: impl Fn(usize, f32) -> W) -> Vec<W> {
-    let mut padded = vec![W::default(); weight.len() / columns.max(1) * width];
-    for (to, from) in padded.chunks_exact_mut(width.max(1)).zip(weight.chunks_exact(columns.max(1))) {
-        for (j, (to, &from)) in to.iter_mut().zip(from).enumerate() {
-            *to = store(j, from);
+/// The numbers of `weight`, `[depth, columns]`, in panels, each as `store` says, which knows its column.
+fn panels<W: Copy + Default>(weight: &[f32], [depth, columns]: [usize; 2], store: impl Fn(usize, f32) -> W) -> Vec<W> {
+    let mut panels = vec![W::default(); columns.div_ceil(PANEL) * depth * PANEL];
+    for (k, row) in weight.chunks_exact(columns.max(1)).enumerate() {
+        for (j, &w) in row.iter().enumerate() {
+            panels[(j / PANEL * depth + k) * PANEL + j % PANEL] = store(j, w);
         }
     }
-    padded
+    panels
 }
 
 /// A number that weights are stored in.
@@ -181,101 +177,59 @@ impl Number for i8 {
     }
 }
 
-/// Some rows of the weights, and the sums of their products with each row of `x`.
-struct Piece<'a, W> {
-    /// From the number that belongs to the first of these weights on.
+/// A panel, and the sums of its products with each row of `x`.
+struct Panel<'a, W> {
+    /// `[rows, depth]`.
     x: &'a [f32],
-    /// From a row of `x` to the next.
     depth: usize,
+    /// `[depth, PANEL]`.
     weights: &'a [W],
-    /// `[rows, width]`.
-    sums: &'a mut [f32],
-    width: usize,
+    sums: &'a mut [[f32; PANEL]; ROWS],
 }
 
-impl<W: Number> LaneWork for Piece<'_, W> {
+impl<W: Number> LaneWork for Panel<'_, W> {
     #[inline(always)]
-    unsafe fn run<V: Lanes, const ROWS: usize, const VECTORS: usize>(self) {
+    unsafe fn run<V: Lanes, const _ROWS: usize, const _VECTORS: usize>(self) {
         // SAFETY: the vector type's instructions exist by this function's contract.
         unsafe {
-            match self.sums.len() / self.width {
-                1 => self.add::<V, 1>(),
-                2 => self.add::<V, 2>(),
-                3 | 4 => self.add::<V, 4>(),
-                _ => self.add::<V, 8>(),
+            match self.x.len() / self.depth {
+                1 => self.sum::<V, 1>(),
+                2 => self.sum::<V, 2>(),
+                _ => self.sum::<V, ROWS>(),
             }
         }
     }
 }
 
-impl<W: Number> Piece<'_, W> {
+impl<W: Number> Panel<'_, W> {
     /// For at most `N` rows; the last one is computed again in place of those that are not there.
     ///
     /// # Safety
     ///
     /// That of [`Lanes`].
     #[inline(always)]
-    unsafe fn add<V: Lanes, const N: usize>(self) {
-        let Self { x, depth, weights, sums, width } = self;
-        let rows = sums.len() / width;
-        sums.fill(0.0);
-        for (block, weights) in weights.chunks(BLOCK * width).enumerate() {
-            let numbers = std::array::from_fn(|row| &x[row.min(rows - 1) * depth + block * BLOCK..]);
-            // SAFETY: this function's contract.
-            unsafe {
-                if weights.len() == BLOCK * width {
-                    add_rows::<V, W, N, BLOCK>(numbers, weights, sums, width);
-                } else {
-                    for (i, weights) in weights.chunks_exact(width).enumerate() {
-                        add_rows::<V, W, N, 1>(numbers.map(|row| &row[i..]), weights, sums, width);
+    #[expect(clippy::needless_range_loop, reason = "only constants index the sums, so that they stay in registers")]
+    unsafe fn sum<V: Lanes, const N: usize>(self) {
+        let Self { x, depth, weights, sums } = self;
+        let rows: [&[f32]; N] = std::array::from_fn(|n| &x[n.min(x.len() / depth - 1) * depth..][..depth]);
+        // SAFETY: this function's contract; a row of the weights and one of the sums have so many vectors.
+        unsafe {
+            let mut totals = [[V::splat(0.0); VECTORS]; N];
+            for (k, weights) in weights.chunks_exact(PANEL).enumerate() {
+                for line in (0..size_of_val(weights)).step_by(LINE) {
+                    prefetch(weights.as_ptr().cast::<u8>().wrapping_add(AHEAD + line));
+                }
+                let weights: [V; VECTORS] = std::array::from_fn(|v| W::load(weights.as_ptr().add(v * LANES)));
+                for n in 0..N {
+                    let factor = V::splat(rows[n][k]);
+                    for v in 0..VECTORS {
+                        totals[n][v] = factor.mul_add(weights[v], totals[n][v]);
                     }
                 }
             }
-        }
-    }
-}
-
-/// Adds the products of the first `K` numbers of each of `N` rows with so many rows of the weights.
-///
-/// # Safety
-///
-/// That of [`Lanes`].
-#[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "only constants index the sums, so that they stay in registers")]
-unsafe fn add_rows<V: Lanes, W: Number, const N: usize, const K: usize>(
-    numbers: [&[f32]; N],
-    weights: &[W],
-    sums: &mut [f32],
-    width: usize,
-) {
-    let rows = sums.len() / width;
-    let mut factors = [[0.0; K]; N];
-    for n in 0..N {
-        factors[n].copy_from_slice(&numbers[n][..K]);
-    }
-    assert!(weights.len() >= K * width && rows <= N);
-    for column in (0..width).step_by(LANES) {
-        // SAFETY: this function's contract; a row of the weights and one of the sums have `width` numbers, a multiple
-        // of the lanes.
-        unsafe {
-            let mut vectors = [V::splat(0.0); N];
             for n in 0..N {
-                vectors[n] = V::load(sums.as_ptr().add(n.min(rows - 1) * width + column));
-            }
-            // The processor foresees no more than a row, and rows are short: what the next rows hold is asked for here.
-            for line in (0..K * LANES * size_of::<W>()).step_by(LINE) {
-                let ahead = weights.as_ptr().wrapping_add(K * (width + column)).cast::<u8>();
-                prefetch(ahead.wrapping_add(line));
-            }
-            for k in 0..K {
-                let weight: V = W::load(weights.as_ptr().add(k * width + column));
-                for n in 0..N {
-                    vectors[n] = V::splat(factors[n][k]).mul_add(weight, vectors[n]);
-                }
-            }
-            for n in 0..N {
-                if n < rows {
-                    vectors[n].store(sums.as_mut_ptr().add(n * width + column));
+                for v in 0..VECTORS {
+                    totals[n][v].store(sums[n][v * LANES..].as_mut_ptr());
                 }
             }
         }

@@ -15,6 +15,12 @@ pub use matrix::{Matrix, Stored};
 
 use crate::simd::run_vectorised;
 
+/// Does `work` on one of the threads that the operations in it are shared among. To get there takes longer than a small
+/// operation does, so a step is done as a whole.
+pub fn step<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
 /// [`gelu`](crate::gelu()) of each element.
 pub fn gelu(x: &mut [f32]) {
     run_vectorised(&crate::gelu::Value, 0, x);
@@ -40,7 +46,7 @@ pub fn rotary(x: &mut [f32], [heads, size]: [usize; 2], cos: &[f32], sin: &[f32]
 /// # Shapes
 ///
 /// - `q`, `value`: `[B, n, H, d]`, `[B, H, d]` being `sizes`
-/// - `k`, `v`: `[B, capacity, H, d]`
+/// - `k`, `v`: `[B, H, capacity, d]`
 /// - `scratch`: whatever length; kept from call to call, it grows only as `keys` do
 ///
 /// # Panics

@@ -33,7 +33,7 @@ fn exact(x: &[f32], weight: &[f64], [depth, columns]: [usize; 2], bias: &[f32]) 
 
 fn multiply(matrix: &Matrix, x: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.len() / matrix.depth() * matrix.columns()];
-    matrix.multiply(x, &mut out, &mut vec![f32::NAN; 7]);
+    matrix.multiply(x, &mut out);
     out
 }
 
@@ -106,7 +106,15 @@ fn the_operations_on_slices_are_those_on_tensors() {
     super::gelu(&mut gelu);
     super::rms_norm(&mut norm, &weight, 1e-6);
     super::rotary(&mut turned, [heads, d], &cos, &sin);
-    super::attention([b, heads, d], &q, &k, &v, keys, &mut value, &mut Vec::new());
+    // Keys and values of a head lie one after the other.
+    let by_head = |x: &[f32]| {
+        let place = |i: usize| {
+            ((i / (capacity * d * heads) * capacity + i / d % capacity) * heads + i / (capacity * d) % heads) * d
+                + i % d
+        };
+        (0..x.len()).map(|i| x[place(i)]).collect::<Vec<_>>()
+    };
+    super::attention([b, heads, d], &q, &by_head(&k), &by_head(&v), keys, &mut value, &mut Vec::new());
 
     let q = tensor(&q, n);
     let tables = [&cos, &sin].map(|table| line(table).reshape([n, d / 2]));

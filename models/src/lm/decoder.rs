@@ -101,7 +101,7 @@ impl Session for DecoderSession {
         }
         let shape = [hidden.len() / width, head.columns()];
         let mut logits = vec![0.0; shape[0] * shape[1]];
-        head.multiply(&hidden, &mut logits, &mut Vec::new());
+        head.multiply(&hidden, &mut logits);
         Tensor::from_data(TensorData::new(logits, shape), &burn::tensor::Device::flex())
     }
 

@@ -2,7 +2,7 @@
 
 use super::layers::NORM_EPSILON;
 use super::{Attention, FeedForward, RmsNorm, side_by_side};
-use musiva_kernels::decode::{Matrix, Stored, attention, gelu, rms_norm, rotary};
+use musiva_kernels::decode::{Matrix, Stored, attention, gelu, rms_norm, rotary, step};
 
 /// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct DecodeBlock {
     down: Matrix,
 }
 
-/// Keys and values of one block, `[B, capacity, D]` each.
+/// Keys and values of one block, `[B, H, capacity, D/H]` each.
 #[derive(Clone, Debug)]
 struct Cache {
     keys: Vec<f32>,
@@ -63,9 +63,7 @@ impl Room {
     /// Goes through the next positions by all blocks: `x` is `[B, n, D]`; `tables` are those of the whole canvas.
     /// Each position sees all that are in the caches then, its neighbours among them.
     pub fn run(&mut self, blocks: &[DecodeBlock], x: &mut [f32], tables: &[Vec<f32>; 2]) {
-        for (i, block) in blocks.iter().enumerate() {
-            block.run(self, i, x, tables);
-        }
+        step(|| blocks.iter().enumerate().for_each(|(i, block)| block.run(self, i, x, tables)));
         self.done += x.len() / self.batch / blocks[0].norm1.len();
     }
 }
@@ -101,7 +99,7 @@ impl DecodeBlock {
         y.extend_from_slice(x);
         rms_norm(y, &self.norm1, NORM_EPSILON as f32);
         query_key_value.resize(3 * x.len(), 0.0);
-        self.query_key_value.multiply(y, query_key_value, scratch);
+        self.query_key_value.multiply(y, query_key_value);
         queries.clear();
         keys.clear();
         for row in query_key_value.chunks_exact(3 * width) {
@@ -115,22 +113,25 @@ impl DecodeBlock {
         }
         let cache = &mut caches[block];
         for (i, row) in query_key_value.chunks_exact(3 * width).enumerate() {
-            let at = (i / n * *capacity + *done + i % n) * width;
-            cache.keys[at..at + width].copy_from_slice(&keys[i * width..][..width]);
-            cache.values[at..at + width].copy_from_slice(&row[2 * width..]);
+            let (keys, values) = (&keys[i * width..][..width], &row[2 * width..]);
+            for (head, (key, value)) in keys.chunks_exact(size).zip(values.chunks_exact(size)).enumerate() {
+                let at = ((i / n * self.heads + head) * *capacity + *done + i % n) * size;
+                cache.keys[at..at + size].copy_from_slice(key);
+                cache.values[at..at + size].copy_from_slice(value);
+            }
         }
         let sizes = [*batch, self.heads, size];
         attention(sizes, queries, &cache.keys, &cache.values, *done + n, y, scratch);
         // The queries are no longer wanted.
-        self.out.multiply(y, queries, scratch);
+        self.out.multiply(y, queries);
         x.iter_mut().zip(&*queries).for_each(|(x, y)| *x += y);
 
         y.copy_from_slice(x);
         rms_norm(y, &self.norm2, NORM_EPSILON as f32);
         hidden.resize(x.len() / width * self.up.columns(), 0.0);
-        self.up.multiply(y, hidden, scratch);
+        self.up.multiply(y, hidden);
         gelu(hidden);
-        self.down.multiply(hidden, y, scratch);
+        self.down.multiply(hidden, y);
         x.iter_mut().zip(&*y).for_each(|(x, y)| *x += y);
     }
 }

@@ -26,3 +26,5 @@ cargo build --quiet --release --bench hot_paths
 executable=$(cargo build --quiet --release --bench hot_paths --message-format json |
     sed -n 's/.*"name":"hot_paths".*"executable":"\([^"]*\)".*/\1/p')
 "$python" benches/reference.py "$executable" "$target/bench-data" "$@"
+cargo build --quiet --release
+"$python" benches/cold_start.py "$target/release/musiva" recipes/weights

@@ -5,7 +5,7 @@
 HOT_PATHS is the benchmark's executable; it writes weights, inputs, outputs and gradients to FOLDER, and runs a case
 whenever it is asked to. Eager PyTorch in float32, and in bfloat16 by autocast where the case says so, with its fused
 operations (scaled_dot_product_attention, rms_norm, layer_norm, gelu, silu, elu, softmax) wherever they apply; with
---compile also what torch.compile makes of whole forward passes and losses.
+--compile also what torch.compile makes of the steps of training.
 """
 
 import argparse
@@ -30,14 +30,15 @@ torch.backends.cuda.matmul.allow_tf32 = False
 class Component:
     """What the benchmark exported of a component; weights of linear maps as PyTorch wants them."""
 
-    def __init__(self, path):
+    def __init__(self, path, **inputs):
         # In bf16 each side rounds in its own places.
         self.low = path.endswith("bf16.safetensors")
         self.tolerance = 5e-2 if self.low else 1e-4
-        self.weights, self.inputs, self.outputs, self.gradients = {}, {}, {}, {}
+        self.weights, self.inputs, self.outputs, self.gradients = {}, dict(inputs), {}, {}
         for name, array in load_file(path).items():
-            kind, name = name.split(".", 1)
-            getattr(self, kind)[name] = torch.from_numpy(array.copy())
+            # A file of weights alone is one that was trained.
+            kind, name = ("weights", name) if inputs else name.split(".", 1)
+            getattr(self, kind)[name] = torch.from_numpy(array.astype(np.float32))
         for name, weight in self.weights.items():
             weight = weight.T.contiguous() if is_linear(name, weight) else weight
             self.weights[name] = weight.requires_grad_()
@@ -169,7 +170,7 @@ class Dit(Component):
     def cases(self, wrap):
         loss = wrap(self.loss)
         return {
-            f"{self.name} forward": torch.inference_mode()(wrap(self.field)),
+            f"{self.name} forward": torch.inference_mode()(self.field),
             f"{self.name} forward+backward": lambda: self.step(loss),
         }
 
@@ -184,8 +185,7 @@ class Sampling(Dit):
     steps, guidance, shift = 60, 1.5, 4.0
 
     @torch.inference_mode()
-    def sample(self, forward=None):
-        forward = forward or self.forward
+    def sample(self):
         frames = self.weights["places.t"].shape[0]
         x, guess = self.inputs["noise"], torch.zeros_like(self.inputs["noise"])
         at = torch.arange(frames).repeat_interleave(x.shape[1] // frames)
@@ -194,7 +194,7 @@ class Sampling(Dit):
         times = lambda step: shifted((1 + torch.arange(frames) - step / self.steps * frames).double().clamp(0, 1))
         for step in range(self.steps):
             t, to = times(step), times(step + 1)
-            made = forward(prompt, x.repeat(2, 1, 1), guess.repeat(2, 1, 1), t.float().expand(2, -1), at)
+            made = self.forward(prompt, x.repeat(2, 1, 1), guess.repeat(2, 1, 1), t.float().expand(2, -1), at)
             guess = (made[1:] + self.guidance * (made[:1] - made[1:])).clamp(-1, 1)
             old = torch.where(t == to, 1.0, to / t).float()[at][:, None]
             moves = torch.where(t == to, 0.0, (1 - to) - (1 - t) * (to / t)).float()[at][:, None]
@@ -203,8 +203,7 @@ class Sampling(Dit):
         return (bits << torch.arange(bits.shape[1])).sum(1)
 
     def cases(self, wrap):
-        forward = wrap(self.forward)
-        return {f"{self.name}, a clip": lambda: self.sample(forward)}
+        return {f"{self.name}, a clip": self.sample}
 
     def check(self):
         differ = self.sample() ^ self.outputs["codes"].long()
@@ -221,8 +220,8 @@ def features(times):
 
 
 class Lm(Component):
-    def __init__(self, folder, heads, name="lm"):
-        super().__init__(f"{folder}/{name}.safetensors")
+    def __init__(self, folder, heads, name="lm", **inputs):
+        super().__init__(f"{folder}/{name}.safetensors", **inputs)
         self.name = name
         w, self.heads = self.weights, heads
         self.prompt, self.codes = self.inputs["prompt"].long(), self.inputs["codes"].long()
@@ -255,7 +254,8 @@ class Lm(Component):
         return F.cross_entropy(logits.flatten(0, 1).float(), self.codes.flatten())
 
     @torch.inference_mode()
-    def decode(self, size=2):
+    def decode(self, size=2, choose=None):
+        """Logits of each step; the codes are the given ones, or those that `choose` picks by the logits."""
         w, cache, all = self.weights, {}, []
         prompt, codes, prefix = self.prompt[:size], self.codes[:size], self.prompt.shape[1]
         places = place_tokens(w)
@@ -265,7 +265,8 @@ class Lm(Component):
         for i in range(codes.shape[1]):
             x = self.trunk(x + places[:, i : i + 1], at(prefix + i, prefix + i + 1), cache=cache)
             all.append(linear(w, "heads.0", self.norm("norm", x))[:, 0].float().numpy())
-            x = F.embedding(codes[:, i : i + 1], w["digits.0.weight"])
+            code = codes[:, i : i + 1] if choose is None else choose(all[-1])
+            x = F.embedding(code, w["digits.0.weight"])
         return all
 
     def cases(self, wrap):
@@ -309,11 +310,11 @@ class Decoding(Lm):
 
 
 class Tokenizer(Component):
-    def __init__(self, folder, train):
-        super().__init__(f"{folder}/tokenizer.safetensors")
+    def __init__(self, folder, train, name="tokenizer", **inputs):
+        super().__init__(f"{folder}/{name}.safetensors", **inputs)
         self.strides, self.patch, self.train = [[1, 2, 2], [2, 1, 1], [2, 1, 1]], 4, train
         self.clip = self.inputs["clip"].to(torch.uint8)
-        self.codes = self.outputs["codes"].numpy().astype(np.int64)
+        self.codes = self.outputs["codes"].numpy().astype(np.int64) if self.outputs else None
 
     def conv(self, name, x, stride=(1, 1, 1)):
         weight = self.weights[f"{name}.weight"]
@@ -394,8 +395,8 @@ class Tokenizer(Component):
     def cases(self, wrap):
         loss = wrap(self.loss)
         return {
-            "tokenizer encode": wrap(self.encode),
-            "tokenizer decode": wrap(self.decode),
+            "tokenizer encode": self.encode,
+            "tokenizer decode": self.decode,
             "tokenizer forward+backward": lambda: self.step(loss),
         }
 
@@ -471,8 +472,8 @@ class SoundStream(Component):
     def cases(self, wrap):
         loss = wrap(self.loss)
         return {
-            "soundstream encode": wrap(self.encode),
-            "soundstream decode": wrap(self.decode),
+            "soundstream encode": self.encode,
+            "soundstream decode": self.decode,
             "soundstream forward+backward": lambda: self.step(loss),
         }
 
@@ -586,9 +587,10 @@ def main():
     for component in components:
         component.check()
         eager |= component.cases(lambda run: run)
-        if arguments.compile and not isinstance(component, (Products, Elementwise, Decoding)):
-            compiled |= component.cases(torch.compile)
-    compiled = {case: run for case, run in compiled.items() if not isinstance(run, tuple)}
+        if arguments.compile:
+            # Whole steps of training; elementwise operations are none.
+            steps = component.cases(torch.compile).items() if not isinstance(component, Elementwise) else []
+            compiled |= {case: run for case, run in steps if case.endswith("forward+backward")}
     print(f"Outputs, losses and gradients agree. {ours.threads} threads each, PyTorch {torch.__version__}.\n")
 
     found = {case: ([], [], []) for case in ours.cases if chosen(case)}

@@ -70,6 +70,21 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
 }
 
 #[test]
+fn what_is_computed_again_is_what_would_have_been_kept() {
+    let lab = Lab::trained();
+    for recipe in ["video.toml", "audio.toml", "lm.toml", "dit.toml"] {
+        for again in ["false", "true"] {
+            let set = format!("train.gradient_checkpointing={again}");
+            let run = lab.run(&["train", recipe, "--run", &format!("{recipe}-{again}"), "--set", &set]);
+            let said = run.succeeds().out;
+            assert!(!cfg!(target_os = "linux") || said.contains("peak of memory"), "{said}");
+        }
+        let weights = |again| lab.values(&format!("{recipe}-{again}/weights.safetensors"));
+        assert!(weights("false") == weights("true"), "{recipe}");
+    }
+}
+
+#[test]
 fn a_run_writes_down_what_it_was() {
     let lab = Lab::trained();
     let said = lab.run(&["train", "dit.toml", "--run", "run"]).succeeds().out;
@@ -95,6 +110,8 @@ fn a_run_that_is_there_is_not_written_over_and_does_not_change_its_meaning() {
     resume("train.learning_rate=0.5").fails(3, &["`train.learning_rate` is 0.5", "mend"]);
     resume("backbone.depth=2").fails(3, &["`backbone.depth`"]);
     resume("train.steps=5").succeeds();
+    resume("train.gradient_checkpointing=true").succeeds();
+    resume("backbone.decode=bf16").succeeds();
     std::fs::copy(lab.path("lm.safetensors"), lab.path("video.safetensors")).unwrap();
     resume("train.steps=5").fails(5, &["`tokenizer.video`"]);
     lab.run(&["train", "lm.toml", "--resume", "nowhere"]).fails(5, &["no checkpoint"]);

@@ -144,10 +144,11 @@ impl ModuleMapper for Update<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         param.map(|tensor| {
-            let (learns, autodiff) = (tensor.is_require_grad(), tensor.is_autodiff());
+            let (learns, strategy) = (tensor.is_require_grad(), tensor.device().gradient_checkpointing_strategy());
             let dims = tensor.dims();
             let new = (self.map)(&self.path.join("."), &dims, tensor.inner().reshape([-1])).reshape(dims);
-            if autodiff { new.autodiff().set_require_grad(learns) } else { new }
+            let Some(strategy) = strategy else { return new };
+            new.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(learns)
         })
     }
 }

@@ -94,6 +94,7 @@ mod softmax;
 mod tables;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod unary;
 
 pub use adamw::{AdamW, Moments, sum_of_squares};
@@ -112,3 +113,4 @@ pub use rms_norm::{rms_norm, rms_norm_silu};
 pub use rotary::rotary;
 pub use silu::silu;
 pub use softmax::{log_softmax, softmax};
+pub use threads::take_part;

@@ -88,6 +88,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
     };
     say!("{}: the weights of {}", weights.display(), settings.target);
+    if let (Some(peak), Some(training)) = (peak_memory(), recipe.summary().training) {
+        let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
+        say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
+    }
     let wanted = match settings.target {
         Target::Text => named_weights(&recipe.text),
         Target::Video => named_weights(&recipe.video),
@@ -100,6 +104,13 @@ pub fn run(args: &Args) -> Result<()> {
         _ => say!("use them: --set {}.weights={}", settings.target, weights.display()),
     }
     Ok(())
+}
+
+/// The most bytes of memory that this process has had at once, where the system says so.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
 }
 
 fn name(recipe: &Recipe) -> String {

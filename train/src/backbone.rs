@@ -1,6 +1,6 @@
 //! Training a backbone over frozen tokenizers.
 
-use crate::trainer::{Look, Trainee};
+use crate::trainer::{Look, Trainee, learning_on};
 use burn::tensor::Device;
 use musiva_core::canvas::{CleanBatch, CleanTokens};
 use musiva_core::parameters::to_vec;
@@ -175,7 +175,7 @@ impl<'a> BackboneTrainee<'a> {
         held_out: Arc<dyn Dataset>,
         device: &Device,
     ) -> Result<Self> {
-        let backbone = parts.config.build(&parts.canvas, &device.clone().autodiff(), source)?;
+        let backbone = parts.config.build(&parts.canvas, &learning_on(device, settings), source)?;
         let count = held_out.len().unwrap_or(HELD_OUT).min(HELD_OUT);
         let tokens = TokenSet::new(&*held_out, count, &*parts.text, &*parts.video, &mut |_| {})?;
         let shown = (0..count.min(SHOWN))

@@ -4,7 +4,7 @@ use crate::ahead::Ahead;
 use crate::doctor::Vitals;
 use crate::measure::si_snr;
 use crate::tokenizer::{Made, trainable};
-use crate::trainer::{Look, Trainee};
+use crate::trainer::{Look, Trainee, learning_on};
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
@@ -48,7 +48,7 @@ impl<'a> SoundTrainee<'a> {
         held_out: &dyn Dataset,
         device: &Device,
     ) -> Result<Self> {
-        let device = device.clone().autodiff();
+        let device = learning_on(device, settings);
         let mut tokenizer = config.build(&device, source)?;
         if tokenizer.trainable().is_none() {
             return Err(Error::new(ErrorKind::Unsupported, SECTION, "this tokenizer cannot be trained here"));

@@ -3,7 +3,7 @@
 use crate::ahead::Ahead;
 use crate::doctor::Vitals;
 use crate::measure::psnr;
-use crate::trainer::{Look, Trainee};
+use crate::trainer::{Look, Trainee, learning_on};
 use burn::tensor::{Device, Int, Tensor};
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
@@ -42,14 +42,14 @@ impl<'a> TokenizerTrainee<'a> {
         held_out: &dyn Dataset,
         device: &Device,
     ) -> Result<Self> {
-        let mut tokenizer = config.build(&device.clone().autodiff(), source)?;
+        let device = learning_on(device, settings);
+        let mut tokenizer = config.build(&device, source)?;
         if tokenizer.trainable().is_none() {
             return Err(Error::new(ErrorKind::Unsupported, "tokenizer.video", "this tokenizer cannot be trained here"));
         }
         let shown = (0..held_out.len().unwrap_or(SHOWN).min(SHOWN))
             .map(|i| held_out.get(i)?.into_clip())
             .collect::<Result<_>>()?;
-        let device = device.clone().autodiff();
         let its = settings.clone();
         let batches = Ahead::new(move |part| its.samples(part).map(|index| window(&its, &*data, index)).collect());
         Ok(Self { settings: settings.clone(), config, tokenizer, batches, last: None, shown, device })

@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::doctor::{Disease, Doctor, Vitals};
 use crate::log::Log;
 use crate::optimizer::Optimizer;
+use burn::tensor::Device;
 use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::recipe::{OnDisease, TrainSettings};
 use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Sound, Weights};
@@ -26,6 +27,12 @@ pub trait Trainee {
     }
     /// A look at what the averaged weights can do: clips to show, measures to log.
     fn sample(&mut self, average: &Weights, step: u64) -> Result<Look>;
+}
+
+/// The device on which gradients are found, as the settings say.
+pub(crate) fn learning_on(device: &Device, settings: &TrainSettings) -> Device {
+    let device = device.clone().autodiff();
+    if settings.gradient_checkpointing { device.gradient_checkpointing() } else { device }
 }
 
 /// What averaged weights can do.

@@ -89,6 +89,9 @@ pub struct TrainSettings {
     /// little slower. It divides the batch.
     #[schemars(range(min = 1, max = 65536))]
     pub accumulate: usize,
+    /// Norms, activations and other cheap operations are computed again in the backward pass instead of kept from the
+    /// forward pass: less memory, a little slower, the same weights to the bit.
+    pub gradient_checkpointing: bool,
     /// Learning rate after the warm-up.
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
     pub learning_rate: f64,
@@ -165,6 +168,7 @@ impl Default for TrainSettings {
             steps: 10_000,
             batch: 16,
             accumulate: 1,
+            gradient_checkpointing: false,
             learning_rate: 3e-4,
             warmup: 200,
             schedule: Schedule::Cosine,

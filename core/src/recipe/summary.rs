@@ -6,6 +6,8 @@ use serde::Serialize;
 
 /// A number takes so many bytes on every device we compute on.
 const FLOAT: f64 = 4.0;
+/// Bytes of the program with all that is not the model's: measured.
+const PROGRAM: f64 = 24.0 * 1024.0 * 1024.0;
 
 /// One arrow of the road: what goes from one part to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,8 +43,8 @@ pub struct Training {
     /// Floating-point operations of a step. The backward pass counts as two forward passes; forward
     /// passes without one (self-conditioning) count once; tokenizing ahead is not in it.
     pub flops_per_step: f64,
-    /// Estimated peak of memory: weights, gradients, Adam's two moments and the running average, and
-    /// the activations of the batch, at 4 bytes a number.
+    /// Estimated peak of memory: the program; weights, gradients, Adam's two moments and the running average;
+    /// and the activations of the batch, at 4 bytes a number. `gradient_checkpointing` takes less than it says.
     pub memory_bytes: f64,
 }
 
@@ -150,7 +152,9 @@ impl Recipe {
             Target::Backbone => {
                 let cost = self.backbone.as_ref()?.component.cost(&self.flow.canvas?);
                 let forwards = self.objective.as_ref()?.component.forwards();
-                (backbone, video, (forwards + 2.0) * cost.forward_flops, cost.activations)
+                // A forward pass before the one that is learned from, of self-conditioning.
+                let before = if forwards > 1.0 { cost.working_set } else { 0.0 };
+                (backbone, video, (forwards + 2.0) * cost.forward_flops, cost.activations + before)
             }
             Target::Video | Target::Audio => {
                 let (learned, part, media, window) = match train.target {
@@ -169,7 +173,8 @@ impl Recipe {
         let states = if train.ema > 0.0 { 5.0 } else { 4.0 };
         let numbers = states * learned + frozen + activations * batch / train.accumulate as f64;
         let flops_per_step = flops * batch;
-        Some(Training { target: train.target, batch: train.batch, flops_per_step, memory_bytes: FLOAT * numbers })
+        let memory_bytes = PROGRAM + FLOAT * numbers;
+        Some(Training { target: train.target, batch: train.batch, flops_per_step, memory_bytes })
     }
 
     fn generation(&self, backbone: f64, video: f64) -> Option<Generation> {
@@ -180,7 +185,7 @@ impl Recipe {
         Some(Generation {
             forwards,
             flops_per_sample: forwards * pass.forward_flops + decode.forward_flops,
-            memory_bytes: FLOAT * (backbone + video + (2.0 * pass.working_set).max(decode.working_set)),
+            memory_bytes: PROGRAM + FLOAT * (backbone + video + (2.0 * pass.working_set).max(decode.working_set)),
         })
     }
 }

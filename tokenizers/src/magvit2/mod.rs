@@ -114,18 +114,19 @@ impl Magvit2Config {
         for (stage, next) in self.steps() {
             let (c, n) = (stage.channels as f64, places(size));
             flops += 2.0 * n * kernel(stage) * c * c * 2.0 * stage.blocks as f64;
-            // Of a residual block: its input, two norms with their squares and scales, two
-            // activations, two convolutions with their padded inputs.
-            kept += 14.0 * n * c * stage.blocks as f64;
+            // Of a residual block: its input, what its two norms give, and the first convolution.
+            kept += 4.0 * n * c * stage.blocks as f64;
             widest = widest.max(4.0 * n * c);
             if let Some(next) = next {
                 let [t, h, w] = stage.down;
                 size = [size[0].div_ceil(t), size[1] / h, size[2] / w];
                 let k = stage.down.iter().map(|&s| if s > 1 { 3.0 } else { 1.0 }).product::<f64>();
                 flops += 2.0 * places(size) * k * c * next.channels as f64;
-                kept += 6.0 * n * c;
+                kept += 2.0 * n * c;
             }
         }
+        // Of the loss: the difference, its absolute, its square, both weighted.
+        kept += 5.0 * 3.0 * places([frames, height, width]);
         Cost { forward_flops: flops, activations: kept, working_set: widest }
     }
 }

@@ -4,11 +4,21 @@
 
 #[path = "../lab/mod.rs"]
 mod lab;
+mod twin;
 
 use lab::{Lab, Outcome};
+use musiva_core::recipe::Recipe;
+use musiva_core::{Component, Hosted, Make, Modality, Registry, Role};
+use musiva_plugin_host::{Consent, Loader, Prober};
+use musiva_train::backbone::{BackboneParts, BackboneTrainee, TokenSet};
+use musiva_train::doctor::Disease;
+use musiva_train::sources::{dataset_of, held_out_of};
+use musiva_train::trainer::{Ended, Look, Run, Watch};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 const DCT: &str = "org.musiva.dct";
 const MIXER: &str = "org.musiva.mixer";
@@ -188,6 +198,101 @@ fn a_backbone_in_rust_trains_resumes_and_generates() {
     run(&lab, &generate).succeeds();
     let weights = run(&lab, &["inspect", "mixer.safetensors"]).succeeds().out;
     assert!(weights.contains("blocks.0.tokens") && weights.contains("musiva.plugin.org.musiva.mixer"), "{weights}");
+}
+
+/// The losses of a run, and nothing else.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Watch for Losses {
+    fn step(&mut self, _: u64, _: u64, measures: Option<&[(String, f64)]>) {
+        let loss = measures.into_iter().flatten().find(|(name, _)| name == "loss");
+        self.0.extend(loss.map(|(_, value)| *value));
+    }
+
+    fn ill(&mut self, _: u64, _: Disease) {}
+
+    fn samples(&mut self, _: u64, _: &Look) -> musiva_core::Result<()> {
+        Ok(())
+    }
+
+    fn saved(&mut self, _: u64, _: &Path) {}
+
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// All built-in components, the plugin's mixer from its library, and its twin as another built-in.
+fn with_twin(lab: &Lab, sha256: &str) -> Registry {
+    let mut registry = Registry::default();
+    musiva_data::register(&mut registry).unwrap();
+    musiva_tokenizers::register(&mut registry).unwrap();
+    musiva_models::register(&mut registry).unwrap();
+    let loader = Loader {
+        search: vec![lab.path("plugins")],
+        store: lab.path("store"),
+        consent: Consent { trusted: [sha256.to_owned()].into(), ..Consent::default() },
+        prober: Prober {
+            command: [env!("CARGO_BIN_EXE_musiva"), "plugin", "probe"].map(Into::into).into(),
+            limit: Duration::from_secs(20),
+        },
+    };
+    let [pin] = &Recipe::plugins(&lab.path("org.musiva.mixer.toml"), &[]).unwrap()[..] else { panic!("a pin") };
+    musiva_plugin_host::register(&mut registry, &loader.load(pin).unwrap()).unwrap();
+    let schema = registry.get(Role::Backbone, MIXER).unwrap().schema.clone();
+    let make = |value| Ok(Box::new(serde_json::from_value::<twin::TwinConfig>(value)?) as Box<_>);
+    let make = Make::Hosted(Hosted::Backbone(Arc::new(make)));
+    let (summary, origin) = ("the mixer, built in", "this test".to_owned());
+    registry.register(Component { kind: "twin", summary, origin, schema, learns: true, make }).unwrap();
+    registry
+}
+
+/// The losses of all steps of a recipe, by the trainer itself.
+fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
+    let recipe = Recipe::open(&lab.path(&format!("{name}.toml")), &[], registry).unwrap();
+    let (device, settings) = (burn::tensor::Device::flex(), recipe.need_train().unwrap());
+    let built = |modality| {
+        let part = recipe.need_tokenizer(modality).unwrap();
+        part.component.build(&device, &part.source().unwrap()).unwrap()
+    };
+    let parts = BackboneParts {
+        config: &*recipe.need_backbone().unwrap().component,
+        canvas: recipe.need_canvas().unwrap(),
+        objective: &*recipe.need_objective().unwrap().component,
+        sampler: &*recipe.need_sampler().unwrap().component,
+        text: built(Modality::Text),
+        video: built(Modality::Video),
+    };
+    let data = dataset_of(&recipe).unwrap();
+    let tokens = TokenSet::new(&*data, settings.clips as u64, &*parts.text, &*parts.video, &mut |_| {}).unwrap();
+    let held_out = held_out_of(&recipe).unwrap();
+    let mut trainee = BackboneTrainee::new(settings, parts, &settings.source(), tokens, held_out, &device).unwrap();
+    let folder = lab.path(name);
+    fs::create_dir_all(&folder).unwrap();
+    let run = Run { folder, settings, recipe: recipe.resolved(), metadata: Default::default() };
+    let mut losses = Losses::default();
+    assert!(matches!(run.train(&mut trainee, false, &mut losses).unwrap(), Ended::Done(_)));
+    losses.0
+}
+
+/// What a built-in trains to is golden for the plugin of the same mathematics.
+#[test]
+fn the_same_model_as_a_plugin_and_as_a_built_in_trains_to_the_same_losses() {
+    let lab = Lab::trained();
+    let sha256 = mixer(&lab);
+    let settings = "[objective]\nself_condition = 0.0\n[train]\nsteps = 12\nlearning_rate = 1e-2\n";
+    for kind in [MIXER, "twin"] {
+        let pinned = if kind == MIXER { pin(MIXER, &sha256) } else { String::new() };
+        let recipe = format!("schema = 1\nextends = \"dit.toml\"\n{pinned}{BACKBONE}{settings}");
+        fs::write(lab.path(&format!("{kind}.toml")), recipe.replace(MIXER, kind)).unwrap();
+    }
+    let registry = with_twin(&lab, &sha256);
+    let [plugin, twin] = [MIXER, "twin"].map(|kind| losses(&lab, kind, &registry));
+    assert_eq!((plugin.len(), twin.len()), (12, 12));
+    let apart = plugin.iter().zip(&twin).map(|(a, b)| ((a - b) / b).abs());
+    assert!(apart.fold(0.0, f64::max) < 1e-5, "{plugin:?}\n{twin:?}");
+    assert!(twin[11] < 0.98 * twin[0], "nothing was learnt: {twin:?}");
 }
 
 #[test]

@@ -112,6 +112,14 @@ fn a_tokenizer_in_c_from_its_source_to_a_video() {
     assert!(checked.contains("latents of 10 channels"), "{checked}");
     let made = run(&lab, &["generate", "boxes.toml", prompt[0], prompt[1], "--set", weights, "-o", "out.mp4"]);
     made.succeeds();
+    #[cfg(target_os = "linux")]
+    {
+        run(&lab, &["check", "boxes.toml", "--isolate", "--set", weights]).succeeds();
+        run(&lab, &["plugin", "check", DCT, "--isolate=60"]).succeeds();
+        let isolated = ["--isolate", "--set", weights, "-o", "apart.mp4"];
+        run(&lab, &[&["generate", "boxes.toml", prompt[0], prompt[1]], &isolated[..]].concat()).succeeds();
+        assert_eq!(lab.bytes("apart.mp4"), lab.bytes("out.mp4"));
+    }
     let said = run(&lab, &["inspect", "out.mp4"]).succeeds().out;
     assert!(said.contains("musiva.plugin.org.musiva.dct") && said.contains(&sha256), "{said}");
     run(&lab, &["evaluate", "boxes.toml", "--set", weights, "--prompts", "2"]).succeeds();
@@ -193,11 +201,55 @@ fn a_backbone_in_rust_trains_resumes_and_generates() {
     train(&["--resume", "half", "--steps", "10", "--set", "train.checkpoint_every=5"]).succeeds();
     assert_eq!(lab.values("half/weights.safetensors"), lab.values("whole/weights.safetensors"));
 
+    // In a process of its own, too.
+    #[cfg(target_os = "linux")]
+    {
+        train(&["--run", "apart", "--steps", "10", "--isolate"]).succeeds();
+        assert_eq!(lab.values("apart/weights.safetensors"), lab.values("whole/weights.safetensors"));
+    }
+
     fs::copy(lab.path("whole/weights.safetensors"), lab.path("mixer.safetensors")).unwrap();
     let generate = ["generate", "mixer.toml", allow[0], allow[1], "--prompt", "a red ring moves left", "-o", "out.gif"];
     run(&lab, &generate).succeeds();
     let weights = run(&lab, &["inspect", "mixer.safetensors"]).succeeds().out;
     assert!(weights.contains("blocks.0.tokens") && weights.contains("musiva.plugin.org.musiva.mixer"), "{weights}");
+}
+
+/// A plugin that segfaults in the middle of a run: the run ends with its name, and goes on from its checkpoint.
+#[cfg(target_os = "linux")]
+#[test]
+fn isolated_a_crash_in_training_leaves_the_checkpoint() {
+    let (lab, id) = (Lab::trained(), "org.example.fragile");
+    run(&lab, &["plugin", "new", id, "--kind", "backbone", "--into", "plugins/fragile"]).succeeds();
+    let source = lab.path("plugins/fragile/src/lib.rs");
+    let text = fs::read_to_string(&source).unwrap();
+    let forward = "fn forward(&self, cx: &mut Context, input: &BackboneInput) -> Result<()> {";
+    let fragile = "static LEFT: std::sync::OnceLock<std::sync::atomic::AtomicI64> = std::sync::OnceLock::new();
+        let lives = || std::env::var(\"LIVES\").map_or(1 << 40, |n| n.parse().unwrap());
+        let left = LEFT.get_or_init(|| std::sync::atomic::AtomicI64::new(lives()));
+        if left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) };
+        }";
+    assert!(text.contains(forward));
+    fs::write(&source, text.replace(forward, &format!("{forward}\n{fragile}"))).unwrap();
+    fs::copy(cargo(&lab.path("plugins/fragile"), "fragile"), lab.path("plugins/fragile/libfragile.so")).unwrap();
+    let pinned = pin(id, &hash(&lab, "plugins/fragile"));
+    let settings = "[objective]\nself_condition = 0.0\n[train]\nsteps = 8\nsample_every = 0\ncheckpoint_every = 3\n";
+    let recipe = format!(
+        "schema = 1\nextends = \"dit.toml\"\nname = \"fragile\"\n{pinned}[backbone]\nkind = \"{id}\"\n{settings}"
+    );
+    fs::write(lab.path("fragile.toml"), recipe).unwrap();
+    run(&lab, &["plugin", "trust", "plugins/fragile"]).succeeds();
+    run(&lab, &["train", "fragile.toml", "--isolate", "--run", "whole"]).succeeds();
+
+    let (config, plugins) = (lab.path("config"), lab.path("plugins"));
+    let mut command = lab.command(&["train", "fragile.toml", "--isolate", "--run", "broken"]);
+    command.env("MUSIVA_CONFIG", config).env("MUSIVA_PLUGIN_PATH", plugins).env("LIVES", "5");
+    let error = "org.example.fragile: forward: it crashes: signal 11 (segmentation fault)";
+    Outcome::of(&mut command).fails(10, &[error]);
+    assert!(!lab.path("broken/weights.safetensors").exists());
+    run(&lab, &["train", "fragile.toml", "--isolate", "--resume", "broken"]).succeeds();
+    assert_eq!(lab.values("broken/weights.safetensors"), lab.values("whole/weights.safetensors"));
 }
 
 /// The losses of a run, and nothing else.
@@ -237,6 +289,7 @@ fn with_twin(lab: &Lab, sha256: &str) -> Registry {
             command: [env!("CARGO_BIN_EXE_musiva"), "plugin", "probe"].map(Into::into).into(),
             limit: Duration::from_secs(20),
         },
+        isolation: None,
     };
     let [pin] = &Recipe::plugins(&lab.path("org.musiva.mixer.toml"), &[]).unwrap()[..] else { panic!("a pin") };
     musiva_plugin_host::register(&mut registry, &loader.load(pin).unwrap()).unwrap();

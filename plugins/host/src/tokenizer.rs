@@ -1,10 +1,11 @@
 //! Tokenizers of plugins behind the contract.
 
-use crate::call::{Output, Wanted, lend};
-use crate::library::{Instance, Library};
+use crate::ask::{Ask, Element, View, signed};
+use crate::call::{Output, Wanted};
+use crate::instance::Instance;
+use crate::library::Library;
 use crate::wrong;
 use burn::tensor::Device;
-use musiva_abi::{self as abi, DType};
 use musiva_core::{
     Clip, Cost, Flaw, Media, MediaShape, Modality, Rate, Result, Source, TokenKind, TokenShape, TokenValues, Tokenizer,
     TokenizerConfig, TokenizerSpec, Tokens,
@@ -68,32 +69,22 @@ impl Answer {
     }
 }
 
-/// An instance with its table: what configuration and tokenizer share the code of.
+/// An instance with what it is: what configuration and tokenizer share the code of.
 pub(crate) struct Held {
     pub instance: Instance,
-    pub table: abi::Tokenizer,
-    pub streaming: Option<abi::TokenizerStreaming>,
     pub spec: TokenizerSpec,
 }
 
 impl Held {
     pub fn new(instance: Instance) -> Result<Self> {
-        let table: abi::Tokenizer = instance.main_table()?;
-        let describe = table.describe.expect("tables are complete");
-        // SAFETY: the plugin's own function, with its instance and a live call.
-        let answer: Answer = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
+        let answer: Answer = instance.answer(Ask::Describe)?;
         let spec = answer.spec().map_err(|message| wrong(instance.id(), format!("describe: {message}")))?;
-        Ok(Self { streaming: instance.table()?, instance, table, spec })
+        Ok(Self { instance, spec })
     }
 
     /// The grid of the tokens of media of these sides.
     pub fn grid(&self, media: &[usize]) -> Result<[usize; 3]> {
-        let (shape, sides) = (self.table.shape.expect("tables are complete"), signed(media));
-        let mut grid = [0i64; 3];
-        self.instance.run("shape", 0, &[], 0, |this, call| {
-            // SAFETY: as many sides as it is told, room for three, a live call.
-            unsafe { shape(this, call, sides.len() as i32, sides.as_ptr(), grid.as_mut_ptr()) }
-        })?;
+        let grid = self.instance.run(Ask::Shape(signed(media)), &[])?.grid;
         let sides = grid.iter().try_fold(1usize, |all, &side| {
             let side = usize::try_from(side).ok().filter(|&side| side > 0)?;
             all.checked_mul(side)
@@ -105,13 +96,13 @@ impl Held {
     }
 
     /// The tokens of a grid as the ABI lays them out: their type and sides.
-    pub fn layout(&self, grid: [Option<usize>; 3]) -> (DType, Vec<Option<usize>>) {
-        let (dtype, last) = match self.spec.kind {
-            TokenKind::Codes { .. } => (DType::I64, None),
-            TokenKind::Levels { levels, .. } => (DType::I64, Some(levels)),
-            TokenKind::Latents { channels } => (DType::F32, Some(channels)),
+    pub fn layout(&self, grid: [Option<usize>; 3]) -> (Element, Vec<Option<usize>>) {
+        let (element, last) = match self.spec.kind {
+            TokenKind::Codes { .. } => (Element::I64, None),
+            TokenKind::Levels { levels, .. } => (Element::I64, Some(levels)),
+            TokenKind::Latents { channels } => (Element::F32, Some(channels)),
         };
-        (dtype, grid.into_iter().chain(last.map(Some)).collect())
+        (element, grid.into_iter().chain(last.map(Some)).collect())
     }
 
     /// What a plugin gave as tokens, looked at.
@@ -142,13 +133,9 @@ impl Held {
     pub fn encode(&self, bytes: &[u8], sides: &[usize]) -> Result<Tokens> {
         let asked = if self.spec.modality == Modality::Text { &[0][..] } else { sides };
         let grid = self.grid(asked)?;
-        let (dtype, shape) = self.layout(grid.map(Some));
-        let (encode, sides) = (self.table.encode.expect("tables are complete"), signed(sides));
-        let media = lend(bytes, &sides);
-        let wanted = [Wanted::some("the tokens", dtype, &shape)];
-        // SAFETY: the plugin's own function, with its instance, a live call and a live tensor.
-        let mut given =
-            self.instance.run("encode", 0, &wanted, 0, |this, call| unsafe { encode(this, call, &media) })?;
+        let (element, shape) = self.layout(grid.map(Some));
+        let wanted = [Wanted::some("the tokens", element, &shape)];
+        let mut given = self.instance.run(Ask::Encode(View::of(bytes, sides)), &wanted)?;
         self.tokens("encode", grid, given.output(0))
     }
 
@@ -157,17 +144,13 @@ impl Held {
         if !self.spec.kind.holds(tokens.values()) {
             return Err(wrong(self.instance.id(), format!("it decodes {}, these tokens are others", self.spec.kind)));
         }
-        let decode = self.table.decode.expect("tables are complete");
         let sides = match self.spec.modality {
             Modality::Text => vec![None],
             // Sound has no place in the ABI yet.
             _ => vec![None, None, None, Some(3)],
         };
-        let wanted = [Wanted::some("the media", DType::U8, &sides)];
-        let mut given = lend_tokens(tokens, |tensor| {
-            // SAFETY: the plugin's own function, with its instance, a live call and a live tensor.
-            self.instance.run("decode", 0, &wanted, 0, |this, call| unsafe { decode(this, call, tensor) })
-        })?;
+        let wanted = [Wanted::some("the media", Element::U8, &sides)];
+        let mut given = lend_tokens(tokens, |view| self.instance.run(Ask::Decode(view), &wanted))?;
         let media = given.output(0);
         let (shape, grid) = (media.shape.clone(), tokens.grid());
         if self.spec.modality == Modality::Video && self.grid(&shape)? != grid {
@@ -179,25 +162,20 @@ impl Held {
 }
 
 /// Lends tokens to `body`.
-pub(crate) fn lend_tokens<T>(tokens: &Tokens, body: impl FnOnce(&abi::Tensor) -> T) -> T {
-    let mut sides = signed(&tokens.grid());
+pub(crate) fn lend_tokens<T>(tokens: &Tokens, body: impl FnOnce(View) -> T) -> T {
+    let mut sides = tokens.grid().to_vec();
     let wide = |codes: &[u32]| codes.iter().map(|&code| i64::from(code)).collect::<Vec<_>>();
     match tokens.values() {
-        TokenValues::Codes { codes, .. } => body(&lend(&wide(codes), &sides)),
+        TokenValues::Codes { codes, .. } => body(View::of(&wide(codes), &sides)),
         TokenValues::Levels { codes, levels, .. } => {
-            sides.push(*levels as i64);
-            body(&lend(&wide(codes), &sides))
+            sides.push(*levels);
+            body(View::of(&wide(codes), &sides))
         }
         TokenValues::Latents { values, channels } => {
-            sides.push(*channels as i64);
-            body(&lend(values, &sides))
+            sides.push(*channels);
+            body(View::of(values, &sides))
         }
     }
-}
-
-/// Sides as the ABI has them. None is so long that it would not fit.
-pub(crate) fn signed(sides: &[usize]) -> Vec<i64> {
-    sides.iter().map(|&side| side as i64).collect()
 }
 
 /// A tokenizer of a plugin, configured.

@@ -1,13 +1,12 @@
 //! The kinds with one small interface each.
 
 use super::{Kit, bytes, noise, words};
-use crate::call::{Wanted, lend};
+use crate::ask::{Ask, Element, View};
+use crate::call::Wanted;
 use crate::dataset::HostedDataset;
-use crate::library::Instance;
+use crate::instance::Instance;
 use crate::sampler::Held as Sampler;
-use crate::tokenizer::signed;
 use crate::wrong;
-use musiva_abi::{self as abi, DType, Str};
 use musiva_core::Result;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -20,19 +19,13 @@ struct Embeddings {
 
 /// Embeddings and mask of texts, as bytes, text by text.
 fn embed(instance: &Instance, texts: &[&str]) -> Result<Vec<Vec<u8>>> {
-    let table: abi::Conditioner = instance.main_table()?;
-    let describe = table.describe.expect("tables are complete");
-    // SAFETY: the plugin's own function, with its instance and a live call.
-    let shape: Embeddings = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
-    let encode = table.encode.expect("tables are complete");
+    let shape: Embeddings = instance.answer(Ask::Describe)?;
     let wanted = [
-        Wanted::exact("the embeddings", DType::F32, &[texts.len(), shape.length, shape.channels]),
-        Wanted::exact("the mask", DType::U8, &[texts.len(), shape.length]),
+        Wanted::exact("the embeddings", Element::F32, &[texts.len(), shape.length, shape.channels]),
+        Wanted::exact("the mask", Element::U8, &[texts.len(), shape.length]),
     ];
-    let lent: Vec<Str> = texts.iter().map(|text| Str::lent(text)).collect();
-    // SAFETY: the plugin's own function, with its instance, a live call and live texts.
-    let run = |this, call| unsafe { encode(this, call, lent.len(), lent.as_ptr()) };
-    let mut given = instance.run("encode", 0, &wanted, 0, run)?;
+    let ask = Ask::Embed(texts.iter().map(|text| (*text).to_owned()).collect());
+    let mut given = instance.run(ask, &wanted)?;
     let (values, mask) = (given.output(0).f32(), given.output(1).u8());
     if values.iter().any(|value| !value.is_finite()) {
         return Err(wrong(instance.id(), "encode: an embedding is not a finite number"));
@@ -116,24 +109,17 @@ pub fn sampler(kit: &mut Kit) {
 
 /// The numbers of pairs of clips, in the order given.
 fn measure(instance: &Instance, order: &[usize]) -> Result<BTreeMap<String, f64>> {
-    let table: abi::Metric = instance.main_table()?;
-    let reset = table.reset.expect("tables are complete");
-    // SAFETY: the plugin's own function, with its instance and a live call.
-    instance.run("reset", 0, &[], 0, |this, call| unsafe { reset(this, call) })?;
-    let (update, sides) = (table.update.expect("tables are complete"), signed(&[3, 16, 16, 3]));
+    instance.run(Ask::Reset, &[])?;
+    const SIDES: [usize; 4] = [3, 16, 16, 3];
     for &pair in order {
         let clip = |which: usize| -> Vec<u8> {
-            (0..3 * 16 * 16 * 3).map(|i| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8).collect()
+            (0..SIDES.iter().product()).map(|i: usize| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8).collect()
         };
         let (made, reference) = (clip(0), clip(1 + pair));
-        let (made, reference) = (lend(&made, &sides), lend(&reference, &sides));
-        // SAFETY: the plugin's own function, with its instance, a live call, live tensors and a live text.
-        let run = |this, call| unsafe { update(this, call, &made, &reference, Str::new("a red ring moves left")) };
-        instance.run("update", 0, &[], 0, run)?;
+        let (made, reference) = (View::of(&made, &SIDES), View::of(&reference, &SIDES));
+        instance.run(Ask::Update(made, reference, "a red ring moves left".into()), &[])?;
     }
-    let result = table.result.expect("tables are complete");
-    // SAFETY: the plugin's own function, with its instance and a live call.
-    instance.ask("result", |this, call| unsafe { result(this, call) })
+    instance.answer(Ask::Result)
 }
 
 pub fn metric(kit: &mut Kit) {

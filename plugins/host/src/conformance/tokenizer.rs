@@ -1,9 +1,9 @@
 //! Tokenizers: shapes, round trips, causality, streams.
 
 use super::{Checked, Kit, bytes, words};
-use crate::call::{Wanted, lend};
-use crate::tokenizer::{Held, lend_tokens, signed};
-use musiva_abi::{self as abi, DType};
+use crate::ask::{Ask, Element, View};
+use crate::call::Wanted;
+use crate::tokenizer::{Held, lend_tokens};
 use musiva_core::{Modality, Result, TokenValues, Tokens};
 
 pub fn check(kit: &mut Kit) {
@@ -48,7 +48,7 @@ pub fn check(kit: &mut Kit) {
         true => _ = kit.run("causality", || causality(&held, &medium, &sides, &tokens)),
         false => kit.skip("causality", "it promises none, or there is one token in time"),
     }
-    match held.streaming.is_some() && held.spec.modality == Modality::Video {
+    match held.instance.extras().streaming && held.spec.modality == Modality::Video {
         true => _ = kit.run("streaming", || streaming(&held, &medium, &sides, &tokens)),
         false => kit.skip("streaming", "it has no interface for it"),
     }
@@ -109,14 +109,14 @@ fn streaming(held: &Held, medium: &[u8], sides: &[usize], tokens: &Tokens) -> Ch
     let frame = sides[1..].iter().product::<usize>();
     let (whole_tokens, whole_media) = (of(tokens), held.decode(tokens).map_err(words)?.0);
     for piece in [1, 2, 3, sides[0]] {
-        reset(held).map_err(words)?;
+        held.instance.run(Ask::Reset, &[]).map_err(words)?;
         let mut made = Vec::new();
         let pieces = medium.chunks(piece * frame);
         let count = pieces.len();
         for (i, frames) in pieces.enumerate() {
             let sides = [&[frames.len() / frame], &sides[1..]].concat();
-            let sides = signed(&sides);
-            made.extend(step(held, true, &lend(frames, &sides), i + 1 == count).map_err(words)?);
+            let ask = Ask::EncodeStep(View::of(frames, &sides), i + 1 == count);
+            made.extend(step(held, ask).map_err(words)?);
         }
         if made != whole_tokens {
             return Err(format!("in pieces of {piece} frames it makes other tokens than of the whole"));
@@ -126,7 +126,7 @@ fn streaming(held: &Held, medium: &[u8], sides: &[usize], tokens: &Tokens) -> Ch
         for start in (0..grid[0]).step_by(piece) {
             let end = (start + piece).min(grid[0]);
             let part = part(tokens, start, end).map_err(words)?;
-            let out = lend_tokens(&part, |tensor| step(held, false, tensor, end == grid[0]));
+            let out = lend_tokens(&part, |view| step(held, Ask::DecodeStep(view, end == grid[0])));
             made.extend(out.map_err(words)?);
         }
         if made != whole_media {
@@ -137,31 +137,21 @@ fn streaming(held: &Held, medium: &[u8], sides: &[usize], tokens: &Tokens) -> Ch
 }
 
 /// One step of a stream, and the bytes that it gives.
-fn step(held: &Held, encode: bool, piece: &abi::Tensor, last: bool) -> Result<Vec<u8>> {
-    let table = held.streaming.expect("looked at before");
-    let (function, name) = if encode { (table.encode_step, "encode_step") } else { (table.decode_step, "decode_step") };
-    let function = function.expect("tables are complete");
-    let (dtype, shape) = match encode {
+fn step(held: &Held, ask: Ask<View>) -> Result<Vec<u8>> {
+    let (name, encodes) = (ask.name(), matches!(ask, Ask::EncodeStep(..)));
+    let (element, shape) = match encodes {
         true => held.layout([None; 3]),
-        false => (DType::U8, vec![None, None, None, Some(3)]),
+        false => (Element::U8, vec![None, None, None, Some(3)]),
     };
-    let wanted = [Wanted { optional: true, ..Wanted::some("what is ready", dtype, &shape) }];
-    // SAFETY: the plugin's own function, with its instance, a live call and a live tensor.
-    let run = |this, call| unsafe { function(this, call, piece, i32::from(last)) };
-    let Some(output) = held.instance.run(name, 0, &wanted, 0, run)?.optional(0) else { return Ok(Vec::new()) };
-    match encode {
+    let wanted = [Wanted { optional: true, ..Wanted::some("what is ready", element, &shape) }];
+    let Some(output) = held.instance.run(ask, &wanted)?.optional(0) else { return Ok(Vec::new()) };
+    match encodes {
         true => {
             let grid = [output.shape[0], output.shape[1], output.shape[2]];
             held.tokens(name, grid, output).map(|tokens| of(&tokens))
         }
         false => Ok(output.u8()),
     }
-}
-
-fn reset(held: &Held) -> Result<()> {
-    let reset = held.streaming.and_then(|table| table.reset).expect("tables are complete");
-    // SAFETY: the plugin's own function, with its instance and a live call.
-    held.instance.run("reset", 0, &[], 0, |this, call| unsafe { reset(this, call) }).map(|_| ())
 }
 
 /// Tokens `start..end` in time.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use musiva_plugin_host::{Consent, Loaded, Loader, Manifest, Prober, find, platform, vet};
+use musiva_plugin_host::{Consent, Isolation, Loaded, Loader, Manifest, Prober, find, platform, vet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -64,9 +64,10 @@ impl Shelf {
             store: self.0.path().join("store"),
             consent: Consent { allowed: allowed.iter().map(|id| (*id).to_owned()).collect(), ..Consent::default() },
             prober: Prober {
-                command: vec![env!("CARGO_BIN_EXE_musiva-plugin-probe").into()],
+                command: vec![env!("CARGO_BIN_EXE_musiva-plugin-child").into(), "probe".into()],
                 limit: Duration::from_secs(10),
             },
+            isolation: None,
         }
     }
 
@@ -74,6 +75,13 @@ impl Shelf {
     pub fn load(&self, name: &str, id: &str) -> musiva_core::Result<Loaded> {
         let manifest = Manifest::read(&self.folder(name))?;
         self.loader(&[id]).load_folder(&self.folder(name), &manifest, None)
+    }
+
+    /// As [`Shelf::load`], to run in processes of its own.
+    pub fn isolate(&self, name: &str, id: &str, limit: Duration) -> musiva_core::Result<Loaded> {
+        let command = vec![env!("CARGO_BIN_EXE_musiva-plugin-child").into(), "serve".into()];
+        let loader = Loader { isolation: Some(Isolation { command, limit }), ..self.loader(&[id]) };
+        loader.load_folder(&self.folder(name), &Manifest::read(&self.folder(name))?, None)
     }
 
     /// SHA-256 of one's library.

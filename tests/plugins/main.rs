@@ -69,13 +69,17 @@ fn cargo(project: &Path, library: &str) -> PathBuf {
     target.join("debug").join(format!("lib{library}.so"))
 }
 
-/// The example in Rust, in the lab's plugins; its hash.
-fn mixer(lab: &Lab) -> String {
-    let (folder, source) = (lab.path("plugins/mixer"), root().join("plugins/examples/mixer"));
+/// An example in Rust, in the lab's plugins; its hash.
+fn example(lab: &Lab, name: &str) -> String {
+    let (folder, source) = (lab.path(&format!("plugins/{name}")), root().join("plugins/examples").join(name));
     fs::create_dir_all(&folder).unwrap();
     fs::copy(source.join("plugin.toml"), folder.join("plugin.toml")).unwrap();
-    fs::copy(cargo(&source, "mixer"), folder.join("libmixer.so")).unwrap();
-    hash(lab, "plugins/mixer")
+    fs::copy(cargo(&source, name), folder.join(format!("lib{name}.so"))).unwrap();
+    hash(lab, &format!("plugins/{name}"))
+}
+
+fn mixer(lab: &Lab) -> String {
+    example(lab, "mixer")
 }
 
 fn pin(id: &str, sha256: &str) -> String {
@@ -213,6 +217,71 @@ fn a_backbone_in_rust_trains_resumes_and_generates() {
     run(&lab, &generate).succeeds();
     let weights = run(&lab, &["inspect", "mixer.safetensors"]).succeeds().out;
     assert!(weights.contains("blocks.0.tokens") && weights.contains("musiva.plugin.org.musiva.mixer"), "{weights}");
+}
+
+#[test]
+fn a_metric_measures_what_evaluate_makes() {
+    let lab = Lab::trained();
+    let id = "org.musiva.moves";
+    let sha256 = example(&lab, "moves");
+    run(&lab, &["plugin", "trust", "plugins/moves"]).succeeds();
+    run(&lab, &["plugin", "check", id]).succeeds();
+    let write = |name: &str, keys: &str| {
+        let pinned = pin(id, &sha256);
+        let recipe = format!("schema = 1\nextends = \"dit.toml\"\n{pinned}[[metric]]\nkind = \"{id}\"\n{keys}");
+        fs::write(lab.path(name), recipe).unwrap();
+    };
+    write("moves.toml", "threshold = 9\n[[metric]]\nkind = \"org.musiva.moves\"\n");
+    let evaluate = ["evaluate", "moves.toml", "--prompts", "3"];
+    let said = run(&lab, &[&evaluate[..], &["--json"]].concat()).succeeds().out;
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let metrics = json["metrics"].as_array().unwrap();
+    let clips: Vec<_> = metrics.iter().map(|one| one["clips"].as_str().unwrap()).collect();
+    let sets = ["reconstructed", "generated, all combinations", "generated, combinations never trained on"];
+    assert_eq!(clips, sets.map(|set| [set; 2]).concat());
+    let number = |index: usize, name: &str| metrics[index]["values"][name].as_f64().unwrap();
+    assert!(metrics.iter().all(|one| one["kind"] == id));
+    // What should move does not depend on what was made, and the lower threshold sees more of it.
+    assert!(number(0, "moving_reference") == number(2, "moving_reference"));
+    assert!(number(0, "moving_reference") > number(1, "moving_reference") && number(1, "moving_reference") > 0.0);
+    assert!(run(&lab, &evaluate).succeeds().out.contains("moving_reference"));
+    #[cfg(target_os = "linux")]
+    assert_eq!(run(&lab, &[&evaluate[..], &["--json", "--isolate"]].concat()).succeeds().out, said);
+
+    write("key.toml", "thresholds = 9\n");
+    run(&lab, &["check", "key.toml"]).fails(3, &["metric.0.thresholds", "there is no such key", "write `threshold`"]);
+    write("range.toml", "threshold = 999\n");
+    run(&lab, &["check", "range.toml"]).fails(3, &["metric.0.threshold", "999"]);
+    fs::write(lab.path("none.toml"), "schema = 1\nextends = \"dit.toml\"\n[[metric]]\nkind = \"org.a\"\n").unwrap();
+    run(&lab, &["check", "none.toml"]).fails(3, &["metric.0.kind", "add `[[plugin]]`"]);
+}
+
+#[test]
+fn a_tokenizer_trains_on_files_that_a_plugin_reads() {
+    let lab = Lab::trained();
+    let id = "org.musiva.y4m";
+    let sha256 = example(&lab, "y4m");
+    fs::create_dir(lab.path("clips")).unwrap();
+    for name in 0..3u8 {
+        let mut bytes = b"YUV4MPEG2 W16 H16 F8:1 C420\n".to_vec();
+        for frame in 0..40u8 {
+            bytes.extend_from_slice(b"FRAME\n");
+            bytes.extend((0..=255u8).map(|i| 60 + i / 2 + frame));
+            bytes.extend([100 + 20 * name; 128]);
+        }
+        fs::write(lab.path(&format!("clips/{name}.y4m")), bytes).unwrap();
+        fs::write(lab.path(&format!("clips/{name}.txt")), format!("file {name}")).unwrap();
+    }
+    let data = format!("{}[data]\nkind = \"{id}\"\npath = \"clips\"\nframes = 5\n", pin(id, &sha256));
+    fs::write(lab.path("files.toml"), format!("schema = 1\nextends = \"video.toml\"\nname = \"files\"\n{data}"))
+        .unwrap();
+    let allow = ["--allow-plugin", id];
+    let checked = run(&lab, &[&["check", "files.toml"], &allow[..]].concat()).succeeds().out;
+    assert!(checked.contains("5") && checked.contains("16"), "{checked}");
+    run(&lab, &[&["train", "files.toml"], &allow[..]].concat()).succeeds();
+    run(&lab, &[&["evaluate", "files.toml", "--prompts", "3"], &allow[..]].concat()).succeeds();
+    let gone = ["--set", "data.path=gone"];
+    run(&lab, &[&["check", "files.toml"], &allow[..], &gone].concat()).fails(3, &["gone", "No such file"]);
 }
 
 /// A plugin that segfaults in the middle of a run: the run ends with its name, and goes on from its checkpoint.
@@ -368,7 +437,7 @@ fn every_project_that_new_writes_builds_and_conforms() {
     run(&lab, &["plugin", "new", id, "--kind", "tokenizer", "--into", folder]).fails(7, &["there is something"]);
     run(&lab, &["plugin", "new", "mine", "--kind", "metric"]).fails(10, &["reverse domain"]);
 
-    // A dataset and a sampler of plugins, in a recipe that trains; a metric, which no recipe takes.
+    // A dataset and a sampler of plugins, in a recipe that trains; a conditioner, which no recipe takes.
     let pinned = |kind: &str| pin(&format!("org.example.my-{kind}"), &hash(&lab, &format!("plugins/{kind}")));
     let allow = ["--allow-plugin", "org.example.my-dataset", "--allow-plugin", "org.example.my-sampler"];
     let recipe = format!(
@@ -383,10 +452,10 @@ fn every_project_that_new_writes_builds_and_conforms() {
         fs::copy(trained.path(name), lab.path(name)).unwrap();
     }
     run(&lab, &[&["train", "stripes.toml"][..], &allow].concat()).succeeds();
-    let metric = format!("schema = 1\nextends = \"dit.toml\"\n{}", pinned("metric"));
-    fs::write(lab.path("metric.toml"), metric).unwrap();
-    run(&lab, &["check", "metric.toml", "--allow-plugin", "org.example.my-metric"])
-        .fails(10, &["it is a metric, and no section of a recipe takes one yet"]);
+    let conditioner = format!("schema = 1\nextends = \"dit.toml\"\n{}", pinned("conditioner"));
+    fs::write(lab.path("conditioner.toml"), conditioner).unwrap();
+    run(&lab, &["check", "conditioner.toml", "--allow-plugin", "org.example.my-conditioner"])
+        .fails(10, &["it is a conditioner, and no section of a recipe takes one yet"]);
 
     // Without gradients a backbone can be used, not trained.
     let source = lab.path("plugins/backbone/src/lib.rs");

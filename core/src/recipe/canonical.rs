@@ -8,11 +8,12 @@ use serde_json::{Map, Value as Json};
 use std::{collections::BTreeMap, path::Path};
 
 /// Keys whose change leaves what was trained so far what it was.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 11] = [
     "name",
     "description",
     "sampler",
     "evaluate",
+    "metric",
     "train.steps",
     "train.log_every",
     "train.checkpoint_every",

@@ -33,6 +33,7 @@ mod isolate;
 mod library;
 mod load;
 mod manifest;
+mod metric;
 mod op;
 mod probe;
 mod register;

@@ -1,13 +1,14 @@
 //! The kinds with one small interface each.
 
 use super::{Kit, bytes, noise, words};
-use crate::ask::{Ask, Element, View};
+use crate::ask::{Ask, Element};
 use crate::call::Wanted;
 use crate::dataset::HostedDataset;
 use crate::instance::Instance;
+use crate::metric::HostedMetric;
 use crate::sampler::Held as Sampler;
 use crate::wrong;
-use musiva_core::Result;
+use musiva_core::{Clip, Metric, Rate, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -107,43 +108,38 @@ pub fn sampler(kit: &mut Kit) {
     }
 }
 
-/// The numbers of pairs of clips, in the order given.
-fn measure(instance: &Instance, order: &[usize]) -> Result<BTreeMap<String, f64>> {
-    instance.run(Ask::Reset, &[])?;
-    const SIDES: [usize; 4] = [3, 16, 16, 3];
+/// The numbers of pairs of clips, in the order given, and the instance again.
+fn measure(instance: Instance, order: &[usize]) -> Result<(BTreeMap<String, f64>, Instance)> {
+    let mut metric = HostedMetric::new(instance)?;
+    const SHAPE: [usize; 3] = [3, 16, 16];
     for &pair in order {
-        let clip = |which: usize| -> Vec<u8> {
-            (0..SIDES.iter().product()).map(|i: usize| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8).collect()
+        let clip = |which: usize| {
+            let pixel = |i: usize| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8;
+            Clip::new(SHAPE, Rate::whole(8), (0..3 * SHAPE.iter().product::<usize>()).map(pixel).collect())
         };
-        let (made, reference) = (clip(0), clip(1 + pair));
-        let (made, reference) = (View::of(&made, &SIDES), View::of(&reference, &SIDES));
-        instance.run(Ask::Update(made, reference, "a red ring moves left".into()), &[])?;
+        metric.update(&clip(0)?, &clip(1 + pair)?, "a red ring moves left")?;
     }
-    instance.answer(Ask::Result)
+    Ok((metric.result()?, metric.into_inner()))
 }
 
 pub fn metric(kit: &mut Kit) {
     let Ok(instance) = kit.instance() else { return };
-    let mut first = BTreeMap::new();
-    let measured = kit.run("result", || {
-        first = measure(&instance, &[0, 1, 2]).map_err(words)?;
-        match first.is_empty() {
-            true => Err("it measures nothing".into()),
-            false => Ok(first.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ")),
-        }
+    let (mut first, mut again) = (BTreeMap::new(), None);
+    kit.run("result", || {
+        let (found, instance) = measure(instance, &[0, 1, 2]).map_err(words)?;
+        (first, again) = (found, Some(instance));
+        Ok(first.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", "))
     });
-    if !measured {
-        return;
-    }
+    let Some(instance) = again else { return };
     kit.run("order", || {
-        let other = measure(&instance, &[2, 0, 1]).map_err(words)?;
+        let (other, _) = measure(instance, &[2, 0, 1]).map_err(words)?;
         let close = |(a, b): (f64, f64)| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
         match first.keys().eq(other.keys()) && first.values().copied().zip(other.values().copied()).all(close) {
             true => Ok("another order, and after a reset: the same numbers".into()),
             false => Err("its numbers depend on the order of the pairs, or on what came before the reset".into()),
         }
     });
-    kit.common(&|instance| Ok(format!("{:?}", measure(&instance, &[0, 1, 2])?).into_bytes()));
+    kit.common(&|instance| Ok(format!("{:?}", measure(instance, &[0, 1, 2])?.0).into_bytes()));
 }
 
 pub fn dataset(kit: &mut Kit) {

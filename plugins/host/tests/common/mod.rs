@@ -29,10 +29,15 @@ impl Shelf {
 
     /// Compiles a C file of the repository to a plugin's library.
     pub fn compile(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
+        let compiler = if source.ends_with(".cpp") { "c++" } else { "cc" };
+        self.compile_by(compiler, name, source, arguments)
+    }
+
+    /// The same by another compiler.
+    pub fn compile_by(&self, compiler: &str, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
         let folder = self.folder(name);
         std::fs::create_dir_all(&folder).unwrap();
         let library = folder.join("libplugin.so");
-        let compiler = if source.ends_with(".cpp") { "c++" } else { "cc" };
         let made = Command::new(compiler)
             .args(["-O1", "-fPIC", "-shared", "-I"])
             .arg(root().join("plugins/include"))

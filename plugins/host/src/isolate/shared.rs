@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 
 /// So much address space is set aside on both sides: the file grows within it, and nothing moves.
-const SPACE: usize = 1 << 36;
+const SPACE: usize = 1 << if usize::BITS == 64 { 36 } else { 28 };
 /// Tensors begin at multiples of this, and no two share a line of a cache.
 const ALIGNED: usize = 64;
 /// The file grows by multiples of this.

@@ -7,8 +7,8 @@ use crate::library::Library;
 use crate::wrong;
 use burn::tensor::Device;
 use musiva_core::{
-    Clip, Cost, Flaw, Media, MediaShape, Modality, Rate, Result, Source, TokenKind, TokenShape, TokenValues, Tokenizer,
-    TokenizerConfig, TokenizerSpec, Tokens,
+    Clip, Cost, Flaw, Media, MediaShape, Modality, Rate, Result, Sound, Source, TokenKind, TokenShape, TokenValues,
+    Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,6 +30,7 @@ struct Answer {
 #[serde(rename_all = "snake_case")]
 enum Medium {
     Video,
+    Audio,
     Text,
 }
 
@@ -60,12 +61,13 @@ impl Answer {
         if self.strides.contains(&0) {
             return Err(format!("it describes strides of {:?}", self.strides));
         }
-        let modality = match self.modality {
-            Medium::Video => Modality::Video,
-            Medium::Text => Modality::Text,
-        };
         // It reads bytes as they are.
-        Ok(TokenizerSpec { modality, kind, strides: self.strides, causal: self.causal, range: [0.0, 255.0] })
+        let (modality, range) = match self.modality {
+            Medium::Video => (Modality::Video, [0.0, 255.0]),
+            Medium::Audio => (Modality::Audio, [-1.0, 1.0]),
+            Medium::Text => (Modality::Text, [0.0, 255.0]),
+        };
+        Ok(TokenizerSpec { modality, kind, strides: self.strides, causal: self.causal, range })
     }
 }
 
@@ -105,6 +107,15 @@ impl Held {
         (element, grid.into_iter().chain(last.map(Some)).collect())
     }
 
+    /// Media as the ABI lays them out: their type and sides.
+    pub fn media(&self) -> (Element, &'static [Option<usize>]) {
+        match self.spec.modality {
+            Modality::Video => (Element::U8, &[None, None, None, Some(3)]),
+            Modality::Audio => (Element::F32, &[None, None]),
+            Modality::Text => (Element::U8, &[None]),
+        }
+    }
+
     /// What a plugin gave as tokens, looked at.
     pub fn tokens(&self, function: &str, grid: [usize; 3], output: Output) -> Result<Tokens> {
         let code = |code: i64| {
@@ -129,35 +140,31 @@ impl Held {
         tokens.map_err(|error| wrong(self.instance.id(), format!("{function}: {}", error.message())))
     }
 
-    /// Bytes of a medium of these sides, to tokens.
-    pub fn encode(&self, bytes: &[u8], sides: &[usize]) -> Result<Tokens> {
+    /// A medium of these sides, to tokens.
+    pub fn encode(&self, medium: View, sides: &[usize]) -> Result<Tokens> {
         let asked = if self.spec.modality == Modality::Text { &[0][..] } else { sides };
         let grid = self.grid(asked)?;
         let (element, shape) = self.layout(grid.map(Some));
         let wanted = [Wanted::some("the tokens", element, &shape)];
-        let mut given = self.instance.run(Ask::Encode(View::of(bytes, sides)), &wanted)?;
+        let mut given = self.instance.run(Ask::Encode(medium), &wanted)?;
         self.tokens("encode", grid, given.output(0))
     }
 
-    /// Tokens to the bytes of a medium and its sides.
-    pub fn decode(&self, tokens: &Tokens) -> Result<(Vec<u8>, Vec<usize>)> {
+    /// Tokens to a medium.
+    pub fn decode(&self, tokens: &Tokens) -> Result<Output> {
         if !self.spec.kind.holds(tokens.values()) {
             return Err(wrong(self.instance.id(), format!("it decodes {}, these tokens are others", self.spec.kind)));
         }
-        let sides = match self.spec.modality {
-            Modality::Text => vec![None],
-            // Sound has no place in the ABI yet.
-            _ => vec![None, None, None, Some(3)],
-        };
-        let wanted = [Wanted::some("the media", Element::U8, &sides)];
+        let (element, sides) = self.media();
+        let wanted = [Wanted::some("the media", element, sides)];
         let mut given = lend_tokens(tokens, |view| self.instance.run(Ask::Decode(view), &wanted))?;
         let media = given.output(0);
-        let (shape, grid) = (media.shape.clone(), tokens.grid());
-        if self.spec.modality == Modality::Video && self.grid(&shape)? != grid {
+        let (shape, grid) = (&media.shape, tokens.grid());
+        if self.spec.modality != Modality::Text && self.grid(shape)? != grid {
             let message = format!("decode: it makes {shape:?} of the grid {grid:?}, but its grid is another");
             return Err(wrong(self.instance.id(), message));
         }
-        Ok((media.u8(), shape))
+        Ok(media)
     }
 }
 
@@ -215,9 +222,7 @@ impl TokenizerConfig for HostedTokenizerConfig {
         let sides = match *media {
             MediaShape::Clip { frames, height, width, .. } => vec![frames, height, width, 3],
             MediaShape::Text => vec![0],
-            MediaShape::Sound { .. } => {
-                return Err(Flaw::new("", "plugins do not read sounds yet", "use a built-in tokenizer of sounds"));
-            }
+            MediaShape::Sound { samples, channels, .. } => vec![samples, channels],
         };
         match self.held().grid(&sides) {
             Ok(grid) => Ok(TokenShape { grid, kind: self.spec.kind }),
@@ -260,23 +265,31 @@ impl Tokenizer for HostedTokenizer {
         match (media, self.spec.modality) {
             (Media::Clip(clip), Modality::Video) => {
                 let [t, h, w] = clip.shape();
-                held.encode(clip.pixels(), &[t, h, w, 3])
+                held.encode(View::of(clip.pixels(), &[t, h, w, 3]), &[t, h, w, 3])
             }
-            (Media::Text(text), Modality::Text) => held.encode(text.as_bytes(), &[text.len()]),
+            (Media::Sound(sound), Modality::Audio) => {
+                held.encode(View::of(sound.samples(), &sound.shape()), &sound.shape())
+            }
+            (Media::Text(text), Modality::Text) => held.encode(View::of(text.as_bytes(), &[text.len()]), &[text.len()]),
             (other, modality) => Err(other.unexpected(held.instance.id(), modality)),
         }
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bytes, sides) = held.decode(tokens)?;
+        let made = held.decode(tokens)?;
+        let bad = |message: &str| wrong(held.instance.id(), format!("decode: {message}"));
+        // The rate is no part of the tokens; whoever decodes them knows it.
         match self.spec.modality {
-            Modality::Text => {
-                let text = String::from_utf8(bytes);
-                text.map(Media::Text).map_err(|_| wrong(held.instance.id(), "decode: its text is not UTF-8"))
+            Modality::Text => String::from_utf8(made.u8()).map(Media::Text).map_err(|_| bad("its text is not UTF-8")),
+            Modality::Audio => {
+                let sound = Sound::new(made.shape[1], Rate::whole(1), made.f32());
+                sound.map(Media::Sound).map_err(|error| bad(error.message()))
             }
-            // The frame rate is no part of the tokens; whoever decodes them knows it.
-            _ => Ok(Media::Clip(Clip::new([sides[0], sides[1], sides[2]], Rate::whole(1), bytes)?)),
+            Modality::Video => {
+                let shape = [made.shape[0], made.shape[1], made.shape[2]];
+                Ok(Media::Clip(Clip::new(shape, Rate::whole(1), made.u8())?))
+            }
         }
     }
 }

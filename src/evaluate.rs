@@ -82,6 +82,11 @@ fn text(evaluation: &Evaluation) -> String {
         made.ssim,
         percent(made.codebook_use)
     ));
+    let metrics = evaluation.metrics.iter().map(|metric| {
+        let values: Vec<_> = metric.values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        vec![metric.clips.clone(), metric.kind.clone(), values.join(", ")]
+    });
+    text.push_str(&table(&metrics.collect::<Vec<_>>()));
     if made.seen.is_none() {
         text.push_str("there is no oracle for these data: nothing else is measured\n");
         return text;

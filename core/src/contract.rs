@@ -6,9 +6,9 @@
 
 use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Prediction};
 use crate::parameters::open_weights;
-use crate::{Draw, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
+use crate::{Clip, Draw, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
 use burn::tensor::{Device, Int, Tensor};
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Which part of the road a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum Role {
     Objective,
     /// How predictions become tokens: `[sampler]`.
     Sampler,
+    /// A measure of clips, beside those that are always taken: `[[metric]]`.
+    Metric,
 }
 
 /// Work and memory of a component for one sample.
@@ -403,4 +405,20 @@ pub trait Sampler: Send + Sync {
     fn forwards(&self, canvas: &CanvasShape) -> f64;
     /// Starts.
     fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>>;
+}
+
+/// A measure of clips as a recipe configures it.
+pub trait MetricConfig: Send + Sync {
+    /// What is wrong with the configuration by itself.
+    fn flaws(&self) -> Vec<Flaw>;
+    /// A new one, which has seen no clips.
+    fn build(&self) -> Result<Box<dyn Metric>>;
+}
+
+/// A measure that grows clip by clip.
+pub trait Metric: Send {
+    /// Takes one more pair of one shape, and the caption of the reference.
+    fn update(&mut self, made: &Clip, reference: &Clip, caption: &str) -> Result<()>;
+    /// Its numbers by name, all finite. At least one pair has been taken.
+    fn result(&mut self) -> Result<BTreeMap<String, f64>>;
 }

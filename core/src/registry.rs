@@ -4,7 +4,7 @@
 //! brings the JSON Schema of its configuration, so that the recipe checker, editors and the docs
 //! know its keys without knowing the component.
 
-use crate::contract::{BackboneConfig, Objective, Role, Sampler, TokenizerConfig};
+use crate::contract::{BackboneConfig, MetricConfig, Objective, Role, Sampler, TokenizerConfig};
 use crate::{Error, ErrorKind, Flaw, MediaShape, Modality, Result};
 use serde_json::Value;
 use std::{any::Any, collections::BTreeMap, sync::Arc};
@@ -38,6 +38,8 @@ pub enum Hosted {
     Backbone(Factory<dyn BackboneConfig>),
     /// Makes a sampler.
     Sampler(Factory<dyn Sampler>),
+    /// Makes a metric's configuration.
+    Metric(Factory<dyn MetricConfig>),
 }
 
 impl Make {
@@ -49,6 +51,7 @@ impl Make {
             Self::Backbone(_) | Self::Hosted(Hosted::Backbone(_)) => Role::Backbone,
             Self::Objective(_) => Role::Objective,
             Self::Sampler(_) | Self::Hosted(Hosted::Sampler(_)) => Role::Sampler,
+            Self::Hosted(Hosted::Metric(_)) => Role::Metric,
         }
     }
 
@@ -92,6 +95,14 @@ impl Make {
         match self {
             Self::Sampler(make) => Some(Arc::new(*make)),
             Self::Hosted(Hosted::Sampler(make)) => Some(make.clone()),
+            _ => None,
+        }
+    }
+
+    /// What makes a metric's configuration, where it is one.
+    pub fn metric(&self) -> Option<Factory<dyn MetricConfig>> {
+        match self {
+            Self::Hosted(Hosted::Metric(make)) => Some(make.clone()),
             _ => None,
         }
     }

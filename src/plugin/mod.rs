@@ -6,7 +6,7 @@ use crate::output::{print, say, table};
 use crate::recipes::cache;
 use musiva_core::{Error, ErrorKind, Result};
 use musiva_plugin_host::{
-    Consent, Finding, Found, Loader, Manifest, Outcome, Prober, TrustFile, find, platform, search_path, vet,
+    Consent, Finding, Found, Isolation, Loader, Manifest, Outcome, Prober, TrustFile, find, platform, search_path, vet,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +24,10 @@ pub struct PluginArgs {
     /// Let this plugin run, for this once; may be repeated
     #[arg(long, value_name = "ID")]
     allow_plugin: Vec<String>,
+    /// Run plugins in processes of their own, so that a crash is an error; a call may take SECONDS
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "600",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    isolate: Option<u32>,
 }
 
 impl PluginArgs {
@@ -35,11 +39,14 @@ impl PluginArgs {
     /// What loads plugins.
     pub fn loader(&self) -> Result<Loader> {
         let program = env::current_exe().map_err(|error| Error::io(Path::new("musiva"), "find itself", error))?;
+        let command = |what: &str| vec![program.clone().into(), "plugin".into(), what.into()];
+        let limit = |seconds: u32| Duration::from_secs(u64::from(seconds));
         Ok(Loader {
             search: self.search(),
             store: cache()?.join("plugins"),
             consent: Consent { trusted: trust_file()?.hashes()?, allowed: self.allow_plugin.clone() },
-            prober: Prober { command: vec![program.into(), "plugin".into(), "probe".into()], limit: PROBE },
+            prober: Prober { command: command("probe"), limit: PROBE },
+            isolation: self.isolate.map(|seconds| Isolation { command: command("serve"), limit: limit(seconds) }),
         })
     }
 
@@ -67,7 +74,8 @@ impl PluginArgs {
 impl fmt::Display for PluginArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.plugin_path.iter().try_for_each(|folder| write!(f, " --plugin-path '{}'", folder.display()))?;
-        self.allow_plugin.iter().try_for_each(|id| write!(f, " --allow-plugin {id}"))
+        self.allow_plugin.iter().try_for_each(|id| write!(f, " --allow-plugin {id}"))?;
+        self.isolate.iter().try_for_each(|seconds| write!(f, " --isolate={seconds}"))
     }
 }
 
@@ -119,6 +127,9 @@ enum Command {
     /// Load a library, look at it, write a report
     #[command(hide = true)]
     Probe { library: PathBuf, report: PathBuf },
+    /// Load a library and run its plugins for the command that started this one
+    #[command(hide = true)]
+    Serve { library: PathBuf },
 }
 
 /// A plugin on the command line.
@@ -164,6 +175,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Hash(named) => hash(named),
         Command::New(args) => new::run(args),
         Command::Probe { library, report } => musiva_plugin_host::probe(library, report),
+        Command::Serve { library } => musiva_plugin_host::serve(library),
     }
 }
 

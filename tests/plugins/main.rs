@@ -4,11 +4,21 @@
 
 #[path = "../lab/mod.rs"]
 mod lab;
+mod twin;
 
 use lab::{Lab, Outcome};
+use musiva_core::recipe::Recipe;
+use musiva_core::{Component, Hosted, Make, Modality, Registry, Role};
+use musiva_plugin_host::{Consent, Loader, Prober};
+use musiva_train::backbone::{BackboneParts, BackboneTrainee, TokenSet};
+use musiva_train::doctor::Disease;
+use musiva_train::sources::{dataset_of, held_out_of};
+use musiva_train::trainer::{Ended, Look, Run, Watch};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 const DCT: &str = "org.musiva.dct";
 const MIXER: &str = "org.musiva.mixer";
@@ -59,13 +69,17 @@ fn cargo(project: &Path, library: &str) -> PathBuf {
     target.join("debug").join(format!("lib{library}.so"))
 }
 
-/// The example in Rust, in the lab's plugins; its hash.
-fn mixer(lab: &Lab) -> String {
-    let (folder, source) = (lab.path("plugins/mixer"), root().join("plugins/examples/mixer"));
+/// An example in Rust, in the lab's plugins; its hash.
+fn example(lab: &Lab, name: &str) -> String {
+    let (folder, source) = (lab.path(&format!("plugins/{name}")), root().join("plugins/examples").join(name));
     fs::create_dir_all(&folder).unwrap();
     fs::copy(source.join("plugin.toml"), folder.join("plugin.toml")).unwrap();
-    fs::copy(cargo(&source, "mixer"), folder.join("libmixer.so")).unwrap();
-    hash(lab, "plugins/mixer")
+    fs::copy(cargo(&source, name), folder.join(format!("lib{name}.so"))).unwrap();
+    hash(lab, &format!("plugins/{name}"))
+}
+
+fn mixer(lab: &Lab) -> String {
+    example(lab, "mixer")
 }
 
 fn pin(id: &str, sha256: &str) -> String {
@@ -102,6 +116,14 @@ fn a_tokenizer_in_c_from_its_source_to_a_video() {
     assert!(checked.contains("latents of 10 channels"), "{checked}");
     let made = run(&lab, &["generate", "boxes.toml", prompt[0], prompt[1], "--set", weights, "-o", "out.mp4"]);
     made.succeeds();
+    #[cfg(target_os = "linux")]
+    {
+        run(&lab, &["check", "boxes.toml", "--isolate", "--set", weights]).succeeds();
+        run(&lab, &["plugin", "check", DCT, "--isolate=60"]).succeeds();
+        let isolated = ["--isolate", "--set", weights, "-o", "apart.mp4"];
+        run(&lab, &[&["generate", "boxes.toml", prompt[0], prompt[1]], &isolated[..]].concat()).succeeds();
+        assert_eq!(lab.bytes("apart.mp4"), lab.bytes("out.mp4"));
+    }
     let said = run(&lab, &["inspect", "out.mp4"]).succeeds().out;
     assert!(said.contains("musiva.plugin.org.musiva.dct") && said.contains(&sha256), "{said}");
     run(&lab, &["evaluate", "boxes.toml", "--set", weights, "--prompts", "2"]).succeeds();
@@ -183,11 +205,216 @@ fn a_backbone_in_rust_trains_resumes_and_generates() {
     train(&["--resume", "half", "--steps", "10", "--set", "train.checkpoint_every=5"]).succeeds();
     assert_eq!(lab.values("half/weights.safetensors"), lab.values("whole/weights.safetensors"));
 
+    // In a process of its own, too.
+    #[cfg(target_os = "linux")]
+    {
+        train(&["--run", "apart", "--steps", "10", "--isolate"]).succeeds();
+        assert_eq!(lab.values("apart/weights.safetensors"), lab.values("whole/weights.safetensors"));
+    }
+
     fs::copy(lab.path("whole/weights.safetensors"), lab.path("mixer.safetensors")).unwrap();
     let generate = ["generate", "mixer.toml", allow[0], allow[1], "--prompt", "a red ring moves left", "-o", "out.gif"];
     run(&lab, &generate).succeeds();
     let weights = run(&lab, &["inspect", "mixer.safetensors"]).succeeds().out;
     assert!(weights.contains("blocks.0.tokens") && weights.contains("musiva.plugin.org.musiva.mixer"), "{weights}");
+}
+
+#[test]
+fn a_metric_measures_what_evaluate_makes() {
+    let lab = Lab::trained();
+    let id = "org.musiva.moves";
+    let sha256 = example(&lab, "moves");
+    run(&lab, &["plugin", "trust", "plugins/moves"]).succeeds();
+    run(&lab, &["plugin", "check", id]).succeeds();
+    let write = |name: &str, keys: &str| {
+        let pinned = pin(id, &sha256);
+        let recipe = format!("schema = 1\nextends = \"dit.toml\"\n{pinned}[[metric]]\nkind = \"{id}\"\n{keys}");
+        fs::write(lab.path(name), recipe).unwrap();
+    };
+    write("moves.toml", "threshold = 9\n[[metric]]\nkind = \"org.musiva.moves\"\n");
+    let evaluate = ["evaluate", "moves.toml", "--prompts", "3"];
+    let said = run(&lab, &[&evaluate[..], &["--json"]].concat()).succeeds().out;
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let metrics = json["metrics"].as_array().unwrap();
+    let clips: Vec<_> = metrics.iter().map(|one| one["clips"].as_str().unwrap()).collect();
+    let sets = ["reconstructed", "generated, all combinations", "generated, combinations never trained on"];
+    assert_eq!(clips, sets.map(|set| [set; 2]).concat());
+    let number = |index: usize, name: &str| metrics[index]["values"][name].as_f64().unwrap();
+    assert!(metrics.iter().all(|one| one["kind"] == id));
+    // What should move does not depend on what was made, and the lower threshold sees more of it.
+    assert!(number(0, "moving_reference") == number(2, "moving_reference"));
+    assert!(number(0, "moving_reference") > number(1, "moving_reference") && number(1, "moving_reference") > 0.0);
+    assert!(run(&lab, &evaluate).succeeds().out.contains("moving_reference"));
+    #[cfg(target_os = "linux")]
+    assert_eq!(run(&lab, &[&evaluate[..], &["--json", "--isolate"]].concat()).succeeds().out, said);
+
+    write("key.toml", "thresholds = 9\n");
+    run(&lab, &["check", "key.toml"]).fails(3, &["metric.0.thresholds", "there is no such key", "write `threshold`"]);
+    write("range.toml", "threshold = 999\n");
+    run(&lab, &["check", "range.toml"]).fails(3, &["metric.0.threshold", "999"]);
+    fs::write(lab.path("none.toml"), "schema = 1\nextends = \"dit.toml\"\n[[metric]]\nkind = \"org.a\"\n").unwrap();
+    run(&lab, &["check", "none.toml"]).fails(3, &["metric.0.kind", "add `[[plugin]]`"]);
+}
+
+#[test]
+fn a_tokenizer_trains_on_files_that_a_plugin_reads() {
+    let lab = Lab::trained();
+    let id = "org.musiva.y4m";
+    let sha256 = example(&lab, "y4m");
+    fs::create_dir(lab.path("clips")).unwrap();
+    for name in 0..3u8 {
+        let mut bytes = b"YUV4MPEG2 W16 H16 F8:1 C420\n".to_vec();
+        for frame in 0..40u8 {
+            bytes.extend_from_slice(b"FRAME\n");
+            bytes.extend((0..=255u8).map(|i| 60 + i / 2 + frame));
+            bytes.extend([100 + 20 * name; 128]);
+        }
+        fs::write(lab.path(&format!("clips/{name}.y4m")), bytes).unwrap();
+        fs::write(lab.path(&format!("clips/{name}.txt")), format!("file {name}")).unwrap();
+    }
+    let data = format!("{}[data]\nkind = \"{id}\"\npath = \"clips\"\nframes = 5\n", pin(id, &sha256));
+    fs::write(lab.path("files.toml"), format!("schema = 1\nextends = \"video.toml\"\nname = \"files\"\n{data}"))
+        .unwrap();
+    let allow = ["--allow-plugin", id];
+    let checked = run(&lab, &[&["check", "files.toml"], &allow[..]].concat()).succeeds().out;
+    assert!(checked.contains("5") && checked.contains("16"), "{checked}");
+    run(&lab, &[&["train", "files.toml"], &allow[..]].concat()).succeeds();
+    run(&lab, &[&["evaluate", "files.toml", "--prompts", "3"], &allow[..]].concat()).succeeds();
+    let gone = ["--set", "data.path=gone"];
+    run(&lab, &[&["check", "files.toml"], &allow[..], &gone].concat()).fails(3, &["gone", "No such file"]);
+}
+
+/// A plugin that segfaults in the middle of a run: the run ends with its name, and goes on from its checkpoint.
+#[cfg(target_os = "linux")]
+#[test]
+fn isolated_a_crash_in_training_leaves_the_checkpoint() {
+    let (lab, id) = (Lab::trained(), "org.example.fragile");
+    run(&lab, &["plugin", "new", id, "--kind", "backbone", "--into", "plugins/fragile"]).succeeds();
+    let source = lab.path("plugins/fragile/src/lib.rs");
+    let text = fs::read_to_string(&source).unwrap();
+    let forward = "fn forward(&self, cx: &mut Context, input: &BackboneInput) -> Result<()> {";
+    let fragile = "static LEFT: std::sync::OnceLock<std::sync::atomic::AtomicI64> = std::sync::OnceLock::new();
+        let lives = || std::env::var(\"LIVES\").map_or(1 << 40, |n| n.parse().unwrap());
+        let left = LEFT.get_or_init(|| std::sync::atomic::AtomicI64::new(lives()));
+        if left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) };
+        }";
+    assert!(text.contains(forward));
+    fs::write(&source, text.replace(forward, &format!("{forward}\n{fragile}"))).unwrap();
+    fs::copy(cargo(&lab.path("plugins/fragile"), "fragile"), lab.path("plugins/fragile/libfragile.so")).unwrap();
+    let pinned = pin(id, &hash(&lab, "plugins/fragile"));
+    let settings = "[objective]\nself_condition = 0.0\n[train]\nsteps = 8\nsample_every = 0\ncheckpoint_every = 3\n";
+    let recipe = format!(
+        "schema = 1\nextends = \"dit.toml\"\nname = \"fragile\"\n{pinned}[backbone]\nkind = \"{id}\"\n{settings}"
+    );
+    fs::write(lab.path("fragile.toml"), recipe).unwrap();
+    run(&lab, &["plugin", "trust", "plugins/fragile"]).succeeds();
+    run(&lab, &["train", "fragile.toml", "--isolate", "--run", "whole"]).succeeds();
+
+    let (config, plugins) = (lab.path("config"), lab.path("plugins"));
+    let mut command = lab.command(&["train", "fragile.toml", "--isolate", "--run", "broken"]);
+    command.env("MUSIVA_CONFIG", config).env("MUSIVA_PLUGIN_PATH", plugins).env("LIVES", "5");
+    let error = "org.example.fragile: forward: it crashes: signal 11 (segmentation fault)";
+    Outcome::of(&mut command).fails(10, &[error]);
+    assert!(!lab.path("broken/weights.safetensors").exists());
+    run(&lab, &["train", "fragile.toml", "--isolate", "--resume", "broken"]).succeeds();
+    assert_eq!(lab.values("broken/weights.safetensors"), lab.values("whole/weights.safetensors"));
+}
+
+/// The losses of a run, and nothing else.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Watch for Losses {
+    fn step(&mut self, _: u64, _: u64, measures: Option<&[(String, f64)]>) {
+        let loss = measures.into_iter().flatten().find(|(name, _)| name == "loss");
+        self.0.extend(loss.map(|(_, value)| *value));
+    }
+
+    fn ill(&mut self, _: u64, _: Disease) {}
+
+    fn samples(&mut self, _: u64, _: &Look) -> musiva_core::Result<()> {
+        Ok(())
+    }
+
+    fn saved(&mut self, _: u64, _: &Path) {}
+
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// All built-in components, the plugin's mixer from its library, and its twin as another built-in.
+fn with_twin(lab: &Lab, sha256: &str) -> Registry {
+    let mut registry = Registry::default();
+    musiva_data::register(&mut registry).unwrap();
+    musiva_tokenizers::register(&mut registry).unwrap();
+    musiva_models::register(&mut registry).unwrap();
+    let loader = Loader {
+        search: vec![lab.path("plugins")],
+        store: lab.path("store"),
+        consent: Consent { trusted: [sha256.to_owned()].into(), ..Consent::default() },
+        prober: Prober {
+            command: [env!("CARGO_BIN_EXE_musiva"), "plugin", "probe"].map(Into::into).into(),
+            limit: Duration::from_secs(20),
+        },
+        isolation: None,
+    };
+    let [pin] = &Recipe::plugins(&lab.path("org.musiva.mixer.toml"), &[]).unwrap()[..] else { panic!("a pin") };
+    musiva_plugin_host::register(&mut registry, &loader.load(pin).unwrap()).unwrap();
+    let schema = registry.get(Role::Backbone, MIXER).unwrap().schema.clone();
+    let make = |value| Ok(Box::new(serde_json::from_value::<twin::TwinConfig>(value)?) as Box<_>);
+    let make = Make::Hosted(Hosted::Backbone(Arc::new(make)));
+    let (summary, origin) = ("the mixer, built in", "this test".to_owned());
+    registry.register(Component { kind: "twin", summary, origin, schema, learns: true, make }).unwrap();
+    registry
+}
+
+/// The losses of all steps of a recipe, by the trainer itself.
+fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
+    let recipe = Recipe::open(&lab.path(&format!("{name}.toml")), &[], registry).unwrap();
+    let (device, settings) = (burn::tensor::Device::flex(), recipe.need_train().unwrap());
+    let built = |modality| {
+        let part = recipe.need_tokenizer(modality).unwrap();
+        part.component.build(&device, &part.source().unwrap()).unwrap()
+    };
+    let parts = BackboneParts {
+        config: &*recipe.need_backbone().unwrap().component,
+        canvas: recipe.need_canvas().unwrap(),
+        objective: &*recipe.need_objective().unwrap().component,
+        sampler: &*recipe.need_sampler().unwrap().component,
+        text: built(Modality::Text),
+        video: built(Modality::Video),
+    };
+    let data = dataset_of(&recipe).unwrap();
+    let tokens = TokenSet::new(&*data, settings.clips as u64, &*parts.text, &*parts.video, &mut |_| {}).unwrap();
+    let held_out = held_out_of(&recipe).unwrap();
+    let mut trainee = BackboneTrainee::new(settings, parts, &settings.source(), tokens, held_out, &device).unwrap();
+    let folder = lab.path(name);
+    fs::create_dir_all(&folder).unwrap();
+    let run = Run { folder, settings, recipe: recipe.resolved(), metadata: Default::default() };
+    let mut losses = Losses::default();
+    assert!(matches!(run.train(&mut trainee, false, &mut losses).unwrap(), Ended::Done(_)));
+    losses.0
+}
+
+/// What a built-in trains to is golden for the plugin of the same mathematics.
+#[test]
+fn the_same_model_as_a_plugin_and_as_a_built_in_trains_to_the_same_losses() {
+    let lab = Lab::trained();
+    let sha256 = mixer(&lab);
+    let settings = "[objective]\nself_condition = 0.0\n[train]\nsteps = 12\nlearning_rate = 1e-2\n";
+    for kind in [MIXER, "twin"] {
+        let pinned = if kind == MIXER { pin(MIXER, &sha256) } else { String::new() };
+        let recipe = format!("schema = 1\nextends = \"dit.toml\"\n{pinned}{BACKBONE}{settings}");
+        fs::write(lab.path(&format!("{kind}.toml")), recipe.replace(MIXER, kind)).unwrap();
+    }
+    let registry = with_twin(&lab, &sha256);
+    let [plugin, twin] = [MIXER, "twin"].map(|kind| losses(&lab, kind, &registry));
+    assert_eq!((plugin.len(), twin.len()), (12, 12));
+    let apart = plugin.iter().zip(&twin).map(|(a, b)| ((a - b) / b).abs());
+    assert!(apart.fold(0.0, f64::max) < 1e-5, "{plugin:?}\n{twin:?}");
+    assert!(twin[11] < 0.98 * twin[0], "nothing was learnt: {twin:?}");
 }
 
 #[test]
@@ -210,7 +437,7 @@ fn every_project_that_new_writes_builds_and_conforms() {
     run(&lab, &["plugin", "new", id, "--kind", "tokenizer", "--into", folder]).fails(7, &["there is something"]);
     run(&lab, &["plugin", "new", "mine", "--kind", "metric"]).fails(10, &["reverse domain"]);
 
-    // A dataset and a sampler of plugins, in a recipe that trains; a metric, which no recipe takes.
+    // A dataset and a sampler of plugins, in a recipe that trains; a conditioner, which no recipe takes.
     let pinned = |kind: &str| pin(&format!("org.example.my-{kind}"), &hash(&lab, &format!("plugins/{kind}")));
     let allow = ["--allow-plugin", "org.example.my-dataset", "--allow-plugin", "org.example.my-sampler"];
     let recipe = format!(
@@ -225,10 +452,10 @@ fn every_project_that_new_writes_builds_and_conforms() {
         fs::copy(trained.path(name), lab.path(name)).unwrap();
     }
     run(&lab, &[&["train", "stripes.toml"][..], &allow].concat()).succeeds();
-    let metric = format!("schema = 1\nextends = \"dit.toml\"\n{}", pinned("metric"));
-    fs::write(lab.path("metric.toml"), metric).unwrap();
-    run(&lab, &["check", "metric.toml", "--allow-plugin", "org.example.my-metric"])
-        .fails(10, &["it is a metric, and no section of a recipe takes one yet"]);
+    let conditioner = format!("schema = 1\nextends = \"dit.toml\"\n{}", pinned("conditioner"));
+    fs::write(lab.path("conditioner.toml"), conditioner).unwrap();
+    run(&lab, &["check", "conditioner.toml", "--allow-plugin", "org.example.my-conditioner"])
+        .fails(10, &["it is a conditioner, and no section of a recipe takes one yet"]);
 
     // Without gradients a backbone can be used, not trained.
     let source = lab.path("plugins/backbone/src/lib.rs");

@@ -34,6 +34,16 @@
   "\"strides\": [1, 1, 1], \"causal\": true}"
 #endif
 
+#ifdef OVERFLOW
+static volatile int depth;
+static int overflow(int i) {
+  volatile char frame[4096];
+  frame[i & 4095] = (char)i;
+  depth = i;
+  return overflow(i + 1) + frame[0];
+}
+#endif
+
 #ifdef UNDEFINED_FUNCTION
 extern void there_is_no_such_function(void);
 #endif
@@ -113,6 +123,9 @@ static void *allocate(void *argument) {
 
 static musiva_status encode(musiva_instance *self, const musiva_call *call, const musiva_tensor *media) {
   (void)self;
+#ifdef ENCODE_FATE
+  ENCODE_FATE;
+#endif
 #ifdef STATUS
   return STATUS;
 #endif
@@ -248,6 +261,9 @@ static musiva_status config_schema(const musiva_call *call, musiva_str id) {
 static musiva_status create(const musiva_host *host, const musiva_call *call, musiva_str id, musiva_str config,
                             musiva_instance **out) {
   (void)host, (void)call, (void)id, (void)config;
+#ifdef CREATE_FATE
+  CREATE_FATE;
+#endif
 #ifdef UNDEFINED_FUNCTION
   there_is_no_such_function();
 #endif
@@ -273,6 +289,9 @@ static musiva_status create(const musiva_host *host, const musiva_call *call, mu
 }
 
 static void destroy(musiva_instance *self) {
+#ifdef DESTROY_FATE
+  DESTROY_FATE;
+#endif
 #ifdef LEAKS
   (void)self;
 #else

@@ -12,12 +12,13 @@ use crate::sources::{held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Draw, Media, Modality, Result, Tokens};
+use musiva_core::{Clip, Draw, Media, Metric, Modality, Result, Tokens};
 use musiva_data::world::{Attributes, Oracle, PartialAttributes, Scores, Split, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::quantizers::CodeUse;
 use serde::Serialize;
 use sound::resound;
+use std::collections::BTreeMap;
 
 /// Told of each stage how far it is: its name, done, total. An error from it cancels.
 pub type Progress<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
@@ -37,6 +38,9 @@ pub struct Evaluation {
     /// Sounds made again by the audio tokenizer, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sound: Option<Resounded>,
+    /// What `[[metric]]` asks for, of each of the above that is clips; empty where it asks for nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<Measured>,
     /// Clips made from prompts, a row for each set of prompts; empty without a backbone or an oracle.
     pub generation: Vec<Generated>,
 }
@@ -67,6 +71,38 @@ pub struct Generated {
     pub seen: Scores,
 }
 
+/// The numbers of a `[[metric]]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// Which clips were measured against those that they should have been.
+    pub clips: String,
+    /// The metric's `kind`.
+    pub kind: String,
+    /// Its numbers by name.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// All metrics of a recipe, on one set of clips.
+struct Metrics(Vec<(String, Box<dyn Metric>)>);
+
+impl Metrics {
+    fn new(recipe: &Recipe) -> Result<Self> {
+        let all = recipe.metrics.iter().map(|part| Ok((part.kind.clone(), part.component.build()?)));
+        all.collect::<Result<_>>().map(Self)
+    }
+
+    fn update(&mut self, made: &Clip, reference: &Clip, caption: &str) -> Result<()> {
+        self.0.iter_mut().try_for_each(|(_, metric)| metric.update(made, reference, caption))
+    }
+
+    fn results(self, clips: &str) -> Result<Vec<Measured>> {
+        let result = |(kind, mut metric): (String, Box<dyn Metric>)| {
+            Ok(Measured { clips: clips.to_owned(), kind, values: metric.result()? })
+        };
+        self.0.into_iter().map(result).collect()
+    }
+}
+
 /// Measures `n` clips (and `n` prompts of each set) with `seed`.
 ///
 /// # Errors
@@ -80,11 +116,15 @@ pub fn evaluate(
     progress: &mut Progress,
 ) -> Result<Evaluation> {
     let world = world_of(recipe)?;
+    let (mut measured, mut metrics) = (Vec::new(), Metrics::new(recipe)?);
     let reconstruction = match (parts.video(), &world) {
-        (Some(codec), Some(world)) => Some(reconstruct_world(codec, world, n, seed, progress)?),
-        (Some(codec), None) => Some(reconstruct_data(codec, &*held_out_of(recipe)?, n, progress)?),
+        (Some(codec), Some(world)) => Some(reconstruct_world(codec, world, n, seed, &mut metrics, progress)?),
+        (Some(codec), None) => Some(reconstruct_data(codec, &*held_out_of(recipe)?, n, &mut metrics, progress)?),
         (None, _) => None,
     };
+    if reconstruction.as_ref().is_some_and(|made| made.n > 0) {
+        measured.extend(metrics.results("reconstructed")?);
+    }
     let sound = match &parts.audio {
         Some(codec) => Some(resound(codec, world.as_ref(), &*held_out_of(recipe)?, n, seed, progress)?),
         None => None,
@@ -94,14 +134,17 @@ pub fn evaluate(
         let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
         let none_held_out = world.config().held_out.is_empty();
         for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
-            let seen = generate(pipeline, world, split, n, seed, batch, &mut |done, total| {
-                progress(&format!("generate, {prompts}"), done, total)
-            })?;
+            let mut metrics = Metrics::new(recipe)?;
+            let seen =
+                generate(pipeline, world, split, &Amount { n, seed, batch }, &mut metrics, &mut |done, total| {
+                    progress(&format!("generate, {prompts}"), done, total)
+                })?;
+            measured.extend(metrics.results(&format!("generated, {prompts}"))?);
             generation.push(Generated { prompts, seen });
         }
     }
     let (name, recipe_sha256) = (recipe.name.clone(), recipe.hash());
-    Ok(Evaluation { recipe: name, recipe_sha256, seed, reconstruction, sound, generation })
+    Ok(Evaluation { recipe: name, recipe_sha256, seed, reconstruction, sound, metrics: measured, generation })
 }
 
 /// The built parts of a recipe that there are to measure.
@@ -167,14 +210,19 @@ fn reconstruct_world(
     world: &World,
     n: usize,
     seed: u64,
+    metrics: &mut Metrics,
     progress: &mut Progress,
 ) -> Result<Reconstructed> {
     let oracle = Oracle::new(world.config());
     let (mut sums, mut scores, mut bounces) = (Sums::default(), Vec::with_capacity(n), 0);
     for i in 0..n {
         progress("reconstruct", i, n)?;
-        let scene = world.scene(Draw::new(seed).sample(i as u64), Split::Test);
-        let reading = oracle.read(&sums.add(&scene.render(), codec)?);
+        let draw = Draw::new(seed).sample(i as u64);
+        let scene = world.scene(draw, Split::Test);
+        let before = scene.render();
+        let after = sums.add(&before, codec)?;
+        metrics.update(&after, &before, &scene.caption(draw))?;
+        let reading = oracle.read(&after);
         scores.push(score(PartialAttributes::from(scene.attributes), &reading));
         bounces += usize::from(reading.bounces == Some(scene.events().len()));
     }
@@ -183,38 +231,59 @@ fn reconstruct_world(
     Ok(Reconstructed { seen, bounces, ..sums.mean() })
 }
 
-fn reconstruct_data(codec: &Codec, data: &dyn Dataset, n: usize, progress: &mut Progress) -> Result<Reconstructed> {
+fn reconstruct_data(
+    codec: &Codec,
+    data: &dyn Dataset,
+    n: usize,
+    metrics: &mut Metrics,
+    progress: &mut Progress,
+) -> Result<Reconstructed> {
     let n = data.len().map_or(n, |len| n.min(usize::try_from(len).unwrap_or(n)));
     let mut sums = Sums::default();
     for i in 0..n {
         progress("reconstruct", i, n)?;
-        sums.add(&data.get(i as u64)?.into_clip()?, codec)?;
+        let sample = data.get(i as u64)?;
+        let caption = sample.caption.clone();
+        let before = sample.into_clip()?;
+        metrics.update(&sums.add(&before, codec)?, &before, &caption)?;
     }
     progress("reconstruct", n, n)?;
     Ok(sums.mean())
+}
+
+/// How many clips are made, from which seed, and how many at a time.
+struct Amount {
+    n: usize,
+    seed: u64,
+    batch: usize,
 }
 
 fn generate(
     pipeline: &Pipeline,
     world: &World,
     split: Split,
-    n: usize,
-    seed: u64,
-    batch: usize,
+    amount: &Amount,
+    metrics: &mut Metrics,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Scores> {
+    let Amount { n, seed, batch } = *amount;
     let oracle = Oracle::new(world.config());
     let mut scores = Vec::with_capacity(n);
     for start in (0..n).step_by(batch.max(1)) {
         let draws = (start..(start + batch.max(1)).min(n)).map(|i| Draw::new(seed).sample(i as u64));
-        let prompts: Vec<String> = draws.map(|draw| world.scene(draw, split).caption(draw)).collect();
+        let scenes: Vec<_> = draws.map(|draw| (world.scene(draw, split), draw)).collect();
+        let prompts: Vec<String> = scenes.iter().map(|(scene, draw)| scene.caption(*draw)).collect();
         let asked: Vec<_> = prompts.iter().map(|prompt| Attributes::parse(prompt).unwrap_or_default()).collect();
-        let order = pipeline.order(&Request { prompts, seed, first: start as u64 })?;
+        let order = pipeline.order(&Request { prompts: prompts.clone(), seed, first: start as u64 })?;
         // Steps of all batches together, in clips: a batch that is half sampled counts half.
         let tokens =
             pipeline.once(&order, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
-        for (tokens, asked) in tokens.iter().zip(asked) {
-            scores.push(score(asked, &oracle.read(&pipeline.codec().clip(tokens)?)));
+        for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
+            let clip = pipeline.codec().clip(tokens)?;
+            if !metrics.0.is_empty() {
+                metrics.update(&clip, &scenes[i].0.render(), &prompts[i])?;
+            }
+            scores.push(score(asked, &oracle.read(&clip)));
         }
     }
     progress(n, n)?;

@@ -8,11 +8,12 @@ use serde_json::{Map, Value as Json};
 use std::{collections::BTreeMap, path::Path};
 
 /// Keys whose change leaves what was trained so far what it was.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 13] = [
     "name",
     "description",
     "sampler",
     "evaluate",
+    "metric",
     "backbone.decode",
     "train.gradient_checkpointing",
     "train.steps",

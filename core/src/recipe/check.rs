@@ -7,7 +7,9 @@ use super::walk::Walk;
 use super::words::choices;
 use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
-use crate::{BackboneSpec, Factory, Flaw, Make, MediaShape, Modality, Registry, TokenKind, TokenShape};
+use crate::{
+    BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, TokenKind, TokenShape,
+};
 use serde_json::{Value as Json, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -32,6 +34,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let backbone = checker.part("backbone", Make::backbone);
     let objective = checker.part("objective", Make::objective);
     let sampler = checker.part("sampler", Make::sampler);
+    let metrics: Vec<Part<dyn MetricConfig>> = checker.metrics();
     let train: Option<TrainSettings> = checker.settings("train");
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
     if let Some(resolved) = checker.json.as_object_mut() {
@@ -46,6 +49,9 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     checker.flaws("backbone", backbone.as_ref().map(|part| part.component.flaws()));
     checker.flaws("objective", objective.as_ref().map(|part| part.component.flaws()));
     checker.flaws("sampler", sampler.as_ref().map(|part| part.component.flaws()));
+    for (index, part) in metrics.iter().enumerate() {
+        checker.flaws(&format!("metric.{index}"), Some(part.component.flaws()));
+    }
     checker.flaws("train", train.as_ref().map(TrainSettings::flaws));
     checker.presence(train.as_ref());
 
@@ -61,6 +67,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         backbone,
         objective,
         sampler,
+        metrics,
         train,
         evaluate,
         flow: Flow::default(),
@@ -124,7 +131,24 @@ impl Checker<'_> {
         pick: impl Fn(&Make) -> Option<Factory<T>>,
     ) -> Option<Part<T>> {
         let role = SECTIONS.iter().find(|other| other.path == section)?.role;
-        let mut config = self.section(section)?;
+        self.part_at(section, section, role, pick)
+    }
+
+    fn metrics(&mut self) -> Vec<Part<dyn MetricConfig>> {
+        let count = self.json.get("metric").and_then(Json::as_array).map_or(0, Vec::len);
+        let part = |index| self.part_at("metric", &format!("metric.{index}"), Role::Metric, Make::metric);
+        (0..count).filter_map(part).collect()
+    }
+
+    /// The part that stands at a path.
+    fn part_at<T: ?Sized>(
+        &mut self,
+        section: &'static str,
+        path: &str,
+        role: Role,
+        pick: impl Fn(&Make) -> Option<Factory<T>>,
+    ) -> Option<Part<T>> {
+        let mut config = self.section(path)?;
         let object = config.as_object_mut()?;
         let kind = object.shift_remove("kind")?.as_str()?.to_owned();
         let weights = object.shift_remove("weights").and_then(|path| path.as_str().map(PathBuf::from));
@@ -142,7 +166,7 @@ impl Checker<'_> {
             }),
             Err(error) => {
                 // Only where a component wants more than its schema says.
-                self.add(section, &Flaw::new("", format!("`{kind}` does not take this: {error}"), ""));
+                self.add(path, &Flaw::new("", format!("`{kind}` does not take this: {error}"), ""));
                 None
             }
         }

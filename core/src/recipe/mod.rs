@@ -35,8 +35,8 @@ pub use summary::{Edge, Generation, Summary, Training};
 
 use crate::canvas::CanvasShape;
 use crate::{
-    BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Objective, Registry, Result,
-    Sampler, Source, TokenizerConfig,
+    BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, MetricConfig, Modality, Objective,
+    Registry, Result, Sampler, Source, TokenizerConfig,
 };
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -120,6 +120,8 @@ pub struct Recipe {
     pub objective: Option<Part<dyn Objective>>,
     /// `[sampler]`.
     pub sampler: Option<Part<dyn Sampler>>,
+    /// `[[metric]]`.
+    pub metrics: Vec<Part<dyn MetricConfig>>,
     /// `[train]`.
     pub train: Option<TrainSettings>,
     /// `[evaluate]`, its defaults where the recipe has none.

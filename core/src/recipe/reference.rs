@@ -1,9 +1,9 @@
 //! The reference page of the recipe language, made of its schema.
 
-use super::schema::{SECTIONS, branches, deref, schema, tag};
+use super::schema::{METRIC, SECTIONS, branches, deref, schema, tag};
 use super::walk::{default_of, requires, types};
 use super::words::{describe, toml};
-use crate::Registry;
+use crate::{Component, Registry, Role};
 use serde_json::Value as Json;
 use std::fmt::Write;
 
@@ -27,14 +27,10 @@ pub fn reference(registry: &Registry) -> String {
     }
     for section in SECTIONS {
         page.line(&format!("\n## `[{}]`\n\n{}", section.path, section.summary));
-        for component in section.components(registry) {
-            let name = format!("{}.{}", section.path, component.kind);
-            let Some(schema) = root.get("$defs").and_then(|defs| defs.get(&name)) else { continue };
-            page.line(&format!("\n### `kind = \"{}\"`\n", component.kind));
-            page.line(&format!("{} ({}).\n", capital(component.summary), component.origin));
-            page.table(schema);
-        }
+        section.components(registry).for_each(|component| page.component(section.path, component));
     }
+    page.line(&format!("\n## `[[metric]]`\n\n{METRIC}"));
+    registry.of(Role::Metric).for_each(|component| page.component("metric", component));
     for (section, header) in [("train", "[train]"), ("evaluate", "[evaluate]"), ("plugin", "[[plugin]]")] {
         let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
         let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
@@ -57,6 +53,14 @@ impl Page<'_> {
 
     fn head(&mut self) {
         self.line("| key | type | default | |\n|---|---|---|---|");
+    }
+
+    fn component(&mut self, section: &str, component: &Component) {
+        let name = format!("{section}.{}", component.kind);
+        let Some(schema) = self.root.get("$defs").and_then(|defs| defs.get(&name)) else { return };
+        self.line(&format!("\n### `kind = \"{}\"`\n", component.kind));
+        self.line(&format!("{} ({}).\n", capital(component.summary), component.origin));
+        self.table(schema);
     }
 
     fn table(&mut self, schema: &Json) {

@@ -32,6 +32,9 @@ pub const SECTIONS: [Section; 7] = [
     Section::new("sampler", Role::Sampler, None, "How predictions become tokens."),
 ];
 
+/// What `[[metric]]` is.
+pub const METRIC: &str = "A measure of clips by a plugin, whose id is its `kind`, beside those that are always taken.";
+
 impl Section {
     const fn new(path: &'static str, role: Role, modality: Option<Modality>, summary: &'static str) -> Self {
         Self { path, role, modality, summary }
@@ -63,6 +66,14 @@ pub fn schema(registry: &Registry) -> Json {
         let kinds: Vec<_> = kinds.collect();
         defs.insert(section.path.into(), json!({ "description": section.summary, "oneOf": kinds }));
     }
+    let metrics = registry.of(Role::Metric).map(|component| {
+        let name = format!("metric.{}", component.kind);
+        let schema = of_component(component, &name, &mut defs);
+        defs.insert(name.clone(), schema);
+        json!({ "$ref": format!("#/$defs/{name}") })
+    });
+    let metrics: Vec<_> = metrics.collect();
+    defs.insert("metric".into(), json!({ "description": METRIC, "oneOf": metrics }));
     let mut fixed = |name: &str, schema: schemars::Schema| {
         let schema = embedded(name, schema.into(), &mut defs);
         defs.insert(name.into(), schema);
@@ -110,6 +121,7 @@ pub fn schema(registry: &Registry) -> Json {
             "backbone": { "$ref": "#/$defs/backbone" },
             "objective": { "$ref": "#/$defs/objective" },
             "sampler": { "$ref": "#/$defs/sampler" },
+            "metric": { "description": METRIC, "type": "array", "items": { "$ref": "#/$defs/metric" } },
             "train": { "$ref": "#/$defs/train" },
             "evaluate": { "$ref": "#/$defs/evaluate" },
         },

@@ -1,9 +1,9 @@
-//! What it costs that a tokenizer is a plugin: a call with a megabyte in and a megabyte out, against the same loop as a
-//! function of this program.
+//! What it costs that a tokenizer is a plugin: a call with a megabyte in and a megabyte out, in this process and in one
+//! of its own, against the same loop as a function of this program.
 //!
-//!   cargo bench -p musiva-plugin-host
+//!   cargo bench --workspace --bench overhead
 //!
-//! Times are medians; the two ways take turns, so that a busy machine slows both.
+//! Times are medians; the ways take turns, so that a busy machine slows all of them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -68,17 +68,23 @@ fn thin(pixels: &[u8], width: usize, out: &mut [f32]) {
 
 static ENTRY: musiva_plugin::abi::Entry = musiva_plugin::entry!(Thin: Tokenizer);
 
+/// A name, and what it stands for.
+type Way<'a> = (&'static str, Box<dyn Fn() -> Tokens + 'a>);
+
 fn main() {
     // SAFETY: a constant of this process.
-    let library = unsafe { Library::from_entry(&ENTRY, "in process") }.unwrap();
-    let loaded = Loaded { id: Thin::ID.into(), version: "1.0.0".into(), sha256: String::new(), library };
-    let mut registry = Registry::default();
-    register(&mut registry, &loaded).unwrap();
-    let Make::Hosted(Hosted::Tokenizer(make)) = &registry.get(Role::Tokenizer, Thin::ID).unwrap().make else {
-        panic!("a tokenizer")
+    let here = unsafe { Library::from_entry(&ENTRY, "in process") }.unwrap();
+    #[cfg(target_os = "linux")]
+    if std::env::args().nth(1).as_deref() == Some("serve") {
+        return musiva_plugin_host::serve_library(&here).unwrap();
+    }
+    let plugin = built(here.clone());
+    #[cfg(target_os = "linux")]
+    let isolated = {
+        let command = vec![std::env::current_exe().unwrap().into(), "serve".into()];
+        let isolation = musiva_plugin_host::Isolation { command, limit: std::time::Duration::from_secs(60) };
+        built(Library::isolated(std::path::Path::new("in process"), here.report().unwrap(), isolation).unwrap())
     };
-    let config = make(serde_json::json!({})).unwrap();
-    let tokenizer = config.build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap();
     let [t, h, w] = SIDES;
     let clip = |[t, h, w]: [usize; 3]| {
         let pixels = (0..t * h * w * 3).map(|i| (i * 7 % 256) as u8).collect();
@@ -86,20 +92,45 @@ fn main() {
     };
     let (large, small) = (clip(SIDES), clip([1, 2, 2]));
     let Media::Clip(pixels) = &large else { panic!("a clip") };
+    let function = || {
+        let mut out = vec![0.0; t * h * w * 3 / 4];
+        thin(pixels.pixels(), w, &mut out);
+        Tokens::latents([t, h / 2, w / 2], 3, out).unwrap()
+    };
+    let mut ways: Vec<Way> = vec![("a function, 1 MB in and out", Box::new(function))];
+    let mut add = |large_name, small_name, tokenizer: Box<dyn musiva_core::Tokenizer>| {
+        let tokenizer = std::rc::Rc::new(tokenizer);
+        let (also, large, small) = (tokenizer.clone(), large.clone(), small.clone());
+        ways.push((large_name, Box::new(move || tokenizer.encode(&large).unwrap())));
+        ways.push((small_name, Box::new(move || also.encode(&small).unwrap())));
+    };
+    add("a plugin, 1 MB in and out", "a plugin, 12 bytes in and out", plugin);
+    #[cfg(target_os = "linux")]
+    add("isolated, 1 MB in and out", "isolated, 12 bytes in and out", isolated);
 
-    let (mut plugin, mut function, mut empty) = (Vec::new(), Vec::new(), Vec::new());
+    let mut times = vec![Vec::new(); ways.len()];
     for _ in 0..ROUNDS {
-        plugin.push(time(|| drop(black_box(tokenizer.encode(&large).unwrap()))));
-        function.push(time(|| {
-            let mut out = vec![0.0; t * h * w * 3 / 4];
-            thin(pixels.pixels(), w, &mut out);
-            drop(black_box(Tokens::latents([t, h / 2, w / 2], 3, out).unwrap()));
-        }));
-        empty.push(time(|| drop(black_box(tokenizer.encode(&small).unwrap()))));
+        for ((_, way), times) in ways.iter().zip(&mut times) {
+            times.push(time(|| drop(black_box(way()))));
+        }
     }
-    let [plugin, function, empty] = [plugin, function, empty].map(median);
-    println!("a megabyte in, a megabyte out: plugin {plugin:.1} µs, function {function:.1} µs");
-    println!("a call with next to nothing: {empty:.2} µs");
+    // `cargo test` runs benches too, to see that they run.
+    let wanted = &ways[0].1();
+    assert!(ways.iter().filter(|(name, _)| name.contains("MB")).all(|(_, way)| way() == *wanted));
+    let medians: Vec<f64> = times.into_iter().map(median).collect();
+    for ((name, _), micros) in ways.iter().zip(&medians) {
+        println!("{name:30} {micros:9.1} µs {:7.2}", micros / medians[0]);
+    }
+}
+
+fn built(library: std::sync::Arc<Library>) -> Box<dyn musiva_core::Tokenizer> {
+    let loaded = Loaded { id: Thin::ID.into(), version: "1.0.0".into(), sha256: String::new(), library };
+    let mut registry = Registry::default();
+    register(&mut registry, &loaded).unwrap();
+    let Make::Hosted(Hosted::Tokenizer(make)) = &registry.get(Role::Tokenizer, Thin::ID).unwrap().make else {
+        panic!("a tokenizer")
+    };
+    make(serde_json::json!({})).unwrap().build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap()
 }
 
 fn time(body: impl FnOnce()) -> f64 {

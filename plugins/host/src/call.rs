@@ -1,7 +1,10 @@
 //! One call into a plugin: what it is lent, what it may give back, and what it gave.
 
+use crate::ask::{Element, tensor};
 use crate::environment::Environment;
 use musiva_abi::{self as abi, DType, Status, Str};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,6 +14,42 @@ const LARGEST: usize = 1 << 30;
 const LONGEST: usize = 16 << 20;
 /// Of a message that is longer, so much is kept.
 const MESSAGE: usize = 4 << 10;
+
+/// Where outputs lie while a call lasts, and after it.
+pub trait Room {
+    /// What is kept of an output.
+    type Kept;
+    /// Makes room for so many zeros: what to keep, and where the first lies. `None`: there is not so much memory.
+    fn zeros(&mut self, element: Element, count: usize) -> Option<(Self::Kept, *mut c_void)>;
+}
+
+/// Vectors of this process.
+pub struct Heap;
+
+impl Room for Heap {
+    type Kept = Values;
+
+    fn zeros(&mut self, element: Element, count: usize) -> Option<(Values, *mut c_void)> {
+        // The elements of a vector stay where they are when the vector itself is moved.
+        Some(match element {
+            Element::F32 => {
+                let mut values = vec![0.0; count];
+                let first = values.as_mut_ptr().cast();
+                (Values::F32(values), first)
+            }
+            Element::I64 => {
+                let mut values = vec![0; count];
+                let first = values.as_mut_ptr().cast();
+                (Values::I64(values), first)
+            }
+            Element::U8 => {
+                let mut values = vec![0; count];
+                let first = values.as_mut_ptr().cast();
+                (Values::U8(values), first)
+            }
+        })
+    }
+}
 
 /// Numbers on their way out of a plugin.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +63,12 @@ pub enum Values {
 }
 
 /// An output that a function promises.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Wanted {
     /// For messages.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Of its elements.
-    pub dtype: DType,
+    pub element: Element,
     /// Its sides; `None`: any.
     pub shape: Vec<Option<usize>>,
     /// Whether it may be left out.
@@ -38,28 +77,45 @@ pub struct Wanted {
 
 impl Wanted {
     /// An output of a known shape.
-    pub fn exact(name: &'static str, dtype: DType, shape: &[usize]) -> Self {
-        Self { name, dtype, shape: shape.iter().map(|&side| Some(side)).collect(), optional: false }
+    pub fn exact(name: &'static str, element: Element, shape: &[usize]) -> Self {
+        Self { name: name.into(), element, shape: shape.iter().map(|&side| Some(side)).collect(), optional: false }
     }
 
     /// An output of which some sides are known.
-    pub fn some(name: &'static str, dtype: DType, shape: &[Option<usize>]) -> Self {
-        Self { name, dtype, shape: shape.to_vec(), optional: false }
+    pub fn some(name: &'static str, element: Element, shape: &[Option<usize>]) -> Self {
+        Self { name: name.into(), element, shape: shape.to_vec(), optional: false }
     }
 
-    fn describe(&self) -> String {
-        let sides: Vec<_> = self.shape.iter().map(|side| side.map_or("·".into(), |side| side.to_string())).collect();
-        format!("{} [{}]", dtype_name(self.dtype), sides.join(", "))
+    /// How many elements an output of this shape has.
+    ///
+    /// # Errors
+    /// Where it is none that is wanted, or is too large.
+    pub fn count(&self, dtype: DType, shape: &[i64]) -> Result<usize, String> {
+        let fits = |(side, wanted): (&i64, &Option<usize>)| {
+            wanted.map_or(*side > 0, |wanted| usize::try_from(*side) == Ok(wanted))
+        };
+        let ranks = shape.len() == self.shape.len();
+        if dtype != self.element.dtype() || !ranks || !shape.iter().zip(&self.shape).all(fits) {
+            let sides: Vec<_> =
+                self.shape.iter().map(|side| side.map_or("·".into(), |side| side.to_string())).collect();
+            let wanted = format!("{} [{}]", dtype_name(self.element.dtype()), sides.join(", "));
+            return Err(format!("it makes {} of {} {shape:?}, expected {wanted}", self.name, dtype_name(dtype)));
+        }
+        let count = shape.iter().try_fold(1usize, |count, &side| count.checked_mul(usize::try_from(side).ok()?));
+        let known = self.shape.iter().all(Option::is_some);
+        let bytes = |count: usize| count.checked_mul(self.element.size());
+        let count = count.filter(|&count| bytes(count).is_some_and(|all| known || all <= LARGEST));
+        count.ok_or_else(|| format!("it makes {} of {shape:?}: more than {LARGEST} bytes", self.name))
     }
 }
 
 /// An output that was given.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Output {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output<K = Values> {
     /// Its sides.
     pub shape: Vec<usize>,
     /// Its numbers.
-    pub values: Values,
+    pub values: K,
 }
 
 impl Output {
@@ -89,10 +145,14 @@ impl Output {
 }
 
 /// What a call gave.
-#[derive(Debug, Default)]
-pub struct Given {
-    outputs: Vec<Option<Output>>,
-    texts: Vec<Option<String>>,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Given<K = Values> {
+    /// Outputs by number.
+    pub outputs: Vec<Option<Output<K>>>,
+    /// Texts by number.
+    pub texts: Vec<Option<String>>,
+    /// The answer of a shape function, else zeros.
+    pub grid: [i64; 3],
 }
 
 impl Given {
@@ -112,6 +172,24 @@ impl Given {
     }
 }
 
+impl<K> Given<K> {
+    /// Whether all is there that was wanted.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn whole(self, wanted: &[Wanted], texts: usize) -> Result<Self, Failure> {
+        let missing = |message: String| Failure { status: Status::INTERNAL, message };
+        let lacks = |index: &usize| !wanted[*index].optional && self.outputs.get(*index).is_none_or(Option::is_none);
+        if let Some(index) = (0..wanted.len()).find(lacks) {
+            return Err(missing(format!("output {index} ({}) is missing", wanted[index].name)));
+        }
+        match (0..texts).find(|&index| self.texts.get(index).is_none_or(Option::is_none)) {
+            Some(index) => Err(missing(format!("text {index} is missing"))),
+            None => Ok(self),
+        }
+    }
+}
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -121,69 +199,40 @@ pub struct Failure {
     pub message: String,
 }
 
-/// A tensor that the plugin reads.
-pub fn lend<T: Lendable>(values: &[T], shape: &[i64]) -> abi::Tensor {
-    debug_assert_eq!(shape.iter().product::<i64>(), values.len() as i64);
-    abi::Tensor {
-        data: values.as_ptr().cast_mut().cast(),
-        device: abi::Device { device_type: abi::DEVICE_CPU, device_id: 0 },
-        ndim: shape.len() as i32,
-        dtype: T::DTYPE,
-        shape: shape.as_ptr(),
-        strides: std::ptr::null(),
-        byte_offset: 0,
-    }
-}
-
-/// Elements that tensors are lent of.
-pub trait Lendable {
-    /// In the ABI.
-    const DTYPE: DType;
-}
-
-impl Lendable for f32 {
-    const DTYPE: DType = DType::F32;
-}
-
-impl Lendable for i64 {
-    const DTYPE: DType = DType::I64;
-}
-
-impl Lendable for u8 {
-    const DTYPE: DType = DType::U8;
-}
-
 /// Lends a call to `body`, and looks at what it gave.
 ///
 /// # Errors
 /// Where the function fails, leaves something out, gives something else than was wanted, or changes the environment.
-pub fn run(
-    seed: u64,
+pub fn run<R: Room>(
+    room: R,
     wanted: &[Wanted],
     texts: usize,
     body: impl FnOnce(*const abi::Call) -> Status,
-) -> Result<Given, Failure> {
-    let mut given = State { wanted, outputs: Vec::new(), texts: vec![None; texts], failed: None, refused: None };
+) -> Result<Given<R::Kept>, Failure> {
+    let mut given = State { room, wanted, outputs: Vec::new(), texts: vec![None; texts], failed: None, refused: None };
     given.outputs.resize_with(wanted.len(), || None);
     let state = Mutex::new(given);
     let call = abi::Call {
         struct_size: size_of::<abi::Call>(),
         host_data: (&raw const state).cast_mut().cast::<c_void>(),
-        seed,
-        output: Some(output),
-        text: Some(text),
-        fail: Some(fail),
+        // Whatever the host draws at random it draws itself.
+        seed: 0,
+        output: Some(output::<R>),
+        text: Some(text::<R>),
+        fail: Some(fail::<R>),
         cancelled: Some(cancelled),
     };
     let environment = Environment::now();
     let status = body(&call);
     let changed = environment.restore();
-    state.into_inner().unwrap_or_else(PoisonError::into_inner).judge(status, changed)
+    let given = state.into_inner().unwrap_or_else(PoisonError::into_inner).judge(status, changed)?;
+    given.whole(wanted, texts)
 }
 
-struct State<'a> {
+struct State<'a, R: Room> {
+    room: R,
     wanted: &'a [Wanted],
-    outputs: Vec<Option<Box<Lent>>>,
+    outputs: Vec<Option<Box<Made<R::Kept>>>>,
     texts: Vec<Option<String>>,
     /// What the plugin said.
     failed: Option<String>,
@@ -192,14 +241,14 @@ struct State<'a> {
 }
 
 /// An output with the tensor that leads to it: boxed, so that both stay where they are.
-struct Lent {
+struct Made<K> {
     shape: Vec<i64>,
-    values: Values,
+    kept: K,
     tensor: abi::Tensor,
 }
 
-impl State<'_> {
-    fn judge(self, status: Status, changed: Option<&str>) -> Result<Given, Failure> {
+impl<R: Room> State<'_, R> {
+    fn judge(self, status: Status, changed: Option<&str>) -> Result<Given<R::Kept>, Failure> {
         let fails = |status, message: String| Err(Failure { status, message });
         let said = match (self.refused, self.failed) {
             // What the host refused is the cause of what the plugin said after.
@@ -217,18 +266,12 @@ impl State<'_> {
         if let Some(changed) = changed {
             return fails(Status::INTERNAL, format!("{changed}, which plugins must leave alone"));
         }
-        for (index, (wanted, output)) in self.wanted.iter().zip(&self.outputs).enumerate() {
-            if output.is_none() && !wanted.optional {
-                let message = format!("output {index} ({}) is missing", wanted.name);
-                return fails(Status::INTERNAL, message);
-            }
-        }
-        if let Some(index) = self.texts.iter().position(Option::is_none) {
-            return fails(Status::INTERNAL, format!("text {index} is missing"));
-        }
-        let side = |side: &i64| *side as usize;
-        let output = |lent: Box<Lent>| Output { shape: lent.shape.iter().map(side).collect(), values: lent.values };
-        Ok(Given { outputs: self.outputs.into_iter().map(|lent| lent.map(output)).collect(), texts: self.texts })
+        let output = |made: Box<Made<R::Kept>>| {
+            let made = *made;
+            Output { shape: made.shape.iter().map(|&side| side as usize).collect(), values: made.kept }
+        };
+        let outputs = self.outputs.into_iter().map(|made| made.map(output)).collect();
+        Ok(Given { outputs, texts: self.texts, grid: [0; 3] })
     }
 
     /// The reason for refusing, or the output.
@@ -236,51 +279,32 @@ impl State<'_> {
         let Some(wanted) = self.wanted.get(index as usize) else {
             return Err(format!("it asks for output {index}, and there is none of that number"));
         };
-        let name = wanted.name;
+        let (name, element) = (&wanted.name, wanted.element);
         let Some(shape) = shape else { return Err(format!("it asks for {name} without a shape")) };
-        let fits = |(side, wanted): (&i64, &Option<usize>)| {
-            wanted.map_or(*side > 0, |wanted| usize::try_from(*side) == Ok(wanted))
-        };
-        if dtype != wanted.dtype || shape.len() != wanted.shape.len() || !shape.iter().zip(&wanted.shape).all(fits) {
-            let asked = format!("{} {shape:?}", dtype_name(dtype));
-            return Err(format!("it makes {name} of {asked}, expected {}", wanted.describe()));
-        }
-        let count = shape.iter().try_fold(1usize, |count, &side| count.checked_mul(usize::try_from(side).ok()?));
-        let bytes = usize::from(dtype.bits / 8);
-        let known = wanted.shape.iter().all(Option::is_some);
-        let Some(count) = count.filter(|count| known || count.checked_mul(bytes).is_some_and(|all| all <= LARGEST))
-        else {
-            return Err(format!("it makes {name} of {shape:?}: more than {LARGEST} bytes"));
-        };
+        let count = wanted.count(dtype, shape)?;
         let slot = &mut self.outputs[index as usize];
         if slot.is_some() {
             return Err(format!("it makes {name} twice"));
         }
-        let values = match dtype {
-            DType::F32 => Values::F32(vec![0.0; count]),
-            DType::I64 => Values::I64(vec![0; count]),
-            _ => Values::U8(vec![0; count]),
+        let Some((kept, first)) = self.room.zeros(element, count) else {
+            return Err(format!("there is not enough memory for {name} of {shape:?}"));
         };
-        let lent = slot.insert(Box::new(Lent { shape: shape.to_vec(), values, tensor: lend::<f32>(&[], &[0]) }));
-        lent.tensor = match &lent.values {
-            Values::F32(values) => lend(values, &lent.shape),
-            Values::I64(values) => lend(values, &lent.shape),
-            Values::U8(values) => lend(values, &lent.shape),
-        };
-        Ok(&raw mut lent.tensor)
+        let made = slot.insert(Box::new(Made { shape: shape.to_vec(), kept, tensor: tensor(element, &[], first) }));
+        made.tensor = tensor(element, &made.shape, first);
+        Ok(&raw mut made.tensor)
     }
 }
 
 /// The state behind a call.
 ///
 /// # Safety
-/// The call is one of [`run`]'s, which has not returned yet.
-unsafe fn state<'a>(call: *const abi::Call) -> Option<&'a Mutex<State<'a>>> {
+/// The call is one of [`run`]'s with this room, which has not returned yet.
+unsafe fn state<'a, R: Room>(call: *const abi::Call) -> Option<&'a Mutex<State<'a, R>>> {
     // SAFETY: by the caller's promise; the pointer was made of this type.
-    unsafe { call.as_ref().and_then(|call| call.host_data.cast::<Mutex<State<'a>>>().cast_const().as_ref()) }
+    unsafe { call.as_ref().and_then(|call| call.host_data.cast::<Mutex<State<'a, R>>>().cast_const().as_ref()) }
 }
 
-unsafe extern "C" fn output(
+unsafe extern "C" fn output<R: Room>(
     call: *const abi::Call,
     index: u32,
     dtype: DType,
@@ -289,7 +313,7 @@ unsafe extern "C" fn output(
     out: *mut *mut abi::Tensor,
 ) -> Status {
     // SAFETY: the header lets plugins call this only while the call lasts.
-    let Some(state) = (unsafe { state(call) }) else { return Status::INVALID_INPUT };
+    let Some(state) = (unsafe { state::<R>(call) }) else { return Status::INVALID_INPUT };
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let shape = match usize::try_from(ndim) {
         Ok(0) => Some(&[][..]),
@@ -308,14 +332,14 @@ unsafe extern "C" fn output(
     }
 }
 
-fn refuse(state: &mut State, reason: String) -> Status {
+fn refuse<R: Room>(state: &mut State<R>, reason: String) -> Status {
     state.refused.get_or_insert(reason);
     Status::INVALID_INPUT
 }
 
-unsafe extern "C" fn text(call: *const abi::Call, index: u32, text: Str) -> Status {
+unsafe extern "C" fn text<R: Room>(call: *const abi::Call, index: u32, text: Str) -> Status {
     // SAFETY: the header lets plugins call this only while the call lasts.
-    let Some(state) = (unsafe { state(call) }) else { return Status::INVALID_INPUT };
+    let Some(state) = (unsafe { state::<R>(call) }) else { return Status::INVALID_INPUT };
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     if text.len > LONGEST {
         return refuse(&mut state, format!("text {index} is longer than {LONGEST} bytes"));
@@ -333,9 +357,9 @@ unsafe extern "C" fn text(call: *const abi::Call, index: u32, text: Str) -> Stat
     }
 }
 
-unsafe extern "C" fn fail(call: *const abi::Call, message: Str) {
+unsafe extern "C" fn fail<R: Room>(call: *const abi::Call, message: Str) {
     // SAFETY: the header lets plugins call this only while the call lasts.
-    let Some(state) = (unsafe { state(call) }) else { return };
+    let Some(state) = (unsafe { state::<R>(call) }) else { return };
     let message = Str { len: message.len.min(MESSAGE), ..message };
     // SAFETY: the header wants at least as many bytes there.
     let message = String::from_utf8_lossy(unsafe { message.bytes() });

@@ -1,9 +1,10 @@
 //! Datasets of plugins: clips and captions by number.
 
+use crate::ask::{Ask, Element};
 use crate::call::Wanted;
-use crate::library::{Instance, Library};
+use crate::instance::Instance;
+use crate::library::Library;
 use crate::wrong;
-use musiva_abi::{self as abi, DType};
 use musiva_core::{Clip, DatasetConfig, Flaw, MediaShape, Modality, Rate, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,7 +68,7 @@ impl DatasetConfig for HostedDatasetConfig {
 
 /// A dataset of a plugin, open.
 pub struct HostedDataset {
-    held: Mutex<(Instance, abi::Dataset)>,
+    held: Mutex<Instance>,
     length: Option<u64>,
     clip: [usize; 3],
     rate: Rate,
@@ -86,17 +87,14 @@ pub struct HostedSample {
 
 impl HostedDataset {
     pub(crate) fn new(instance: Instance) -> Result<Self> {
-        let table: abi::Dataset = instance.main_table()?;
-        let describe = table.describe.expect("tables are complete");
-        // SAFETY: the plugin's own function, with its instance and a live call.
-        let answer: Answer = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
+        let answer: Answer = instance.answer(Ask::Describe)?;
         let rate = Rate::new(answer.rate[0], answer.rate[1]);
         let bytes = answer.clip.iter().try_fold(3usize, |all, &side| all.checked_mul(side));
         let (Ok(rate), Some(1..=0x4000_0000)) = (rate, bytes) else {
             let message = format!("describe: clips of {:?} at {:?} are none", answer.clip, answer.rate);
             return Err(wrong(instance.id(), message));
         };
-        Ok(Self { held: Mutex::new((instance, table)), length: answer.length, clip: answer.clip, rate })
+        Ok(Self { held: Mutex::new(instance), length: answer.length, clip: answer.clip, rate })
     }
 
     /// How many samples there are; `None`: endless.
@@ -115,16 +113,13 @@ impl HostedDataset {
     /// # Errors
     /// Where it lies beyond the end, or the plugin cannot read it.
     pub fn get(&self, index: u64) -> Result<HostedSample> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (instance, table) = &*held;
+        let instance = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(length) = self.length.filter(|&length| index >= length) {
             return Err(wrong(instance.id(), format!("there is no sample {index}, only {length}")));
         }
-        let read = table.read.expect("tables are complete");
         let [t, h, w] = self.clip;
-        let wanted = [Wanted::exact("the clip", DType::U8, &[t, h, w, 3])];
-        // SAFETY: the plugin's own function, with its instance and a live call.
-        let mut given = instance.run("read", 0, &wanted, 2, |this, call| unsafe { read(this, call, index) })?;
+        let wanted = [Wanted::exact("the clip", Element::U8, &[t, h, w, 3])];
+        let mut given = instance.run(Ask::Read(index), &wanted)?;
         let clip = Clip::new(self.clip, self.rate, given.output(0).u8())?;
         Ok(HostedSample { clip, caption: given.text(0), id: given.text(1) })
     }

@@ -15,33 +15,39 @@
 //! A native plugin is code with the user's rights: a hash says which code, not that it is harmless. So nothing is loaded
 //! without consent, and what is loaded is still not believed: ranks, types, sizes, codes, texts, struct sizes and null
 //! functions are looked at, and what does not hold is an error that names the plugin. A library that corrupts memory in
-//! a call cannot be contained within the process.
+//! a call cannot be contained within the process; in one of its own ([`Isolation`]) it can.
 //!
 //! This crate, the kit and the kernels are the only ones with `unsafe` code; this one alone opens libraries.
 
 #![warn(missing_docs)]
 
+mod ask;
 mod backbone;
 mod call;
 mod conformance;
 mod dataset;
 mod environment;
 mod find;
+mod instance;
+mod isolate;
 mod library;
 mod load;
 mod manifest;
+mod metric;
 mod op;
 mod probe;
 mod register;
 mod sampler;
 mod store;
+mod tables;
 mod tokenizer;
 mod trust;
 
 pub use conformance::{Finding, Outcome, check};
 pub use dataset::{HostedDataset, HostedDatasetConfig, HostedSample};
 pub use find::{Found, find, search_path};
-pub use library::{Described, Library};
+pub use isolate::{Isolation, serve, serve_library};
+pub use library::{Described, Library, Report};
 pub use load::{Loaded, Loader};
 pub use manifest::{Manifest, platform};
 pub use probe::{Prober, probe};

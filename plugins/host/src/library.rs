@@ -1,14 +1,16 @@
-//! A library that is loaded, and the instances that it makes.
+//! A library: what it holds, and the making of instances, in this process or in one of its own.
 
-use crate::call::{self, Failure, Given, Wanted};
+use crate::call::{self, Heap};
+use crate::instance::{Instance, Local, error, parse};
+use crate::isolate::{Apart, Isolation, Session};
 use crate::wrong;
-use musiva_abi::{self as abi, Entry, Host, Status, Str, Table};
-use musiva_core::{Error, Result};
+use musiva_abi::{self as abi, Entry, Str};
+use musiva_core::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::ffi::c_void;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Kinds of plugins.
 pub const KINDS: [&str; 6] = ["tokenizer", "backbone", "conditioner", "sampler", "metric", "dataset"];
@@ -30,13 +32,32 @@ pub struct Described {
     pub license: String,
 }
 
+/// What a look at a library finds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of the ABI that the library was built for.
+    pub abi: String,
+    /// What it holds.
+    pub described: Vec<Described>,
+    /// The JSON Schema of each one's configuration.
+    pub schemas: BTreeMap<String, Value>,
+}
+
 /// A library, looked at and found in order.
 #[derive(Debug)]
 pub struct Library {
-    entry: Entry,
     place: String,
+    abi: String,
     described: Vec<Described>,
-    minor: u32,
+    home: Home,
+}
+
+#[derive(Debug)]
+enum Home {
+    /// Loaded in this process.
+    Here(Entry),
+    /// Loaded in others, with the schemas that one of them told.
+    Apart(Arc<Apart>, BTreeMap<String, Value>),
 }
 
 impl Library {
@@ -79,7 +100,31 @@ impl Library {
         }
         // SAFETY: by the caller's promise.
         let described = unsafe { describe(&entry) }.map_err(bad)?;
-        Ok(Arc::new(Self { entry, place, described, minor }))
+        in_order(&described).map_err(bad)?;
+        let abi = format!("{major}.{minor}");
+        Ok(Arc::new(Self { place, abi, described, home: Home::Here(entry) }))
+    }
+
+    /// A library that is never loaded in this process: each instance runs in a child of its own. `report` is what a
+    /// child found at the first look.
+    ///
+    /// # Errors
+    /// Where the report is not in order, or this platform has no such children.
+    pub fn isolated(library: &Path, report: Report, isolation: Isolation) -> Result<Arc<Self>> {
+        let place = library.display().to_string();
+        in_order(&report.described).map_err(|message| wrong(place.clone(), message))?;
+        let Report { abi, described, schemas } = report;
+        let home = Home::Apart(Arc::new(Apart::new(library, isolation)?), schemas);
+        Ok(Arc::new(Self { place, abi, described, home }))
+    }
+
+    /// What there is to know of it without making an instance.
+    ///
+    /// # Errors
+    /// As [`Library::schema`].
+    pub fn report(&self) -> Result<Report> {
+        let schemas = self.described.iter().map(|one| Ok((one.id.clone(), self.schema(&one.id)?)));
+        Ok(Report { abi: self.abi(), described: self.described.clone(), schemas: schemas.collect::<Result<_>>()? })
     }
 
     /// What it holds.
@@ -89,7 +134,7 @@ impl Library {
 
     /// The version of the ABI that it was built for.
     pub fn abi(&self) -> String {
-        format!("{}.{}", abi::ABI_MAJOR, self.minor)
+        self.abi.clone()
     }
 
     /// What it holds under this id.
@@ -109,11 +154,16 @@ impl Library {
     /// # Errors
     /// Where the library fails to say, or says something else.
     pub fn schema(&self, id: &str) -> Result<Value> {
-        let Some(schema) = self.entry.config_schema else { return Ok(serde_json::json!({ "type": "object" })) };
-        // SAFETY: the library's own function, with a live call and text.
-        let given = call::run(0, &[], 1, |call| unsafe { schema(call, Str::lent(id)) });
-        let mut given = given.map_err(|failure| error(id, "config_schema", &failure))?;
-        let json: Value = parse(id, "config_schema", &given.text(0))?;
+        let json = match &self.home {
+            Home::Here(entry) => {
+                let Some(schema) = entry.config_schema else { return Ok(serde_json::json!({ "type": "object" })) };
+                // SAFETY: the library's own function, with a live call and text.
+                let given = call::run(Heap, &[], 1, |call| unsafe { schema(call, Str::lent(id)) });
+                let mut given = given.map_err(|failure| error(id, "config_schema", &failure))?;
+                parse(id, "config_schema", &given.text(0))?
+            }
+            Home::Apart(_, schemas) => schemas.get(id).cloned().unwrap_or_default(),
+        };
         match json.get("type").and_then(Value::as_str) {
             Some("object") => Ok(json),
             _ => Err(wrong(id, "its config_schema is no schema of an object")),
@@ -124,19 +174,38 @@ impl Library {
     ///
     /// # Errors
     /// Where the plugin refuses the configuration, or lacks the interface of its kind.
-    pub fn create(self: &Arc<Self>, id: &str, config: &Value) -> Result<Instance> {
-        let config = config.to_string();
-        let mut raw = std::ptr::null_mut();
-        let create = self.entry.create.expect("looked at when it was loaded");
-        // SAFETY: the library's own function; the host outlives everything, the rest lives for the call.
-        let status = |call| unsafe { create(host(), call, Str::lent(id), Str::lent(&config), &mut raw) };
-        let made = call::run(0, &[], 0, status);
-        match made {
-            Err(failure) => Err(error(id, "create", &failure)),
-            Ok(_) if raw.is_null() => Err(wrong(id, "create: it reports success and gives no instance")),
-            Ok(_) => Ok(Instance { library: self.clone(), raw, id: id.to_owned() }),
+    pub fn create(&self, id: &str, config: &Value) -> Result<Instance> {
+        let (kind, config) = (&self.get(id)?.kind, config.to_string());
+        let made = match &self.home {
+            Home::Here(entry) => Local::create(entry, id, kind, &config).map(|local| Instance::here(id, local)),
+            Home::Apart(apart, _) => {
+                Session::begin(apart, id, kind, &config).map(|(session, extras)| Instance::apart(id, session, extras))
+            }
+        };
+        made.map_err(|failure| error(id, "create", &failure))
+    }
+
+    /// The entry, where it is loaded in this process.
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        match &self.home {
+            Home::Here(entry) => Some(entry),
+            Home::Apart(..) => None,
         }
     }
+
+    /// Bytes in memory of the processes in which its instances are or were; `None`: the system does not tell.
+    pub(crate) fn resident(&self) -> Option<usize> {
+        match &self.home {
+            Home::Here(_) => resident("self"),
+            Home::Apart(apart, _) => apart.resident(),
+        }
+    }
+}
+
+/// Bytes in memory of a process.
+pub(crate) fn resident(process: &str) -> Option<usize> {
+    let pages = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+    Some(pages.split_whitespace().nth(1)?.parse::<usize>().ok()? * 4096)
 }
 
 /// The descriptors, copied.
@@ -150,7 +219,7 @@ unsafe fn describe(entry: &Entry) -> Result<Vec<Described>, String> {
     if entry.descriptors.is_null() || !entry.descriptors.is_aligned() {
         return Err("its descriptors are no pointer".into());
     }
-    let (mut all, mut ids) = (Vec::new(), BTreeSet::new());
+    let mut all = Vec::new();
     for i in 0..entry.descriptor_count as usize {
         // SAFETY: by the caller's promise there are as many pointers.
         let pointer = unsafe { entry.descriptors.add(i).read() };
@@ -170,13 +239,21 @@ unsafe fn describe(entry: &Entry) -> Result<Vec<Described>, String> {
             Some(text) => Ok(text),
             None => Err(format!("the {name} of descriptor {i} is not UTF-8 of at most {most} bytes")),
         };
-        let one = Described {
+        all.push(Described {
             id: text("id", one.id, 128)?,
             kind: text("kind", one.kind, 32)?,
             version: text("version", one.version, 32)?,
             summary: text("summary", one.summary, 1024)?,
             license: text("license", one.license, 256)?,
-        };
+        });
+    }
+    Ok(all)
+}
+
+/// Whether ids, kinds and versions are such, and no id stands twice.
+fn in_order(described: &[Described]) -> Result<(), String> {
+    let mut ids = BTreeSet::new();
+    for one in described {
         if !is_id(&one.id) {
             return Err(format!("{:?} is no id: expected a reverse domain such as org.example.dct", one.id));
         }
@@ -186,12 +263,14 @@ unsafe fn describe(entry: &Entry) -> Result<Vec<Described>, String> {
         if !is_version(&one.version) {
             return Err(format!("`{}` is of version {:?}; a version is like 1.2.3", one.id, one.version));
         }
-        if !ids.insert(one.id.clone()) {
+        if [&one.summary, &one.license].iter().any(|text| text.len() > 1024 || text.chars().any(char::is_control)) {
+            return Err(format!("what `{}` says of itself is no line of text", one.id));
+        }
+        if !ids.insert(&one.id) {
             return Err(format!("it holds `{}` twice", one.id));
         }
-        all.push(one);
     }
-    Ok(all)
+    Ok(())
 }
 
 /// # Safety
@@ -216,174 +295,4 @@ pub fn is_id(text: &str) -> bool {
 pub fn is_version(text: &str) -> bool {
     let tail = |c: char| c.is_ascii_alphanumeric() || ".-+".contains(c);
     text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(tail)
-}
-
-/// A thing made with a configuration.
-#[derive(Debug)]
-pub struct Instance {
-    library: Arc<Library>,
-    raw: *mut abi::Instance,
-    id: String,
-}
-
-// SAFETY: the header lets instances be used from any thread, one at a time: whoever shares one has it behind a lock.
-unsafe impl Send for Instance {}
-
-impl Instance {
-    /// What it is called.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The table of an interface, where the instance has it.
-    ///
-    /// # Errors
-    /// Where the table is shorter than its version, or lacks a function.
-    pub fn table<T: Complete>(&self) -> Result<Option<T>> {
-        let get = self.library.entry.get_interface.expect("looked at when it was loaded");
-        // SAFETY: the library's own function, with its own instance.
-        let pointer = unsafe { get(self.raw, Str::lent(T::ID)) };
-        if pointer.is_null() {
-            return Ok(None);
-        }
-        // SAFETY: the library gives a constant table for this id, or nothing.
-        unsafe { read(pointer) }.map(Some).map_err(|message| wrong(&self.id, message))
-    }
-
-    /// The table of the interface of its kind.
-    ///
-    /// # Errors
-    /// As [`Instance::table`], and where the instance does not have it.
-    pub fn main_table<T: Complete>(&self) -> Result<T> {
-        let missing = || wrong(&self.id, format!("it does not have the interface {} of its kind", T::ID));
-        self.table()?.ok_or_else(missing)
-    }
-
-    /// Calls `function` of the instance.
-    ///
-    /// # Errors
-    /// As [`call::run`].
-    pub fn run(
-        &self,
-        function: &str,
-        seed: u64,
-        wanted: &[Wanted],
-        texts: usize,
-        body: impl FnOnce(*mut abi::Instance, *const abi::Call) -> Status,
-    ) -> Result<Given> {
-        call::run(seed, wanted, texts, |call| body(self.raw, call))
-            .map_err(|failure| error(&self.id, function, &failure))
-    }
-
-    /// Calls a function that answers in JSON.
-    ///
-    /// # Errors
-    /// As [`Instance::run`], and where the answer is something else.
-    pub fn ask<T: serde::de::DeserializeOwned>(
-        &self,
-        function: &str,
-        body: impl FnOnce(*mut abi::Instance, *const abi::Call) -> Status,
-    ) -> Result<T> {
-        parse(&self.id, function, &self.run(function, 0, &[], 1, body)?.text(0))
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let destroy = self.library.entry.destroy.expect("looked at when it was loaded");
-        // SAFETY: made by this library, and used no more.
-        unsafe { destroy(self.raw) };
-    }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(id: &str, function: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|e| wrong(id, format!("{function}: its answer is not as the header says: {e}")))
-}
-
-fn error(id: &str, function: &str, failure: &Failure) -> Error {
-    let error = wrong(id, format!("{function}: {}", failure.message));
-    match failure.status {
-        Status::PANICKED => error.mend("tell its author; the state of this plugin is lost"),
-        Status::OUT_OF_MEMORY => error.mend("use smaller batches or media"),
-        _ => error,
-    }
-}
-
-/// Tables whose functions can be looked at.
-pub trait Complete: Table {
-    /// The first function that is missing.
-    fn hole(&self) -> Option<&'static str>;
-}
-
-macro_rules! complete {
-    ($($table:ident { $($function:ident),+ })+) => { $(
-        impl Complete for abi::$table {
-            fn hole(&self) -> Option<&'static str> {
-                [$((stringify!($function), self.$function.is_none())),+].iter().find(|(_, hole)| *hole).map(|(name, _)| *name)
-            }
-        }
-    )+ };
-}
-
-complete! {
-    Tokenizer { describe, shape, encode, decode }
-    TokenizerStreaming { reset, encode_step, decode_step }
-    Backbone { describe, parameters, forward }
-    BackboneVjp { vjp }
-    BackboneCache { begin, step }
-    Conditioner { describe, encode }
-    Sampler { describe, begin, step, pick }
-    Metric { reset, update, result }
-    Dataset { describe, read }
-}
-
-/// # Safety
-/// `pointer` leads to a constant table of this type, or of a later minor of it.
-unsafe fn read<T: Complete>(pointer: *const c_void) -> Result<T, String> {
-    let pointer = pointer.cast::<T>();
-    if !pointer.is_aligned() {
-        return Err(format!("its {} is no pointer to a struct", T::NAME));
-    }
-    // SAFETY: every table begins with its size.
-    let size = unsafe { pointer.cast::<usize>().read() };
-    if size < size_of::<T>() {
-        return Err(format!("its {} says it is {size} bytes long, version 1.0 has {}", T::NAME, size_of::<T>()));
-    }
-    // SAFETY: long enough, by its own word.
-    let table = unsafe { pointer.read() };
-    match table.hole() {
-        Some(function) => Err(format!("its {} lacks the function `{function}`", T::NAME)),
-        None => Ok(table),
-    }
-}
-
-/// The host as plugins see it.
-fn host() -> *const Host {
-    static HOST: OnceLock<Host> = OnceLock::new();
-    HOST.get_or_init(|| Host {
-        struct_size: size_of::<Host>(),
-        host_data: std::ptr::null_mut(),
-        name: Str::new("musiva"),
-        version: Str::new(env!("CARGO_PKG_VERSION")),
-        threads: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
-        log: Some(log),
-        get_extension: Some(get_extension),
-    })
-}
-
-unsafe extern "C" fn log(_: *const Host, level: i32, message: Str) {
-    let message = Str { len: message.len.min(64 << 10), ..message };
-    // SAFETY: the header wants `len` bytes there.
-    let message = String::from_utf8_lossy(unsafe { message.bytes() });
-    match level {
-        abi::LOG_ERROR => tracing::error!(target: "plugin", "{message}"),
-        abi::LOG_WARN => tracing::warn!(target: "plugin", "{message}"),
-        abi::LOG_INFO => tracing::info!(target: "plugin", "{message}"),
-        abi::LOG_DEBUG => tracing::debug!(target: "plugin", "{message}"),
-        _ => tracing::trace!(target: "plugin", "{message}"),
-    }
-}
-
-unsafe extern "C" fn get_extension(_: *const Host, _: Str) -> *const c_void {
-    std::ptr::null()
 }

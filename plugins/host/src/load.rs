@@ -1,6 +1,7 @@
 //! From a pin to a library: find, vet, compare, ask, probe, load.
 
 use crate::find::find;
+use crate::isolate::Isolation;
 use crate::library::Library;
 use crate::manifest::{Manifest, platform};
 use crate::probe::Prober;
@@ -26,6 +27,8 @@ pub struct Loader {
     pub consent: Consent,
     /// How a library is loaded for the first time.
     pub prober: Prober,
+    /// Where plugins are run, if not in this process.
+    pub isolation: Option<Isolation>,
 }
 
 /// A plugin that is loaded.
@@ -115,8 +118,11 @@ impl Loader {
         }
         self.consent.ask(&manifest.id, &manifest.version, &vetted.sha256)?;
         let stored = vetted.put(&self.store)?;
-        self.prober.probe(&stored, &manifest.id)?;
-        let library = open_once(&stored, &vetted.sha256)?;
+        let report = self.prober.probe(&stored, &manifest.id)?;
+        let library = match &self.isolation {
+            Some(isolation) => Library::isolated(&stored, report, isolation.clone())?,
+            None => open_once(&stored, &vetted.sha256)?,
+        };
         let described = library.get(&manifest.id)?;
         for (name, says, holds) in
             [("kind", &manifest.kind, &described.kind), ("version", &manifest.version, &described.version)]

@@ -2,28 +2,14 @@
 //!
 //! Opening a library runs its constructors before any check can be made. If they crash or hang, only the child does.
 
-use crate::library::{Described, Library};
+use crate::library::Report;
 use crate::load::open;
 use crate::wrong;
 use musiva_core::{Error, Result, files};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-
-/// What a probe found out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// The version of the ABI that the library was built for.
-    pub abi: String,
-    /// What it holds.
-    pub described: Vec<Described>,
-    /// The JSON Schema of each one's configuration.
-    pub schemas: BTreeMap<String, Value>,
-}
 
 /// How to start a child process that calls [`probe`].
 #[derive(Clone, Debug)]
@@ -40,13 +26,8 @@ pub struct Prober {
 /// # Errors
 /// Where the library cannot be loaded, or is not in order.
 pub fn probe(library: &Path, report: &Path) -> Result<()> {
-    let found = look(&*open(library)?)?;
+    let found = open(library)?.report()?;
     files::write(report, serde_json::to_string(&found).unwrap_or_default().as_bytes())
-}
-
-fn look(library: &Library) -> Result<Report> {
-    let schemas = library.described().iter().map(|one| Ok((one.id.clone(), library.schema(&one.id)?)));
-    Ok(Report { abi: library.abi(), described: library.described().to_vec(), schemas: schemas.collect::<Result<_>>()? })
 }
 
 impl Prober {
@@ -110,6 +91,14 @@ fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 }
 
 fn failed(status: ExitStatus, words: &str) -> String {
+    match words.strip_prefix("error: ").unwrap_or(words) {
+        words if status.code().is_some() && !words.is_empty() => words.to_owned(),
+        _ => format!("loading it {}", ended(status)),
+    }
+}
+
+/// How a process ended, in words that follow what ended it.
+pub(crate) fn ended(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         let name = match signal {
@@ -117,13 +106,11 @@ fn failed(status: ExitStatus, words: &str) -> String {
             6 => " (abort)",
             7 => " (bus error)",
             8 => " (arithmetic)",
+            9 => " (killed, perhaps for want of memory)",
             11 => " (segmentation fault)",
             _ => "",
         };
-        return format!("loading it crashes: signal {signal}{name}");
+        return format!("crashes: signal {signal}{name}");
     }
-    match words.strip_prefix("error: ").unwrap_or(words) {
-        "" => format!("loading it ends the process: {status}"),
-        words => words.to_owned(),
-    }
+    format!("ends the process: {status}")
 }

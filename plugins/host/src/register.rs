@@ -3,6 +3,7 @@
 use crate::backbone::HostedBackboneConfig;
 use crate::dataset::HostedDatasetConfig;
 use crate::load::Loaded;
+use crate::metric::HostedMetricConfig;
 use crate::sampler::HostedSampler;
 use crate::tokenizer::HostedTokenizerConfig;
 use crate::wrong;
@@ -30,6 +31,9 @@ pub fn register(registry: &mut Registry, loaded: &Loaded) -> Result<()> {
         })),
         "dataset" => Hosted::Dataset(Arc::new(move |config: Value| {
             Ok(Box::new(HostedDatasetConfig::new(library.clone(), &id, config).map_err(told)?))
+        })),
+        "metric" => Hosted::Metric(Arc::new(move |config: Value| {
+            Ok(Box::new(HostedMetricConfig::new(library.clone(), &id, config).map_err(told)?))
         })),
         other => {
             let message = format!("it is a {other}, and no section of a recipe takes one yet");

@@ -1,11 +1,11 @@
 //! Samplers of plugins behind the contract. The host calls the model between their steps.
 
-use crate::call::{Wanted, lend};
-use crate::library::{Instance, Library};
-use crate::tokenizer::signed;
+use crate::ask::{Ask, Element, View};
+use crate::call::Wanted;
+use crate::instance::Instance;
+use crate::library::Library;
 use crate::wrong;
 use burn::tensor::{Tensor, TensorData};
-use musiva_abi::{self as abi, DType};
 use musiva_core::canvas::{CanvasBatch, Content, Field, PAD, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::tokens::code_of;
@@ -36,21 +36,17 @@ enum Drives {
     Field,
 }
 
-/// An instance with its table.
+/// An instance with what it drives.
 pub(crate) struct Held {
     instance: Instance,
-    table: abi::Sampler,
     answer: Answer,
 }
 
 impl Held {
     pub fn new(instance: Instance) -> Result<Self> {
-        let table: abi::Sampler = instance.main_table()?;
-        let describe = table.describe.expect("tables are complete");
-        // SAFETY: the plugin's own function, with its instance and a live call.
-        let answer: Answer = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
+        let answer: Answer = instance.answer(Ask::Describe)?;
         match answer.guidance.is_finite() {
-            true => Ok(Self { instance, table, answer }),
+            true => Ok(Self { instance, answer }),
             false => Err(wrong(instance.id(), "describe: its guidance is no number")),
         }
     }
@@ -62,11 +58,8 @@ impl Held {
 
     /// The times of a field: from 1 down to 0.
     pub fn times(&self) -> Result<Vec<f32>> {
-        let begin = self.table.begin.expect("tables are complete");
-        let wanted = [Wanted::some("the times", DType::F32, &[None])];
-        // SAFETY: the plugin's own function, with its instance and a live call.
-        let mut given = self.instance.run("begin", 0, &wanted, 0, |this, call| unsafe { begin(this, call) })?;
-        let times = given.output(0).f32();
+        let wanted = [Wanted::some("the times", Element::F32, &[None])];
+        let times = self.instance.run(Ask::Times, &wanted)?.output(0).f32();
         let ends = (times.first(), times.last()) == (Some(&1.0), Some(&0.0));
         match ends && times.windows(2).all(|pair| pair[1] < pair[0]) {
             true => Ok(times),
@@ -76,28 +69,17 @@ impl Held {
 
     /// `x` at the next time.
     pub fn step(&self, index: usize, x: &[f32], clean: &[f32], sides: [usize; 3]) -> Result<Vec<f32>> {
-        let step = self.table.step.expect("tables are complete");
-        let wanted = [Wanted::exact("the next x", DType::F32, &sides)];
-        let sides = signed(&sides);
-        let (x, clean) = (lend(x, &sides), lend(clean, &sides));
-        let mut given = self.instance.run("step", 0, &wanted, 0, |this, call| {
-            // SAFETY: the plugin's own function, with its instance, a live call and live tensors.
-            unsafe { step(this, call, index as i64, &x, &clean) }
-        })?;
-        Ok(given.output(0).f32())
+        let wanted = [Wanted::exact("the next x", Element::F32, &sides)];
+        let ask = Ask::Walk(index as i64, View::of(x, &sides), View::of(clean, &sides));
+        Ok(self.instance.run(ask, &wanted)?.output(0).f32())
     }
 
     /// A code a row.
     pub fn pick(&self, logits: &[f32], uniform: &[f32]) -> Result<Vec<u32>> {
-        let pick = self.table.pick.expect("tables are complete");
         let (rows, entries) = (uniform.len(), logits.len() / uniform.len().max(1));
-        let wanted = [Wanted::exact("the codes", DType::I64, &[rows])];
-        let (sides, row) = (signed(&[rows, entries]), [rows as i64]);
-        let (logits, uniform) = (lend(logits, &sides), lend(uniform, &row));
-        let mut given = self.instance.run("pick", 0, &wanted, 0, |this, call| {
-            // SAFETY: the plugin's own function, with its instance, a live call and live tensors.
-            unsafe { pick(this, call, &logits, &uniform) }
-        })?;
+        let wanted = [Wanted::exact("the codes", Element::I64, &[rows])];
+        let ask = Ask::Pick(View::of(logits, &[rows, entries]), View::of(uniform, &[rows]));
+        let mut given = self.instance.run(ask, &wanted)?;
         let code = |code: i64| {
             u32::try_from(code).ok().filter(|&code| (code as usize) < entries).ok_or_else(|| {
                 wrong(self.instance.id(), format!("pick: it picks the code {code} of {entries} entries"))

@@ -1,13 +1,14 @@
 //! Tokenizers of plugins behind the contract.
 
-use crate::call::{Output, Wanted, lend};
-use crate::library::{Instance, Library};
+use crate::ask::{Ask, Element, View, signed};
+use crate::call::{Output, Wanted};
+use crate::instance::Instance;
+use crate::library::Library;
 use crate::wrong;
 use burn::tensor::Device;
-use musiva_abi::{self as abi, DType};
 use musiva_core::{
-    Clip, Cost, Flaw, Media, MediaShape, Modality, Rate, Result, Source, TokenKind, TokenShape, TokenValues, Tokenizer,
-    TokenizerConfig, TokenizerSpec, Tokens,
+    Clip, Cost, Flaw, Media, MediaShape, Modality, Rate, Result, Sound, Source, TokenKind, TokenShape, TokenValues,
+    Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,6 +30,7 @@ struct Answer {
 #[serde(rename_all = "snake_case")]
 enum Medium {
     Video,
+    Audio,
     Text,
 }
 
@@ -59,41 +61,32 @@ impl Answer {
         if self.strides.contains(&0) {
             return Err(format!("it describes strides of {:?}", self.strides));
         }
-        let modality = match self.modality {
-            Medium::Video => Modality::Video,
-            Medium::Text => Modality::Text,
-        };
         // It reads bytes as they are.
-        Ok(TokenizerSpec { modality, kind, strides: self.strides, causal: self.causal, range: [0.0, 255.0] })
+        let (modality, range) = match self.modality {
+            Medium::Video => (Modality::Video, [0.0, 255.0]),
+            Medium::Audio => (Modality::Audio, [-1.0, 1.0]),
+            Medium::Text => (Modality::Text, [0.0, 255.0]),
+        };
+        Ok(TokenizerSpec { modality, kind, strides: self.strides, causal: self.causal, range })
     }
 }
 
-/// An instance with its table: what configuration and tokenizer share the code of.
+/// An instance with what it is: what configuration and tokenizer share the code of.
 pub(crate) struct Held {
     pub instance: Instance,
-    pub table: abi::Tokenizer,
-    pub streaming: Option<abi::TokenizerStreaming>,
     pub spec: TokenizerSpec,
 }
 
 impl Held {
     pub fn new(instance: Instance) -> Result<Self> {
-        let table: abi::Tokenizer = instance.main_table()?;
-        let describe = table.describe.expect("tables are complete");
-        // SAFETY: the plugin's own function, with its instance and a live call.
-        let answer: Answer = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
+        let answer: Answer = instance.answer(Ask::Describe)?;
         let spec = answer.spec().map_err(|message| wrong(instance.id(), format!("describe: {message}")))?;
-        Ok(Self { streaming: instance.table()?, instance, table, spec })
+        Ok(Self { instance, spec })
     }
 
     /// The grid of the tokens of media of these sides.
     pub fn grid(&self, media: &[usize]) -> Result<[usize; 3]> {
-        let (shape, sides) = (self.table.shape.expect("tables are complete"), signed(media));
-        let mut grid = [0i64; 3];
-        self.instance.run("shape", 0, &[], 0, |this, call| {
-            // SAFETY: as many sides as it is told, room for three, a live call.
-            unsafe { shape(this, call, sides.len() as i32, sides.as_ptr(), grid.as_mut_ptr()) }
-        })?;
+        let grid = self.instance.run(Ask::Shape(signed(media)), &[])?.grid;
         let sides = grid.iter().try_fold(1usize, |all, &side| {
             let side = usize::try_from(side).ok().filter(|&side| side > 0)?;
             all.checked_mul(side)
@@ -105,13 +98,22 @@ impl Held {
     }
 
     /// The tokens of a grid as the ABI lays them out: their type and sides.
-    pub fn layout(&self, grid: [Option<usize>; 3]) -> (DType, Vec<Option<usize>>) {
-        let (dtype, last) = match self.spec.kind {
-            TokenKind::Codes { .. } => (DType::I64, None),
-            TokenKind::Levels { levels, .. } => (DType::I64, Some(levels)),
-            TokenKind::Latents { channels } => (DType::F32, Some(channels)),
+    pub fn layout(&self, grid: [Option<usize>; 3]) -> (Element, Vec<Option<usize>>) {
+        let (element, last) = match self.spec.kind {
+            TokenKind::Codes { .. } => (Element::I64, None),
+            TokenKind::Levels { levels, .. } => (Element::I64, Some(levels)),
+            TokenKind::Latents { channels } => (Element::F32, Some(channels)),
         };
-        (dtype, grid.into_iter().chain(last.map(Some)).collect())
+        (element, grid.into_iter().chain(last.map(Some)).collect())
+    }
+
+    /// Media as the ABI lays them out: their type and sides.
+    pub fn media(&self) -> (Element, &'static [Option<usize>]) {
+        match self.spec.modality {
+            Modality::Video => (Element::U8, &[None, None, None, Some(3)]),
+            Modality::Audio => (Element::F32, &[None, None]),
+            Modality::Text => (Element::U8, &[None]),
+        }
     }
 
     /// What a plugin gave as tokens, looked at.
@@ -138,66 +140,49 @@ impl Held {
         tokens.map_err(|error| wrong(self.instance.id(), format!("{function}: {}", error.message())))
     }
 
-    /// Bytes of a medium of these sides, to tokens.
-    pub fn encode(&self, bytes: &[u8], sides: &[usize]) -> Result<Tokens> {
+    /// A medium of these sides, to tokens.
+    pub fn encode(&self, medium: View, sides: &[usize]) -> Result<Tokens> {
         let asked = if self.spec.modality == Modality::Text { &[0][..] } else { sides };
         let grid = self.grid(asked)?;
-        let (dtype, shape) = self.layout(grid.map(Some));
-        let (encode, sides) = (self.table.encode.expect("tables are complete"), signed(sides));
-        let media = lend(bytes, &sides);
-        let wanted = [Wanted::some("the tokens", dtype, &shape)];
-        // SAFETY: the plugin's own function, with its instance, a live call and a live tensor.
-        let mut given =
-            self.instance.run("encode", 0, &wanted, 0, |this, call| unsafe { encode(this, call, &media) })?;
+        let (element, shape) = self.layout(grid.map(Some));
+        let wanted = [Wanted::some("the tokens", element, &shape)];
+        let mut given = self.instance.run(Ask::Encode(medium), &wanted)?;
         self.tokens("encode", grid, given.output(0))
     }
 
-    /// Tokens to the bytes of a medium and its sides.
-    pub fn decode(&self, tokens: &Tokens) -> Result<(Vec<u8>, Vec<usize>)> {
+    /// Tokens to a medium.
+    pub fn decode(&self, tokens: &Tokens) -> Result<Output> {
         if !self.spec.kind.holds(tokens.values()) {
             return Err(wrong(self.instance.id(), format!("it decodes {}, these tokens are others", self.spec.kind)));
         }
-        let decode = self.table.decode.expect("tables are complete");
-        let sides = match self.spec.modality {
-            Modality::Text => vec![None],
-            // Sound has no place in the ABI yet.
-            _ => vec![None, None, None, Some(3)],
-        };
-        let wanted = [Wanted::some("the media", DType::U8, &sides)];
-        let mut given = lend_tokens(tokens, |tensor| {
-            // SAFETY: the plugin's own function, with its instance, a live call and a live tensor.
-            self.instance.run("decode", 0, &wanted, 0, |this, call| unsafe { decode(this, call, tensor) })
-        })?;
+        let (element, sides) = self.media();
+        let wanted = [Wanted::some("the media", element, sides)];
+        let mut given = lend_tokens(tokens, |view| self.instance.run(Ask::Decode(view), &wanted))?;
         let media = given.output(0);
-        let (shape, grid) = (media.shape.clone(), tokens.grid());
-        if self.spec.modality == Modality::Video && self.grid(&shape)? != grid {
+        let (shape, grid) = (&media.shape, tokens.grid());
+        if self.spec.modality != Modality::Text && self.grid(shape)? != grid {
             let message = format!("decode: it makes {shape:?} of the grid {grid:?}, but its grid is another");
             return Err(wrong(self.instance.id(), message));
         }
-        Ok((media.u8(), shape))
+        Ok(media)
     }
 }
 
 /// Lends tokens to `body`.
-pub(crate) fn lend_tokens<T>(tokens: &Tokens, body: impl FnOnce(&abi::Tensor) -> T) -> T {
-    let mut sides = signed(&tokens.grid());
+pub(crate) fn lend_tokens<T>(tokens: &Tokens, body: impl FnOnce(View) -> T) -> T {
+    let mut sides = tokens.grid().to_vec();
     let wide = |codes: &[u32]| codes.iter().map(|&code| i64::from(code)).collect::<Vec<_>>();
     match tokens.values() {
-        TokenValues::Codes { codes, .. } => body(&lend(&wide(codes), &sides)),
+        TokenValues::Codes { codes, .. } => body(View::of(&wide(codes), &sides)),
         TokenValues::Levels { codes, levels, .. } => {
-            sides.push(*levels as i64);
-            body(&lend(&wide(codes), &sides))
+            sides.push(*levels);
+            body(View::of(&wide(codes), &sides))
         }
         TokenValues::Latents { values, channels } => {
-            sides.push(*channels as i64);
-            body(&lend(values, &sides))
+            sides.push(*channels);
+            body(View::of(values, &sides))
         }
     }
-}
-
-/// Sides as the ABI has them. None is so long that it would not fit.
-pub(crate) fn signed(sides: &[usize]) -> Vec<i64> {
-    sides.iter().map(|&side| side as i64).collect()
 }
 
 /// A tokenizer of a plugin, configured.
@@ -237,9 +222,7 @@ impl TokenizerConfig for HostedTokenizerConfig {
         let sides = match *media {
             MediaShape::Clip { frames, height, width, .. } => vec![frames, height, width, 3],
             MediaShape::Text => vec![0],
-            MediaShape::Sound { .. } => {
-                return Err(Flaw::new("", "plugins do not read sounds yet", "use a built-in tokenizer of sounds"));
-            }
+            MediaShape::Sound { samples, channels, .. } => vec![samples, channels],
         };
         match self.held().grid(&sides) {
             Ok(grid) => Ok(TokenShape { grid, kind: self.spec.kind }),
@@ -282,23 +265,31 @@ impl Tokenizer for HostedTokenizer {
         match (media, self.spec.modality) {
             (Media::Clip(clip), Modality::Video) => {
                 let [t, h, w] = clip.shape();
-                held.encode(clip.pixels(), &[t, h, w, 3])
+                held.encode(View::of(clip.pixels(), &[t, h, w, 3]), &[t, h, w, 3])
             }
-            (Media::Text(text), Modality::Text) => held.encode(text.as_bytes(), &[text.len()]),
+            (Media::Sound(sound), Modality::Audio) => {
+                held.encode(View::of(sound.samples(), &sound.shape()), &sound.shape())
+            }
+            (Media::Text(text), Modality::Text) => held.encode(View::of(text.as_bytes(), &[text.len()]), &[text.len()]),
             (other, modality) => Err(other.unexpected(held.instance.id(), modality)),
         }
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bytes, sides) = held.decode(tokens)?;
+        let made = held.decode(tokens)?;
+        let bad = |message: &str| wrong(held.instance.id(), format!("decode: {message}"));
+        // The rate is no part of the tokens; whoever decodes them knows it.
         match self.spec.modality {
-            Modality::Text => {
-                let text = String::from_utf8(bytes);
-                text.map(Media::Text).map_err(|_| wrong(held.instance.id(), "decode: its text is not UTF-8"))
+            Modality::Text => String::from_utf8(made.u8()).map(Media::Text).map_err(|_| bad("its text is not UTF-8")),
+            Modality::Audio => {
+                let sound = Sound::new(made.shape[1], Rate::whole(1), made.f32());
+                sound.map(Media::Sound).map_err(|error| bad(error.message()))
             }
-            // The frame rate is no part of the tokens; whoever decodes them knows it.
-            _ => Ok(Media::Clip(Clip::new([sides[0], sides[1], sides[2]], Rate::whole(1), bytes)?)),
+            Modality::Video => {
+                let shape = [made.shape[0], made.shape[1], made.shape[2]];
+                Ok(Media::Clip(Clip::new(shape, Rate::whole(1), made.u8())?))
+            }
         }
     }
 }

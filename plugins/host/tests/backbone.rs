@@ -6,11 +6,13 @@
 mod matrix;
 #[path = "../../examples/mixer/src/mixer.rs"]
 mod mixer;
+#[path = "../../../tests/plugins/twin.rs"]
+mod twin;
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData};
 use mixer::Mixer;
 use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
-use musiva_core::parameters::{Weight, to_vec};
+use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Hosted, Make, Registry, Role, Source, TokenKind, TokenShape,
     Weights,
@@ -18,6 +20,7 @@ use musiva_core::{
 use musiva_plugin_host::{Library, Loaded, Outcome, check, register};
 use serde_json::json;
 use std::collections::BTreeMap;
+use twin::TwinConfig;
 
 /// The entry as a shared library would export it.
 static ENTRY: musiva_plugin::abi::Entry = musiva_plugin::entry!(Mixer: Backbone + Vjp);
@@ -105,84 +108,41 @@ fn it_is_what_it_says_it_is() {
     assert!(flaw.message.contains("it reads vectors, this tokenizer makes none"), "{}", flaw.message);
 }
 
-/// The same model by Burn's own operations and gradients.
+/// The same model by Burn's own operations and gradients, started from the same seed.
 #[test]
 fn it_is_its_twin_in_burn() {
     let device = Device::flex().autodiff();
-    let mut model = small().build(&canvas(), &device, &Source::Seed(3)).unwrap();
-    let all = weights(&*model);
-    model.parameters_mut().load(&all, "the test").unwrap();
+    let built = TwinConfig { width: 7, hidden: 11, depth: DEPTH };
+    let source = Source::Seed(3);
+    let models = [small(), Box::new(built)].map(|config| config.build(&canvas(), &device, &source).unwrap());
+    assert_eq!(models[0].parameters().weights(), models[1].parameters().weights());
+    let all = weights(&*models[0]);
     let batch = batch(&device);
     let dy = Tensor::<3>::from_data(TensorData::new(numbers(60, 29), [2, 6, 5]), &device);
 
-    let ours = field(&*model, &batch);
-    let mut found = (ours.clone() * dy.clone()).sum().backward();
-    let mut ours_by = BTreeMap::new();
-    model.parameters().gradients(&mut found, &mut |name, gradient| {
-        ours_by.insert(name.to_owned(), to_vec(gradient));
+    let [ours, twin] = models.map(|mut model| {
+        model.parameters_mut().load(&all, "the test").unwrap();
+        let (mut batch, mut by) = (batch.clone(), BTreeMap::new());
+        let Content::Field(input) = &mut batch.content else { panic!("a field") };
+        input.values = input.values.clone().require_grad();
+        let x = input.values.clone();
+        let y = field(&*model, &batch);
+        let mut found = (y.clone() * dy.clone()).sum().backward();
+        by.insert("x".to_owned(), to_vec(x.grad_remove(&mut found).unwrap()));
+        model.parameters().gradients(&mut found, &mut |name, gradient| {
+            by.insert(name.to_owned(), to_vec(gradient));
+        });
+        (to_vec(y), by)
     });
-
-    let params: BTreeMap<&str, Tensor<1>> = all
-        .iter()
-        .map(|(name, Weight { values, .. })| {
-            let flat = Tensor::<1>::from_data(TensorData::new(values.clone(), [values.len()]), &device);
-            (name.as_str(), flat.require_grad())
-        })
-        .collect();
-    let twin = twin(&batch, &params, &all);
-    let mut found = (twin.clone() * dy).sum().backward();
-
     let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
-    let (ours, twin) = (to_vec(ours), to_vec(twin));
-    assert!(
-        apart(&ours, &twin) < 1e-6 * twin.iter().fold(1f32, |most, v| most.max(v.abs())),
-        "{}",
-        apart(&ours, &twin)
-    );
-    assert_eq!(ours_by.len(), params.len());
-    for (name, param) in &params {
-        let by_twin = to_vec(param.grad_remove(&mut found).unwrap());
-        let largest = by_twin.iter().fold(1e-3f32, |most, v| most.max(v.abs()));
-        let apart = apart(&ours_by[*name], &by_twin);
-        assert!(apart < 1e-4 * largest, "`{name}` is {apart} apart, of {largest}");
+    let largest = |all: &[f32], least: f32| all.iter().fold(least, |most, v| most.max(v.abs()));
+    let difference = apart(&ours.0, &twin.0);
+    assert!(difference < 1e-6 * largest(&twin.0, 1.0), "{difference}");
+    assert_eq!((ours.1.len(), all.len() + 1), (twin.1.len(), ours.1.len()));
+    for (name, by_twin) in &twin.1 {
+        let (difference, largest) = (apart(&ours.1[name], by_twin), largest(by_twin, 1e-3));
+        assert!(difference < 1e-4 * largest, "`{name}` is {difference} apart, of {largest}");
     }
-}
-
-fn twin(batch: &CanvasBatch, params: &BTreeMap<&str, Tensor<1>>, all: &Weights) -> Tensor<3> {
-    let Content::Field(input) = &batch.content else { panic!("a field") };
-    let matrix = |name: &str| {
-        let shape = &all[name].shape;
-        params[name].clone().reshape([shape[0], shape[1..].iter().product()])
-    };
-    let wide = |name: &str| matrix(name).unsqueeze::<3>();
-    let norm = |x: Tensor<3>, name: &str| {
-        let mean = (x.clone() * x.clone()).mean_dim(2);
-        x / (mean + 1e-6).sqrt() * params[name].clone().reshape([1, 1, -1])
-    };
-    let device = params["norm"].device();
-    let times = to_vec(input.times.clone());
-    let features: Vec<f32> = (0..2)
-        .flat_map(|b| input.at.iter().map(move |&at| (b, at)))
-        .flat_map(|(b, at)| {
-            let angle = |i: usize| times[b * 2 + at] * std::f32::consts::PI * (1 << i) as f32 / 2.0;
-            (0..16).map(|i| if i < 8 { angle(i).sin() } else { angle(i - 8).cos() }).collect::<Vec<_>>()
-        })
-        .collect();
-    let features = Tensor::<3>::from_data(TensorData::new(features, [2, 6, 16]), &device);
-    // A word at a place is a row of the table: place · words + word.
-    let places = Tensor::<1, Int>::from_data(TensorData::new(vec![0i64, 5, 10], [3]), &device).reshape([1, 3]);
-    let rows = (batch.prompt.clone() + places).reshape([6]);
-    let table = params["words"].clone().reshape([15, 7]);
-    let prompt = table.select(0, rows).reshape([2, 3, 7]).sum_dim(1);
-    let mut x = input.values.clone().matmul(wide("input")) + wide("places") + prompt + features.matmul(wide("time"));
-    for i in 0..DEPTH {
-        let name = |part: &str| format!("blocks.{i}.{part}");
-        x = x.clone() + wide(&name("tokens")).matmul(norm(x, &name("norm1")));
-        let up = norm(x.clone(), &name("norm2")).matmul(wide(&name("up")))
-            + params[name("up_bias").as_str()].clone().reshape([1, 1, -1]);
-        x = x + activation::silu(up).matmul(wide(&name("down")));
-    }
-    norm(x, "norm").matmul(wide("output")) + params["bias"].clone().reshape([1, 1, -1])
 }
 
 #[test]

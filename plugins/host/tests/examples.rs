@@ -53,6 +53,27 @@ fn it_conforms() {
     }
 }
 
+/// In a process of its own it conforms too, and makes the same bits.
+#[cfg(target_os = "linux")]
+#[test]
+fn isolated_it_is_the_same() {
+    let shelf = Shelf::default();
+    let loaded = load(&shelf);
+    let isolated = shelf.isolate("dct", ID, std::time::Duration::from_secs(60)).unwrap();
+    let settings = json!({ "frames": 3, "block": 4, "luma": 20, "chroma": 5 });
+    let findings = check(&isolated, &settings);
+    assert!(findings.iter().all(|finding| !matches!(finding.outcome, Outcome::Fails(_))), "{findings:#?}");
+    let media = Media::Clip(clip([7, 8, 12]));
+    let [ours, theirs] = [&loaded, &isolated].map(|loaded| {
+        let tokenizer = build(&*config(loaded, settings.clone()).unwrap());
+        let tokens = tokenizer.encode(&media).unwrap();
+        let TokenValues::Latents { values, .. } = tokens.values() else { panic!("latents") };
+        let bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+        (bits, tokenizer.decode(&tokens).unwrap().clip("the plugin").unwrap())
+    });
+    assert_eq!(ours, theirs);
+}
+
 #[test]
 fn a_conditioner_in_cpp_conforms() {
     let shelf = Shelf::default();

@@ -6,7 +6,7 @@ mod common;
 
 use common::Shelf;
 use musiva_core::{Clip, Hosted, Make, Media, MediaShape, Rate, Registry, Result, Role, Source};
-use musiva_plugin_host::{check, register};
+use musiva_plugin_host::{Loaded, check, register};
 use serde_json::json;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ const ID: &str = "org.example.malformed";
 const SOURCE: &str = "tests/plugins/malformed.c";
 
 /// How far a plugin gets: loading, making, encoding and decoding; or the words that end it.
-fn run(shelf: &Shelf, name: &str) -> Result<()> {
-    let loaded = shelf.load(name, ID)?;
+fn run(loaded: Result<Loaded>) -> Result<()> {
+    let loaded = loaded?;
     let mut registry = Registry::default();
     register(&mut registry, &loaded)?;
     let component = registry.get(Role::Tokenizer, ID).expect("registered a moment ago");
@@ -180,16 +180,79 @@ fn each_is_named_and_none_is_fatal() {
         let folder = name.replace(|c: char| !c.is_alphanumeric(), "-");
         shelf.compile(&folder, SOURCE, defines);
         shelf.manifest(&folder, ID, "tokenizer", "1.0.0");
-        match (run(&shelf, &folder), words.is_empty()) {
-            (Ok(()), true) => {}
-            (Ok(()), false) => wrong.push(format!("{name}: it works")),
-            (Err(error), true) => wrong.push(format!("{name}: {error}")),
-            (Err(error), false) if !error.to_string().contains(words) => wrong.push(format!("{name}: {error}")),
-            (Err(error), false) => println!("{name}: {error}"),
+        let mut said = vec![run(shelf.load(&folder, ID))];
+        // In a process of its own it says the very same.
+        #[cfg(target_os = "linux")]
+        said.push(run(shelf.isolate(&folder, ID, Duration::from_secs(30))));
+        let said: Vec<_> = said.into_iter().map(|one| one.err().map(|error| error.to_string())).collect();
+        let good = |one: &Option<String>| match one {
+            Some(error) => !words.is_empty() && error.contains(words),
+            None => words.is_empty(),
+        };
+        if !said.iter().all(good) || said.first() != said.last() {
+            wrong.push(format!("{name}: {said:?}"));
         }
+        println!("| {name} | {} |", said[0].as_deref().unwrap_or("works").replace("\n  mend: ", "; mend: "));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(CASES.len() > 80 && shelf.count() == CASES.len());
+}
+
+/// What no guard can catch in one process, a process of its own does.
+#[cfg(target_os = "linux")]
+#[test]
+fn isolated_a_crash_within_a_call_is_an_error() {
+    let segfault = "*(volatile int *)16 = 1";
+    let shelf = Shelf::default();
+    for (name, define, words) in [
+        ("segfault", format!("-DENCODE_FATE={segfault}"), "encode: it crashes: signal 11 (segmentation fault)"),
+        ("abort", "-DENCODE_FATE=abort()".into(), "encode: it crashes: signal 6 (abort)"),
+        ("exit", "-DENCODE_FATE=exit(3)".into(), "encode: it ends the process: exit status: 3"),
+        ("quiet exit", "-DENCODE_FATE=_exit(0)".into(), "encode: it ends the process: exit status: 0"),
+        ("hang", "-DENCODE_FATE=for (;;) sleep(1)".into(), "encode: it takes longer than 1.5 seconds"),
+        ("stack", "-DOVERFLOW -DENCODE_FATE=overflow(0)".into(), "encode: it crashes: signal"),
+        ("no way back", "-DENCODE_FATE=for (int i = 3; i < 64; i++) close(i)".into(), "encode: it ends the process"),
+        ("create", format!("-DCREATE_FATE={segfault}"), "create: it crashes: signal 11 (segmentation fault)"),
+        // These two are told in the log, or to nobody: the plugin has done its work.
+        ("destroy", format!("-DDESTROY_FATE={segfault}"), ""),
+        ("noise", "-DENCODE_FATE=puts(\"{}\"); fflush(stdout); getchar()".into(), ""),
+    ] {
+        let defines: Vec<&str> = match define.split_once(" -D") {
+            Some((first, _)) => vec![first, &define[first.len() + 1..]],
+            None => vec![&define],
+        };
+        shelf.compile(name, SOURCE, &defines);
+        shelf.manifest(name, ID, "tokenizer", "1.0.0");
+        let said = run(shelf.isolate(name, ID, Duration::from_millis(1500)));
+        let said = said.map_or_else(|error| error.to_string(), |()| String::new());
+        assert!(said.contains(words) && said.is_empty() == words.is_empty(), "{name}: {said:?}");
+        println!("| {name}, isolated | {said} |");
+    }
+}
+
+/// The instance is lost, its library is not.
+#[cfg(target_os = "linux")]
+#[test]
+fn isolated_a_crash_is_one_instances_own() {
+    let shelf = Shelf::default();
+    let crash = "-DENCODE_FATE=if (media->shape[0] == 1) abort()";
+    shelf.compile("brittle", SOURCE, &[crash]);
+    shelf.manifest("brittle", ID, "tokenizer", "1.0.0");
+    let loaded = shelf.isolate("brittle", ID, Duration::from_secs(30)).unwrap();
+    let mut registry = Registry::default();
+    register(&mut registry, &loaded).unwrap();
+    let Make::Hosted(Hosted::Tokenizer(make)) = &registry.get(Role::Tokenizer, ID).unwrap().make else {
+        panic!("a tokenizer")
+    };
+    let config = make(json!({})).unwrap();
+    let build = || config.build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap();
+    let clip = |frames| Media::Clip(Clip::new([frames, 2, 3], Rate::whole(8), vec![9; frames * 18]).unwrap());
+    let (one, other) = (build(), build());
+    one.encode(&clip(2)).unwrap();
+    assert!(one.encode(&clip(1)).unwrap_err().to_string().contains("signal 6 (abort)"));
+    assert!(one.encode(&clip(2)).unwrap_err().to_string().contains("the process that it ran in has ended"));
+    other.encode(&clip(2)).unwrap();
+    build().encode(&clip(2)).unwrap();
 }
 
 #[test]
@@ -224,15 +287,22 @@ fn the_conformance_kit_sees_what_a_call_does_not() {
     {
         shelf.compile(name, SOURCE, defines);
         shelf.manifest(name, ID, "tokenizer", "1.0.0");
-        let findings = check(&shelf.load(name, ID).unwrap(), &json!({}));
-        let failed: Vec<_> = findings
-            .iter()
-            .filter(|finding| matches!(finding.outcome, musiva_plugin_host::Outcome::Fails(_)))
-            .map(|finding| finding.name.as_str())
-            .collect();
-        match finding {
-            "" => assert!(failed.is_empty(), "{findings:?}"),
-            finding => assert!(failed.contains(&finding), "{name}: {findings:?}"),
-        }
+        check_finds(&shelf.load(name, ID).unwrap(), name, finding);
+        #[cfg(target_os = "linux")]
+        check_finds(&shelf.isolate(name, ID, Duration::from_secs(30)).unwrap(), name, finding);
+    }
+}
+
+#[track_caller]
+fn check_finds(loaded: &Loaded, name: &str, finding: &str) {
+    let findings = check(loaded, &json!({}));
+    let failed: Vec<_> = findings
+        .iter()
+        .filter(|finding| matches!(finding.outcome, musiva_plugin_host::Outcome::Fails(_)))
+        .map(|finding| finding.name.as_str())
+        .collect();
+    match finding {
+        "" => assert!(failed.is_empty(), "{findings:?}"),
+        finding => assert!(failed.contains(&finding), "{name}: {findings:?}"),
     }
 }

@@ -13,8 +13,10 @@ extern "C" {
 
 /* Media
  *   video  u8 [T, H, W, 3], full-range sRGB, red first; an image is a clip of one frame
+ *   audio  f32 [N, C], finite, full scale is -1 to 1, all channels of the first moment first; at whatever rate the
+ *          recipe's sounds have
  *   text   u8 [N], UTF-8
- * Tokens, in C order of the grid [t, h, w]; of text the grid is [1, 1, L]
+ * Tokens, in C order of the grid [t, h, w]; of audio the grid is [t, 1, 1], of text [1, 1, L]
  *   codes    i64 [t, h, w], each in 0 .. entries-1; of text code 0 means "no word"
  *   levels   i64 [t, h, w, Q], each in 0 .. entries-1, coarse to fine
  *   latents  f32 [t, h, w, C], finite
@@ -22,7 +24,7 @@ extern "C" {
 typedef struct {
   size_t struct_size;
   /* [serial] Text 0: JSON,
-   *   { "modality": "video" or "text",
+   *   { "modality": "video", "audio" or "text",
    *     "tokens": { "kind": "codes", "entries": K, "bits": b or null }
    *            or { "kind": "levels", "levels": Q, "entries": K }
    *            or { "kind": "latents", "channels": C },
@@ -30,8 +32,8 @@ typedef struct {
    *     "causal": whether a token depends on no later input }
    * `bits` says that a code *is* the signs of its bits, lowest first, so that a diffusion model can read it. */
   musiva_status (*describe)(const musiva_instance *self, const musiva_call *call);
-  /* [serial] The shape function: the grid of the tokens of a clip [T, H, W, 3], or of a text (`ndim` 1, `shape[0]` 0:
-   * the grid is the same for every text). Fails with MUSIVA_INVALID_INPUT where such media do not fit. Runs on no data.
+  /* [serial] The shape function: the grid of the tokens of a clip [T, H, W, 3], of a sound [N, C], or of a text (`ndim`
+   * 1, `shape[0]` 0: the grid is the same for every text). Fails with MUSIVA_INVALID_INPUT where such media do not fit. Runs on no data.
    */
   musiva_status (*shape)(const musiva_instance *self, const musiva_call *call, int32_t ndim, const int64_t *shape,
                          int64_t grid[3]);
@@ -49,11 +51,12 @@ typedef struct {
   size_t struct_size;
   /* [serial] Forgets what came before, in both directions. */
   musiva_status (*reset)(musiva_instance *self, const musiva_call *call);
-  /* [serial] Takes the next frames [n, H, W, 3], `last` telling whether they are the last. Output 0: the tokens that
-   * are ready, [m, h, w, ...]; no output: nothing yet. */
+  /* [serial] Takes the next frames [n, H, W, 3] or samples [n, C], `last` telling whether they are the last. Output 0:
+   * the tokens that are ready, [m, h, w, ...]; no output: nothing yet. */
   musiva_status (*encode_step)(musiva_instance *self, const musiva_call *call, const musiva_tensor *media,
                                int32_t last);
-  /* [serial] Takes the next tokens [n, h, w, ...]. Output 0: the frames that are ready; no output: nothing yet. */
+  /* [serial] Takes the next tokens [n, h, w, ...]. Output 0: the frames or samples that are ready; no output:
+   * nothing yet. */
   musiva_status (*decode_step)(musiva_instance *self, const musiva_call *call, const musiva_tensor *tokens,
                                int32_t last);
 } musiva_tokenizer_streaming_1;

@@ -12,6 +12,8 @@ use std::marker::PhantomData;
 pub enum Modality {
     /// Clips and images: u8 `[T, H, W, 3]`.
     Video,
+    /// Sounds: f32 `[N, C]`, full scale is -1 to 1.
+    Audio,
     /// UTF-8 text: u8 `[N]`.
     Text,
 }
@@ -59,7 +61,8 @@ pub trait Tokenizer: Plugin {
     /// What it is.
     fn spec(&self) -> TokenizerSpec;
 
-    /// The grid of the tokens of a clip `[T, H, W, 3]`; of a text, whose only side is 0, `[1, 1, L]`.
+    /// The grid of the tokens of a clip `[T, H, W, 3]`; of a sound `[N, C]`, `[t, 1, 1]`; of a text, whose only side is
+    /// 0, `[1, 1, L]`.
     ///
     /// # Errors
     /// Where such media do not fit.
@@ -86,13 +89,13 @@ pub trait Streaming: Tokenizer {
     /// Where it cannot.
     fn reset(&mut self) -> Result<()>;
 
-    /// Takes the next frames `[n, H, W, 3]` and writes the tokens that are ready to output 0, or nothing yet.
+    /// Takes the next frames `[n, H, W, 3]` or samples `[n, C]` and writes the tokens that are ready to output 0, or nothing yet.
     ///
     /// # Errors
     /// Where the frames do not fit.
     fn encode_step(&mut self, cx: &mut Context, frames: Tensor, last: bool) -> Result<()>;
 
-    /// Takes the next tokens `[n, h, w, …]` and writes the frames that are ready to output 0, or nothing yet.
+    /// Takes the next tokens `[n, h, w, …]` and writes the frames or samples that are ready to output 0, or nothing yet.
     ///
     /// # Errors
     /// Where the tokens do not fit.

@@ -83,12 +83,12 @@ impl Kit<'_> {
         self.findings.push(Finding { name: name.into(), outcome: Outcome::Skipped(why.into()) });
     }
 
-    fn instance(&self) -> Result<crate::library::Instance> {
+    fn instance(&self) -> Result<crate::instance::Instance> {
         self.loaded.library.create(&self.loaded.id, self.config)
     }
 
     /// Properties of every kind, for what `make` makes of a new instance: bytes that stand for all outputs.
-    fn common(&mut self, make: &(dyn Fn(crate::library::Instance) -> Result<Vec<u8>> + Sync)) {
+    fn common(&mut self, make: &(dyn Fn(crate::instance::Instance) -> Result<Vec<u8>> + Sync)) {
         let (loaded, config) = (self.loaded, self.config);
         let fresh = || make(loaded.library.create(&loaded.id, config)?);
         let Ok(first) = fresh() else { return };
@@ -116,6 +116,8 @@ impl Kit<'_> {
 
     /// Whether memory grows as rounds go by.
     fn leaks(&mut self, round: &dyn Fn() -> bool) {
+        let loaded = self.loaded;
+        let resident = || loaded.library.resident();
         let Some(_) = resident() else {
             return self.skip("leaks", "this system does not tell how much memory is in use");
         };
@@ -151,12 +153,6 @@ impl Kit<'_> {
 
 fn words(error: musiva_core::Error) -> String {
     error.message().to_owned()
-}
-
-/// Bytes of this process that are in memory.
-fn resident() -> Option<usize> {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(pages.split_whitespace().nth(1)?.parse::<usize>().ok()? * 4096)
 }
 
 /// Noise to fill inputs with: the same every time.

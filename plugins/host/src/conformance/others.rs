@@ -1,14 +1,14 @@
 //! The kinds with one small interface each.
 
 use super::{Kit, bytes, noise, words};
-use crate::call::{Wanted, lend};
+use crate::ask::{Ask, Element};
+use crate::call::Wanted;
 use crate::dataset::HostedDataset;
-use crate::library::Instance;
+use crate::instance::Instance;
+use crate::metric::HostedMetric;
 use crate::sampler::Held as Sampler;
-use crate::tokenizer::signed;
 use crate::wrong;
-use musiva_abi::{self as abi, DType, Str};
-use musiva_core::Result;
+use musiva_core::{Clip, Metric, Rate, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -20,19 +20,13 @@ struct Embeddings {
 
 /// Embeddings and mask of texts, as bytes, text by text.
 fn embed(instance: &Instance, texts: &[&str]) -> Result<Vec<Vec<u8>>> {
-    let table: abi::Conditioner = instance.main_table()?;
-    let describe = table.describe.expect("tables are complete");
-    // SAFETY: the plugin's own function, with its instance and a live call.
-    let shape: Embeddings = instance.ask("describe", |this, call| unsafe { describe(this, call) })?;
-    let encode = table.encode.expect("tables are complete");
+    let shape: Embeddings = instance.answer(Ask::Describe)?;
     let wanted = [
-        Wanted::exact("the embeddings", DType::F32, &[texts.len(), shape.length, shape.channels]),
-        Wanted::exact("the mask", DType::U8, &[texts.len(), shape.length]),
+        Wanted::exact("the embeddings", Element::F32, &[texts.len(), shape.length, shape.channels]),
+        Wanted::exact("the mask", Element::U8, &[texts.len(), shape.length]),
     ];
-    let lent: Vec<Str> = texts.iter().map(|text| Str::lent(text)).collect();
-    // SAFETY: the plugin's own function, with its instance, a live call and live texts.
-    let run = |this, call| unsafe { encode(this, call, lent.len(), lent.as_ptr()) };
-    let mut given = instance.run("encode", 0, &wanted, 0, run)?;
+    let ask = Ask::Embed(texts.iter().map(|text| (*text).to_owned()).collect());
+    let mut given = instance.run(ask, &wanted)?;
     let (values, mask) = (given.output(0).f32(), given.output(1).u8());
     if values.iter().any(|value| !value.is_finite()) {
         return Err(wrong(instance.id(), "encode: an embedding is not a finite number"));
@@ -114,50 +108,38 @@ pub fn sampler(kit: &mut Kit) {
     }
 }
 
-/// The numbers of pairs of clips, in the order given.
-fn measure(instance: &Instance, order: &[usize]) -> Result<BTreeMap<String, f64>> {
-    let table: abi::Metric = instance.main_table()?;
-    let reset = table.reset.expect("tables are complete");
-    // SAFETY: the plugin's own function, with its instance and a live call.
-    instance.run("reset", 0, &[], 0, |this, call| unsafe { reset(this, call) })?;
-    let (update, sides) = (table.update.expect("tables are complete"), signed(&[3, 16, 16, 3]));
+/// The numbers of pairs of clips, in the order given, and the instance again.
+fn measure(instance: Instance, order: &[usize]) -> Result<(BTreeMap<String, f64>, Instance)> {
+    let mut metric = HostedMetric::new(instance)?;
+    const SHAPE: [usize; 3] = [3, 16, 16];
     for &pair in order {
-        let clip = |which: usize| -> Vec<u8> {
-            (0..3 * 16 * 16 * 3).map(|i| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8).collect()
+        let clip = |which: usize| {
+            let pixel = |i: usize| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8;
+            Clip::new(SHAPE, Rate::whole(8), (0..3 * SHAPE.iter().product::<usize>()).map(pixel).collect())
         };
-        let (made, reference) = (clip(0), clip(1 + pair));
-        let (made, reference) = (lend(&made, &sides), lend(&reference, &sides));
-        // SAFETY: the plugin's own function, with its instance, a live call, live tensors and a live text.
-        let run = |this, call| unsafe { update(this, call, &made, &reference, Str::new("a red ring moves left")) };
-        instance.run("update", 0, &[], 0, run)?;
+        metric.update(&clip(0)?, &clip(1 + pair)?, "a red ring moves left")?;
     }
-    let result = table.result.expect("tables are complete");
-    // SAFETY: the plugin's own function, with its instance and a live call.
-    instance.ask("result", |this, call| unsafe { result(this, call) })
+    Ok((metric.result()?, metric.into_inner()))
 }
 
 pub fn metric(kit: &mut Kit) {
     let Ok(instance) = kit.instance() else { return };
-    let mut first = BTreeMap::new();
-    let measured = kit.run("result", || {
-        first = measure(&instance, &[0, 1, 2]).map_err(words)?;
-        match first.is_empty() {
-            true => Err("it measures nothing".into()),
-            false => Ok(first.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ")),
-        }
+    let (mut first, mut again) = (BTreeMap::new(), None);
+    kit.run("result", || {
+        let (found, instance) = measure(instance, &[0, 1, 2]).map_err(words)?;
+        (first, again) = (found, Some(instance));
+        Ok(first.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", "))
     });
-    if !measured {
-        return;
-    }
+    let Some(instance) = again else { return };
     kit.run("order", || {
-        let other = measure(&instance, &[2, 0, 1]).map_err(words)?;
+        let (other, _) = measure(instance, &[2, 0, 1]).map_err(words)?;
         let close = |(a, b): (f64, f64)| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
         match first.keys().eq(other.keys()) && first.values().copied().zip(other.values().copied()).all(close) {
             true => Ok("another order, and after a reset: the same numbers".into()),
             false => Err("its numbers depend on the order of the pairs, or on what came before the reset".into()),
         }
     });
-    kit.common(&|instance| Ok(format!("{:?}", measure(&instance, &[0, 1, 2])?).into_bytes()));
+    kit.common(&|instance| Ok(format!("{:?}", measure(instance, &[0, 1, 2])?.0).into_bytes()));
 }
 
 pub fn dataset(kit: &mut Kit) {

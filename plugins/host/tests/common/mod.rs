@@ -2,7 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use musiva_plugin_host::{Consent, Loaded, Loader, Manifest, Prober, find, platform, vet};
+use musiva_plugin_host::{Consent, Isolation, Loaded, Loader, Manifest, Prober, find, platform, vet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -29,10 +29,15 @@ impl Shelf {
 
     /// Compiles a C file of the repository to a plugin's library.
     pub fn compile(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
+        let compiler = if source.ends_with(".cpp") { "c++" } else { "cc" };
+        self.compile_by(compiler, name, source, arguments)
+    }
+
+    /// The same by another compiler.
+    pub fn compile_by(&self, compiler: &str, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
         let folder = self.folder(name);
         std::fs::create_dir_all(&folder).unwrap();
         let library = folder.join("libplugin.so");
-        let compiler = if source.ends_with(".cpp") { "c++" } else { "cc" };
         let made = Command::new(compiler)
             .args(["-O1", "-fPIC", "-shared", "-I"])
             .arg(root().join("plugins/include"))
@@ -64,9 +69,10 @@ impl Shelf {
             store: self.0.path().join("store"),
             consent: Consent { allowed: allowed.iter().map(|id| (*id).to_owned()).collect(), ..Consent::default() },
             prober: Prober {
-                command: vec![env!("CARGO_BIN_EXE_musiva-plugin-probe").into()],
+                command: vec![env!("CARGO_BIN_EXE_musiva-plugin-child").into(), "probe".into()],
                 limit: Duration::from_secs(10),
             },
+            isolation: None,
         }
     }
 
@@ -74,6 +80,13 @@ impl Shelf {
     pub fn load(&self, name: &str, id: &str) -> musiva_core::Result<Loaded> {
         let manifest = Manifest::read(&self.folder(name))?;
         self.loader(&[id]).load_folder(&self.folder(name), &manifest, None)
+    }
+
+    /// As [`Shelf::load`], to run in processes of its own.
+    pub fn isolate(&self, name: &str, id: &str, limit: Duration) -> musiva_core::Result<Loaded> {
+        let command = vec![env!("CARGO_BIN_EXE_musiva-plugin-child").into(), "serve".into()];
+        let loader = Loader { isolation: Some(Isolation { command, limit }), ..self.loader(&[id]) };
+        loader.load_folder(&self.folder(name), &Manifest::read(&self.folder(name))?, None)
     }
 
     /// SHA-256 of one's library.

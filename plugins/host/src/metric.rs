@@ -1,0 +1,78 @@
+//! Metrics of plugins behind the contract.
+
+use crate::ask::{Ask, View};
+use crate::instance::Instance;
+use crate::library::Library;
+use crate::wrong;
+use musiva_core::{Clip, Flaw, Metric, MetricConfig, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A metric of a plugin, configured.
+pub struct HostedMetricConfig {
+    library: Arc<Library>,
+    id: String,
+    config: Value,
+}
+
+impl HostedMetricConfig {
+    /// Makes an instance, to see whether it can be made.
+    ///
+    /// # Errors
+    /// Where the plugin refuses the configuration.
+    pub fn new(library: Arc<Library>, id: &str, config: Value) -> Result<Self> {
+        library.create(id, &config)?;
+        Ok(Self { library, id: id.to_owned(), config })
+    }
+}
+
+impl MetricConfig for HostedMetricConfig {
+    fn flaws(&self) -> Vec<Flaw> {
+        Vec::new()
+    }
+
+    fn build(&self) -> Result<Box<dyn Metric>> {
+        Ok(Box::new(HostedMetric::new(self.library.create(&self.id, &self.config)?)?))
+    }
+}
+
+/// A metric of a plugin.
+pub struct HostedMetric(Instance);
+
+impl HostedMetric {
+    /// That has seen nothing, whatever the instance has seen.
+    ///
+    /// # Errors
+    /// Where the plugin fails.
+    pub fn new(instance: Instance) -> Result<Self> {
+        instance.run(Ask::Reset, &[])?;
+        Ok(Self(instance))
+    }
+
+    /// The instance, as it is.
+    pub fn into_inner(self) -> Instance {
+        self.0
+    }
+}
+
+impl Metric for HostedMetric {
+    fn update(&mut self, made: &Clip, reference: &Clip, caption: &str) -> Result<()> {
+        if made.shape() != reference.shape() {
+            let message =
+                format!("update: a clip of {:?} was made, its reference is {:?}", made.shape(), reference.shape());
+            return Err(wrong(self.0.id(), message));
+        }
+        let [t, h, w] = made.shape();
+        let view = |clip| View::of(Clip::pixels(clip), &[t, h, w, 3]);
+        self.0.run(Ask::Update(view(made), view(reference), caption.to_owned()), &[]).map(|_| ())
+    }
+
+    fn result(&mut self) -> Result<BTreeMap<String, f64>> {
+        let all: BTreeMap<String, f64> = self.0.answer(Ask::Result)?;
+        match all.values().all(|value| value.is_finite()) && !all.is_empty() {
+            true => Ok(all),
+            false => Err(wrong(self.0.id(), "result: it measures nothing, or something that is no number")),
+        }
+    }
+}

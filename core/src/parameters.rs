@@ -128,6 +128,13 @@ impl ModuleVisitor for Each<'_> {
     }
 }
 
+/// A new value of a parameter of `device`: where gradients are found, and how, is the device's; whether by this one is
+/// said by `learns`.
+pub fn learning<const D: usize>(value: Tensor<D>, device: &Device, learns: bool) -> Tensor<D> {
+    let Some(strategy) = device.gradient_checkpointing_strategy() else { return value };
+    value.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(learns)
+}
+
 struct Update<'a> {
     path: Vec<String>,
     map: &'a mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>,
@@ -144,11 +151,9 @@ impl ModuleMapper for Update<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         param.map(|tensor| {
-            let (learns, strategy) = (tensor.is_require_grad(), tensor.device().gradient_checkpointing_strategy());
-            let dims = tensor.dims();
+            let (learns, device, dims) = (tensor.is_require_grad(), tensor.device(), tensor.dims());
             let new = (self.map)(&self.path.join("."), &dims, tensor.inner().reshape([-1])).reshape(dims);
-            let Some(strategy) = strategy else { return new };
-            new.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(learns)
+            learning(new, &device, learns)
         })
     }
 }
@@ -341,8 +346,11 @@ mod tests {
 
     #[test]
     fn an_update_keeps_what_learns_and_gradients_have_names() {
-        let mut model = twin(&Device::flex().autodiff());
+        let device = Device::flex().autodiff().gradient_checkpointing();
+        let mut model = twin(&device);
         model.update(&mut |_, _, value| value + 1.0);
+        let found = model.a.val().device().gradient_checkpointing_strategy();
+        assert_eq!(found, device.gradient_checkpointing_strategy());
         let loss = (model.a.val() * 3.0).sum() + model.b[0].val().sum();
         let mut gradients = loss.backward();
         let mut seen = Vec::new();

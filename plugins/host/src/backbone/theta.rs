@@ -2,6 +2,7 @@
 
 use super::{Parameter, Rule};
 use burn::tensor::{Gradients, Tensor};
+use musiva_core::parameters::learning;
 use musiva_core::{Init, Parameters};
 use std::sync::Arc;
 
@@ -28,9 +29,7 @@ impl Theta {
             true => Tensor::zeros([0], &init.device().clone().inner()),
             false => Tensor::cat(parts.collect(), 0),
         };
-        let learns = init.device().is_autodiff();
-        let value = if learns { value.autodiff().set_require_grad(true) } else { value };
-        Self { parameters, value }
+        Self { parameters, value: learning(value, init.device(), true) }
     }
 
     /// Each parameter with its part of a flat tensor.
@@ -54,9 +53,8 @@ impl Parameters for Theta {
         if parts.is_empty() {
             return;
         }
-        let (learns, autodiff) = (self.value.is_require_grad(), self.value.is_autodiff());
-        let value = Tensor::cat(parts, 0);
-        self.value = if autodiff { value.autodiff().set_require_grad(learns) } else { value };
+        let (device, learns) = (self.value.device(), self.value.is_require_grad());
+        self.value = learning(Tensor::cat(parts, 0), &device, learns);
     }
 
     fn gradients(&self, gradients: &mut Gradients, see: &mut dyn FnMut(&str, Tensor<1>)) {

@@ -26,7 +26,7 @@ enum Home {
 
 impl Instance {
     pub(crate) fn here(id: &str, local: Local) -> Self {
-        Self { id: id.to_owned(), extras: local.tables.extras(), home: Home::Here(local) }
+        Self { id: id.to_owned(), extras: local.extras(), home: Home::Here(local) }
     }
 
     pub(crate) fn apart(id: &str, session: Session, extras: Extras) -> Self {

@@ -186,6 +186,7 @@ impl Library {
     }
 
     /// The entry, where it is loaded in this process.
+    #[cfg(target_os = "linux")]
     pub(crate) fn entry(&self) -> Option<&Entry> {
         match &self.home {
             Home::Here(entry) => Some(entry),

@@ -124,10 +124,13 @@ fn work_and_memory_are_those_of_the_parts() {
     // 332 positions: 12 of the prompt, 320 of the clip.
     let training = summary.training.unwrap();
     assert_eq!(training.flops_per_step, 3.0 * 3.5 * 33_200.0);
-    assert_eq!(training.memory_bytes, 24.0 * 1024.0 * 1024.0 + 4.0 * (5.0 * backbone as f64 + 32_000.0 + 3.0 * 3320.0));
+    let program = 24.0 * 1024.0 * 1024.0;
+    // The objective passes forward once more now and then, which takes room to work in.
+    let numbers = 5.0 * backbone as f64 + 32_000.0 + 3.0 * (3320.0 + 332.0);
+    assert_eq!(training.memory_bytes, program + 4.0 * numbers);
     let generation = summary.generation.unwrap();
     assert_eq!(generation.flops_per_sample, 40.0 * 33_200.0 + 17.0);
-    assert_eq!(generation.memory_bytes, 24.0 * 1024.0 * 1024.0 + 4.0 * (backbone as f64 + 32_000.0 + 2000.0));
+    assert_eq!(generation.memory_bytes, program + 4.0 * (backbone as f64 + 32_000.0 + 2000.0));
     snapshot("edges", &serde_json::to_string_pretty(&recipe.edges()).unwrap());
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use insta::assert_snapshot;
-use musiva_core::recipe::{Recipe, Report, Target};
+use musiva_core::recipe::{Recipe, Report, Target, reference};
 use musiva_core::{BackboneSpec, Registry};
 use std::path::Path;
 
@@ -246,4 +246,10 @@ fn every_registered_default_is_a_configuration() {
             }
         }
     }
+}
+
+#[test]
+fn the_page_of_the_recipe_language_is_what_is_enforced() {
+    let page = include_str!("../docs/recipes.md");
+    assert!(reference(&registry()) == page, "renew it: musiva schema --markdown > docs/recipes.md");
 }

@@ -208,7 +208,6 @@ impl<W: Number> Panel<'_, W> {
     ///
     /// That of [`Lanes`].
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "only constants index the sums, so that they stay in registers")]
     unsafe fn sum<V: Lanes, const N: usize>(self) {
         let Self { x, depth, weights, sums } = self;
         let rows: [&[f32]; N] = std::array::from_fn(|n| &x[n.min(x.len() / depth - 1) * depth..][..depth]);

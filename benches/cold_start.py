@@ -41,7 +41,7 @@ def generate(weights, out):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("musiva", nargs="?")
+    parser.add_argument("musiva")
     parser.add_argument("weights")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--once", help="generate to this file, in PyTorch, and no more")

@@ -207,7 +207,8 @@ class Sampling(Dit):
 
     def check(self):
         differ = self.sample() ^ self.outputs["codes"].long()
-        share = sum((differ >> bit & 1).float().mean() for bit in range(10)) / 10
+        bits = self.inputs["noise"].shape[2]
+        share = sum((differ >> bit & 1).float().mean() for bit in range(bits)) / bits
         if not share <= 1e-3:
             sys.exit(f"{self.name}: {share:.2%} of the bits differ")
 

@@ -7,6 +7,7 @@ use super::harness::{Case, Group};
 use burn::tensor::Device;
 use musiva_core::{BackboneConfig, CanvasShape, Source, TokenKind, TokenShape};
 use musiva_models::{dit::DitConfig, lm::LmConfig};
+use rayon::ThreadPool;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 
@@ -49,8 +50,8 @@ fn forwards(canvases: usize, frames: usize, threads: Option<usize>) -> Result<[C
     let canvas = CanvasShape { prompt: 12, words: 64, tokens };
     let threaded = threads.map(|threads| format!(", {threads} threads")).unwrap_or_default();
     let name = |kind| format!("scaling: {kind} forward, {canvases} canvases of {} tokens{threaded}", tokens.length());
-    let threads = threads.unwrap_or_else(rayon::current_num_threads);
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?);
+    let pool = threads.map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;
+    let pool = Arc::new(pool);
     let dit = DitConfig::default().build(&canvas, &device, &Source::Seed(1))?;
     let field = noisy(&canvas, [canvases, tokens.length(), BITS], &device);
     let lm = LmConfig::default().build(&canvas, &device, &Source::Seed(1))?;
@@ -58,12 +59,20 @@ fn forwards(canvases: usize, frames: usize, threads: Option<usize>) -> Result<[C
     let (dit, lm, same) = (Mutex::new(dit), Mutex::new(lm), pool.clone());
     Ok([
         Case::new(name("dit"), move || {
-            pool.install(|| black_box(dit.lock().expect(ALONE).forward(&field)));
+            run_on(&pool, || black_box(dit.lock().expect(ALONE).forward(&field)));
         }),
         Case::new(name("lm"), move || {
-            same.install(|| black_box(lm.lock().expect(ALONE).forward(&codes)));
+            run_on(&same, || black_box(lm.lock().expect(ALONE).forward(&codes)));
         }),
     ])
+}
+
+/// Runs `work` on the threads of `pool`, or where all other cases run.
+fn run_on<T: Send>(pool: &Option<ThreadPool>, work: impl FnOnce() -> T + Send) -> T {
+    match pool {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
 }
 
 /// The exponent `e` of the curve `time = c·xᵉ` next to `points` of x and time, by least squares of the logarithms.

@@ -107,12 +107,13 @@ fn sample(pipeline: &Pipeline, order: &Order, batch: usize) -> Result<Vec<Tokens
     let batches = order.draws.len().div_ceil(batch);
     let mut all = Vec::with_capacity(order.draws.len());
     for (index, (prompt, draws)) in order.prompt.chunks(batch).zip(order.draws.chunks(batch)).enumerate() {
-        let order = Order { prompt: prompt.to_vec(), draws: draws.to_vec() };
-        all.extend(pipeline.once(&order, &mut |done, total| {
+        let order = Order::prompts(prompt.to_vec(), draws.to_vec(), pipeline.canvas());
+        let made = pipeline.once(&order, &mut |done, total| {
             bar.set_length((batches * total) as u64);
             bar.set_position((index * total + done) as u64);
             Ok(())
-        })?);
+        })?;
+        all.extend(made.into_iter().filter_map(|tokens| tokens.video));
     }
     bar.finish_and_clear();
     Ok(all)

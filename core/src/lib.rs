@@ -13,7 +13,7 @@ pub mod recipe;
 pub mod registry;
 pub mod tokens;
 
-pub use canvas::CanvasShape;
+pub use canvas::{CanvasShape, CanvasTokens, Layout};
 pub use contract::*;
 pub use error::{Error, ErrorKind, Flaw, Result};
 pub use media::{Clip, Media, MediaShape, Rate, Sound, Timing};

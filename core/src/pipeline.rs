@@ -5,7 +5,7 @@
 
 use crate::recipe::Recipe;
 use crate::{
-    Backbone, CanvasShape, Clip, Draw, Error, ErrorKind, Media, MediaShape, Modality, Order, Process, Rate, Result,
+    Backbone, CanvasShape, CanvasTokens, Clip, Draw, Error, ErrorKind, Media, MediaShape, Modality, Order, Process, Rate, Result,
     Sampler, Tokenizer, Tokens,
 };
 use burn::tensor::Device;
@@ -111,6 +111,15 @@ impl Pipeline {
         })
     }
 
+    /// The clip of what was made.
+    ///
+    /// # Errors
+    /// Where there is none, or as [`Codec::clip`].
+    pub fn clip(&self, tokens: &CanvasTokens) -> Result<Clip> {
+        let missing = || Error::new(ErrorKind::Unsupported, "tokenizer.video", "no clip was made");
+        self.codec.clip(tokens.video.as_ref().ok_or_else(missing)?)
+    }
+
     /// Clip ⇄ tokens.
     pub fn codec(&self) -> &Codec {
         &self.codec
@@ -128,10 +137,8 @@ impl Pipeline {
     pub fn order(&self, request: &Request) -> Result<Order> {
         let encode = |prompt: &String| Ok(self.text.encode(&Media::Text(prompt.clone()))?.as_codes()?.to_vec());
         let draw = |i: u64| Draw::new(request.seed).sample(request.first + i);
-        Ok(Order {
-            prompt: request.prompts.iter().map(encode).collect::<Result<_>>()?,
-            draws: (0..request.prompts.len() as u64).map(draw).collect(),
-        })
+        let prompt = request.prompts.iter().map(encode).collect::<Result<_>>()?;
+        Ok(Order::prompts(prompt, (0..request.prompts.len() as u64).map(draw).collect(), self.canvas()))
     }
 
     /// The prompt as the model reads it: its tokens turned back into text.
@@ -147,13 +154,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// What `watch` and the sampler return.
-    pub fn once(&self, order: &Order, watch: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Vec<Tokens>> {
+    pub fn once(&self, order: &Order, watch: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Vec<CanvasTokens>> {
         let mut sampling = self.sampler.begin(&*self.backbone, self.process, order)?;
         loop {
             let (done, total) = sampling.progress();
             watch(done, total)?;
             if done >= total {
-                return sampling.tokens();
+                return order.tokens(self.canvas(), &sampling.made()?);
             }
             sampling.step(&*self.backbone)?;
         }

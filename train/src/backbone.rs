@@ -2,7 +2,7 @@
 
 use crate::trainer::{Look, Trainee, learning_on};
 use burn::tensor::Device;
-use musiva_core::canvas::{CleanBatch, CleanTokens};
+use musiva_core::canvas::{CleanBatch, Layout, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
@@ -125,13 +125,16 @@ impl TokenSet {
             let size = all.len() / count;
             indices.iter().flat_map(|&i| all[i * size..(i + 1) * size].iter().copied()).collect()
         }
+        let tokens = match &self.tokens {
+            Flat::Codes(codes) => Values::Codes(gather(codes, self.count, indices)),
+            Flat::Latents(values) => Values::Vectors(gather(values, self.count, indices)),
+        };
         CleanBatch {
             shape: *canvas,
             prompt: gather(&self.prompts, self.count, indices),
-            tokens: match &self.tokens {
-                Flat::Codes(codes) => CleanTokens::Codes(gather(codes, self.count, indices)),
-                Flat::Latents(values) => CleanTokens::Latents(gather(values, self.count, indices)),
-            },
+            layout: Arc::new(Layout::whole(canvas)),
+            given: tokens.empty(),
+            tokens,
             samples,
         }
     }
@@ -246,19 +249,18 @@ impl Trainee for BackboneTrainee<'_> {
             let one = self.parts.objective.loss(&*backbone, &batch, Draw::new(self.settings.seed).step(u64::MAX))?;
             loss += f64::from(to_vec(one.total)[0]) * indices.len() as f64 / all.len() as f64;
         }
-        let order = Order {
-            prompt: self.shown.iter().map(|(prompt, _)| prompt.clone()).collect(),
-            draws: (0..self.shown.len() as u64).map(|i| Draw::new(self.settings.seed).sample(i)).collect(),
-        };
+        let prompts = self.shown.iter().map(|(prompt, _)| prompt.clone()).collect();
+        let draws = (0..self.shown.len() as u64).map(|i| Draw::new(self.settings.seed).sample(i)).collect();
+        let order = Order::prompts(prompts, draws, &self.parts.canvas);
         let mut sampling = self.parts.sampler.begin(&*backbone, self.parts.objective.process(), &order)?;
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(&*backbone)?;
         }
-        let tokens = sampling.tokens()?;
-        let clips = tokens
-            .iter()
-            .zip(&self.shown)
-            .map(|(tokens, (_, rate))| Ok(self.parts.video.decode(tokens)?.clip("tokenizer.video")?.with_rate(*rate)));
+        let tokens = order.tokens(&self.parts.canvas, &sampling.made()?)?;
+        let clips = tokens.iter().zip(&self.shown).filter_map(|(tokens, (_, rate))| {
+            let clip = self.parts.video.decode(tokens.video.as_ref()?);
+            Some(clip.and_then(|clip| Ok(clip.clip("tokenizer.video")?.with_rate(*rate))))
+        });
         let measures = vec![("held_out_loss".to_owned(), loss)];
         Ok(Look { clips: clips.collect::<Result<_>>()?, measures, ..Look::default() })
     }

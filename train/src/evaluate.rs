@@ -279,7 +279,7 @@ fn generate(
         let tokens =
             pipeline.once(&order, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
-            let clip = pipeline.codec().clip(tokens)?;
+            let clip = pipeline.clip(tokens)?;
             if !metrics.0.is_empty() {
                 metrics.update(&clip, &scenes[i].0.render(), &prompts[i])?;
             }

@@ -411,7 +411,7 @@ impl Checker<'_> {
         }
         let mut sides = tokens.grid.into_iter().chain(text.grid);
         let length = sides.try_fold(1usize, usize::checked_mul);
-        let canvas = CanvasShape { prompt: text.length(), words, tokens };
+        let canvas = CanvasShape::new(text.length(), words, tokens);
         if length.is_none() || canvas.length() > LONGEST_CANVAS {
             let message = format!("the canvas would be longer than {LONGEST_CANVAS} tokens");
             self.add("data", &Flaw::new("", message, "use smaller or shorter clips, or a stronger compression"));

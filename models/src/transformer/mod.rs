@@ -1,12 +1,13 @@
 //! The trunk that every backbone stands on.
 //!
-//! Shapes: `B` batch, `N` positions of the whole canvas (prompt and tokens), `L` tokens, `D` width,
-//! `H` heads, `d = D/H`.
+//! Shapes: `B` batch, `N` positions of the whole sequence (prompt, given tokens, tokens to be made), `L` tokens to be
+//! made, `D` width, `H` heads, `d = D/H`.
 
 mod attention;
 mod decode;
 mod layers;
 mod places;
+mod vocabulary;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ pub use attention::{Attention, Cache};
 pub use decode::{DecodeBlock, Room};
 pub use layers::{Embedding, FeedForward, Linear, RmsNorm, side_by_side};
 pub use places::{PlaceEmbedding, Rotary};
+pub use vocabulary::{Digits, Parts, Vocabularies, Vocabulary};
 
 use musiva_core::{CanvasShape, Cost, Flaw};
 use schemars::JsonSchema;

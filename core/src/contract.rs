@@ -4,7 +4,9 @@
 //! checked, and answers everything that `check` prints (shapes, parameters, work) without touching
 //! a weight. *Built* on a device, it has weights and computes.
 
-use crate::canvas::{CanvasBatch, CanvasShape, CanvasTokens, CleanBatch, Given, Known, Layout, PAD, Prediction, Values, ints};
+use crate::canvas::{
+    CanvasBatch, CanvasShape, CanvasTokens, CleanBatch, Given, Known, Layout, PAD, PlaceOrder, Prediction, Values, ints,
+};
 use crate::parameters::open_weights;
 use crate::{Clip, Draw, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
 use burn::tensor::{Device, Int, Tensor};
@@ -275,6 +277,10 @@ pub trait BackboneConfig: Send + Sync {
     fn flaws(&self) -> Vec<Flaw>;
     /// What the backbone will be on such a canvas, or why the two do not fit.
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw>;
+    /// In which order it wants the places of a canvas.
+    fn order(&self) -> PlaceOrder {
+        PlaceOrder::InTime
+    }
     /// How many numbers it learns on such a canvas.
     fn parameters(&self, canvas: &CanvasShape) -> usize;
     /// Work of one forward pass over the whole canvas.

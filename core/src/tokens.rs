@@ -251,7 +251,9 @@ impl Tokens {
         match shape.kind {
             TokenKind::Codes { entries, .. } => Self::codes(shape.grid, entries, codes.to_vec()),
             TokenKind::Levels { levels, entries } => {
-                if let Some(code) = codes.iter().find(|&&code| shape.kind.entries().is_some_and(|n| u64::from(code) >= n)) {
+                if let Some(code) =
+                    codes.iter().find(|&&code| shape.kind.entries().is_some_and(|n| u64::from(code) >= n))
+                {
                     return Err(tokens_error(format!("a code of {code} is not of {}", shape.kind)));
                 }
                 let digit = |code: u32, level: usize| {
@@ -352,7 +354,7 @@ fn below(entries: usize, codes: &[u32]) -> Result<()> {
     }
 }
 
-fn tokens_error(message: String) -> Error {
+pub(crate) fn tokens_error(message: String) -> Error {
     Error::new(ErrorKind::Weights, "tokens", message)
 }
 

@@ -13,7 +13,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction, columns};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session, Source,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session,
+    Source,
 };
 use musiva_kernels::{Visible, gated_add, modulated_layer_norm, silu};
 use schemars::JsonSchema;

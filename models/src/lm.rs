@@ -16,9 +16,10 @@ use crate::transformer::{
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use decoder::{Decoder, DecoderSession};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Known, PlaceOrder, Prediction, ints};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session, Source,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session,
+    Source,
 };
 use musiva_kernels::Visible;
 use musiva_kernels::decode::Stored;
@@ -42,6 +43,8 @@ pub struct LmConfig {
     /// Digits that a token is factorised into; their number divides the tokenizer's bits.
     #[schemars(range(min = 1, max = 8))]
     pub digits: usize,
+    /// In which order tokens are drawn where a clip has sound.
+    pub order: PlaceOrder,
     /// What the matrix products of the blocks are computed in; weights, norms, softmax and loss are in `f32` anyway.
     pub precision: Precision,
     /// What the weights of matrices are kept in while tokens are drawn one after the other on the CPU: fewer bytes,
@@ -74,7 +77,15 @@ impl From<Decode> for Stored {
 
 impl Default for LmConfig {
     fn default() -> Self {
-        Self { width: 128, depth: 4, heads: 4, digits: 1, precision: Precision::F32, decode: Decode::F32 }
+        Self {
+            width: 128,
+            depth: 4,
+            heads: 4,
+            digits: 1,
+            order: PlaceOrder::InTime,
+            precision: Precision::F32,
+            decode: Decode::F32,
+        }
     }
 }
 
@@ -91,6 +102,10 @@ impl BackboneConfig for LmConfig {
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
         Digits::all(canvas, self.digits).map(|_| BackboneSpec::NextToken)
+    }
+
+    fn order(&self) -> PlaceOrder {
+        self.order
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
@@ -372,8 +387,8 @@ impl Session for LmSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::{TokenKind, TokenShape};
     use musiva_core::parameters::to_vec;
+    use musiva_core::{TokenKind, TokenShape};
 
     fn canvas() -> CanvasShape {
         let kind = TokenKind::Codes { entries: 64, bits: Some(6) };

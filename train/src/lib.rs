@@ -12,5 +12,6 @@ pub mod measure;
 pub mod optimizer;
 pub mod sound;
 pub mod sources;
+pub mod token_set;
 pub mod tokenizer;
 pub mod trainer;

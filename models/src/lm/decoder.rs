@@ -5,8 +5,8 @@ use super::{Lm, Network};
 use crate::transformer::{DecodeBlock, Room, Vocabulary, side_by_side};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::Given;
-use musiva_core::{Modality, Session};
 use musiva_core::parameters::to_vec;
+use musiva_core::{Modality, Session};
 use musiva_kernels::decode::{Matrix, Stored, rms_norm};
 use std::sync::Arc;
 

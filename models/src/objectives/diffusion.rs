@@ -6,8 +6,8 @@ use super::drop_prompts;
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Field, Prediction};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Loss, NoisePath, Objective, Predicts, Process, Purpose,
-    Result,
+    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Loss, NoisePath, Objective, Predicts, Process,
+    Purpose, Result,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -160,8 +160,8 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
     let given = drop_prompts(batch, s.prompt_dropout, draw).given_vectors(&device);
 
     let canvas = backbone.canvas();
-    let frames = canvas.tokens.grid[0];
-    let frame_of = |token: usize| canvas.step(batch.layout.made()[token]);
+    let (frames, frame_of) = batch.layout.steps(canvas);
+    let frame_of = |token: usize| frame_of[token];
     let mut noise = Vec::with_capacity(size * length * channels);
     let mut times = Vec::with_capacity(size * frames);
     for &sample in &batch.samples {

@@ -32,11 +32,7 @@ fn sum(each: impl Iterator<Item = Tensor<1>>) -> Tensor<1> {
 }
 
 /// What the log says of `bits` a token, and of those of each modality where there are several.
-fn parts(
-    batch: &CleanBatch,
-    bits: Tensor<1>,
-    each: Vec<(Vec<usize>, Tensor<1>)>,
-) -> Vec<(&'static str, Tensor<1>)> {
+fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(Vec<usize>, Tensor<1>)>) -> Vec<(&'static str, Tensor<1>)> {
     let mut parts = vec![("bits_per_token", bits)];
     if each.len() > 1 {
         parts.extend(each.into_iter().map(|(at, bits)| match batch.shape.modality(batch.layout.made()[at[0]]) {

@@ -176,7 +176,10 @@ fn begin(
     let noise: Vec<f32> =
         order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(length * channels)).collect();
     let device = backbone.device();
+    let (frames, frame_of) = order.layout.steps(&canvas);
     Ok(Box::new(State {
+        frames,
+        frame_of,
         settings,
         solver,
         process,
@@ -195,6 +198,9 @@ struct State {
     process: Process,
     canvas: CanvasShape,
     given: Given,
+    /// How many frames there are, and which of them each token belongs to.
+    frames: usize,
+    frame_of: Vec<usize>,
     draws: Vec<Draw>,
     x: Tensor<3>,
     guess: Option<Tensor<3>>,
@@ -205,18 +211,13 @@ impl State {
     /// The time of each frame before `step`.
     fn times(&self, step: usize) -> Vec<f64> {
         let gone = step as f64 / self.settings.steps as f64;
-        let times = frame_times(gone, self.canvas.tokens.grid[0], f64::from(self.settings.stagger));
+        let times = frame_times(gone, self.frames, f64::from(self.settings.stagger));
         times.into_iter().map(|t| shifted(t, f64::from(self.settings.shift))).collect()
-    }
-
-    /// Which frame each token belongs to.
-    fn frames(&self) -> impl Iterator<Item = usize> {
-        self.given.layout.made().iter().map(|&place| self.canvas.step(place))
     }
 
     /// A number for each frame as a number for each token, `[1, L, 1]`.
     fn column(&self, values: Vec<f64>) -> Tensor<3> {
-        let values: Vec<f32> = self.frames().map(|frame| values[frame] as f32).collect();
+        let values: Vec<f32> = self.frame_of.iter().map(|&frame| values[frame] as f32).collect();
         let length = values.len();
         Tensor::from_data(TensorData::new(values, [1, length, 1]), &self.x.device())
     }
@@ -265,7 +266,7 @@ impl State {
             content: Content::Field(Field {
                 values: noisy.clone(),
                 times: Tensor::from_data(TensorData::new(moments, [rows, times.len()]), &device),
-                at: self.frames().collect(),
+                at: self.frame_of.clone(),
                 guess: self.guess.clone().map(double),
             }),
         };

@@ -251,10 +251,7 @@ mod tests {
     impl Chain {
         fn new(dependent: bool) -> Self {
             let kind = TokenKind::Codes { entries: 2, bits: Some(1) };
-            Self {
-                canvas: CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 3], kind }),
-                dependent,
-            }
+            Self { canvas: CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 3], kind }), dependent }
         }
 
         /// Of all three tokens together.

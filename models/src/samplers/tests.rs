@@ -78,7 +78,8 @@ impl Backbone for Exact {
 /// Mean and deviation of what comes out, over 63,000 numbers.
 fn run(sampler: &dyn Sampler, path: NoisePath, predicts: Predicts) -> (f64, f64) {
     let backbone = Exact::new(path, predicts);
-    let order = Order::prompts(vec![vec![1, 2]; 200], (0..200).map(|i| Draw::new(3).sample(i)).collect(), backbone.canvas());
+    let order =
+        Order::prompts(vec![vec![1, 2]; 200], (0..200).map(|i| Draw::new(3).sample(i)).collect(), backbone.canvas());
     let mut sampling = sampler.begin(&backbone, Some(backbone.process), &order).unwrap();
     while sampling.progress().0 < sampling.progress().1 {
         sampling.step(&backbone).unwrap();

@@ -7,9 +7,9 @@ mod attention;
 mod decode;
 mod layers;
 mod places;
-mod vocabulary;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 pub use attention::{Attention, Cache};
 pub use decode::{DecodeBlock, Room};

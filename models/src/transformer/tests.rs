@@ -51,7 +51,10 @@ fn a_language_model_learns_alike_in_bf16() {
         let config = LmConfig { width: 48, depth: 2, heads: 2, precision, ..Default::default() };
         losses(config.build(&canvas(), &device, &Source::Seed(3)).unwrap(), 0.05, |lm| {
             let codes = ints(&(0..SIZE as u32 * 18).map(|i| i * i % 16).collect::<Vec<_>>(), [SIZE, 18], &device);
-            let batch = CanvasBatch { given: Given::prompt(prompt(&device), &canvas()), content: Content::Codes(codes.clone()) };
+            let batch = CanvasBatch {
+                given: Given::prompt(prompt(&device), &canvas()),
+                content: Content::Codes(codes.clone()),
+            };
             let Prediction::Logits(logits) = lm.forward(&batch) else { panic!("logits") };
             cross_entropy(logits[0].heads[0].clone().reshape([SIZE * 18, 16]), codes.reshape([SIZE * 18])).mean()
         })
@@ -72,7 +75,8 @@ fn a_diffusion_model_learns_alike_in_bf16() {
         losses(config.build(&canvas(), &device, &Source::Seed(3)).unwrap(), 0.03, |dit| {
             let times = Tensor::from_data(TensorData::new(vec![0.1f32, 0.5, 0.9], [SIZE, 1]), &device);
             let field = Field { values: noise(1), times, at: vec![0; 18], guess: None };
-            let batch = CanvasBatch { given: Given::prompt(prompt(&device), &canvas()), content: Content::Field(field) };
+            let batch =
+                CanvasBatch { given: Given::prompt(prompt(&device), &canvas()), content: Content::Field(field) };
             let Prediction::Field(field) = dit.forward(&batch) else { panic!("a field") };
             (field - noise(1) * 2.0).square().mean()
         })

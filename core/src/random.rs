@@ -33,6 +33,8 @@ pub enum Purpose {
     Choice = 12,
     /// How many levels a residual quantizer uses of an example in training.
     Levels = 11,
+    /// Which frames a loss looks at.
+    Frames = 13,
 }
 
 /// The key of a stream: who draws, and what for.

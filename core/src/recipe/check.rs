@@ -299,7 +299,10 @@ impl Checker<'_> {
         flow.audio = self.tokens(recipe, Modality::Audio, flow.sound);
         if let Some(train) = recipe.train.as_ref().filter(|_| self.clean("train")) {
             match train.target {
-                Target::Video => self.windows(recipe, flow.clip, train.frames),
+                Target::Video => {
+                    self.windows(recipe, flow.clip, train.frames);
+                    self.images(recipe, flow.clip, train.images);
+                }
                 Target::Audio => self.windows(recipe, flow.sound, train.samples),
                 _ => {}
             }
@@ -393,6 +396,15 @@ impl Checker<'_> {
             && flaw.path == key
         {
             self.add("train", &flaw);
+        }
+    }
+
+    /// Whether a share of the training can be on single frames.
+    fn images(&mut self, recipe: &Recipe, clip: Option<MediaShape>, share: f64) {
+        let Some((part, clip)) = recipe.video.as_ref().zip(clip).filter(|_| share > 0.0) else { return };
+        if self.clean("tokenizer.video") && part.component.shape(&clip.window(1)).is_err() {
+            let message = format!("`{}` does not read single frames", part.kind);
+            self.add("train", &Flaw::new("images", message, "delete this key"));
         }
     }
 

@@ -15,6 +15,8 @@ pub mod soundstream;
 mod stft;
 pub mod text;
 
+pub use conv::Size;
+
 use musiva_core::{Component, Make, Registry, Result};
 
 /// Registers all tokenizers of this crate, and the measures of what they make.

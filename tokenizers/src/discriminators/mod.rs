@@ -15,6 +15,7 @@ pub use stft::StftDiscriminator;
 pub use video::VideoDiscriminator;
 pub use wave::WaveDiscriminator;
 
+use crate::conv::Size;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 use layers::blur_pool;
@@ -168,39 +169,6 @@ impl Discriminator {
 
 fn still(param: Param<Tensor<2>>) -> Param<Tensor<2>> {
     param.map(|value| value.set_require_grad(false))
-}
-
-/// What a discriminator is, and takes for one sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Size {
-    /// Learned numbers.
-    pub parameters: usize,
-    /// Floating-point operations of a forward pass.
-    pub flops: f64,
-    /// Numbers that a forward pass keeps for the backward pass.
-    pub activations: f64,
-}
-
-impl Size {
-    /// A convolution of so many taps, from `input` channels that each of `output` sees, at so many places.
-    fn layer(&mut self, [input, output]: [usize; 2], taps: usize, places: f64) {
-        self.parameters += input * output * taps + output;
-        self.flops += 2.0 * (input * output * taps) as f64 * places;
-        // What it gives, before and after its rectifier.
-        self.activations += 2.0 * output as f64 * places;
-    }
-}
-
-impl std::ops::Add for Size {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            parameters: self.parameters + other.parameters,
-            flops: self.flops + other.flops,
-            activations: self.activations + other.activations,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! SoundStream's discriminator of complex spectrograms.
 
 use super::layers::{GAIN, leaky_relu};
-use super::{DiscriminatorConfig, Judgement, Size};
-use crate::conv::Conv;
+use super::{DiscriminatorConfig, Judgement};
+use crate::conv::{Conv, Size};
 use crate::stft::Stft;
 use burn::module::Module;
 use burn::tensor::Tensor;

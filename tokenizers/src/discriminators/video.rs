@@ -1,8 +1,8 @@
 //! MAGVIT-v2's discriminator of clips: StyleGAN's in three dimensions, with blur pooling.
 
 use super::layers::{GAIN, blur_pool, leaky_relu};
-use super::{DiscriminatorConfig, Judgement, Size};
-use crate::conv::Conv;
+use super::{DiscriminatorConfig, Judgement};
+use crate::conv::{Conv, Size};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;

@@ -1,8 +1,8 @@
 //! SoundStream's discriminator of waveforms, of one scale.
 
 use super::layers::{GAIN, GroupedConv, leaky_relu};
-use super::{DiscriminatorConfig, Judgement, Size};
-use crate::conv::Conv;
+use super::{DiscriminatorConfig, Judgement};
+use crate::conv::{Conv, Size};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;

@@ -6,7 +6,7 @@
 //! of random weights, which every machine draws alike: its features know edges and textures but nothing that was learned,
 //! and its distance is **not** LPIPS.
 
-use crate::conv::Conv;
+use crate::conv::{Conv, Size};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use musiva_core::parameters::open_weights;
@@ -70,6 +70,22 @@ impl FeatureNet {
     /// A small network of random weights; no LPIPS.
     pub fn random(device: &Device) -> Self {
         Self::new(&SMALL, &Init::new(0, device).part("features"))
+    }
+
+    /// What LPIPS-VGG16, or else the small network, is and takes for a picture of `[h, w]`.
+    pub fn size(lpips: bool, picture: [usize; 2]) -> Size {
+        let stages: &[(usize, usize)] = if lpips { &VGG16 } else { &SMALL };
+        let (mut size, mut input, mut at) = (Size::default(), 3, picture);
+        for (i, &(convolutions, channels)) in stages.iter().enumerate() {
+            if i > 0 {
+                at = at.map(|side| side / 2);
+            }
+            for _ in 0..convolutions {
+                size.layer([std::mem::replace(&mut input, channels), channels], 9, (at[0] * at[1]) as f64);
+            }
+            size.parameters += channels;
+        }
+        size
     }
 
     /// The distance of pictures `[N, H, W, 3]` within `[-1, 1]`, of at least [`Self::SMALLEST`] rows and columns: `[N]`.
@@ -166,6 +182,15 @@ mod tests {
         let net = FeatureNet::lpips_vgg16(Path::new(&path), &Device::flex()).unwrap();
         let shape = [2, 35, 67, 3];
         near(to_vec(net.distance(pictures(shape, 0.011), pictures(shape, 0.013))), &LPIPS);
+    }
+
+    #[test]
+    fn sizes_are_known_without_building() {
+        assert_eq!(FeatureNet::size(false, [64, 64]).parameters, FeatureNet::random(&Device::flex()).count());
+        // Of the published VGG16 the convolutions are 14,714,688 numbers; 1.25 billion multiplications for 64×64.
+        let vgg16 = FeatureNet::size(true, [64, 64]);
+        assert_eq!(vgg16.parameters - VGG16.iter().map(|(_, channels)| channels).sum::<usize>(), 14_714_688);
+        assert!((vgg16.flops / 2.0 - 1.25e9).abs() < 0.01e9, "{}", vgg16.flops);
     }
 
     #[test]

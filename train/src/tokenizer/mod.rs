@@ -15,10 +15,11 @@ use burn::tensor::{Device, Int, Tensor};
 use musiva_core::parameters::open_weights;
 use musiva_core::recipe::{Recipe, Summary, Target, TrainSettings};
 use musiva_core::{
-    Draw, Error, ErrorKind, Loss, Modality, Parameters, Quantized, Reconstruction, Result, Source, TokenKind,
-    Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, Weights,
+    Draw, Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, Source,
+    TokenKind, Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, Weights,
 };
 use musiva_data::Dataset;
+use musiva_tokenizers::losses::perceptual::FeatureNet;
 use musiva_tokenizers::losses::sum;
 use musiva_tokenizers::quantizers::CodeUse;
 use std::sync::Arc;
@@ -192,24 +193,33 @@ fn trained(tokenizer: &mut Box<dyn Tokenizer>, modality: Modality) -> Result<&mu
         .ok_or_else(|| Error::new(ErrorKind::Unsupported, modality.section(), "this tokenizer cannot be trained here"))
 }
 
-/// What a recipe takes, with the discriminator that its tokenizer is trained against.
+/// What a recipe takes, with the networks that its tokenizer is trained by: a discriminator, and one that looks at
+/// pictures.
 pub fn summary(recipe: &Recipe) -> Summary {
     let mut summary = recipe.summary();
     let (Some(settings), Some(training)) = (&recipe.train, &mut summary.training) else { return summary };
-    let Some(adversarial) = &settings.adversarial else { return summary };
     let (modality, window) = match training.target {
         Target::Video => (Modality::Video, settings.frames),
         _ => (Modality::Audio, settings.samples),
     };
     let Ok(media) = recipe.need_media(modality) else { return summary };
-    let size = adversary::config(adversarial).size(&window.map_or(media, |window| media.window(window)));
-    let batch = settings.batch as f64;
-    // Forwards: real media once, made ones for each side. Backwards: of its own weights twice, of made media once.
-    training.flops_per_step += batch * size.flops * (3.0 + 2.0 * 2.0 + 1.0);
-    // Weights, gradients, two moments and their average; one pass for each side of its own game.
-    let numbers = 5.0 * size.parameters as f64 + 2.0 * size.activations * batch / settings.accumulate as f64;
-    training.memory_bytes += 4.0 * numbers;
-    summary.parameters.push(("train.adversarial", size.parameters));
+    let media = window.map_or(media, |window| media.window(window));
+    let (batch, part) = (settings.batch as f64, (settings.batch / settings.accumulate) as f64);
+    if let Some(game) = &settings.adversarial {
+        let size = adversary::config(game).size(&media);
+        // Forwards: real media once, made ones for each side. Backwards: of its own weights twice, of made media once.
+        training.flops_per_step += batch * size.flops * (3.0 + 2.0 * 2.0 + 1.0);
+        // Weights, gradients, two moments and their average; what one side keeps, or two passes of the other.
+        training.memory_bytes += 4.0 * (5.0 * size.parameters as f64 + 2.0 * size.activations * part);
+        summary.parameters.push(("train.adversarial", size.parameters));
+    }
+    if let (Some(perceptual), MediaShape::Clip { frames, height, width, .. }) = (&settings.perceptual, media) {
+        let size = FeatureNet::size(perceptual.weights.is_some(), [height, width]);
+        let frames = perceptual.frames.unwrap_or(frames).min(frames) as f64;
+        // Both pictures forwards, the made one backwards.
+        training.flops_per_step += batch * frames * size.flops * 3.0;
+        training.memory_bytes += 4.0 * (size.parameters as f64 + size.activations * frames * part);
+    }
     summary
 }
 

@@ -8,7 +8,10 @@ use crate::canvas::{
     CanvasBatch, CanvasShape, CanvasTokens, CleanBatch, Given, Known, Layout, PAD, PlaceOrder, Prediction, Values, ints,
 };
 use crate::parameters::open_weights;
-use crate::{Clip, Draw, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
+use crate::{
+    Clip, Draw, Error, ErrorKind, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens,
+    Weights,
+};
 use burn::tensor::{Device, Int, Tensor};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -133,6 +136,14 @@ pub trait TokenizerConfig: Send + Sync {
     /// Why it cannot be trained, if it cannot.
     fn trains(&self) -> Result<(), Flaw> {
         Ok(())
+    }
+    /// The weights with which it treats each frame as a tokenizer of single frames with these `_weights` does.
+    ///
+    /// # Errors
+    /// Where they are of another tokenizer, or this one cannot begin so.
+    fn inflate(&self, _weights: Weights) -> Result<Weights> {
+        let message = "this tokenizer cannot start from weights of single frames";
+        Err(Error::new(ErrorKind::Unsupported, "train.inflate", message).mend("delete this key"))
     }
     /// Builds it on a device. On an autodiff device it can be trained.
     fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>>;

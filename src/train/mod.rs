@@ -14,10 +14,9 @@ use musiva_core::recipe::{Part, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
 use musiva_train::backbone::{BackboneParts, BackboneTrainee};
-use musiva_train::sound::SoundTrainee;
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::token_set::TokenSet;
-use musiva_train::tokenizer::TokenizerTrainee;
+use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTrainee, summary};
 use musiva_train::trainer::{Ended, Run, Trainee};
 use screen::{Screen, Stop};
 use std::path::{Path, PathBuf};
@@ -66,17 +65,11 @@ pub fn run(args: &Args) -> Result<()> {
     let weights = match settings.target {
         Target::Text => train_text(&recipe, settings, folder.path())?,
         Target::Video => {
-            let config = &recipe.need_tokenizer(Modality::Video)?.component;
-            let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
-            let source = settings.source();
-            let mut trainee = TokenizerTrainee::new(settings, &**config, &source, data, &*held_out, &device)?;
+            let mut trainee = tokenizer::<Clips>(&recipe, settings, &device)?;
             train(args, &recipe, settings, &folder, &mut trainee, stop)?
         }
         Target::Audio => {
-            let config = &recipe.need_tokenizer(Modality::Audio)?.component;
-            let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
-            let source = settings.source();
-            let mut trainee = SoundTrainee::new(settings, &**config, &source, data, &*held_out, &device)?;
+            let mut trainee = tokenizer::<Sounds>(&recipe, settings, &device)?;
             train(args, &recipe, settings, &folder, &mut trainee, stop)?
         }
         Target::Backbone => {
@@ -89,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     };
     say!("{}: the weights of {}", weights.display(), settings.target);
-    if let (Some(peak), Some(training)) = (peak_memory(), recipe.summary().training) {
+    if let (Some(peak), Some(training)) = (peak_memory(), summary(&recipe).training) {
         let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
         say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
     }
@@ -121,6 +114,17 @@ fn name(recipe: &Recipe) -> String {
 
 fn named_weights<T: ?Sized>(part: &Option<Part<T>>) -> Option<&Path> {
     part.as_ref().and_then(|part| part.weights.as_deref())
+}
+
+/// The recipe's tokenizer of a medium, to be trained.
+fn tokenizer<'a, M: Medium>(
+    recipe: &'a Recipe,
+    settings: &TrainSettings,
+    device: &Device,
+) -> Result<TokenizerTrainee<'a, M>> {
+    let config = &*recipe.need_tokenizer(M::MODALITY)?.component;
+    let (data, held_out) = (dataset_of(recipe)?, held_out_of(recipe)?);
+    TokenizerTrainee::new(settings, config, &settings.source(), data, &*held_out, device)
 }
 
 /// Runs the loop; where the user stopped it, an error that says how to go on.

@@ -7,6 +7,7 @@
 //! one that is enforced ([`schema()`], `walk`), and whatever is wrong is told at once, each with its
 //! line and its mend ([`Report`]).
 
+mod adversarial;
 mod canonical;
 mod check;
 mod merge;
@@ -23,6 +24,7 @@ mod walk;
 mod weights;
 mod words;
 
+pub use adversarial::{Adversarial, AdversarialLoss, Perceptual};
 pub use canonical::Difference;
 pub use check::Flow;
 pub use plugin::PluginPin;

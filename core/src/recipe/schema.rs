@@ -33,7 +33,8 @@ pub const SECTIONS: [Section; 7] = [
 ];
 
 /// What `[[metric]]` is.
-pub const METRIC: &str = "A measure of clips by a plugin, whose id is its `kind`, beside those that are always taken.";
+pub const METRIC: &str =
+    "A measure of clips, built in or of a plugin, whose id is its `kind`, beside those that are always taken.";
 
 /// What `[[task]]` is.
 pub const TASK: &str =

@@ -5,6 +5,7 @@
 //! paper's body: adaptive group norm in the decoder, and group norm (which would mix frames) for a
 //! norm over channels.
 
+mod inflate;
 mod layers;
 mod network;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use musiva_core::parameters::to_vec;
 use musiva_core::{
     Clip, Cost, Decoding, Draw, Encoding, Error, ErrorKind, Flaw, Init, Media, MediaShape, Modality, Parameters,
     Quantized, Rate, Reconstruction, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
-    TrainableTokenizer,
+    TrainableTokenizer, Weights,
 };
 use network::{Decoder, Encoder};
 use schemars::JsonSchema;
@@ -209,6 +210,10 @@ impl TokenizerConfig for Magvit2Config {
             MediaShape::Clip { frames, height, width, .. } => [self.work([frames, height, width]); 2],
             _ => [Cost::default(); 2],
         }
+    }
+
+    fn inflate(&self, weights: Weights) -> Result<Weights> {
+        inflate::inflated(self, weights)
     }
 
     fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {

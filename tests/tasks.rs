@@ -99,7 +99,7 @@ fn what_does_not_fit_is_refused_with_its_mend_or_adapted_and_said() {
     refused(&["--image", "image.png", "--audio", "sound.wav"], &["not trained for what is given", "continuation"]);
     refused(&["--task", "video-to-audio"], &["does not go with what is given"]);
     refused(&["--task", "text-to-smell"], &["no task `text-to-smell`", "text-to-image"]);
-    refused(&["--extend", "-1"], &["above 0"]);
+    refused(&["--extend=-1"], &["above 0"]);
     refused(&["--image", "image.png", "--image", "image.png", "--image", "image.png"], &["more than two"]);
     // Files of no bytes, and of numbers that are none.
     std::fs::write(lab.path("empty.wav"), []).unwrap();

@@ -89,6 +89,26 @@ pub trait Parameters {
     }
 }
 
+/// The numbers of `network`, and those of `weights` in place of them where there are such.
+///
+/// # Errors
+/// Where there are none, or there are some that the network does not have.
+pub fn grown(network: &dyn Parameters, weights: Weights, place: &str) -> Result<Weights> {
+    let mut all = network.weights();
+    let wrong = |message: String| {
+        Error::new(ErrorKind::Weights, place, message)
+            .mend("name weights of the same kind of backbone, of the same width and depth")
+    };
+    if weights.is_empty() {
+        return Err(wrong("it holds no weights".into()));
+    }
+    for (name, weight) in weights {
+        let slot = all.get_mut(&name).ok_or_else(|| wrong(format!("the recipe's model has no `{name}`")))?;
+        *slot = weight;
+    }
+    Ok(all)
+}
+
 /// The values of a flat tensor, on the host.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32 one call before")
@@ -316,6 +336,17 @@ mod tests {
     fn twin(device: &Device) -> Twin {
         let init = Init::new(3, device);
         Twin { a: init.part("a").normal([5, 7], 1.0), b: vec![init.zeros([3]), init.ones([2])] }
+    }
+
+    #[test]
+    fn a_model_grows_by_what_the_weights_lack() {
+        let model = twin(&Device::flex());
+        let mut file = Weights::from([("a".to_owned(), Weight { shape: vec![5, 7], values: vec![7.0; 35] })]);
+        let all = grown(&model, file.clone(), "x").unwrap();
+        assert_eq!((&all["a"], &all["b.0"]), (&file["a"], &model.weights()["b.0"]));
+        file.insert("c".into(), Weight { shape: vec![1], values: vec![0.0] });
+        assert!(grown(&model, file, "x").unwrap_err().to_string().contains("no `c`"));
+        assert!(grown(&model, Weights::new(), "x").is_err());
     }
 
     #[test]

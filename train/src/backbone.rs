@@ -4,7 +4,7 @@ use crate::token_set::TokenSet;
 use crate::trainer::{Look, Trainee, learning_on};
 use burn::tensor::Device;
 use musiva_core::canvas::{CleanBatch, Values};
-use musiva_core::parameters::to_vec;
+use musiva_core::parameters::{grown, open_weights, to_vec};
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
     Backbone, BackboneConfig, CanvasShape, Draw, Encoders, Error, ErrorKind, Loss, MediaShape, Modality, Objective,
@@ -121,7 +121,17 @@ impl<'a> BackboneTrainee<'a> {
         held_out: Arc<dyn Dataset>,
         device: &Device,
     ) -> Result<Self> {
-        let backbone = parts.config.build(&parts.canvas, &learning_on(device, settings), source)?;
+        let device = learning_on(device, settings);
+        let backbone = match source {
+            Source::File(path) if settings.grow => {
+                let mut backbone = parts.config.build(&parts.canvas, &device, &Source::Seed(settings.seed))?;
+                let place = path.display().to_string();
+                let weights = grown(backbone.parameters(), open_weights(path)?.0, &place)?;
+                backbone.parameters_mut().load(&weights, &place)?;
+                backbone
+            }
+            _ => parts.config.build(&parts.canvas, &device, source)?,
+        };
         let count = held_out.len().unwrap_or(HELD_OUT).min(HELD_OUT);
         let theirs = TokenSet::new(&*held_out, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| {})?;
         if tokens.count() == 0 {

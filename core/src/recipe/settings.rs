@@ -148,6 +148,9 @@ pub struct TrainSettings {
     /// and no stride over time: they are put where the last frame of the kernels is seen, so that training starts from
     /// a tokenizer that treats each frame as that one did.
     pub inflate: bool,
+    /// `start` names the weights of a smaller canvas, of clips without sound or without tokens that are given: what it
+    /// lacks of the backbone starts from random numbers.
+    pub grow: bool,
     /// Parameters that stay as they are, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone,
     /// so that its tokens stay what they were.
     pub freeze: Vec<String>,
@@ -201,6 +204,7 @@ impl Default for TrainSettings {
             images: 0.0,
             start: None,
             inflate: false,
+            grow: false,
             freeze: Vec::new(),
             on_disease: OnDisease::Warn,
             log_every: 20,
@@ -260,6 +264,10 @@ impl TrainSettings {
         if self.inflate && (self.start.is_none() || self.target != Target::Video) {
             let message = "only weights that a video tokenizer starts from can be inflated";
             flaws.push(Flaw::new("inflate", message, "name them by `start`, or delete this key"));
+        }
+        if self.grow && (self.start.is_none() || self.target != Target::Backbone) {
+            let message = "only weights that a backbone starts from can be added to";
+            flaws.push(Flaw::new("grow", message, "name them by `start`, or delete this key"));
         }
         if self.perceptual.is_some() && self.target != Target::Video {
             let message = format!("it is for a video tokenizer, the target is \"{}\"", self.target);

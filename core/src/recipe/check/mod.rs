@@ -9,9 +9,7 @@ use super::walk::Walk;
 use super::words::choices;
 use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
-use crate::{
-    BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape,
-};
+use crate::{BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape};
 use serde_json::{Value as Json, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -321,8 +319,9 @@ impl Checker<'_> {
         }
         if let (Some(tokens), Some(text)) = (flow.video, flow.text) {
             flow.canvas = self.canvas(tokens, text);
-            // A canvas has sound where there is a backbone to make it.
-            if let (Some(canvas), Some(audio), true) = (&mut flow.canvas, flow.audio, recipe.backbone.is_some()) {
+            // A canvas has sound where there is something to make of it.
+            let heard = recipe.backbone.is_some() || !recipe.tasks.is_empty();
+            if let (Some(canvas), Some(audio), true) = (&mut flow.canvas, flow.audio, heard) {
                 canvas.sound = self.sound(recipe, &flow.clip, &flow.sound, tokens, audio);
             }
         }

@@ -189,6 +189,27 @@ fn parts_that_do_not_fit() {
                 "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nchannels = 1024\nstrides = [2, 2, 2, 2, 2]",
             )],
         ),
+        (
+            "a_frame_of_no_whole_number_of_tokens",
+            &[(
+                "fps = 8",
+                "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\n\
+                 quantizer = { kind = \"rvq\", levels = 3, entries = 256, channels = 64 }",
+            )],
+        ),
+        (
+            "more_bits_than_a_code_has",
+            &[("fps = 8", "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"")],
+        ),
+        (
+            "tasks_that_cannot_be",
+            &[(
+                "[train]",
+                "[[task]]\nname = \"a\"\nvideo = \"given\"\n[[task]]\nname = \"b\"\nvideo = \"first\"\nframes = 8\n\
+                 [[task]]\nname = \"b\"\nvideo = \"ends\"\nframes = 9\n[[task]]\nname = \"c\"\naudio = \"made\"\n[train]",
+            )],
+        ),
+        ("an_unknown_share", &[("[train]", "[[task]]\nname = \"a\"\nvideo = \"all\"\n[train]")]),
         ("windows_for_a_backbone", &[("steps = 1000", "frames = 9")]),
         (
             "a_discriminator_for_a_backbone",

@@ -49,6 +49,11 @@ fn a_killed_language_model_goes_on_bit_by_bit() {
 }
 
 #[test]
+fn a_killed_model_of_many_tasks_goes_on_bit_by_bit() {
+    killed_is_whole("heard-masked.toml");
+}
+
+#[test]
 fn a_killed_diffusion_model_goes_on_bit_by_bit() {
     killed_is_whole("dit.toml");
 }

@@ -396,6 +396,10 @@ pub struct SoundLoss {
     /// Weight of the mean absolute error of the samples.
     #[schemars(range(min = 0.0))]
     pub wave: f64,
+    /// Weight of the energy of the error over the energy of the sounds, both of a whole batch: unlike `wave` it goes by
+    /// what is loud, so that silence does not outvote it.
+    #[schemars(range(min = 0.0))]
+    pub noise: f64,
     /// Weight of the difference of mel spectrograms in windows of 64 to 2048 samples (SoundStream, equations 4 and 5).
     #[schemars(range(min = 0.0))]
     pub mel: f64,
@@ -408,7 +412,7 @@ pub struct SoundLoss {
 
 impl Default for SoundLoss {
     fn default() -> Self {
-        Self { wave: 1.0, mel: 1.0, commitment: 0.25, unquantized: 0 }
+        Self { wave: 1.0, noise: 0.0, mel: 1.0, commitment: 0.25, unquantized: 0 }
     }
 }
 

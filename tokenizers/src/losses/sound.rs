@@ -16,6 +16,8 @@ const SILENCE: f64 = 1e-4;
 pub struct SoundLossWeights {
     /// Mean absolute difference of samples.
     pub wave: f32,
+    /// Energy of the error over that of the sounds.
+    pub noise: f32,
     /// Distance of mel spectrograms.
     pub mel: f32,
     /// Mean squared distance of latents to what stands for them.
@@ -116,10 +118,17 @@ pub fn sound_distortion(sounds: Tensor<5>, made: Tensor<5>, mel: &MelScales, wei
     let [b, samples, _, _, _] = sounds.dims();
     let flat = |x: Tensor<5>| x.reshape([b, samples]);
     let (sounds, made) = (flat(sounds), flat(made));
-    let wave = (sounds.clone() - made.clone()).abs().mean();
+    let error = sounds.clone() - made.clone();
+    let wave = error.clone().abs().mean();
+    // Of a batch that is all silence the error counts as if it were 40 dB below full scale.
+    let energy = sounds.clone().square().mean().clamp_min(1e-4);
+    let noise = error.square().mean() / energy;
     let mel = mel.distance(sounds, made);
-    let total = wave.clone() * weights.wave + mel.clone() * weights.mel;
-    Loss { total, parts: vec![("wave", wave), ("mel", mel)] }
+    let mut total = wave.clone() * weights.wave + mel.clone() * weights.mel;
+    if weights.noise > 0.0 {
+        total = total + noise.clone() * weights.noise;
+    }
+    Loss { total, parts: vec![("wave", wave), ("noise", noise), ("mel", mel)] }
 }
 
 /// What the latents of sounds add to the loss, where their quantizer wants something of them.

@@ -98,6 +98,7 @@ impl Sounds {
     fn weights(&self) -> SoundLossWeights {
         SoundLossWeights {
             wave: self.settings.wave as f32,
+            noise: self.settings.noise as f32,
             mel: self.settings.mel as f32,
             commitment: self.settings.commitment as f32,
         }

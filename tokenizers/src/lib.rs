@@ -1,6 +1,7 @@
 //! Tokenizers: media ⇄ tokens.
 //!
-//! [`magvit2`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`] between latents and tokens.
+//! [`magvit2`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
+//! between latents and tokens.
 //! What only training needs stands apart, in [`losses`], and is no part of a tokenizer.
 
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ mod past;
 pub mod quantizers;
 pub mod soundstream;
 pub mod text;
+mod video;
 
 use musiva_core::{Component, Make, Registry, Result};
 

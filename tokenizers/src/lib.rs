@@ -1,11 +1,12 @@
 //! Tokenizers: media ⇄ tokens.
 //!
-//! [`magvit2`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
+//! [`magvit2`] and [`cvivit`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
 //! between latents and tokens.
 //! What only training needs stands apart, in [`losses`], and is no part of a tokenizer.
 
 #![forbid(unsafe_code)]
 
+pub mod cvivit;
 pub mod losses;
 pub mod magvit2;
 mod past;
@@ -25,6 +26,14 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema: schemars::schema_for!(magvit2::Magvit2Config).into(),
         learns: true,
         make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<magvit2::Magvit2Config>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "cvivit",
+        summary: "video tokenizer of a spatial and a causal temporal Transformer, discrete or continuous (kl)",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(cvivit::CVivitConfig).into(),
+        learns: true,
+        make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<cvivit::CVivitConfig>(value)?))),
     })?;
     registry.register(Component {
         kind: "soundstream",

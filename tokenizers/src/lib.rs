@@ -13,6 +13,7 @@ mod past;
 pub mod quantizers;
 pub mod soundstream;
 pub mod text;
+pub mod tiles;
 mod video;
 
 use musiva_core::{Component, Make, Registry, Result};

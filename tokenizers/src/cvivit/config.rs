@@ -99,7 +99,8 @@ impl TokenizerConfig for CVivitConfig {
             message,
             "set `patch = [2, 8, 8]`".into(),
         );
-        let fits = |heads: usize| heads > 0 && self.width % heads == 0 && (self.width / heads) % 4 == 0;
+        let fits =
+            |heads: usize| heads > 0 && self.width.is_multiple_of(heads) && (self.width / heads).is_multiple_of(4);
         let message =
             format!("{} heads do not divide a width of {} into parts that divide by 4", self.heads, self.width);
         let fitting = (1..=self.heads.clamp(1, self.width.max(1))).rev().find(|&heads| fits(heads));

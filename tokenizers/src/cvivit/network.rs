@@ -9,7 +9,7 @@ use musiva_core::Init;
 
 /// Spatial and temporal blocks.
 #[derive(Module, Debug)]
-pub struct Trunk {
+pub struct Blocks {
     spatial: Vec<Block>,
     temporal: Vec<Block>,
     /// Numbers of a head.
@@ -19,7 +19,7 @@ pub struct Trunk {
     window: usize,
 }
 
-impl Trunk {
+impl Blocks {
     fn new(config: &CVivitConfig, init: &Init) -> Self {
         let sizes = [config.width, config.heads];
         // So that the sum over all branches starts no larger than what it is added to.
@@ -55,7 +55,7 @@ impl Trunk {
 pub struct Encoder {
     image: Linear,
     video: Linear,
-    trunk: Trunk,
+    blocks: Blocks,
     norm: RmsNorm,
     head: Linear,
     #[module(skip)]
@@ -69,7 +69,7 @@ impl Encoder {
         Self {
             image: Linear::new(&init.part("image"), [image, config.width], 1.0),
             video: Linear::new(&init.part("video"), [video, config.width], 1.0),
-            trunk: Trunk::new(config, &init.part("trunk")),
+            blocks: Blocks::new(config, &init.part("blocks")),
             norm: RmsNorm::new(&init.part("norm"), config.width),
             head: Linear::new(&init.part("head"), [config.width, latents], 1.0),
             patch: config.patch,
@@ -89,8 +89,8 @@ impl Encoder {
         if frames > alone {
             parts.push(self.video.forward(patches(clip.slice_dim(1, alone..frames), [time, ph, pw])));
         }
-        let x = self.trunk.over_places(Tensor::cat(parts, 1));
-        let x = self.trunk.over_moments(x, past);
+        let x = self.blocks.over_places(Tensor::cat(parts, 1));
+        let x = self.blocks.over_moments(x, past);
         self.head.forward(self.norm.forward(x))
     }
 }
@@ -99,7 +99,7 @@ impl Encoder {
 #[derive(Module, Debug)]
 pub struct Decoder {
     stem: Linear,
-    trunk: Trunk,
+    blocks: Blocks,
     norm: RmsNorm,
     image: Linear,
     video: Linear,
@@ -113,7 +113,7 @@ impl Decoder {
         let [image, video] = config.patches();
         Self {
             stem: Linear::new(&init.part("stem"), [latents, config.width], 1.0),
-            trunk: Trunk::new(config, &init.part("trunk")),
+            blocks: Blocks::new(config, &init.part("blocks")),
             norm: RmsNorm::new(&init.part("norm"), config.width),
             image: Linear::new(&init.part("image"), [config.width, image], 0.3),
             video: Linear::new(&init.part("video"), [config.width, video], 0.3),
@@ -126,8 +126,8 @@ impl Decoder {
         let frames = latents.dims()[1];
         let [time, ph, pw] = self.patch;
         let alone = usize::from(!past.started());
-        let x = self.trunk.over_moments(self.stem.forward(latents), past);
-        let x = self.norm.forward(self.trunk.over_places(x));
+        let x = self.blocks.over_moments(self.stem.forward(latents), past);
+        let x = self.norm.forward(self.blocks.over_places(x));
         let mut parts = Vec::new();
         if alone > 0 {
             parts.push(pixels(self.image.forward(x.clone().slice_dim(1, 0..1)), [1, ph, pw]));

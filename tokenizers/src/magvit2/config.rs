@@ -197,10 +197,10 @@ impl TokenizerConfig for Magvit2Config {
             }
         }
         if let NormConfig::Group { groups, .. } = self.norm {
-            let undivided = |stage: &&Stage| groups == 0 || stage.channels % groups != 0;
+            let undivided = |stage: &&Stage| !stage.channels.is_multiple_of(groups);
             if let Some(stage) = self.stages.iter().find(undivided) {
                 let message = format!("{groups} groups do not divide a stage of {} channels", stage.channels);
-                let fits = |groups: &usize| self.stages.iter().all(|stage| stage.channels % groups == 0);
+                let fits = |groups: &usize| self.stages.iter().all(|stage| stage.channels.is_multiple_of(*groups));
                 let fitting = (1..=groups.max(1)).rev().find(fits).unwrap_or(1);
                 flaws.push(Flaw::new("norm.groups", message, format!("set `groups = {fitting}`")));
             }

@@ -77,6 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
     let line = match line {
         Some(line) => line,
         None => {
+            args.tiles.refuse(long::ONLY_WHOLE, "leave `--tile` out")?;
             let media = match stages.time("decode", || codec.decode(&tokens))? {
                 Media::Clip(clip) => Media::Clip(clip.with_rate(rate)),
                 other => other,

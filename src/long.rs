@@ -6,9 +6,11 @@ use crate::output::say;
 use crate::progress::Stages;
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Media, Modality, Rate, Result, Tokens};
+use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Rate, Result, Tokens};
 use musiva_tokenizers::tiles::{self, OVERLAP, Tiling};
 
+/// Why there are no tiles.
+pub const ONLY_WHOLE: &str = "this tokenizer takes clips only whole";
 /// Under which key files of tokens say the frames per second of what they were made of.
 pub const RATE: &str = "musiva.rate";
 
@@ -24,6 +26,14 @@ pub struct TileArgs {
 }
 
 impl TileArgs {
+    /// Says so where tiles were asked for and cannot be had.
+    pub fn refuse(&self, why: &str, mend: &str) -> Result<()> {
+        match self.tile {
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, "--tile", why).mend(mend)),
+            None => Ok(()),
+        }
+    }
+
     /// How frames of `[height, width]` pixels are cut, which is said.
     pub fn tiling(&self, recipe: &Recipe, size: [usize; 2]) -> Result<Option<Tiling>> {
         let tiling = match self.tile {
@@ -76,7 +86,7 @@ pub fn encode(
     Ok(Some(()))
 }
 
-/// The clip of tokens at `rate`, piece by piece, each of which is handed to `each`. `None` where the tokenizer
+/// The clip of tokens, piece by piece, each of which is handed to `each`. `None` where the tokenizer
 /// takes tokens only whole.
 pub fn decode(
     codec: &Codec,

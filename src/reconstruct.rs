@@ -65,6 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.whole {
         return whole(args, &recipe, modality, &device);
     }
+    args.tiles.refuse("a sample of the recipe's size is taken whole", "add `--whole`")?;
     let mut stages = Stages::default();
     let before = stages.time("read", || adapted(&recipe, &args.input, modality, Extent::Sample))?;
     let codec = stages.time("load", || Codec::build(&recipe, modality, &device))?;
@@ -124,7 +125,7 @@ fn whole(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> R
     let [_, h, w] = codec.tokenizer().spec().strides;
     let decoding = tiles::decoding(codec.tokenizer(), [size[0] / h, size[1] / w], tiling)?;
     let Some(mut decoding) = decoding else {
-        return refused("this tokenizer takes clips only whole", "leave `--whole` out");
+        return refused(long::ONLY_WHOLE, "leave `--whole` out");
     };
     let metadata = Provenance::of(recipe, args.device.device)?.media()?;
     let mut sink = ClipSink::create(&args.output, size, rate, &metadata, args.scale.get())?;

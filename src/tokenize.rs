@@ -11,7 +11,7 @@ use crate::recipes::RecipeArgs;
 use crate::stream;
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Modality, Rate, Result, Tokens};
+use musiva_core::{Error, ErrorKind, Modality, Rate, Result, Tokens};
 use std::path::{Path, PathBuf};
 
 /// Make tokens of a clip, an image or a sound and save them
@@ -94,6 +94,11 @@ fn clip(
     stages: &mut Stages,
 ) -> Result<Option<(Tokens, Rate)>> {
     if codec.tokenizer().encoding().is_none() {
+        args.tiles.refuse(long::ONLY_WHOLE, "leave `--tile` out")?;
+        if args.native {
+            let error = Error::new(ErrorKind::Unsupported, "--native", long::ONLY_WHOLE);
+            return Err(error.mend("leave `--native` out"));
+        }
         return Ok(None);
     }
     let mut frames = Frames::open(recipe, input, args.native)?;

@@ -66,6 +66,7 @@ fn a_whole_film_is_reconstructed_and_measured_piece_by_piece() {
     let said = lab.run(&["reconstruct", "video.toml", "film.mp4", "--whole", "-o", "small.gif"]).succeeds().out;
     assert!(said.contains("the first 3 of 4 frames") && said.contains("16×16 pixels"), "{said}");
     lab.run(&["reconstruct", "video.toml", "film.mp4", "--whole", "-o", "a.png"]).fails(8, &["out.mp4"]);
+    lab.run(&["reconstruct", "video.toml", "film.mp4", "--tile", "16", "-o", "a.mp4"]).fails(8, &["add `--whole`"]);
 }
 
 #[test]

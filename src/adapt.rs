@@ -12,8 +12,10 @@ use std::path::Path;
 pub enum Extent {
     /// As much as the recipe's data have of a sample.
     Sample,
-    /// All.
+    /// All that makes whole tokens.
     Whole,
+    /// All.
+    Uncut,
 }
 
 /// The file as media of `modality`, from its start.
@@ -40,7 +42,7 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Sound> {
             let wanted = (samples as f64 / rate.as_f64() * info.rate.as_f64()).ceil() as usize + 4096;
             SoundOptions::window(0, info.length.map_or(wanted, |length| wanted.min(length)))
         }
-        Extent::Whole => SoundOptions::default(),
+        Extent::Whole | Extent::Uncut => SoundOptions::default(),
     };
     let mut sound = read_sound(path, &options)?.sound;
     if sound.channels() > 1 {
@@ -70,11 +72,14 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
     };
     let place = || path.display().to_string();
     let clip = source.next(most)?.ok_or_else(|| Error::new(ErrorKind::Media, place(), "it has no frames"))?;
-    if extent == Extent::Whole && source.next(1)?.is_some() {
-        let message = format!("it has more than {most} frames, and this tokenizer takes clips only whole");
+    if extent != Extent::Sample && source.next(1)?.is_some() {
+        let message = format!("it has more than {most} frames, and it is taken whole");
         return Err(Error::new(ErrorKind::Unsupported, place(), message).mend("cut the file"));
     }
-    cut(recipe, clip, [height, width])
+    match extent {
+        Extent::Uncut => Ok(clip),
+        Extent::Sample | Extent::Whole => cut(recipe, clip, [height, width]),
+    }
 }
 
 /// The most frames from the start that the tokenizer takes.

@@ -4,6 +4,7 @@ use crate::output::{print, say, table};
 use crate::recipes::RecipeArgs;
 use musiva_core::recipe::{Recipe, Report, Summary, Target};
 use musiva_core::{Error, ErrorKind, Result};
+use musiva_train::tokenizer::summary;
 use serde_json::json;
 
 /// Check a recipe: shapes, parameters, memory and work, without touching a weight
@@ -41,7 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "recipe": recipe.name,
                 "sha256": recipe.hash(),
                 "edges": recipe.edges(),
-                "summary": recipe.summary(),
+                "summary": summary(&recipe),
                 "report": weights,
             })
         );
@@ -75,7 +76,7 @@ fn text(recipe: &Recipe) -> String {
         vec![edge.from.to_owned(), "→".to_owned(), to.to_owned(), edge.shape, edge.meaning]
     });
     text.push_str(&format!("\n{}\n", table(&edges.collect::<Vec<_>>())));
-    text.push_str(&table(&rows(&recipe.summary())));
+    text.push_str(&table(&rows(&summary(recipe))));
     text
 }
 

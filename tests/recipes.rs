@@ -191,6 +191,18 @@ fn parts_that_do_not_fit() {
         ),
         ("windows_for_a_backbone", &[("steps = 1000", "frames = 9")]),
         (
+            "a_discriminator_for_a_backbone",
+            &[("[train.loss]", "[train.perceptual]\n[train.adversarial]\nweight = 1.0\n[train.loss]")],
+        ),
+        (
+            "a_discriminator_narrower_than_itself",
+            &[
+                ("target = \"backbone\"", "target = \"tokenizer.video\"\ninflate = true"),
+                ("[train.loss]", "[train.adversarial]\nchannels = 64\nwidest = 32\n[train.loss]"),
+            ],
+        ),
+        ("unknown_game", &[("[train.loss]", "[train.adversarial]\nloss = \"wasserstein\"\n[train.loss]")]),
+        (
             "everything_at_once",
             &[
                 ("heads = 4", "heads = 5"),

@@ -21,6 +21,8 @@ pub enum Make {
     Objective(fn(Value) -> Result<Box<dyn Objective>, serde_json::Error>),
     /// Makes a sampler.
     Sampler(fn(Value) -> Result<Box<dyn Sampler>, serde_json::Error>),
+    /// Makes a metric's configuration.
+    Metric(fn(Value) -> Result<Box<dyn MetricConfig>, serde_json::Error>),
     /// Makes any of these by something that it carries with it.
     Hosted(Hosted),
 }
@@ -51,7 +53,7 @@ impl Make {
             Self::Backbone(_) | Self::Hosted(Hosted::Backbone(_)) => Role::Backbone,
             Self::Objective(_) => Role::Objective,
             Self::Sampler(_) | Self::Hosted(Hosted::Sampler(_)) => Role::Sampler,
-            Self::Hosted(Hosted::Metric(_)) => Role::Metric,
+            Self::Metric(_) | Self::Hosted(Hosted::Metric(_)) => Role::Metric,
         }
     }
 
@@ -102,6 +104,7 @@ impl Make {
     /// What makes a metric's configuration, where it is one.
     pub fn metric(&self) -> Option<Factory<dyn MetricConfig>> {
         match self {
+            Self::Metric(make) => Some(Arc::new(*make)),
             Self::Hosted(Hosted::Metric(make)) => Some(make.clone()),
             _ => None,
         }

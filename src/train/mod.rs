@@ -13,10 +13,10 @@ use folder::RunFolder;
 use musiva_core::recipe::{Part, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
-use musiva_train::backbone::{BackboneParts, BackboneTrainee, TokenSet};
-use musiva_train::sound::SoundTrainee;
+use musiva_train::backbone::{BackboneParts, BackboneTrainee};
 use musiva_train::sources::{dataset_of, held_out_of};
-use musiva_train::tokenizer::TokenizerTrainee;
+use musiva_train::token_set::TokenSet;
+use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTrainee, summary};
 use musiva_train::trainer::{Ended, Run, Trainee};
 use screen::{Screen, Stop};
 use std::path::{Path, PathBuf};
@@ -65,30 +65,24 @@ pub fn run(args: &Args) -> Result<()> {
     let weights = match settings.target {
         Target::Text => train_text(&recipe, settings, folder.path())?,
         Target::Video => {
-            let config = &recipe.need_tokenizer(Modality::Video)?.component;
-            let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
-            let source = settings.source();
-            let mut trainee = TokenizerTrainee::new(settings, &**config, &source, data, &*held_out, &device)?;
+            let mut trainee = tokenizer::<Clips>(&recipe, settings, &device)?;
             train(args, &recipe, settings, &folder, &mut trainee, stop)?
         }
         Target::Audio => {
-            let config = &recipe.need_tokenizer(Modality::Audio)?.component;
-            let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
-            let source = settings.source();
-            let mut trainee = SoundTrainee::new(settings, &**config, &source, data, &*held_out, &device)?;
+            let mut trainee = tokenizer::<Sounds>(&recipe, settings, &device)?;
             train(args, &recipe, settings, &folder, &mut trainee, stop)?
         }
         Target::Backbone => {
             let parts = parts(&recipe, &device)?;
             let tokens = tokens(&recipe, settings, &folder, &parts, &stop)?;
-            let held_out = held_out_of(&recipe)?;
+            let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
             let source = settings.source();
-            let mut trainee = BackboneTrainee::new(settings, parts, &source, tokens, held_out, &device)?;
+            let mut trainee = BackboneTrainee::new(settings, parts, &source, data, tokens, held_out, &device)?;
             train(args, &recipe, settings, &folder, &mut trainee, stop)?
         }
     };
     say!("{}: the weights of {}", weights.display(), settings.target);
-    if let (Some(peak), Some(training)) = (peak_memory(), recipe.summary().training) {
+    if let (Some(peak), Some(training)) = (peak_memory(), summary(&recipe).training) {
         let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
         say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
     }
@@ -120,6 +114,17 @@ fn name(recipe: &Recipe) -> String {
 
 fn named_weights<T: ?Sized>(part: &Option<Part<T>>) -> Option<&Path> {
     part.as_ref().and_then(|part| part.weights.as_deref())
+}
+
+/// The recipe's tokenizer of a medium, to be trained.
+fn tokenizer<'a, M: Medium>(
+    recipe: &'a Recipe,
+    settings: &TrainSettings,
+    device: &Device,
+) -> Result<TokenizerTrainee<'a, M>> {
+    let config = &*recipe.need_tokenizer(M::MODALITY)?.component;
+    let (data, held_out) = (dataset_of(recipe)?, held_out_of(recipe)?);
+    TokenizerTrainee::new(settings, config, &settings.source(), data, &*held_out, device)
 }
 
 /// Runs the loop; where the user stopped it, an error that says how to go on.
@@ -177,13 +182,17 @@ fn train_text(recipe: &Recipe, settings: &TrainSettings, folder: &Path) -> Resul
 /// The recipe's frozen tokenizers, and what trains and tries out the backbone.
 fn parts<'a>(recipe: &'a Recipe, device: &Device) -> Result<BackboneParts<'a>> {
     let (text, video) = (recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?);
+    let canvas = recipe.need_canvas()?;
+    let audio = recipe.audio.as_ref().filter(|_| canvas.sound.is_some());
     Ok(BackboneParts {
         config: &*recipe.need_backbone()?.component,
-        canvas: recipe.need_canvas()?,
+        canvas,
         objective: &*recipe.need_objective()?.component,
         sampler: &*recipe.need_sampler()?.component,
         text: text.component.build(device, &text.source()?)?,
         video: video.component.build(device, &video.source()?)?,
+        audio: audio.map(|part| part.component.build(device, &part.source()?)).transpose()?,
+        tasks: recipe.need_tasks()?,
     })
 }
 
@@ -203,12 +212,15 @@ fn tokens(
         None => {
             let frozen = |section: &&str| *section != Target::Backbone.section();
             let hashes: Vec<_> = weights(recipe)?.into_iter().filter(|(section, _)| frozen(section)).collect();
-            let parts = [recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?];
-            let configs = [&recipe.need_data()?.config, &parts[0].config, &parts[1].config];
+            let mut tokenizers = vec![recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?];
+            tokenizers.extend(recipe.audio.as_ref().filter(|_| parts.canvas.sound.is_some()));
+            let data = recipe.need_data()?;
+            let configs: Vec<_> =
+                [&data.config].into_iter().chain(tokenizers.iter().map(|part| &part.config)).collect();
             let mut key = serde_json::json!([env!("CARGO_PKG_VERSION"), count, configs, hashes]).to_string();
             if !recipe.plugins.is_empty() {
                 // Nothing else says which bytes a plugin is, and plugins may have equal configurations.
-                let kinds = [&recipe.need_data()?.kind, &parts[0].kind, &parts[1].kind];
+                let kinds: Vec<_> = [&data.kind].into_iter().chain(tokenizers.iter().map(|part| &part.kind)).collect();
                 key.push_str(&serde_json::json!([kinds, recipe.plugins]).to_string());
             }
             cache()?.join("tokens").join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
@@ -216,7 +228,7 @@ fn tokens(
     };
     TokenSet::cached(&path, || {
         let bar = bar(count, "tokenize the clips");
-        let set = TokenSet::new(&*data, count, &*parts.text, &*parts.video, &mut |done| {
+        let set = TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |done| {
             bar.set_position(done);
             stop.leave_if_asked();
         });

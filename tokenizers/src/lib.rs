@@ -2,23 +2,28 @@
 //!
 //! [`magvit2`] and [`cvivit`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
 //! between latents and tokens.
-//! What only training needs stands apart, in [`losses`], and is no part of a tokenizer.
+//! What only training needs stands apart, in [`losses`] and [`discriminators`], and is no part of a tokenizer.
 
 #![forbid(unsafe_code)]
 
+mod conv;
 pub mod cvivit;
+pub mod discriminators;
 pub mod losses;
 pub mod magvit2;
 mod past;
 pub mod quantizers;
 pub mod soundstream;
+mod stft;
 pub mod text;
 pub mod tiles;
 mod video;
 
+pub use conv::Size;
+
 use musiva_core::{Component, Make, Registry, Result};
 
-/// Registers all tokenizers of this crate.
+/// Registers all tokenizers of this crate, and the measures of what they make.
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.register(Component {
         kind: "magvit2",
@@ -51,5 +56,13 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema: schemars::schema_for!(text::TextConfig).into(),
         learns: true,
         make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<text::TextConfig>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "lpips",
+        summary: "how different pictures look by VGG16's features, mean over the frames: LPIPS 0.1",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(losses::LpipsConfig).into(),
+        learns: false,
+        make: Make::Metric(|value| Ok(Box::new(serde_json::from_value::<losses::LpipsConfig>(value)?))),
     })
 }

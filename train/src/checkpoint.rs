@@ -13,6 +13,20 @@ use std::path::{Path, PathBuf};
 const STEP: &str = "musiva.step";
 const RECIPE: &str = "musiva.recipe";
 
+/// Something that learns, with its optimizer: a tokenizer or a backbone, whose part of a checkpoint has no name, or a
+/// discriminator, whose part is called [`ADVERSARY`].
+pub struct Learner<'a> {
+    /// Stands before the names of its tensors.
+    pub part: &'static str,
+    /// What it has learnt.
+    pub parameters: &'a dyn Parameters,
+    /// How it learns.
+    pub optimizer: &'a Optimizer,
+}
+
+/// The part of a checkpoint that is a discriminator's.
+pub const ADVERSARY: &str = "adversary.";
+
 /// What a checkpoint holds.
 pub struct Checkpoint {
     /// Steps done.
@@ -25,16 +39,13 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Writes the state after `step` steps into `folder`, and removes all but the newest `keep`.
-    pub fn save(
-        folder: &Path,
-        keep: usize,
-        step: u64,
-        recipe: &str,
-        parameters: &dyn Parameters,
-        optimizer: &Optimizer,
-    ) -> Result<PathBuf> {
-        let mut all = optimizer.state();
-        all.extend(parameters.weights().into_iter().map(|(name, weight)| (format!("model.{name}"), weight)));
+    pub fn save(folder: &Path, keep: usize, step: u64, recipe: &str, learners: &[Learner]) -> Result<PathBuf> {
+        let mut all = Weights::new();
+        for Learner { part, parameters, optimizer } in learners {
+            all.extend(optimizer.state().into_iter().map(|(name, weight)| (format!("{part}{name}"), weight)));
+            let model = parameters.weights().into_iter();
+            all.extend(model.map(|(name, weight)| (format!("{part}model.{name}"), weight)));
+        }
         let metadata = HashMap::from([(STEP.into(), step.to_string()), (RECIPE.into(), recipe.to_owned())]);
         let path = folder.join(format!("{step:08}.safetensors"));
         save_weights(&path, &all, Precision::F32, metadata)?;
@@ -67,17 +78,21 @@ impl Checkpoint {
         Ok(Self { step, recipe: get(RECIPE)?.clone(), weights, path })
     }
 
-    /// Sets the model and the optimizer to the checkpoint's state.
-    pub fn restore(&self, parameters: &mut dyn Parameters, optimizer: &mut Optimizer) -> Result<()> {
+    /// Sets a learner and its optimizer to the checkpoint's state of its `part`.
+    ///
+    /// # Errors
+    /// Where the checkpoint has another state, or none of this part.
+    pub fn restore(&self, part: &str, parameters: &mut dyn Parameters, optimizer: &mut Optimizer) -> Result<()> {
+        let begins = format!("{part}model.");
         let model = self
             .weights
             .iter()
-            .filter_map(|(name, weight)| name.strip_prefix("model.").map(|name| (name.to_owned(), weight.clone())));
+            .filter_map(|(name, weight)| name.strip_prefix(&begins).map(|name| (name.to_owned(), weight.clone())));
         parameters.load(&model.collect(), &self.path.display().to_string())?;
         let mut device = None;
         parameters.each(&mut |_, _, value| device = Some(value.device()));
         match device {
-            Some(device) => optimizer.restore(&self.weights, &device),
+            Some(device) => optimizer.restore(&self.weights, part, &device),
             None => Ok(()),
         }
     }

@@ -19,6 +19,10 @@ const COLLAPSED: f64 = 1.5;
 const PEAK: f64 = 4.0;
 /// How much of the variation of media must be made again, at least.
 const VARIED: f64 = 0.05;
+/// So many judgements of a discriminator that are right leave nothing to learn from it, where the tokenizer's adversarial
+/// loss is beyond this besides: the margin of the hinge on its far side, odds of six to one against a made place.
+const SURE: f64 = 0.99;
+const RUNAWAY: f64 = 2.0;
 /// The part of its largest value that the entropy of single tokens may have.
 const UNSURE: f64 = 0.8;
 
@@ -35,6 +39,8 @@ pub enum Disease {
     OutOfRange,
     /// Clips are made of one colour, sounds silent.
     Flat,
+    /// The discriminator tells all media made, and the tokenizer falls behind.
+    DiscriminatorWins,
 }
 
 impl Disease {
@@ -60,6 +66,10 @@ impl Disease {
                 "flat: clips come out in one colour, sounds silent",
                 "train longer, raise `foreground` (clips) or take shorter windows (sounds)",
             ),
+            Self::DiscriminatorWins => (
+                "discriminator winning: it tells all that is made, and the adversarial loss runs away",
+                "lower `adversarial.learning_rate`, raise `adversarial.r1` or `adversarial.lecam`, or begin later by `adversarial.start`",
+            ),
         }
     }
 }
@@ -77,6 +87,17 @@ pub struct Vitals {
     pub made: f64,
     /// Deviation of the media that were to be made.
     pub wanted: f64,
+    /// How the game against a discriminator stands, where there is one.
+    pub duel: Option<Duel>,
+}
+
+/// How a tokenizer and its discriminator stand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Duel {
+    /// The tokenizer's adversarial loss, without its weight.
+    pub adversarial: f64,
+    /// The part of the discriminator's judgements that are right.
+    pub accuracy: f64,
 }
 
 impl Vitals {
@@ -90,7 +111,8 @@ impl Vitals {
         });
         let (made, wanted) = (to_vec(made.inner()), to_vec(wanted.inner()));
         let peak = made.iter().fold(0f32, |peak, x| peak.max(x.abs()));
-        Self { codes, entries, peak: f64::from(peak), made: deviation(&made), wanted: deviation(&wanted) }
+        let (made, wanted) = (deviation(&made), deviation(&wanted));
+        Self { codes, entries, peak: f64::from(peak), made, wanted, duel: None }
     }
 
     /// For the log.
@@ -124,11 +146,17 @@ pub struct Doctor {
     /// The codes in use at the last looks, `(level, code)`, and how many tokens were seen.
     seen: VecDeque<(HashSet<(usize, usize)>, usize)>,
     /// In how many looks one after the other each disease showed.
-    shown: [usize; 5],
+    shown: [usize; ALL.len()],
 }
 
-const ALL: [Disease; 5] =
-    [Disease::Collapse, Disease::DeadCodes, Disease::UnsureCodes, Disease::OutOfRange, Disease::Flat];
+const ALL: [Disease; 6] = [
+    Disease::Collapse,
+    Disease::DeadCodes,
+    Disease::UnsureCodes,
+    Disease::OutOfRange,
+    Disease::Flat,
+    Disease::DiscriminatorWins,
+];
 
 impl Doctor {
     /// What has now shown long enough to be told; each disease is told once, until it was gone for a
@@ -145,7 +173,7 @@ impl Doctor {
         told
     }
 
-    fn signs(&mut self, vitals: &Vitals, entropy: Option<f64>) -> [bool; 5] {
+    fn signs(&mut self, vitals: &Vitals, entropy: Option<f64>) -> [bool; ALL.len()] {
         let collapsed = vitals.entries >= 4 && vitals.uses().next().is_some_and(|level| level.perplexity() < COLLAPSED);
         let codes = vitals.codes.iter().enumerate().flat_map(|(level, codes)| codes.iter().map(move |&c| (level, c)));
         self.seen.push_back((codes.collect(), vitals.codes.first().map_or(0, Vec::len)));
@@ -158,7 +186,8 @@ impl Doctor {
         let dead = all > 0 && tokens >= FAIR * vitals.entries && (alive.len() as f64) < ALIVE * all as f64;
         let unsure = entropy.is_some_and(|entropy| entropy > UNSURE * (vitals.entries.max(2) as f64).ln());
         let flat = vitals.wanted > 0.0 && vitals.made < VARIED * vitals.wanted;
-        [collapsed, dead && !collapsed, unsure, vitals.peak > PEAK, flat]
+        let beaten = vitals.duel.is_some_and(|duel| duel.accuracy >= SURE && duel.adversarial > RUNAWAY);
+        [collapsed, dead && !collapsed, unsure, vitals.peak > PEAK, flat, beaten]
     }
 }
 
@@ -168,7 +197,9 @@ mod tests {
 
     /// Healthy: 64 of 64 entries, evenly, media as they should be.
     fn healthy() -> Vitals {
-        Vitals { codes: vec![(0..640).map(|i| i % 64).collect()], entries: 64, peak: 1.1, made: 0.3, wanted: 0.3 }
+        let duel = Some(Duel { adversarial: 0.9, accuracy: 0.7 });
+        let codes = vec![(0..640).map(|i| i % 64).collect()];
+        Vitals { codes, entries: 64, peak: 1.1, made: 0.3, wanted: 0.3, duel }
     }
 
     /// What is told in 30 looks, and at which.
@@ -187,6 +218,10 @@ mod tests {
         assert_eq!(told(&healthy(), Some(4.0)), [(5, Disease::UnsureCodes)]);
         assert_eq!(told(&Vitals { peak: 40.0, ..healthy() }, None), [(5, Disease::OutOfRange)]);
         assert_eq!(told(&Vitals { made: 0.001, ..healthy() }, None), [(5, Disease::Flat)]);
+        let duel = |adversarial, accuracy| Vitals { duel: Some(Duel { adversarial, accuracy }), ..healthy() };
+        assert_eq!(told(&duel(2.5, 1.0), None), [(5, Disease::DiscriminatorWins)]);
+        // A discriminator that is right, but not by much, still teaches; so does one that errs.
+        assert_eq!((told(&duel(1.4, 1.0), None), told(&duel(2.5, 0.9), None)), (vec![], vec![]));
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! asks for; of any other data there is no oracle, and only reconstructions are measured.
 
 mod sound;
+mod tasks;
 
 pub use sound::{Heard, Resounded, WithLevels};
+pub use tasks::Done;
 
 use crate::measure::{psnr, ssim};
 use crate::sources::{held_out_of, world_of};
@@ -43,6 +45,9 @@ pub struct Evaluation {
     pub metrics: Vec<Measured>,
     /// Clips made from prompts, a row for each set of prompts; empty without a backbone or an oracle.
     pub generation: Vec<Generated>,
+    /// How well the recipe's `[[task]]`s are done, instead; empty where it names none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Done>,
 }
 
 /// How well a tokenizer makes held-out clips again.
@@ -129,8 +134,10 @@ pub fn evaluate(
         Some(codec) => Some(resound(codec, world.as_ref(), &*held_out_of(recipe)?, n, seed, progress)?),
         None => None,
     };
-    let mut generation = Vec::new();
-    if let (Some(world), Some(pipeline)) = (&world, &parts.pipeline) {
+    let (mut generation, mut done) = (Vec::new(), Vec::new());
+    if let (Some(world), Some(pipeline), false) = (&world, &parts.pipeline, recipe.tasks.is_empty()) {
+        done = tasks::tasks(pipeline, world, &recipe.tasks, [n, batch], seed, progress)?;
+    } else if let (Some(world), Some(pipeline)) = (&world, &parts.pipeline) {
         let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
         let none_held_out = world.config().held_out.is_empty();
         for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
@@ -144,7 +151,16 @@ pub fn evaluate(
         }
     }
     let (name, recipe_sha256) = (recipe.name.clone(), recipe.hash());
-    Ok(Evaluation { recipe: name, recipe_sha256, seed, reconstruction, sound, metrics: measured, generation })
+    Ok(Evaluation {
+        recipe: name,
+        recipe_sha256,
+        seed,
+        reconstruction,
+        sound,
+        metrics: measured,
+        generation,
+        tasks: done,
+    })
 }
 
 /// The built parts of a recipe that there are to measure.
@@ -279,7 +295,7 @@ fn generate(
         let tokens =
             pipeline.once(&order, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
-            let clip = pipeline.codec().clip(tokens)?;
+            let Some(clip) = pipeline.clip(tokens)? else { continue };
             if !metrics.0.is_empty() {
                 metrics.update(&clip, &scenes[i].0.render(), &prompts[i])?;
             }

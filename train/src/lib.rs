@@ -10,7 +10,7 @@ pub mod evaluate;
 pub mod log;
 pub mod measure;
 pub mod optimizer;
-pub mod sound;
 pub mod sources;
+pub mod token_set;
 pub mod tokenizer;
 pub mod trainer;

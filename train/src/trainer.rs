@@ -1,10 +1,11 @@
 //! The loop: the same for a tokenizer and for a backbone.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{ADVERSARY, Checkpoint, Learner};
 use crate::doctor::{Disease, Doctor, Vitals};
 use crate::log::Log;
 use crate::optimizer::Optimizer;
-use burn::tensor::Device;
+use crate::tokenizer::Adversary;
+use burn::tensor::{Device, Tensor};
 use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::recipe::{OnDisease, TrainSettings};
 use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Sound, Weights};
@@ -21,6 +22,15 @@ pub trait Trainee {
     fn parameters(&self) -> &dyn Parameters;
     /// What is learned, to change.
     fn parameters_mut(&mut self) -> &mut dyn Parameters;
+    /// What learns against it on the same batches, by an optimizer of its own; `None` of what plays no such game. Its
+    /// loss is asked for after each [`loss`](Self::loss).
+    fn adversary(&self) -> Option<&Adversary> {
+        None
+    }
+    /// What learns against it, to change.
+    fn adversary_mut(&mut self) -> Option<&mut Adversary> {
+        None
+    }
     /// What the last loss shows of a tokenizer's health; `None` of what is no tokenizer.
     fn vitals(&mut self) -> Option<Vitals> {
         None
@@ -93,16 +103,16 @@ impl Run<'_> {
         let total = s.steps as u64;
         let every = |step: u64, steps: usize| steps > 0 && step.is_multiple_of(steps as u64);
         let checkpoints = Self::checkpoints(&self.folder);
-        let mut optimizer = Optimizer::new(s, trainee.parameters())?;
+        let mut optimizers = Optimizers::new(s, trainee)?;
         let mut step = 0;
         if resume {
             let checkpoint = Checkpoint::newest(&checkpoints)?;
-            checkpoint.restore(trainee.parameters_mut(), &mut optimizer)?;
+            optimizers.restore(trainee, &checkpoint)?;
             step = checkpoint.step;
         }
         let mut log = Log::open(&self.folder, step)?;
-        let save = |step, trainee: &dyn Trainee, optimizer: &Optimizer| {
-            Checkpoint::save(&checkpoints, s.keep, step, &self.recipe, trainee.parameters(), optimizer)
+        let save = |step, trainee: &dyn Trainee, optimizers: &Optimizers| {
+            Checkpoint::save(&checkpoints, s.keep, step, &self.recipe, &optimizers.learners(trainee))
         };
         let mut doctor = Doctor::default();
         let mut started = (Instant::now(), step);
@@ -110,19 +120,25 @@ impl Run<'_> {
             let logged = every(step + 1, s.log_every) || step + 1 == total;
             let mut measures: Vec<(String, f64)> = Vec::new();
             for part in 0..s.accumulate {
-                let loss = trainee.loss(step, part)?;
+                let Loss { total: loss, parts } = trainee.loss(step, part)?;
                 if logged {
-                    let named = [("loss", loss.total.clone())].into_iter().chain(loss.parts);
-                    let values = named.map(|(name, value)| (name.to_owned(), f64::from(to_vec(value.inner())[0])));
-                    add(&mut measures, values.collect(), s.accumulate);
+                    add(&mut measures, [("loss", loss.clone())].into_iter().chain(parts), s.accumulate);
                 }
-                optimizer.gather(trainee.parameters(), loss.total.backward());
+                optimizers.own.gather(trainee.parameters(), loss.backward());
+                if let Some((adversary, optimizer)) = trainee.adversary_mut().zip(optimizers.adversary.as_mut())
+                    && let Some(Loss { total, parts }) = adversary.loss(step)
+                {
+                    if logged {
+                        add(&mut measures, parts.into_iter(), s.accumulate);
+                    }
+                    optimizer.gather(adversary.parameters(), total.backward());
+                }
             }
             if measures.first().is_some_and(|(_, loss)| !loss.is_finite()) {
                 return Err(Error::new(ErrorKind::Training, format!("step {step}"), "the loss is not a finite number")
                     .mend("lower `train.learning_rate` and resume from the last checkpoint"));
             }
-            let norm = optimizer.step(step, trainee.parameters_mut())?;
+            let norm = optimizers.step(step, trainee)?;
             step += 1;
             if logged {
                 let seconds = started.0.elapsed().as_secs_f64() / (step - started.1).max(1) as f64;
@@ -133,7 +149,7 @@ impl Run<'_> {
                     for disease in doctor.look(&vitals, entropy) {
                         watch.ill(step, disease);
                         if s.on_disease == OnDisease::Stop {
-                            watch.saved(step, &save(step, trainee, &optimizer)?);
+                            watch.saved(step, &save(step, trainee, &optimizers)?);
                             let (name, mend) = disease.told();
                             return Err(Error::new(ErrorKind::Training, format!("step {step}"), name).mend(mend));
                         }
@@ -147,12 +163,12 @@ impl Run<'_> {
             watch.step(step, total, logged.then_some(&measures));
             let stop = watch.stop();
             if every(step, s.sample_every) && !stop {
-                let look = trainee.sample(&optimizer.average(), step)?;
+                let look = trainee.sample(&optimizers.own.average(), step)?;
                 log.write(step, &look.measures)?;
                 watch.samples(step, &look)?;
             }
             if stop || step == total || every(step, s.checkpoint_every) {
-                watch.saved(step, &save(step, trainee, &optimizer)?);
+                watch.saved(step, &save(step, trainee, &optimizers)?);
             }
             if stop && step < total {
                 return Ok(Ended::Stopped(step));
@@ -161,17 +177,59 @@ impl Run<'_> {
         let path = self.folder.join("weights.safetensors");
         let mut metadata = self.metadata.clone();
         metadata.insert("musiva.steps".into(), step.to_string());
-        save_weights(&path, &optimizer.average(), Precision::F16, metadata)?;
+        save_weights(&path, &optimizers.own.average(), Precision::F16, metadata)?;
         Ok(Ended::Done(path))
     }
 }
 
 /// Adds the measures of one part of a batch to those of the parts before it: in the end, their means.
-fn add(measures: &mut Vec<(String, f64)>, new: Vec<(String, f64)>, parts: usize) {
-    for (i, (name, value)) in new.into_iter().enumerate() {
-        match measures.get_mut(i) {
-            Some((_, sum)) => *sum += value / parts as f64,
-            None => measures.push((name, value / parts as f64)),
+fn add(measures: &mut Vec<(String, f64)>, new: impl Iterator<Item = (&'static str, Tensor<1>)>, parts: usize) {
+    for (name, value) in new {
+        let value = f64::from(to_vec(value.inner())[0]) / parts as f64;
+        match measures.iter_mut().find(|(other, _)| other == name) {
+            Some((_, sum)) => *sum += value,
+            None => measures.push((name.to_owned(), value)),
+        }
+    }
+}
+
+/// The optimizers of a trainee and of what learns against it.
+struct Optimizers {
+    own: Optimizer,
+    adversary: Option<Optimizer>,
+}
+
+impl Optimizers {
+    fn new(settings: &TrainSettings, trainee: &dyn Trainee) -> Result<Self> {
+        let adversary = trainee.adversary().map(|its| Optimizer::new(its.settings(), its.parameters())).transpose()?;
+        Ok(Self { own: Optimizer::new(settings, trainee.parameters())?, adversary })
+    }
+
+    /// Updates both after `step`; the norm of the trainee's gradient.
+    fn step(&mut self, step: u64, trainee: &mut dyn Trainee) -> Result<f64> {
+        let norm = self.own.step(step, trainee.parameters_mut())?;
+        if let Some((adversary, optimizer)) = trainee.adversary_mut().zip(self.adversary.as_mut())
+            && let Some(step) = adversary.step(step)
+        {
+            let mend = "lower `train.adversarial.learning_rate`, and resume from the last checkpoint";
+            optimizer.step(step, adversary.parameters_mut()).map_err(|error| error.mend(mend))?;
+        }
+        Ok(norm)
+    }
+
+    fn learners<'a>(&'a self, trainee: &'a dyn Trainee) -> Vec<Learner<'a>> {
+        let mut learners = vec![Learner { part: "", parameters: trainee.parameters(), optimizer: &self.own }];
+        if let Some((adversary, optimizer)) = trainee.adversary().zip(self.adversary.as_ref()) {
+            learners.push(Learner { part: ADVERSARY, parameters: adversary.parameters(), optimizer });
+        }
+        learners
+    }
+
+    fn restore(&mut self, trainee: &mut dyn Trainee, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.restore("", trainee.parameters_mut(), &mut self.own)?;
+        match trainee.adversary_mut().zip(self.adversary.as_mut()) {
+            Some((adversary, optimizer)) => checkpoint.restore(ADVERSARY, adversary.parameters_mut(), optimizer),
+            None => Ok(()),
         }
     }
 }

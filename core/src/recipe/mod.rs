@@ -7,6 +7,7 @@
 //! one that is enforced ([`schema()`], `walk`), and whatever is wrong is told at once, each with its
 //! line and its mend ([`Report`]).
 
+mod adversarial;
 mod canonical;
 mod check;
 mod merge;
@@ -23,6 +24,7 @@ mod walk;
 mod weights;
 mod words;
 
+pub use adversarial::{Adversarial, AdversarialLoss, Perceptual};
 pub use canonical::Difference;
 pub use check::Flow;
 pub use plugin::PluginPin;
@@ -36,7 +38,7 @@ pub use summary::{Edge, Generation, Summary, Training};
 use crate::canvas::CanvasShape;
 use crate::{
     BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, MetricConfig, Modality, Objective,
-    Registry, Result, Sampler, Source, TokenizerConfig,
+    Registry, Result, Sampler, Source, Task, TokenizerConfig,
 };
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -122,6 +124,8 @@ pub struct Recipe {
     pub sampler: Option<Part<dyn Sampler>>,
     /// `[[metric]]`.
     pub metrics: Vec<Part<dyn MetricConfig>>,
+    /// `[[task]]`.
+    pub tasks: Vec<Task>,
     /// `[train]`.
     pub train: Option<TrainSettings>,
     /// `[evaluate]`, its defaults where the recipe has none.
@@ -218,6 +222,15 @@ impl Recipe {
         self.need_tokenizer(Modality::Video)?;
         self.need_tokenizer(Modality::Text)?;
         self.need(self.flow.canvas, "data")
+    }
+
+    /// What the backbone is for: `[[task]]`, or clips from prompts.
+    ///
+    /// # Errors
+    /// Where there is no canvas.
+    pub fn need_tasks(&self) -> Result<Vec<Task>> {
+        let canvas = self.need_canvas()?;
+        Ok(if self.tasks.is_empty() { vec![Task::from_text(&canvas)] } else { self.tasks.clone() })
     }
 
     /// What the backbone is on the canvas, or the error that there is none.

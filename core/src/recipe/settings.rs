@@ -1,5 +1,6 @@
 //! The sections that are no components: `[train]` and `[evaluate]`.
 
+use super::adversarial::{Adversarial, Perceptual};
 use crate::{Flaw, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ impl Target {
     pub fn needs(self) -> &'static [Self] {
         match self {
             Self::Video | Self::Audio | Self::Text => &[],
-            Self::Backbone => &[Self::Video, Self::Text],
+            Self::Backbone => &[Self::Video, Self::Audio, Self::Text],
         }
     }
 
@@ -63,7 +64,7 @@ pub enum Schedule {
 }
 
 /// What to do where a tokenizer in training shows a known disease: collapse, dead codes, unsure codes, values out of
-/// range, one colour or silence.
+/// range, one colour or silence, a discriminator that wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDisease {
@@ -135,10 +136,18 @@ pub struct TrainSettings {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
+    /// The share of a video tokenizer's batches, or of their parts where `accumulate` is more than 1, that are single
+    /// frames of clips.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub images: f64,
     /// Weights to start from; left out, training starts from random ones.
     #[schemars(extend("format" = "path"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
+    /// `start` names the weights of a tokenizer of single frames, with the same settings but for kernels of one frame
+    /// and no stride over time: they are put where the last frame of the kernels is seen, so that training starts from
+    /// a tokenizer that treats each frame as that one did.
+    pub inflate: bool,
     /// Parameters that stay as they are, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone,
     /// so that its tokens stay what they were.
     pub freeze: Vec<String>,
@@ -159,6 +168,12 @@ pub struct TrainSettings {
     pub loss: TokenizerLoss,
     /// The loss of an audio tokenizer.
     pub sound_loss: SoundLoss,
+    /// The discriminator that a tokenizer is trained against; left out, there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<Adversarial>,
+    /// The loss of a video tokenizer by what a network for pictures sees; left out, there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<Perceptual>,
 }
 
 impl Default for TrainSettings {
@@ -183,7 +198,9 @@ impl Default for TrainSettings {
             clips: 8192,
             frames: None,
             samples: None,
+            images: 0.0,
             start: None,
+            inflate: false,
             freeze: Vec::new(),
             on_disease: OnDisease::Warn,
             log_every: 20,
@@ -192,6 +209,8 @@ impl Default for TrainSettings {
             keep: 2,
             loss: TokenizerLoss::default(),
             sound_loss: SoundLoss::default(),
+            adversarial: None,
+            perceptual: None,
         }
     }
 }
@@ -234,7 +253,50 @@ impl TrainSettings {
             let fitting = (1..=self.accumulate).rev().find(|&parts| self.batch.is_multiple_of(parts)).unwrap_or(1);
             flaws.push(Flaw::new("accumulate", message, format!("set `accumulate = {fitting}`")));
         }
+        if self.images > 0.0 && self.target != Target::Video {
+            let message = format!("single frames are for a video tokenizer, the target is \"{}\"", self.target);
+            flaws.push(Flaw::new("images", message, "delete this key"));
+        }
+        if self.inflate && (self.start.is_none() || self.target != Target::Video) {
+            let message = "only weights that a video tokenizer starts from can be inflated";
+            flaws.push(Flaw::new("inflate", message, "name them by `start`, or delete this key"));
+        }
+        if self.perceptual.is_some() && self.target != Target::Video {
+            let message = format!("it is for a video tokenizer, the target is \"{}\"", self.target);
+            flaws.push(Flaw::new("perceptual", message, "delete this table"));
+        }
+        match (&self.adversarial, self.target) {
+            (Some(adversarial), Target::Video | Target::Audio) => {
+                let found = adversarial.flaws(self.target == Target::Audio, self.samples).into_iter();
+                flaws.extend(found.map(|flaw| Flaw { path: format!("adversarial.{}", flaw.path), ..flaw }));
+            }
+            (Some(_), target) => {
+                let message = format!("a discriminator is for a tokenizer of media, the target is \"{target}\"");
+                flaws.push(Flaw::new("adversarial", message, "delete this table"));
+            }
+            (None, _) => {}
+        }
         flaws
+    }
+
+    /// Whether part `part` of the run is of single frames: these lie evenly among the others.
+    pub fn of_images(&self, part: u64) -> bool {
+        let so_far = |parts: u64| (self.images * parts as f64 + 1e-9).floor();
+        so_far(part + 1) > so_far(part)
+    }
+
+    /// How the discriminator is trained, where there is one.
+    pub fn adversary(&self) -> Option<Self> {
+        let its = self.adversarial.as_ref()?;
+        Some(Self {
+            learning_rate: its.learning_rate,
+            betas: its.betas,
+            muon: None,
+            weight_decay: 0.0,
+            ema: 0.0,
+            freeze: Vec::new(),
+            ..self.clone()
+        })
     }
 
     /// The learning rate of step `step`, counted from zero.
@@ -375,6 +437,16 @@ mod tests {
         assert!((7..106).all(|step| cosine.rate(step) > cosine.rate(step + 1)));
         let constant = TrainSettings { schedule: Schedule::Constant, ..cosine };
         assert_eq!([7, 57, 106].map(|step| constant.rate(step)), [1.0; 3]);
+    }
+
+    #[test]
+    fn images_lie_evenly_among_clips() {
+        let parts = |images, n| {
+            let settings = TrainSettings { images, ..TrainSettings::default() };
+            (0..n).filter(|&part| settings.of_images(part)).collect::<Vec<u64>>()
+        };
+        assert_eq!(parts(0.25, 12), [3, 7, 11]);
+        assert_eq!((parts(0.0, 9).len(), parts(1.0, 9).len(), parts(0.3, 1000).len()), (0, 9, 300));
     }
 
     #[test]

@@ -31,8 +31,10 @@ impl Recipe {
             let count = self.flow.canvas.map(|canvas| part.component.parameters(&canvas));
             look(Target::Backbone, self.weights(part, count));
         }
-        if let Some(TrainSettings { target, start: Some(file), .. }) = &self.train {
+        if let Some(TrainSettings { target, start: Some(file), inflate, .. }) = &self.train {
             let count = match target {
+                // Smaller kernels, which training fills up.
+                _ if *inflate => None,
                 Target::Video => self.video.as_ref().map(|part| part.component.parameters()),
                 Target::Audio => self.audio.as_ref().map(|part| part.component.parameters()),
                 Target::Backbone => {

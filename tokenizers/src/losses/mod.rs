@@ -1,14 +1,17 @@
-//! The losses that train tokenizers: here of video, in `sound` of sound. They see a tokenizer's
-//! [`Reconstruction`] and nothing else of it; adversarial and perceptual terms have their place beside
-//! these.
+//! The losses that train tokenizers: here of video, in `sound` of sound, in [`adversarial`] and [`perceptual`] by the
+//! eyes of other networks. They see a tokenizer's [`Reconstruction`] and nothing else of it.
 
+pub mod adversarial;
+mod lpips;
+pub mod perceptual;
 mod sound;
 
-pub use sound::{MelScales, SoundLossWeights, sound_loss};
+pub use lpips::LpipsConfig;
+pub use sound::{MelScales, SoundLossWeights, sound_distortion, sound_latent_loss};
 
 use crate::quantizers::entropies;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::{Clip, Loss, Reconstruction};
+use musiva_core::{Clip, Loss, Quantized, Reconstruction};
 
 /// How far round the foreground its emphasis reaches, in pixels.
 const REACH: usize = 4;
@@ -94,26 +97,32 @@ fn median(clip: &Clip) -> [u8; 3] {
     })
 }
 
-/// The loss of a reconstruction, with its parts for the log.
-pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeights) -> Loss {
-    let w = weights;
-    let difference = made.media - target.clips.clone();
-    let emphasis = target.pixels.clone() * (w.foreground - 1.0) + 1.0;
+/// How far `made` (`[B, T, H, W, 3]`) is from the target, with the parts for the log.
+pub fn distortion(target: &Target, made: Tensor<5>, weights: &LossWeights) -> Loss {
+    let difference = made - target.clips.clone();
+    let emphasis = target.pixels.clone() * (weights.foreground - 1.0) + 1.0;
     let emphasis = emphasis.clone() / emphasis.mean().reshape([1, 1, 1, 1, 1]);
     let squares = difference.clone() * difference.clone();
     let l1 = (difference.abs() * emphasis.clone()).mean();
     let l2 = (squares.clone() * emphasis).mean();
-    let mut total = l1.clone() * w.l1 + l2.clone() * w.l2;
-    let mut parts = vec![("l1", l1), ("l2", l2), ("mse", squares.mean())];
-    let made = made.quantized;
+    let total = l1.clone() * weights.l1 + l2.clone() * weights.l2;
+    Loss { total, parts: vec![("l1", l1), ("l2", l2), ("mse", squares.mean())] }
+}
+
+/// What the latents of clips add to the loss, with the parts for the log; `None` where their quantizer wants nothing of
+/// them.
+pub fn latent_loss(target: &Target, made: Quantized, weights: &LossWeights) -> Option<Loss> {
+    let w = weights;
+    let mut all: Vec<Tensor<1>> = Vec::new();
+    let mut parts = Vec::new();
     if let Some(log_variance) = made.log_variance {
         let mean = made.latents;
         let kl = ((mean.clone() * mean + log_variance.clone().exp() - log_variance - 1.0) * 0.5).mean();
-        total = total + kl.clone() * w.kl;
+        all.push(kl.clone() * w.kl);
         parts.push(("kl", kl));
     }
     if let Some(commitment) = made.commitment {
-        total = total + commitment.clone() * w.commitment;
+        all.push(commitment.clone() * w.commitment);
         parts.push(("commitment", commitment));
     }
     if let Some(bits) = made.bits {
@@ -125,16 +134,31 @@ pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeigh
         };
         let mask = mask.clone() / mask.sum().reshape([1, 1]);
         let (single, batch) = entropies(bits.z, mask, w.temperature, bits.group);
-        total = total + single.clone() * w.entropy - batch.clone() * w.diversity;
+        all.push(single.clone() * w.entropy - batch.clone() * w.diversity);
         parts.extend([("entropy", single), ("diversity", batch)]);
     }
-    Loss { total, parts }
+    let total = all.into_iter().reduce(|sum, term| sum + term)?;
+    Some(Loss { total, parts })
+}
+
+/// The loss of a reconstruction by its pixels and latents, with its parts for the log.
+pub fn tokenizer_loss(target: &Target, made: Reconstruction, weights: &LossWeights) -> Loss {
+    sum(distortion(target, made.media, weights), latent_loss(target, made.quantized, weights))
+}
+
+/// Two losses as one.
+pub fn sum(mut loss: Loss, other: Option<Loss>) -> Loss {
+    if let Some(other) = other {
+        loss.total = loss.total + other.total;
+        loss.parts.extend(other.parts);
+    }
+    loss
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::{Quantized, Rate, parameters::to_vec};
+    use musiva_core::{Rate, parameters::to_vec};
 
     fn dot(frame: usize, y: usize, x: usize) -> Clip {
         let mut pixels = vec![20u8; 5 * 8 * 16 * 3];

@@ -1,9 +1,8 @@
-//! The losses that train an audio tokenizer. They see its [`Reconstruction`] and nothing else of it;
-//! adversarial terms have their place beside these.
+//! The losses that train an audio tokenizer by the samples and spectra of what it makes.
 
+use crate::stft::Stft;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::{Loss, Rate, Reconstruction};
-use std::f64::consts::TAU;
+use musiva_core::{Loss, Quantized, Rate};
 
 /// Windows of the spectrograms: 2⁶ to 2¹¹ samples (SoundStream, equation 4).
 const WINDOWS: [usize; 6] = [64, 128, 256, 512, 1024, 2048];
@@ -47,7 +46,7 @@ impl MelScales {
             let ratio = (a + SILENCE).log() - (b + SILENCE).log();
             let far = ((ratio.clone() * ratio).mean_dim(2) + 1e-12).sqrt().mean();
             // The paper's weight is of a sum's root over the bands, here of a mean's.
-            let term = near + far * (scale.window as f64 / 2.0).sqrt() / (BANDS as f64).sqrt();
+            let term = near + far * (scale.stft.window() as f64 / 2.0).sqrt() / (BANDS as f64).sqrt();
             total = Some(total.map_or(term.clone(), |total| total + term));
         }
         total.expect("a sound has the shortest window at least") / self.0.len() as f64
@@ -57,7 +56,7 @@ impl MelScales {
     /// moments, in the longest of the windows; what lies 80 dB below full scale counts as silence.
     pub fn log_spectral_distance(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
         let scale = self.0.last().expect("a sound has the shortest window at least");
-        let decibels = |sound| (scale.magnitudes(sound) + SILENCE).log() * (20.0 / std::f64::consts::LN_10);
+        let decibels = |sound| (scale.stft.magnitudes(sound) + SILENCE).log() * (20.0 / std::f64::consts::LN_10);
         let gap = decibels(a) - decibels(b);
         (gap.clone() * gap).mean_dim(2).sqrt().mean()
     }
@@ -66,55 +65,24 @@ impl MelScales {
 /// One spectrogram's tables.
 #[derive(Clone, Debug)]
 struct MelScale {
-    window: usize,
-    /// Windowed cosines and sines, `[w, 2·bins]`, such that a sine of full scale has magnitude 1.
-    waves: Tensor<2>,
+    stft: Stft,
     /// From magnitudes to bands: `[bins, bands]`.
     bands: Tensor<2>,
 }
 
 impl MelScale {
     fn new(window: usize, rate: f64, device: &Device) -> Self {
-        let bins = window / 2 + 1;
-        let hann = |i: usize| 0.5 - 0.5 * (TAU * i as f64 / window as f64).cos();
-        let scale = 2.0 / (0..window).map(hann).sum::<f64>();
-        let mut waves = Vec::with_capacity(window * 2 * bins);
-        for i in 0..window {
-            let wave = |part: fn(f64) -> f64| {
-                move |bin: usize| (scale * hann(i) * part(TAU * (i * bin % window) as f64 / window as f64)) as f32
-            };
-            waves.extend((0..bins).map(wave(f64::cos)));
-            waves.extend((0..bins).map(wave(f64::sin)));
-        }
-        let count = BANDS.min(window / 8);
+        let (bins, count) = (window / 2 + 1, BANDS.min(window / 8));
         let bands = triangles(bins, count, rate);
         Self {
-            window,
-            waves: Tensor::from_data(TensorData::new(waves, [window, 2 * bins]), device),
+            stft: Stft::new(window, device),
             bands: Tensor::from_data(TensorData::new(bands, [bins, count]), device),
         }
     }
 
     /// Magnitudes in mel bands: `[B, S]` → `[B, T, bands]`.
     fn spectrogram(&self, sound: Tensor<2>) -> Tensor<3> {
-        self.magnitudes(sound).matmul(self.bands.clone().unsqueeze())
-    }
-
-    /// Magnitudes of windows a quarter apart: `[B, S]` → `[B, T, bins]`. What of the end does not fill a
-    /// window is left out.
-    fn magnitudes(&self, sound: Tensor<2>) -> Tensor<3> {
-        let (hop, [b, samples]) = (self.window / 4, sound.dims());
-        let steps = samples / hop;
-        let frames = steps - 3;
-        let steps: Tensor<3> = sound.slice_dim(1, 0..steps * hop).reshape([b, steps, hop]);
-        let quarters = (0..4).map(|i| steps.clone().slice_dim(1, i..i + frames)).collect();
-        let windows = Tensor::cat(quarters, 2); // [B, T, w]
-        let bins = self.window / 2 + 1;
-        let waves = windows.reshape([b * frames, self.window]).matmul(self.waves.clone());
-        let (cosines, sines) = (waves.clone().slice_dim(1, 0..bins), waves.slice_dim(1, bins..2 * bins));
-        // Within the root, so that silence has a gradient.
-        let magnitudes = (cosines.clone() * cosines + sines.clone() * sines + 1e-14).sqrt();
-        magnitudes.reshape([b, frames, bins])
+        self.stft.magnitudes(sound).matmul(self.bands.clone().unsqueeze())
     }
 }
 
@@ -143,26 +111,28 @@ fn triangles(bins: usize, count: usize, rate: f64) -> Vec<f32> {
     bands
 }
 
-/// The loss of a reconstruction of `sounds` (`[B, S, 1, 1, 1]`), with its parts for the log.
-pub fn sound_loss(sounds: Tensor<5>, made: Reconstruction, mel: &MelScales, weights: &SoundLossWeights) -> Loss {
+/// How far `made` is from `sounds`, `[B, S, 1, 1, 1]` both, with the parts for the log.
+pub fn sound_distortion(sounds: Tensor<5>, made: Tensor<5>, mel: &MelScales, weights: &SoundLossWeights) -> Loss {
     let [b, samples, _, _, _] = sounds.dims();
     let flat = |x: Tensor<5>| x.reshape([b, samples]);
-    let (sounds, again) = (flat(sounds), flat(made.media));
-    let wave = (sounds.clone() - again.clone()).abs().mean();
-    let mel = mel.distance(sounds, again);
-    let mut total = wave.clone() * weights.wave + mel.clone() * weights.mel;
-    let mut parts = vec![("wave", wave), ("mel", mel)];
-    if let Some(commitment) = made.quantized.commitment {
-        total = total + commitment.clone() * weights.commitment;
-        parts.push(("commitment", commitment));
-    }
-    Loss { total, parts }
+    let (sounds, made) = (flat(sounds), flat(made));
+    let wave = (sounds.clone() - made.clone()).abs().mean();
+    let mel = mel.distance(sounds, made);
+    let total = wave.clone() * weights.wave + mel.clone() * weights.mel;
+    Loss { total, parts: vec![("wave", wave), ("mel", mel)] }
+}
+
+/// What the latents of sounds add to the loss, where their quantizer wants something of them.
+pub fn sound_latent_loss(made: Quantized, weights: &SoundLossWeights) -> Option<Loss> {
+    let commitment = made.commitment?;
+    Some(Loss { total: commitment.clone() * weights.commitment, parts: vec![("commitment", commitment)] })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use musiva_core::parameters::to_vec;
+    use std::f64::consts::TAU;
 
     fn sine(hertz: f64, amplitude: f64, length: usize) -> Tensor<2> {
         let samples = (0..length).map(|i| (amplitude * (TAU * hertz * i as f64 / 16_000.0).sin()) as f32).collect();
@@ -170,15 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn a_sine_has_its_magnitude_in_its_band() {
+    fn a_sine_is_loudest_in_its_band() {
         for window in WINDOWS {
             let scale = MelScale::new(window, 16_000.0, &Device::flex());
-            let waves = sine(2000.0, 0.5, window).matmul(scale.waves.clone());
-            let waves = to_vec(waves);
-            let bin = window / 8;
-            let bins = window / 2 + 1;
-            let magnitude = (waves[bin].powi(2) + waves[bins + bin].powi(2)).sqrt();
-            assert!((magnitude - 0.5).abs() < 1e-3, "window {window}: {magnitude}");
             let bands = to_vec(scale.spectrogram(sine(2000.0, 0.5, 4096)));
             let count = scale.bands.dims()[1];
             let loudest = (0..count).max_by(|&a, &b| bands[a].total_cmp(&bands[b])).unwrap();

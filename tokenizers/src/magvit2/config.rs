@@ -1,13 +1,14 @@
 //! What a recipe says of the tokenizer, and what follows from it without a weight.
 
 use super::Network;
+use super::inflate::inflated;
 use super::layers::{AdaptiveNorm, CausalConv3d, Norm, ResidualBlock};
 use super::network::{Decoder, Encoder};
 use crate::quantizers::QuantizerConfig;
 use crate::video::{VideoTokenizer, spec, token_shape};
 use burn::tensor::Device;
 use musiva_core::{
-    Cost, Flaw, Init, MediaShape, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec,
+    Cost, Flaw, Init, MediaShape, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Weights,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -247,6 +248,10 @@ impl TokenizerConfig for Magvit2Config {
             }
             _ => [Cost::default(); 2],
         }
+    }
+
+    fn inflate(&self, weights: Weights) -> Result<Weights> {
+        inflated(self, weights)
     }
 
     fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {

@@ -6,6 +6,7 @@
 //! Its group norm is taken here of each frame by itself: over all frames it would see later ones.
 
 mod config;
+mod inflate;
 mod layers;
 mod network;
 #[cfg(test)]

@@ -150,14 +150,14 @@ impl Optimizer {
         copies
     }
 
-    /// Takes up a state that [`Optimizer::state`] gave.
+    /// Takes up a state that [`Optimizer::state`] gave, its names with `part` before them.
     ///
     /// # Errors
     /// Where the state lacks a tensor or has it in another shape.
-    pub fn restore(&mut self, state: &Weights, device: &Device) -> Result<()> {
+    pub fn restore(&mut self, state: &Weights, part: &str, device: &Device) -> Result<()> {
         for (name, slot) in &mut self.slots {
-            let get = |part: &str| {
-                let key = format!("{part}.{name}");
+            let get = |what: &str| {
+                let key = format!("{part}{what}.{name}");
                 let weight = state.get(&key).filter(|weight| weight.shape == slot.shape).ok_or_else(|| {
                     Error::new(ErrorKind::Weights, "checkpoint", format!("`{key}` {:?} is missing", slot.shape))
                 })?;

@@ -1,5 +1,7 @@
 //! From a merged tree to a checked recipe: components are made, and shapes flow along the road.
 
+mod canvas;
+
 use super::report::{Diagnostic, Report};
 use super::schema::{SECTIONS, schema};
 use super::source::Node;
@@ -7,14 +9,9 @@ use super::walk::Walk;
 use super::words::choices;
 use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
-use crate::{
-    BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, TokenKind, TokenShape,
-};
+use crate::{BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape};
 use serde_json::{Value as Json, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
-
-/// A canvas is no longer than this, whatever a recipe says: attention takes its square.
-const LONGEST_CANVAS: usize = 1 << 24;
 
 /// Checks the whole tree; the report holds everything that is wrong with it.
 pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Report> {
@@ -35,6 +32,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let objective = checker.part("objective", Make::objective);
     let sampler = checker.part("sampler", Make::sampler);
     let metrics: Vec<Part<dyn MetricConfig>> = checker.metrics();
+    let tasks = checker.tasks();
     let train: Option<TrainSettings> = checker.settings("train");
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
     if let Some(resolved) = checker.json.as_object_mut() {
@@ -68,6 +66,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         objective,
         sampler,
         metrics,
+        tasks,
         train,
         evaluate,
         flow: Flow::default(),
@@ -175,6 +174,11 @@ impl Checker<'_> {
     fn plugins(&self) -> Vec<PluginPin> {
         let pins = self.json.get("plugin").filter(|_| self.clean("plugin")).cloned();
         pins.and_then(|pins| serde_json::from_value(pins).ok()).unwrap_or_default()
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        let tasks = self.json.get("task").filter(|_| self.clean("task")).cloned();
+        tasks.and_then(|tasks| serde_json::from_value(tasks).ok()).unwrap_or_default()
     }
 
     fn settings<T: serde::de::DeserializeOwned>(&mut self, section: &'static str) -> Option<T> {
@@ -299,7 +303,10 @@ impl Checker<'_> {
         flow.audio = self.tokens(recipe, Modality::Audio, flow.sound);
         if let Some(train) = recipe.train.as_ref().filter(|_| self.clean("train")) {
             match train.target {
-                Target::Video => self.windows(recipe, flow.clip, train.frames),
+                Target::Video => {
+                    self.windows(recipe, flow.clip, train.frames);
+                    self.images(recipe, flow.clip, train.images);
+                }
                 Target::Audio => self.windows(recipe, flow.sound, train.samples),
                 _ => {}
             }
@@ -312,6 +319,15 @@ impl Checker<'_> {
         }
         if let (Some(tokens), Some(text)) = (flow.video, flow.text) {
             flow.canvas = self.canvas(tokens, text);
+            // A canvas has sound where there is a backbone to make it.
+            if let (Some(canvas), Some(audio), true) = (&mut flow.canvas, flow.audio, recipe.backbone.is_some()) {
+                canvas.sound = self.sound(recipe, &flow.clip, &flow.sound, tokens, audio);
+            }
+        }
+        if let (Some(canvas), Some(MediaShape::Clip { frames, .. })) = (&mut flow.canvas, flow.clip) {
+            canvas.order = recipe.backbone.as_ref().map_or_else(Default::default, |part| part.component.order());
+            canvas.given = recipe.tasks.iter().any(Task::gives);
+            self.check_tasks(recipe, canvas, frames);
         }
         let Some((canvas, backbone)) = flow.canvas.zip(recipe.backbone.as_ref().filter(|_| self.clean("backbone")))
         else {
@@ -396,27 +412,12 @@ impl Checker<'_> {
         }
     }
 
-    fn canvas(&mut self, tokens: TokenShape, text: TokenShape) -> Option<CanvasShape> {
-        let TokenKind::Codes { entries: words, .. } = text.kind else {
-            let message = format!("it makes {}, a canvas begins with codes", text.kind);
-            self.add("tokenizer.text", &Flaw::new("", message, "name a text tokenizer that makes codes"));
-            return None;
-        };
-        if let TokenKind::Codes { entries, .. } = tokens.kind
-            && u32::try_from(entries).is_err()
-        {
-            let message = format!("a codebook of {entries} entries does not fit 32-bit codes");
-            self.add("tokenizer.video", &Flaw::new("", message, "make the codebook smaller"));
-            return None;
+    /// Whether a share of the training can be on single frames.
+    fn images(&mut self, recipe: &Recipe, clip: Option<MediaShape>, share: f64) {
+        let Some((part, clip)) = recipe.video.as_ref().zip(clip).filter(|_| share > 0.0) else { return };
+        if self.clean("tokenizer.video") && part.component.shape(&clip.window(1)).is_err() {
+            let message = format!("`{}` does not read single frames", part.kind);
+            self.add("train", &Flaw::new("images", message, "delete this key"));
         }
-        let mut sides = tokens.grid.into_iter().chain(text.grid);
-        let length = sides.try_fold(1usize, usize::checked_mul);
-        let canvas = CanvasShape { prompt: text.length(), words, tokens };
-        if length.is_none() || canvas.length() > LONGEST_CANVAS {
-            let message = format!("the canvas would be longer than {LONGEST_CANVAS} tokens");
-            self.add("data", &Flaw::new("", message, "use smaller or shorter clips, or a stronger compression"));
-            return None;
-        }
-        Some(canvas)
     }
 }

@@ -1,0 +1,99 @@
+//! Whether tokens fit on a canvas, and tasks to it.
+
+use super::Checker;
+use crate::canvas::{CanvasShape, SoundShape};
+use crate::recipe::Recipe;
+use crate::{Flaw, MediaShape, TokenKind, TokenShape};
+
+/// A canvas is no longer than this, whatever a recipe says: attention takes its square.
+const LONGEST_CANVAS: usize = 1 << 24;
+
+impl Checker<'_> {
+    /// The canvas of a silent clip.
+    pub(super) fn canvas(&mut self, tokens: TokenShape, text: TokenShape) -> Option<CanvasShape> {
+        let TokenKind::Codes { entries: words, .. } = text.kind else {
+            let message = format!("it makes {}, a canvas begins with codes", text.kind);
+            self.add("tokenizer.text", &Flaw::new("", message, "name a text tokenizer that makes codes"));
+            return None;
+        };
+        if let TokenKind::Codes { entries, .. } = tokens.kind
+            && u32::try_from(entries).is_err()
+        {
+            let message = format!("a codebook of {entries} entries does not fit 32-bit codes");
+            self.add("tokenizer.video", &Flaw::new("", message, "make the codebook smaller"));
+            return None;
+        }
+        let mut sides = tokens.grid.into_iter().chain(text.grid);
+        let length = sides.try_fold(1usize, usize::checked_mul);
+        let canvas = CanvasShape::new(text.length(), words, tokens);
+        if length.is_none() || canvas.length() > LONGEST_CANVAS {
+            let message = format!("the canvas would be longer than {LONGEST_CANVAS} tokens");
+            self.add("data", &Flaw::new("", message, "use smaller or shorter clips, or a stronger compression"));
+            return None;
+        }
+        Some(canvas)
+    }
+
+    /// Where the tokens of a clip's sound lie, if a frame lasts for a whole number of them.
+    pub(super) fn sound(
+        &mut self,
+        recipe: &Recipe,
+        clip: &Option<MediaShape>,
+        sound: &Option<MediaShape>,
+        video: TokenShape,
+        audio: TokenShape,
+    ) -> Option<SoundShape> {
+        let (Some(MediaShape::Clip { rate: fps, frames, .. }), Some(MediaShape::Sound { rate, .. })) = (clip, sound)
+        else {
+            return None;
+        };
+        let hop = recipe.audio.as_ref()?.component.spec().strides[0] as u64;
+        let stride = recipe.video.as_ref()?.component.spec().strides[0];
+        let fits = |kind: TokenKind| kind.entries().is_some_and(|entries| entries <= 1 << 32);
+        if let Some((section, tokens)) =
+            [("tokenizer.video", video), ("tokenizer.audio", audio)].into_iter().find(|(_, tokens)| !fits(tokens.kind))
+        {
+            let message = format!("a canvas with sound holds codes of 32 bits at most, this makes {}", tokens.kind);
+            self.add(
+                section,
+                &Flaw::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"),
+            );
+            return None;
+        }
+        // Samples of a frame, and how many samples of tokens as many frames have as it takes to be whole.
+        let samples = u64::from(rate.numerator) * u64::from(fps.denominator);
+        let frame = u64::from(rate.denominator) * u64::from(fps.numerator);
+        let whole = samples.is_multiple_of(frame * hop);
+        let a_frame = (samples / (frame * hop).max(1)) as usize;
+        if whole && audio.length() == a_frame * frames {
+            return Some(SoundShape { tokens: audio, a_frame, stride });
+        }
+        let seconds = samples as f64 / frame as f64;
+        let message = format!("a frame lasts {seconds} samples, a token {hop}: that is no whole number of tokens");
+        let nearest = (1..=samples / frame.max(1)).filter(|hop| samples.is_multiple_of(frame * hop));
+        let mend = match nearest.min_by_key(|other| other.abs_diff(hop)) {
+            Some(other) => format!("let the strides' product be {other}, or change `data.fps` or `data.sound`"),
+            None => "change `data.fps` or `data.sound` so that a frame has a whole number of samples".to_owned(),
+        };
+        self.add("tokenizer.audio", &Flaw::new("strides", message, mend));
+        None
+    }
+
+    pub(super) fn check_tasks(&mut self, recipe: &Recipe, canvas: &CanvasShape, frames: usize) {
+        let Some(video) = &recipe.video else { return };
+        let strides = video.component.spec().strides;
+        for (index, task) in recipe.tasks.iter().enumerate() {
+            let mut flaws = task.flaws(canvas, frames);
+            if recipe.tasks[..index].iter().any(|other| other.name == task.name) {
+                flaws.push(Flaw::new("name", format!("there are two tasks called `{}`", task.name), "rename one"));
+            }
+            if flaws.is_empty() {
+                flaws.extend(task.layout(canvas, strides, None).err());
+            }
+            flaws.iter().for_each(|flaw| self.add(&format!("task.{index}"), flaw));
+        }
+        if !recipe.tasks.is_empty() && recipe.tasks.iter().all(|task| task.weight == 0.0) {
+            self.add("task.0", &Flaw::new("weight", "no task is ever drawn", "set `weight = 1.0`"));
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Training a tokenizer of clips or of sounds.
+
+mod adversary;
+mod clips;
+mod sounds;
+
+pub use adversary::Adversary;
+pub use clips::Clips;
+pub use sounds::Sounds;
+
+use crate::ahead::Ahead;
+use crate::doctor::Vitals;
+use crate::trainer::{Look, Trainee, learning_on};
+use burn::tensor::{Device, Int, Tensor};
+use musiva_core::parameters::open_weights;
+use musiva_core::recipe::{Recipe, Summary, Target, TrainSettings};
+use musiva_core::{
+    Draw, Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, Source,
+    TokenKind, Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, Weights,
+};
+use musiva_data::Dataset;
+use musiva_tokenizers::losses::perceptual::FeatureNet;
+use musiva_tokenizers::losses::sum;
+use musiva_tokenizers::quantizers::CodeUse;
+use std::sync::Arc;
+
+/// What differs between clips and sounds in training.
+pub trait Medium: Sized + 'static {
+    /// What is cut from the data for a part of a batch, ahead and without tensors.
+    type Cut: Send + 'static;
+    /// What a part of a batch is to become again.
+    type Target;
+    /// Which it is.
+    const MODALITY: Modality;
+
+    /// The losses and what is looked at, for the media of `held_out`, which training never sees.
+    ///
+    /// # Errors
+    /// Where settings and media do not fit each other, or a file cannot be read.
+    fn new(
+        settings: &TrainSettings,
+        config: &dyn TokenizerConfig,
+        held_out: &dyn Dataset,
+        device: &Device,
+    ) -> Result<Self>;
+    /// Cuts part `part` of the run from the data.
+    ///
+    /// # Errors
+    /// What reading the data returns.
+    fn cut(settings: &TrainSettings, strides: [usize; 3], data: &dyn Dataset, part: u64) -> Result<Self::Cut>;
+    /// Puts it on the device.
+    fn target(&self, cut: Self::Cut) -> Self::Target;
+    /// The media themselves, as the tokenizer reads them.
+    fn media(target: &Self::Target) -> Tensor<5>;
+    /// Whether latents are quantized at `step`.
+    fn quantizes(&self, _step: u64) -> bool {
+        true
+    }
+    /// How far the media made are from the target.
+    fn distortion(&self, target: &Self::Target, made: Tensor<5>, step: u64) -> Loss;
+    /// What the latents add to the loss.
+    fn latent_loss(&self, target: &Self::Target, made: Quantized, step: u64) -> Option<Loss>;
+    /// Shows and measures what a tokenizer makes of the media that are looked at; their tokens too.
+    ///
+    /// # Errors
+    /// What the tokenizer returns.
+    fn look(&self, tokenizer: &dyn Tokenizer) -> Result<(Look, Vec<Tokens>)>;
+}
+
+/// A tokenizer in training, and the discriminator that it plays against, where there is one.
+pub struct TokenizerTrainee<'a, M: Medium> {
+    settings: TrainSettings,
+    config: &'a dyn TokenizerConfig,
+    tokenizer: Box<dyn Tokenizer>,
+    adversary: Option<Adversary>,
+    medium: M,
+    batches: Ahead<M::Cut>,
+    last: Option<Made>,
+    device: Device,
+}
+
+impl<'a, M: Medium> TokenizerTrainee<'a, M> {
+    /// Starts from `source` on an autodiff device; `held_out` are media that training never sees.
+    ///
+    /// # Errors
+    /// Where the tokenizer is not trainable, or settings, weights and media do not fit each other.
+    pub fn new(
+        settings: &TrainSettings,
+        config: &'a dyn TokenizerConfig,
+        source: &Source,
+        data: Arc<dyn Dataset>,
+        held_out: &dyn Dataset,
+        device: &Device,
+    ) -> Result<Self> {
+        let device = learning_on(device, settings);
+        let mut tokenizer = match source {
+            Source::File(path) if settings.inflate => {
+                let weights = config.inflate(open_weights(path)?.0)?;
+                let mut tokenizer = config.build(&device, &Source::Seed(settings.seed))?;
+                trained(&mut tokenizer, M::MODALITY)?.parameters_mut().load(&weights, &path.display().to_string())?;
+                tokenizer
+            }
+            _ => config.build(&device, source)?,
+        };
+        trained(&mut tokenizer, M::MODALITY)?;
+        let medium = M::new(settings, config, held_out, &device)?;
+        let adversary = settings.adversary().and_then(|its| Adversary::new(its, M::MODALITY, &device));
+        let (its, strides) = (settings.clone(), config.spec().strides);
+        let batches = Ahead::new(move |part| M::cut(&its, strides, &*data, part));
+        Ok(Self { settings: settings.clone(), config, tokenizer, adversary, medium, batches, last: None, device })
+    }
+}
+
+/// What a step made of which media, without the gradients.
+struct Made {
+    codes: Option<Tensor<2, Int>>,
+    media: Tensor<5>,
+    wanted: Tensor<5>,
+}
+
+impl Made {
+    fn of(made: &Reconstruction, wanted: &Tensor<5>) -> Self {
+        let codes = made.quantized.codes.clone();
+        Self { codes, media: made.media.clone().inner(), wanted: wanted.clone().inner() }
+    }
+
+    fn vitals(self, kind: TokenKind) -> Vitals {
+        let entries = match kind {
+            TokenKind::Codes { entries, .. } | TokenKind::Levels { entries, .. } => entries,
+            TokenKind::Latents { .. } => 0,
+        };
+        Vitals::of(self.codes, entries, self.media, self.wanted)
+    }
+}
+
+impl<M: Medium> Trainee for TokenizerTrainee<'_, M> {
+    fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
+        let target = self.medium.target(self.batches.get(self.settings.part(step, part))?);
+        let media = M::media(&target);
+        let draw = Draw::new(self.settings.seed).step(step);
+        let quantize = self.medium.quantizes(step);
+        let tokenizer = trained(&mut self.tokenizer, M::MODALITY)?;
+        let made = tokenizer.reconstruct(media.clone(), quantize, draw);
+        // A frozen encoder's latents stay, so what stands for them stays too.
+        if quantize && ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
+            tokenizer.follow(&made.quantized, draw);
+        }
+        self.last = Some(Made::of(&made, &media));
+        let distortion = |made| self.medium.distortion(&target, made, step);
+        let of_media = match &mut self.adversary {
+            Some(adversary) => adversary.pull(media, made.media, distortion, step),
+            None => distortion(made.media),
+        };
+        Ok(sum(of_media, self.medium.latent_loss(&target, made.quantized, step)))
+    }
+
+    fn adversary(&self) -> Option<&Adversary> {
+        self.adversary.as_ref()
+    }
+
+    fn adversary_mut(&mut self) -> Option<&mut Adversary> {
+        self.adversary.as_mut()
+    }
+
+    fn vitals(&mut self) -> Option<Vitals> {
+        let vitals = self.last.take()?.vitals(self.tokenizer.spec().kind);
+        Some(Vitals { duel: self.adversary.as_mut().and_then(Adversary::duel), ..vitals })
+    }
+
+    fn parameters(&self) -> &dyn Parameters {
+        self.tokenizer.learned().expect("checked when it was made")
+    }
+
+    fn parameters_mut(&mut self) -> &mut dyn Parameters {
+        self.tokenizer.trainable().expect("checked when it was made").parameters_mut()
+    }
+
+    fn sample(&mut self, average: &Weights, _: u64) -> Result<Look> {
+        let mut tokenizer = self.config.build(&self.device.clone().inner(), &Source::Seed(0))?;
+        trained(&mut tokenizer, M::MODALITY)?.parameters_mut().load(average, "the averaged weights")?;
+        let (mut look, tokens) = self.medium.look(&*tokenizer)?;
+        if let Some((used, codes)) = CodeUse::in_use(&tokens) {
+            look.measures.extend([("codes_in_use".to_owned(), used as f64), ("codes".to_owned(), codes as f64)]);
+        }
+        Ok(look)
+    }
+}
+
+/// The side of a tokenizer that is trained.
+fn trained(tokenizer: &mut Box<dyn Tokenizer>, modality: Modality) -> Result<&mut dyn TrainableTokenizer> {
+    tokenizer
+        .trainable()
+        .ok_or_else(|| Error::new(ErrorKind::Unsupported, modality.section(), "this tokenizer cannot be trained here"))
+}
+
+/// What a recipe takes, with the networks that its tokenizer is trained by: a discriminator, and one that looks at
+/// pictures.
+pub fn summary(recipe: &Recipe) -> Summary {
+    let mut summary = recipe.summary();
+    let (Some(settings), Some(training)) = (&recipe.train, &mut summary.training) else { return summary };
+    let (modality, window) = match training.target {
+        Target::Video => (Modality::Video, settings.frames),
+        _ => (Modality::Audio, settings.samples),
+    };
+    let Ok(media) = recipe.need_media(modality) else { return summary };
+    let media = window.map_or(media, |window| media.window(window));
+    let (batch, part) = (settings.batch as f64, (settings.batch / settings.accumulate) as f64);
+    if let Some(game) = &settings.adversarial {
+        let size = adversary::config(game).size(&media);
+        // Forwards: real media once, made ones for each side. Backwards: of its own weights twice, of made media once.
+        training.flops_per_step += batch * size.flops * (3.0 + 2.0 * 2.0 + 1.0);
+        // Weights, gradients, two moments and their average; what one side keeps, or two passes of the other.
+        training.memory_bytes += 4.0 * (5.0 * size.parameters as f64 + 2.0 * size.activations * part);
+        summary.parameters.push(("train.adversarial", size.parameters));
+    }
+    if let (Some(perceptual), MediaShape::Clip { frames, height, width, .. }) = (&settings.perceptual, media) {
+        let size = FeatureNet::size(perceptual.weights.is_some(), [height, width]);
+        let frames = perceptual.frames.unwrap_or(frames).min(frames) as f64;
+        // Both pictures forwards, the made one backwards.
+        training.flops_per_step += batch * frames * size.flops * 3.0;
+        training.memory_bytes += 4.0 * (size.parameters as f64 + size.activations * frames * part);
+    }
+    summary
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,323 @@
+use super::*;
+use crate::doctor::Disease;
+use crate::trainer::{Ended, Run, Watch};
+use musiva_core::parameters::{Weight, to_vec};
+use musiva_core::recipe::{Adversarial, AdversarialLoss, OnDisease, Perceptual};
+use musiva_core::{Clip, MediaShape, Purpose, Rate, Sound};
+use musiva_data::{DataReport, Sample};
+use musiva_tokenizers::magvit2::Magvit2Config;
+use musiva_tokenizers::quantizers::QuantizerConfig;
+use musiva_tokenizers::soundstream::SoundStreamConfig;
+use serde_json::json;
+use std::path::Path;
+
+/// Clips of coloured noise in patches, and sounds of tones.
+struct Toys;
+
+const FRAMES: usize = 5;
+const SIDE: usize = 16;
+const SAMPLES: usize = 600;
+
+impl Dataset for Toys {
+    fn len(&self) -> Option<u64> {
+        Some(11)
+    }
+
+    fn get(&self, index: u64) -> Result<Sample> {
+        let mut stream = Draw::new(7).sample(index).stream(Purpose::Data);
+        let patches: Vec<u8> = (0..4 * 4 * 3).map(|_| stream.bits() as u8).collect();
+        let pixel = |i: usize| {
+            let (y, x) = (i / 3 / SIDE % SIDE / 4, i / 3 % SIDE / 4);
+            patches[(y * 4 + x) * 3 + i % 3]
+        };
+        let clip = Clip::new([FRAMES, SIDE, SIDE], Rate::whole(8), (0..FRAMES * SIDE * SIDE * 3).map(pixel).collect())?;
+        let pitch = 0.1 + 0.5 * stream.uniform();
+        let sound = (0..SAMPLES).map(|i| 0.4 * (pitch * i as f32).sin()).collect();
+        let sound = Sound::new(1, Rate::whole(8000), sound)?;
+        Ok(Sample { clip: Some(clip), sound: Some(sound), caption: String::new(), id: index.to_string() })
+    }
+
+    fn shape(&self, _: Modality) -> Option<MediaShape> {
+        None
+    }
+
+    fn report(&self) -> DataReport {
+        DataReport { clips: None, windows: None, dropped: Vec::new(), pixels: None, loudness: None }
+    }
+}
+
+/// A tokenizer of clips, or with `time = 1` and `kernel = 1` of single frames.
+fn of(time: usize, kernel: usize) -> Magvit2Config {
+    let stage = |frames, down| json!({ "channels": 8, "blocks": 1, "frames": frames, "down": down });
+    let stages = [stage(kernel, [time, 1, 1]), stage(1, [1; 3])];
+    let quantizer = json!({ "kind": "lfq", "bits": 5 });
+    serde_json::from_value(json!({ "patch": 4, "stages": stages, "quantizer": quantizer })).unwrap()
+}
+
+fn of_clips() -> Magvit2Config {
+    of(2, 3)
+}
+
+fn of_sounds() -> SoundStreamConfig {
+    let quantizer = QuantizerConfig::Rvq { levels: 2, entries: 8, channels: 4, decay: 0.9, restart: 0.1, dropout: 0.5 };
+    SoundStreamConfig { channels: 4, strides: vec![4, 5], quantizer }
+}
+
+fn settings(target: Target) -> TrainSettings {
+    let game = Adversarial {
+        weight: 0.5,
+        feature: 2.0,
+        adaptive: Some(100.0),
+        start: 1,
+        learning_rate: 1e-3,
+        r1: 1.0,
+        r1_every: 2,
+        lecam: 0.01,
+        channels: 4,
+        widest: 8,
+        blocks: 2,
+        window: 128,
+        ..Adversarial::default()
+    };
+    TrainSettings {
+        target,
+        steps: 6,
+        batch: 4,
+        accumulate: 2,
+        warmup: 2,
+        learning_rate: 1e-3,
+        log_every: 1,
+        checkpoint_every: 100,
+        sample_every: 0,
+        keep: 9,
+        adversarial: Some(game),
+        ..TrainSettings::default()
+    }
+}
+
+/// Stops after a step, and remembers what it was told.
+#[derive(Default)]
+struct Onlooker {
+    last: u64,
+    now: u64,
+    ill: Vec<Disease>,
+    measures: Vec<Vec<(String, f64)>>,
+}
+
+impl Watch for Onlooker {
+    fn step(&mut self, done: u64, _: u64, measures: Option<&[(String, f64)]>) {
+        self.now = done;
+        self.measures.extend(measures.map(<[_]>::to_vec));
+    }
+    fn ill(&mut self, _: u64, disease: Disease) {
+        self.ill.push(disease);
+    }
+    fn samples(&mut self, _: u64, _: &Look) -> Result<()> {
+        Ok(())
+    }
+    fn saved(&mut self, _: u64, _: &Path) {}
+    fn stop(&self) -> bool {
+        self.now == self.last
+    }
+}
+
+impl Onlooker {
+    fn last(&self, name: &str) -> Option<f64> {
+        self.measures.last()?.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
+    }
+}
+
+fn trainee<'a, M: Medium>(
+    settings: &TrainSettings,
+    config: &'a dyn TokenizerConfig,
+    source: &Source,
+) -> TokenizerTrainee<'a, M> {
+    TokenizerTrainee::new(settings, config, source, Arc::new(Toys), &Toys, &Device::flex()).unwrap()
+}
+
+/// Trains to `last`, or to the end, and gives the trainee as it is then.
+fn train<'a, M: Medium>(
+    settings: &TrainSettings,
+    config: &'a dyn TokenizerConfig,
+    folder: &Path,
+    resume: bool,
+    last: u64,
+) -> (TokenizerTrainee<'a, M>, Ended, Onlooker) {
+    let mut trainee = trainee::<M>(settings, config, &Source::Seed(3));
+    let mut watch = Onlooker { last, ..Onlooker::default() };
+    let run = Run { folder: folder.to_owned(), settings, recipe: String::new(), metadata: Default::default() };
+    let ended = run.train(&mut trainee, resume, &mut watch).unwrap();
+    (trainee, ended, watch)
+}
+
+/// Six steps are three, and three more: both networks, both optimizers, all anchors.
+fn goes_on_to_the_bit<M: Medium>(settings: TrainSettings, config: &dyn TokenizerConfig) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let state =
+        |folder: &Path| -> Weights { open_weights(&folder.join("checkpoints/00000006.safetensors")).unwrap().0 };
+    let (_, ended, watch) = train::<M>(&settings, config, &whole, false, u64::MAX);
+    let Ended::Done(weights) = ended else { panic!("{ended:?}") };
+    for name in ["loss", "adversarial", "feature", "adaptive_weight", "discriminator", "accuracy", "lecam"] {
+        assert!(watch.last(name).is_some_and(f64::is_finite), "{name} is not in {:?}", watch.measures.last());
+    }
+    assert!(watch.measures[0].iter().all(|(name, _)| name != "adversarial"), "it starts at the second step");
+    assert!(watch.measures[1].iter().any(|(name, _)| name == "r1"));
+
+    let (_, ended, _) = train::<M>(&settings, config, &parts, false, 3);
+    assert_eq!(ended, Ended::Stopped(3));
+    train::<M>(&settings, config, &parts, true, u64::MAX);
+    let (one, two) = (state(&whole), state(&parts));
+    assert!(
+        one.keys().any(|name| name == "adversary.model.anchors")
+            && one.keys().any(|name| name.starts_with("adversary.v.heads"))
+    );
+    assert!(
+        one == two,
+        "{:?}",
+        one.iter().filter(|(name, weight)| two.get(*name) != Some(weight)).map(|(n, _)| n).collect::<Vec<_>>()
+    );
+    // What ships is the tokenizer alone.
+    let mut built = config.build(&Device::flex(), &Source::Seed(0)).unwrap();
+    built.trainable().unwrap().parameters_mut().load(&open_weights(&weights).unwrap().0, "it").unwrap();
+}
+
+#[test]
+fn a_video_tokenizer_against_a_discriminator_goes_on_to_the_bit() {
+    let perceptual = Some(Perceptual { frames: Some(2), ..Perceptual::default() });
+    let settings = TrainSettings { frames: Some(3), images: 0.5, perceptual, ..settings(Target::Video) };
+    goes_on_to_the_bit::<Clips>(settings, &of_clips());
+}
+
+#[test]
+fn an_audio_tokenizer_against_a_discriminator_goes_on_to_the_bit() {
+    let settings = TrainSettings { samples: Some(400), ..settings(Target::Audio) };
+    goes_on_to_the_bit::<Sounds>(settings, &of_sounds());
+}
+
+#[test]
+fn what_is_computed_again_is_what_would_have_been_kept() {
+    let config = of_clips();
+    let weights = |gradient_checkpointing| {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TrainSettings { gradient_checkpointing, ..settings(Target::Video) };
+        let (trainee, ..) = train::<Clips>(&settings, &config, folder.path(), false, u64::MAX);
+        (trainee.parameters().weights(), trainee.adversary().unwrap().parameters().weights())
+    };
+    assert!(weights(false) == weights(true));
+}
+
+/// The gradient of a loss by a tokenizer's parameters.
+fn gradient(trainee: &TokenizerTrainee<Clips>, loss: Tensor<1>) -> Vec<(String, Vec<f32>)> {
+    let mut found = Vec::new();
+    trainee
+        .parameters()
+        .gradients(&mut loss.backward(), &mut |name, slope| found.push((name.to_owned(), to_vec(slope))));
+    found
+}
+
+#[test]
+fn the_pull_on_media_is_the_gradient_of_the_sum_of_losses() {
+    use musiva_tokenizers::discriminators::Discriminator;
+    use musiva_tokenizers::losses::adversarial::{feature_matching, fooling};
+    let game = Adversarial { adaptive: None, start: 0, ..settings(Target::Video).adversarial.unwrap() };
+    let with = TrainSettings { adversarial: Some(game.clone()), ..settings(Target::Video) };
+    let config = of_clips();
+    let mut pulled = trainee::<Clips>(&with, &config, &Source::Seed(3));
+    let loss = pulled.loss(0, 0).unwrap().total;
+    let value = to_vec(loss.clone())[0];
+    let pulled = gradient(&pulled, loss);
+
+    // The other road: one graph with the discriminator in it.
+    let mut plain = trainee::<Clips>(&TrainSettings { adversarial: None, ..with.clone() }, &config, &Source::Seed(3));
+    let target = plain.medium.target(plain.batches.get(0).unwrap());
+    let made = plain.tokenizer.trainable().unwrap().reconstruct(target.clips.clone(), true, Draw::new(with.seed));
+    let init = musiva_core::Init::new(with.seed, &plain.device).part("discriminator");
+    let judge = Discriminator::new(&adversary::config(&game), Modality::Video, &init).frozen();
+    let (real, judged) = (judge.forward(target.clips.clone()), judge.forward(made.media.clone()));
+    let said = fooling(AdversarialLoss::Hinge, &judged) + feature_matching(&real, &judged) * game.feature;
+    let far = plain.medium.distortion(&target, made.media.clone(), 0).total;
+    let latent = plain.medium.latent_loss(&target, made.quantized, 0).unwrap().total;
+    let loss = far + said * game.weight + latent;
+    assert!((to_vec(loss.clone())[0] - value).abs() < 1e-5 * value.abs());
+    let whole = gradient(&plain, loss);
+    assert_eq!(whole.len(), pulled.len());
+    for ((name, whole), (other, pulled)) in whole.iter().zip(&pulled) {
+        assert_eq!(name, other);
+        let size = whole.iter().map(|x| x.abs()).fold(0.0, f32::max);
+        let far = whole.iter().zip(pulled).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far <= 1e-4 * size + 1e-8, "{name}: {far} of {size}");
+    }
+}
+
+#[test]
+fn a_decoder_alone_is_tuned_against_a_discriminator() {
+    let folder = tempfile::tempdir().unwrap();
+    let freeze = vec!["encoder".to_owned(), "quantizer".to_owned()];
+    let settings = TrainSettings { freeze, samples: Some(400), ..settings(Target::Audio) };
+    let config = of_sounds();
+    let before = trainee::<Sounds>(&settings, &config, &Source::Seed(3)).parameters().weights();
+    let (after, ..) = train::<Sounds>(&settings, &config, folder.path(), false, u64::MAX);
+    for (name, weight) in after.parameters().weights() {
+        assert_eq!(before[&name] == weight, !name.starts_with("decoder"), "{name}");
+    }
+}
+
+#[test]
+fn a_discriminator_that_wins_is_told_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let game = Adversarial {
+        loss: AdversarialLoss::NonSaturating,
+        learning_rate: 0.01,
+        start: 0,
+        adaptive: None,
+        r1: 0.0,
+        lecam: 0.0,
+        ..settings(Target::Video).adversarial.unwrap()
+    };
+    // A tokenizer that hardly learns, against one that learns fast.
+    let settings = TrainSettings {
+        steps: 60,
+        learning_rate: 1e-7,
+        warmup: 0,
+        on_disease: OnDisease::Warn,
+        adversarial: Some(game),
+        ..settings(Target::Video)
+    };
+    let (_, _, watch) = train::<Clips>(&settings, &of_clips(), folder.path(), false, u64::MAX);
+    assert!(watch.ill.contains(&Disease::DiscriminatorWins), "{:?}: {:?}", watch.ill, watch.measures.last());
+    let gentle = TrainSettings {
+        learning_rate: 1e-3,
+        steps: 30,
+        adversarial: Some(Adversarial { learning_rate: 1e-5, ..settings.adversarial.clone().unwrap() }),
+        ..settings
+    };
+    let other = tempfile::tempdir().unwrap();
+    let (_, _, watch) = train::<Clips>(&gentle, &of_clips(), other.path(), false, u64::MAX);
+    assert!(!watch.ill.contains(&Disease::DiscriminatorWins), "{:?}", watch.measures.last());
+}
+
+#[test]
+fn a_tokenizer_of_clips_starts_from_one_of_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image.safetensors");
+    let weights = of(1, 1).build(&Device::flex(), &Source::Seed(9)).unwrap().learned().unwrap().weights();
+    let save = musiva_core::parameters::save_weights;
+    save(&path, &weights, musiva_core::parameters::Precision::F32, Default::default()).unwrap();
+    let settings = TrainSettings { inflate: true, ..settings(Target::Video) };
+    let config = of_clips();
+    let started = trainee::<Clips>(&settings, &config, &Source::File(path)).parameters().weights();
+    let (wide, thin): (&Weight, &Weight) = (&started["encoder.stem.weight"], &weights["encoder.stem.weight"]);
+    assert_eq!((wide.shape[2], thin.shape[2]), (3, 1));
+    assert_eq!(wide.values.iter().filter(|w| **w != 0.0).count(), thin.values.len());
+}
+
+#[test]
+fn windows_shorter_than_the_discriminators_are_refused() {
+    let settings = TrainSettings { samples: Some(100), ..settings(Target::Audio) };
+    let config = of_sounds();
+    let made =
+        TokenizerTrainee::<Sounds>::new(&settings, &config, &Source::Seed(1), Arc::new(Toys), &Toys, &Device::flex());
+    let error = made.err().unwrap().to_string();
+    assert!(error.contains("the discriminator's") && error.contains("train.samples = 128"), "{error}");
+}

@@ -1,12 +1,10 @@
 //! A file as media that a recipe's tokenizer takes; every step is said.
 
+use crate::frames::Frames;
 use crate::output::say;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, Media, MediaShape, Modality, Result, Sound};
-use musiva_media::{
-    Filter, ReadOptions, SoundOptions, SoundReader, VideoReader, center_crop, read_sound, resample, resample_rate,
-    resize,
-};
+use musiva_media::{ReadOptions, SoundOptions, SoundReader, read_sound, resample};
 use std::path::Path;
 
 /// How much of a file is wanted.
@@ -64,53 +62,33 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Sound> {
 
 /// At the recipe's rate and size.
 fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
-    let MediaShape::Clip { frames, height, width, rate } = recipe.need_media(Modality::Video)? else {
-        return Err(Error::new(ErrorKind::Unsupported, "data", "a recipe of clips needs data of clips"));
+    let mut source = Frames::open(recipe, path, false)?;
+    let [height, width] = source.size();
+    let limits = ReadOptions::default();
+    let most = match (extent, recipe.need_media(Modality::Video)?) {
+        (Extent::Sample, MediaShape::Clip { frames, .. }) => frames,
+        // No more than memory is allowed for.
+        _ => limits.max_frames.min((limits.max_bytes / (height * width * 3) as u64) as usize),
     };
-    let mut reader = VideoReader::open(path)?;
-    say!("{}: {}", path.display(), reader.info());
-    // As much of the file as lasts for the recipe's frames; a still lasts for one.
-    let found = reader.info().rate;
-    let lasts = (frames as f64 / rate.as_f64() * found.as_f64()).ceil() as usize;
-    let mut clip = match (extent, reader.info().frames) {
-        // No longer than the reader takes into memory.
-        (Extent::Whole | Extent::Uncut, _) => reader.read(&ReadOptions::default())?,
-        (Extent::Sample, Some(total)) => reader.read(&ReadOptions::window(0, lasts.clamp(1, total.max(1))))?,
-        (Extent::Sample, None) => first_frames(&mut reader, lasts.max(1))?,
-    };
-    if clip.frames() > 1 && clip.rate() != rate {
-        clip = resample_rate(&clip, rate)?;
-        say!("  {found} → {rate} frames per second: each frame is the one on show at its time");
+    let place = || path.display().to_string();
+    let clip = source.next(most)?.ok_or_else(|| Error::new(ErrorKind::Media, place(), "it has no frames"))?;
+    if extent != Extent::Sample && source.next(1)?.is_some() {
+        let message = format!("it has more than {most} frames, and it is taken whole");
+        return Err(Error::new(ErrorKind::Unsupported, place(), message).mend("cut the file"));
     }
-    let clip = clip.with_rate(rate);
-    let clip = match extent {
-        Extent::Uncut => clip,
-        Extent::Whole => cut(recipe, &clip, clip.frames(), [height, width])?,
-        Extent::Sample => cut(recipe, &clip, frames, [height, width])?,
-    };
-    let [_, old_height, old_width] = clip.shape();
-    if [old_height, old_width] == [height, width] {
-        return Ok(clip);
+    match extent {
+        Extent::Uncut => Ok(clip),
+        Extent::Sample | Extent::Whole => cut(recipe, clip, [height, width]),
     }
-    // Until it covers the wanted size; then the middle.
-    let scale = (height as f64 / old_height as f64).max(width as f64 / old_width as f64);
-    let side = |old: usize, least: usize| ((old as f64 * scale).round() as usize).max(least);
-    let [new_height, new_width] = [side(old_height, height), side(old_width, width)];
-    say!("  {old_width}×{old_height} → {new_width}×{new_height} pixels by a triangle filter");
-    let clip = resize(&clip, new_height, new_width, Filter::Triangle)?;
-    if [new_height, new_width] != [height, width] {
-        say!("  the middle {width}×{height} pixels");
-    }
-    center_crop(&clip, height, width)
 }
 
-/// The most frames from the start that the tokenizer takes, `most` at most.
-fn cut(recipe: &Recipe, clip: &Clip, most: usize, [height, width]: [usize; 2]) -> Result<Clip> {
+/// The most frames from the start that the tokenizer takes.
+fn cut(recipe: &Recipe, clip: Clip, [height, width]: [usize; 2]) -> Result<Clip> {
     let tokenizer = &recipe.need_tokenizer(Modality::Video)?.component;
     let there = clip.frames();
     let fits =
         |&frames: &usize| tokenizer.shape(&MediaShape::Clip { frames, height, width, rate: clip.rate() }).is_ok();
-    let frames = (1..=there.min(most)).rev().find(fits).ok_or_else(|| {
+    let frames = (1..=there).rev().find(fits).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "tokenizer.video", format!("it takes no clip of up to {there} frames"))
             .mend("name a longer clip")
     })?;
@@ -118,18 +96,4 @@ fn cut(recipe: &Recipe, clip: &Clip, most: usize, [height, width]: [usize; 2]) -
         say!("  the first {frames} of {there} frames");
     }
     Ok(clip.slice(0..frames))
-}
-
-/// Of a file that does not say how long it is.
-fn first_frames(reader: &mut VideoReader, most: usize) -> Result<Clip> {
-    let [height, width] = reader.size();
-    let rate = reader.info().rate;
-    let (mut count, mut pixels) = (0, Vec::new());
-    while count < most
-        && let Some(frame) = reader.next_frame()?
-    {
-        pixels.extend_from_slice(&frame.pixels);
-        count += 1;
-    }
-    Clip::new([count, height, width], rate, pixels)
 }

@@ -1,13 +1,14 @@
 //! `decode`: from saved tokens to media.
 
 use crate::device::DeviceArgs;
-use crate::output::{self, MEDIA, ScaleArgs, say};
+use crate::long::{self, TileArgs};
+use crate::output::{self, ClipSink, MEDIA, ScaleArgs, say};
 use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
 use crate::stream;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Error, ErrorKind, Modality, Result, Tokens};
+use musiva_core::{Error, ErrorKind, Media, Modality, Result, Tokens};
 use std::path::PathBuf;
 
 /// Make media of the tokens that `generate` or `tokenize` saved
@@ -28,6 +29,8 @@ pub struct Args {
     output: PathBuf,
     #[command(flatten)]
     scale: ScaleArgs,
+    #[command(flatten)]
+    tiles: TileArgs,
     /// Lines of codes from the standard input, as `tokenize --stream` writes them, to sound on the standard
     /// output (16-bit little-endian samples), each as soon as it is there
     #[arg(long, conflicts_with_all = ["tokens", "output", "scale"])]
@@ -58,9 +61,30 @@ pub fn run(args: &Args) -> Result<()> {
         let made_by = provenance.get("musiva.recipe").unwrap_or("another recipe");
         eprintln!("note: {made_by} made these tokens, with other settings than {} has now", recipe.name);
     }
-    let media = stages.time("decode", || codec.decode(&tokens))?;
+    let rate = provenance.get(long::RATE).and_then(long::parse_rate).unwrap_or(codec.rate());
     let metadata = provenance.media()?;
-    let line = stages.time("write", || output::write_media(&args.output, &media, &metadata, args.scale.get()))?;
+    let mut line = None;
+    if modality == Modality::Video && codec.tokenizer().decoding().is_some() {
+        let ([_, sh, sw], [_, h, w]) = (codec.tokenizer().spec().strides, tokens.grid());
+        let size = [h * sh, w * sw];
+        let tiling = args.tiles.tiling(&recipe, size)?;
+        let mut sink = ClipSink::create(&args.output, size, rate, &metadata, args.scale.get())?;
+        long::decode(&codec, &tokens, tiling, &mut stages, &mut |clip, stages| {
+            stages.time("write", || sink.push(&clip))
+        })?;
+        line = Some(stages.time("write", || sink.finish())?);
+    }
+    let line = match line {
+        Some(line) => line,
+        None => {
+            args.tiles.refuse(long::ONLY_WHOLE, "leave `--tile` out")?;
+            let media = match stages.time("decode", || codec.decode(&tokens))? {
+                Media::Clip(clip) => Media::Clip(clip.with_rate(rate)),
+                other => other,
+            };
+            stages.time("write", || output::write_media(&args.output, &media, &metadata, args.scale.get()))?
+        }
+    };
     say!("{line}\n{}", stages.text());
     Ok(())
 }

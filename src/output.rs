@@ -1,8 +1,8 @@
 //! What is printed, and the media files that commands write.
 
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Result, Sound};
-use musiva_media::{Metadata, WriteOptions, spectrogram, write_clip_with, write_sound};
+use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Rate, Result, Sound};
+use musiva_media::{Metadata, VideoWriter, WriteOptions, spectrogram, write_clip_with, write_sound};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -100,15 +100,80 @@ pub fn write(path: &Path, clip: &Clip, metadata: &Metadata, scale: Option<usize>
     let columns = if is_picture(path) { (frames as f64).sqrt().ceil() as usize } else { 1 };
     let rows = if is_picture(path) { frames.div_ceil(columns) } else { 1 };
     let shorter = (rows * height).min(columns * width);
-    let scale = scale.unwrap_or(VISIBLE.div_ceil(shorter));
+    let scale = visible(scale, shorter);
     write_clip_with(path, clip, metadata, &WriteOptions { scale, ..WriteOptions::default() })?;
+    Ok(written(path, clip.shape(), clip.rate(), scale))
+}
+
+/// The factor that was asked for, or the one by which people see something of a picture whose shorter side
+/// has so many pixels.
+fn visible(scale: Option<usize>, shorter: usize) -> usize {
+    scale.unwrap_or(VISIBLE.div_ceil(shorter))
+}
+
+fn written(path: &Path, [frames, height, width]: [usize; 3], rate: Rate, scale: usize) -> String {
     let what = match (frames, is_picture(path)) {
         (1, _) => "a picture".to_owned(),
         (_, true) => format!("{frames} frames side by side"),
-        (_, false) => format!("{frames} frames at {} per second", clip.rate()),
+        (_, false) => format!("{frames} frames at {rate} per second"),
     };
     let enlarged = if scale > 1 { format!(", each pixel enlarged to {scale}×{scale}") } else { String::new() };
-    Ok(format!("{}: {what}, {width}×{height} pixels{enlarged}", path.display()))
+    format!("{}: {what}, {width}×{height} pixels{enlarged}", path.display())
+}
+
+/// A clip that is written while it is made: an .mp4 frame by frame, all else when it is whole.
+pub struct ClipSink<'a> {
+    path: &'a Path,
+    size: [usize; 2],
+    rate: Rate,
+    metadata: &'a Metadata,
+    scale: Option<usize>,
+    frames: usize,
+    /// Of an .mp4.
+    writer: Option<VideoWriter>,
+    /// Of all else.
+    pixels: Vec<u8>,
+}
+
+impl<'a> ClipSink<'a> {
+    /// Frames of `[height, width]` pixels, enlarged as [`write`] would.
+    pub fn create(
+        path: &'a Path,
+        size: [usize; 2],
+        rate: Rate,
+        metadata: &'a Metadata,
+        scale: Option<usize>,
+    ) -> Result<Self> {
+        let streams = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mp4"));
+        let options = WriteOptions { scale: visible(scale, size[0].min(size[1])), ..WriteOptions::default() };
+        let writer = streams.then(|| VideoWriter::create(path, size, rate, metadata, &options)).transpose()?;
+        Ok(Self { path, size, rate, metadata, scale, frames: 0, writer, pixels: Vec::new() })
+    }
+
+    /// The next frames.
+    pub fn push(&mut self, clip: &Clip) -> Result<()> {
+        self.frames += clip.frames();
+        match &mut self.writer {
+            Some(writer) => writer.push(clip),
+            None => {
+                self.pixels.extend_from_slice(clip.pixels());
+                Ok(())
+            }
+        }
+    }
+
+    /// Says what was written.
+    pub fn finish(self) -> Result<String> {
+        let [height, width] = self.size;
+        let shape = [self.frames, height, width];
+        match self.writer {
+            Some(writer) => {
+                writer.finish()?;
+                Ok(written(self.path, shape, self.rate, visible(self.scale, height.min(width))))
+            }
+            None => write(self.path, &Clip::new(shape, self.rate, self.pixels)?, self.metadata, self.scale),
+        }
+    }
 }
 
 /// Writes a clip with its sound, enlarged as [`write`] does, and says what it wrote.

@@ -16,11 +16,15 @@ pub fn bar(total: u64, what: impl Into<String>) -> ProgressBar {
 pub struct Stages(Vec<(&'static str, Duration)>);
 
 impl Stages {
-    /// Runs a stage.
+    /// Runs a stage, or goes on with it.
     pub fn time<T>(&mut self, name: &'static str, stage: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let value = stage();
-        self.0.push((name, start.elapsed()));
+        let took = start.elapsed();
+        match self.0.iter_mut().find(|(stage, _)| *stage == name) {
+            Some((_, so_far)) => *so_far += took,
+            None => self.0.push((name, took)),
+        }
         value
     }
 

@@ -2,20 +2,25 @@
 
 use crate::adapt::{Extent, adapted};
 use crate::device::DeviceArgs;
+use crate::frames::Frames;
+use crate::long::{self, TileArgs};
 use crate::output::{self, say};
 use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
 use crate::stream;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Modality, Result};
-use std::path::PathBuf;
+use musiva_core::recipe::Recipe;
+use musiva_core::{Error, ErrorKind, Modality, Rate, Result, Tokens};
+use std::path::{Path, PathBuf};
 
 /// Make tokens of a clip, an image or a sound and save them
 ///
-/// All of the file, at the recipe's rate and size. `decode` makes media of them again.
+/// All of the file, however long, at the recipe's rate and size or at its own. `decode` makes media of
+/// them again.
 ///
 ///   musiva tokenize text-to-video walk.mp4 -o walk.safetensors
+///   musiva tokenize text-to-video film.mp4 --native -o film.safetensors
 ///   musiva tokenize tokenizer-audio steps.wav -o steps.safetensors
 ///   ffmpeg -i steps.mp3 -f s16le -ac 1 -ar 16000 - | musiva tokenize tokenizer-audio --stream
 #[derive(clap::Args)]
@@ -29,6 +34,11 @@ pub struct Args {
     /// Where to: .safetensors
     #[arg(short, long, default_value = "tokens.safetensors", value_name = "FILE")]
     output: PathBuf,
+    /// Keep a clip's own size and rate instead of the recipe's
+    #[arg(long, conflicts_with_all = ["sound", "stream"])]
+    native: bool,
+    #[command(flatten)]
+    tiles: TileArgs,
     /// Take the sound of a file with pictures and sound, where the recipe reads both
     #[arg(long)]
     sound: bool,
@@ -52,13 +62,51 @@ pub fn run(args: &Args) -> Result<()> {
         false => Modality::Video,
     };
     let mut stages = Stages::default();
-    let media = stages.time("read", || adapted(&recipe, input, modality, Extent::Whole))?;
     let codec = stages.time("load", || Codec::build(&recipe, modality, &device))?;
-    let tokens = stages.time("encode", || codec.encode(&media))?;
-    let provenance = Provenance::of(&recipe, args.device.device)?.with("musiva.source", input.display());
+    let mut provenance = Provenance::of(&recipe, args.device.device)?.with("musiva.source", input.display());
+    let mut streamed = None;
+    if modality == Modality::Video {
+        streamed = clip(args, &recipe, input, &codec, &mut stages)?;
+    }
+    let tokens = match streamed {
+        Some((tokens, rate)) => {
+            provenance = provenance.with(long::RATE, rate);
+            tokens
+        }
+        None => {
+            let media = stages.time("read", || adapted(&recipe, input, modality, Extent::Whole))?;
+            stages.time("encode", || codec.encode(&media))?
+        }
+    };
     tokens.save(&args.output, provenance.tensors())?;
     let [t, h, w] = tokens.grid();
     say!("{}: tokens [{t}, {h}, {w}] of {}", args.output.display(), codec.tokenizer().spec().kind);
     say!("{}", stages.text());
     Ok(())
+}
+
+/// A clip's tokens and rate; `None` where the tokenizer takes clips only whole.
+fn clip(
+    args: &Args,
+    recipe: &Recipe,
+    input: &Path,
+    codec: &Codec,
+    stages: &mut Stages,
+) -> Result<Option<(Tokens, Rate)>> {
+    if codec.tokenizer().encoding().is_none() {
+        args.tiles.refuse(long::ONLY_WHOLE, "leave `--tile` out")?;
+        if args.native {
+            let error = Error::new(ErrorKind::Unsupported, "--native", long::ONLY_WHOLE);
+            return Err(error.mend("leave `--native` out"));
+        }
+        return Ok(None);
+    }
+    let mut frames = Frames::open(recipe, input, args.native)?;
+    let tiling = args.tiles.tiling(recipe, frames.size())?;
+    let mut pieces = Vec::new();
+    let done = long::encode(codec, &mut frames, tiling, stages, &mut |_, tokens, _| {
+        pieces.push(tokens);
+        Ok(())
+    })?;
+    done.map(|()| Ok((Tokens::concat(&pieces, 0)?, frames.rate()))).transpose()
 }

@@ -1,5 +1,7 @@
 //! Tokens: what tokenizers make of media and backbones think in.
 
+mod pieces;
+
 use crate::{Error, ErrorKind, Result};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};

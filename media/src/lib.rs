@@ -18,6 +18,7 @@ mod source;
 mod stills;
 mod timeline;
 mod write;
+mod writer;
 
 pub use info::{Format, Matrix, Orientation, Range, SourceInfo};
 pub use metadata::{Metadata, metadata_of_bytes, read_metadata};
@@ -29,3 +30,4 @@ pub use sound::{
     write_sound_with,
 };
 pub use write::{WriteOptions, write_clip, write_clip_with, write_movie};
+pub use writer::VideoWriter;

@@ -3,6 +3,7 @@
 use crate::{fault::Outcome, gif, metadata::Metadata, mp4, resize::enlarge, sheet::film_strip, stills};
 use musiva_core::{Clip, Error, ErrorKind, Result, Sound};
 use std::{borrow::Cow, io::Write, path::Path};
+use tempfile::NamedTempFile;
 
 /// How a clip is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,28 +85,9 @@ fn encode(
         )
         .mend("name the file .mp4"));
     }
-    if options.scale == 0 || options.qp > 51 {
-        let found =
-            format!("scale {} and quantizer {} cannot be: at least 1, and at most 51", options.scale, options.qp);
-        return Err(Error::new(ErrorKind::Media, place(), found).mend("use `WriteOptions::default()`"));
-    }
     let [_, height, width] = clip.shape();
-    let smallest = height.min(width);
-    let scale = match &*extension {
-        "mp4" => options.scale.max(SIDES.0.div_ceil(smallest)),
-        _ => options.scale,
-    };
-    let longest = height.max(width).saturating_mul(scale);
-    let most = if extension == "mp4" { SIDES.2 } else { 65_535 };
-    if longest > most || extension == "mp4" && smallest.saturating_mul(scale) > SIDES.1 {
-        return Err(Error::new(
-            ErrorKind::Media,
-            place(),
-            format!("{width}×{height} pixels, enlarged {scale} times, are too many"),
-        )
-        .mend("lower `scale`, or resize the clip first"));
-    }
-    let clip = if scale == 1 { Cow::Borrowed(clip) } else { Cow::Owned(enlarge(clip, scale)?) };
+    let scale = fitting_scale(path, &extension, [height, width], options)?;
+    let clip = enlarged(clip, scale)?;
     let clip = if extension == "mp4" { even(clip)? } else { clip };
     let encoded: Outcome<Vec<u8>> = match &*extension {
         "mp4" => mp4::write::encode(&clip, sound, options.qp, metadata),
@@ -120,8 +102,47 @@ fn encode(
     encoded.map_err(|fault| Error::new(ErrorKind::Media, place(), fault.to_string()))
 }
 
+/// How many times a clip of `[height, width]` pixels is enlarged.
+///
+/// # Errors
+/// Where the options cannot be, or it becomes too large for the format.
+pub(crate) fn fitting_scale(
+    path: &Path,
+    extension: &str,
+    [height, width]: [usize; 2],
+    options: &WriteOptions,
+) -> Result<usize> {
+    let place = || path.display().to_string();
+    if options.scale == 0 || options.qp > 51 {
+        let found =
+            format!("scale {} and quantizer {} cannot be: at least 1, and at most 51", options.scale, options.qp);
+        return Err(Error::new(ErrorKind::Media, place(), found).mend("use `WriteOptions::default()`"));
+    }
+    let smallest = height.min(width);
+    let scale = match extension {
+        "mp4" => options.scale.max(SIDES.0.div_ceil(smallest)),
+        _ => options.scale,
+    };
+    let longest = height.max(width).saturating_mul(scale);
+    let most = if extension == "mp4" { SIDES.2 } else { 65_535 };
+    if longest > most || extension == "mp4" && smallest.saturating_mul(scale) > SIDES.1 {
+        return Err(Error::new(
+            ErrorKind::Media,
+            place(),
+            format!("{width}×{height} pixels, enlarged {scale} times, are too many"),
+        )
+        .mend("lower `scale`, or resize the clip first"));
+    }
+    Ok(scale)
+}
+
+/// Each pixel `scale × scale` times.
+pub(crate) fn enlarged(clip: &Clip, scale: usize) -> Result<Cow<'_, Clip>> {
+    Ok(if scale == 1 { Cow::Borrowed(clip) } else { Cow::Owned(enlarge(clip, scale)?) })
+}
+
 /// The clip with its last row and column repeated where a side is odd.
-fn even(clip: Cow<'_, Clip>) -> Result<Cow<'_, Clip>> {
+pub(crate) fn even(clip: Cow<'_, Clip>) -> Result<Cow<'_, Clip>> {
     let [frames, height, width] = clip.shape();
     if height % 2 == 0 && width % 2 == 0 {
         return Ok(clip);
@@ -142,8 +163,18 @@ fn even(clip: Cow<'_, Clip>) -> Result<Cow<'_, Clip>> {
 
 /// Writes beside the file and renames: whoever looks sees the old file or the new one.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = |error| Error::io(path, "write it", error);
+    let mut file = beside(path)?;
+    file.write_all(bytes).map_err(|error| Error::io(path, "write it", error))?;
+    put_in_place(file, path)
+}
+
+/// Where the file at `path` lies.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A new file in the folder of `path`, which goes away unless it is [put in place](put_in_place).
+pub(crate) fn beside(path: &Path) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".musiva-").suffix(".tmp");
     #[cfg(unix)]
@@ -152,8 +183,12 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    builder.tempfile_in(folder_of(path)).map_err(|error| Error::io(path, "write it", error))
+}
+
+/// Gives a whole file its name.
+pub(crate) fn put_in_place(file: NamedTempFile, path: &Path) -> Result<()> {
+    let failed = |error| Error::io(path, "write it", error);
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())

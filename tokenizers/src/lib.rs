@@ -1,11 +1,13 @@
 //! Tokenizers: media ⇄ tokens.
 //!
-//! [`magvit2`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`] between latents and tokens.
+//! [`magvit2`] and [`cvivit`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
+//! between latents and tokens.
 //! What only training needs stands apart, in [`losses`] and [`discriminators`], and is no part of a tokenizer.
 
 #![forbid(unsafe_code)]
 
 mod conv;
+pub mod cvivit;
 pub mod discriminators;
 pub mod losses;
 pub mod magvit2;
@@ -14,6 +16,8 @@ pub mod quantizers;
 pub mod soundstream;
 mod stft;
 pub mod text;
+pub mod tiles;
+mod video;
 
 pub use conv::Size;
 
@@ -28,6 +32,14 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema: schemars::schema_for!(magvit2::Magvit2Config).into(),
         learns: true,
         make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<magvit2::Magvit2Config>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "cvivit",
+        summary: "video tokenizer of a spatial and a causal temporal Transformer, discrete or continuous (kl)",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(cvivit::CVivitConfig).into(),
+        learns: true,
+        make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<cvivit::CVivitConfig>(value)?))),
     })?;
     registry.register(Component {
         kind: "soundstream",

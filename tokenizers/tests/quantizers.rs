@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::{Clip, Draw, Init, Media, Parameters, Purpose, Quantized, Rate, Source, TokenizerConfig};
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
-use musiva_tokenizers::magvit2::{Magvit2Config, Stage};
+use musiva_tokenizers::magvit2::{Magvit2Config, NormConfig, Stage};
 use musiva_tokenizers::quantizers::{AnyQuantizer, Distance, Quantizer, QuantizerConfig, entropies};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -182,7 +182,7 @@ fn codebooks_of_what_is_left_over() {
 /// A small tokenizer of five-number latents, and clips that fit it.
 fn video(quantizer: QuantizerConfig) -> Magvit2Config {
     let stage = |channels, down| Stage { channels, blocks: 1, frames: 3, down };
-    Magvit2Config { patch: 2, stages: vec![stage(5, [2, 2, 2]), stage(6, [1; 3])], quantizer }
+    Magvit2Config { patch: 2, stages: vec![stage(5, [2, 2, 2]), stage(6, [1; 3])], quantizer, norm: NormConfig::Rms }
 }
 
 fn clips() -> Vec<Clip> {

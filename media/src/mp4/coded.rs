@@ -53,43 +53,12 @@ impl Track {
     /// A clip as H.264 with its colours flagged. Sides must be even.
     pub(super) fn pictures(clip: &Clip, qp: u8) -> Outcome<Self> {
         let [frames, height, width] = clip.shape();
-        let mut encoder = Encoder::new(clip.rate(), qp)?;
-        let (mut data, mut sizes, mut syncs) = (Vec::new(), Vec::with_capacity(frames), Vec::new());
-        let (mut sps, mut pps) = (Vec::new(), Vec::new());
+        let mut pictures = Pictures::new([height, width], clip.rate(), qp)?;
+        let mut data = Vec::new();
         for index in 0..frames {
-            let planes = rgb_to_planes(clip.frame(index), [height, width], Matrix::Bt709, Range::Limited);
-            let start = data.len();
-            for nal in encoder.push(&planes)?.nals {
-                match nal.first().map(|head| head & 31) {
-                    Some(7) => sps = nal,
-                    Some(8) => pps = nal,
-                    kind => {
-                        if kind == Some(5) && syncs.last() != Some(&(index as u32 + 1)) {
-                            syncs.push(index as u32 + 1);
-                        }
-                        data.extend_from_slice(&(nal.len() as u32).to_be_bytes());
-                        data.extend_from_slice(&nal);
-                    }
-                }
-            }
-            if data.len() == start {
-                return Err(broken("the H.264 encoder left a picture out"));
-            }
-            sizes.push((data.len() - start) as u32);
+            pictures.push(clip.frame(index), &mut data)?;
         }
-        if sps.len() < 4 || pps.is_empty() {
-            return Err(broken("the H.264 encoder gave no parameter sets"));
-        }
-        let (timescale, ticks) = clock(clip.rate());
-        Ok(Self {
-            kind: Kind::Pictures { height, width },
-            timescale,
-            durations: vec![[sizes.len() as u32, ticks]],
-            sizes,
-            syncs: Some(syncs),
-            entry: picture_entry([height, width], &sps, &pps),
-            data,
-        })
+        pictures.finish(data)
     }
 
     /// A sound as FLAC with samples of 16 bits, of exactly its length.
@@ -113,6 +82,68 @@ impl Track {
             syncs: None,
             entry: sound_entry(sound.channels() as u16, BITS as u16, rate, &stream.info),
             data: stream.frames.concat(),
+        })
+    }
+}
+
+/// Pictures on their way into a track, one by one.
+pub(super) struct Pictures {
+    encoder: Encoder,
+    size: [usize; 2],
+    rate: Rate,
+    sizes: Vec<u32>,
+    syncs: Vec<u32>,
+    sps: Vec<u8>,
+    pps: Vec<u8>,
+}
+
+impl Pictures {
+    /// Of `[height, width]`, which must be even.
+    pub(super) fn new(size: [usize; 2], rate: Rate, qp: u8) -> Outcome<Self> {
+        let encoder = Encoder::new(rate, qp)?;
+        Ok(Self { encoder, size, rate, sizes: Vec::new(), syncs: Vec::new(), sps: Vec::new(), pps: Vec::new() })
+    }
+
+    /// Codes the next picture, `[H, W, 3]`, and puts it behind what is in `data`.
+    pub(super) fn push(&mut self, picture: &[u8], data: &mut Vec<u8>) -> Outcome<()> {
+        let planes = rgb_to_planes(picture, self.size, Matrix::Bt709, Range::Limited);
+        let start = data.len();
+        let number = self.sizes.len() as u32 + 1;
+        for nal in self.encoder.push(&planes)?.nals {
+            match nal.first().map(|head| head & 31) {
+                Some(7) => self.sps = nal,
+                Some(8) => self.pps = nal,
+                kind => {
+                    if kind == Some(5) && self.syncs.last() != Some(&number) {
+                        self.syncs.push(number);
+                    }
+                    data.extend_from_slice(&(nal.len() as u32).to_be_bytes());
+                    data.extend_from_slice(&nal);
+                }
+            }
+        }
+        if data.len() == start {
+            return Err(broken("the H.264 encoder left a picture out"));
+        }
+        self.sizes.push((data.len() - start) as u32);
+        Ok(())
+    }
+
+    /// The track of all pictures; `data` are theirs, or nothing where they are kept elsewhere.
+    pub(super) fn finish(self, data: Vec<u8>) -> Outcome<Track> {
+        if self.sps.len() < 4 || self.pps.is_empty() {
+            return Err(broken("the H.264 encoder gave no parameter sets"));
+        }
+        let [height, width] = self.size;
+        let (timescale, ticks) = clock(self.rate);
+        Ok(Track {
+            kind: Kind::Pictures { height, width },
+            timescale,
+            durations: vec![[self.sizes.len() as u32, ticks]],
+            sizes: self.sizes,
+            syncs: Some(self.syncs),
+            entry: picture_entry(self.size, &self.sps, &self.pps),
+            data,
         })
     }
 }

@@ -11,15 +11,19 @@
 
 use super::{
     boxes::{numbers, put, put_full},
-    coded::{Kind, Track},
+    coded::{Kind, Pictures, Track},
     tags,
 };
 use crate::{
     fault::{Fault, Outcome},
     metadata::Metadata,
 };
-use musiva_core::{Clip, Sound};
-use std::ops::Range;
+use musiva_core::{Clip, Rate, Sound};
+use std::{
+    fs::File,
+    io::{self, Seek, Write},
+    ops::Range,
+};
 
 /// The file's bytes. Sides of the clip must be even.
 pub(crate) fn encode(clip: &Clip, sound: Option<&Sound>, qp: u8, metadata: &Metadata) -> Outcome<Vec<u8>> {
@@ -27,12 +31,60 @@ pub(crate) fn encode(clip: &Clip, sound: Option<&Sound>, qp: u8, metadata: &Meta
     if let Some(sound) = sound {
         tracks.push(Track::sound(sound)?);
     }
-    let size: usize = tracks.iter().map(|track| track.data.len()).sum();
-    if size > 0xf000_0000 {
-        return Err(Fault::TooBig("the coded media do not fit into 4 GB".into()));
-    }
+    let size = tracks.iter().map(|track| track.data.len()).sum();
     let chunks = interleave(&tracks);
-    let mut out = Vec::with_capacity(size + 4096 + tracks.iter().map(|track| 8 * track.sizes.len()).sum::<usize>());
+    let mut out = head(&tracks, &chunks, size, metadata)?;
+    for chunk in &chunks {
+        out.extend_from_slice(&tracks[chunk.track].data[chunk.bytes.clone()]);
+    }
+    Ok(out)
+}
+
+/// A file of pictures alone that come one after the other. Coded, they wait on the disk for the index, which
+/// stands before them: memory does not grow with the clip but by a few bytes a picture.
+pub(crate) struct Writer {
+    pictures: Pictures,
+    waiting: File,
+    /// Bytes that are waiting.
+    size: usize,
+}
+
+impl Writer {
+    /// For pictures of `[height, width]`, which must be even; `waiting` is an empty file for its use.
+    pub(crate) fn new(size: [usize; 2], rate: Rate, qp: u8, waiting: File) -> Outcome<Self> {
+        Ok(Self { pictures: Pictures::new(size, rate, qp)?, waiting, size: 0 })
+    }
+
+    /// The next picture, `[H, W, 3]`.
+    pub(crate) fn push(&mut self, picture: &[u8]) -> Outcome<()> {
+        let mut data = Vec::new();
+        self.pictures.push(picture, &mut data)?;
+        self.size += data.len();
+        fits(self.size)?;
+        Ok(self.waiting.write_all(&data)?)
+    }
+
+    /// Writes the whole file, the same bytes as [`encode`] of all pictures as a clip.
+    pub(crate) fn finish(mut self, metadata: &Metadata, out: &mut dyn Write) -> Outcome<()> {
+        let tracks = [self.pictures.finish(Vec::new())?];
+        out.write_all(&head(&tracks, &interleave(&tracks), self.size, metadata)?)?;
+        self.waiting.rewind()?;
+        io::copy(&mut self.waiting, out)?;
+        Ok(())
+    }
+}
+
+fn fits(size: usize) -> Outcome<()> {
+    match size > 0xf000_0000 {
+        true => Err(Fault::TooBig("the coded media do not fit into 4 GB".into())),
+        false => Ok(()),
+    }
+}
+
+/// All of a file before its media, which are `size` bytes.
+fn head(tracks: &[Track], chunks: &[Chunk], size: usize, metadata: &Metadata) -> Outcome<Vec<u8>> {
+    fits(size)?;
+    let mut out = Vec::with_capacity(4096 + tracks.iter().map(|track| 8 * track.sizes.len()).sum::<usize>());
     put(&mut out, b"ftyp", |out| {
         out.extend_from_slice(b"isom");
         out.extend_from_slice(&512u32.to_be_bytes());
@@ -41,15 +93,12 @@ pub(crate) fn encode(clip: &Clip, sound: Option<&Sound>, qp: u8, metadata: &Meta
     let before = out.len();
     // The index says where the media start, and they start behind the index: its size does not
     // depend on what it says.
-    write_index(&mut out, &tracks, &chunks, 0, metadata);
+    write_index(&mut out, tracks, chunks, 0, metadata);
     let start = out.len() + 8;
     out.truncate(before);
-    write_index(&mut out, &tracks, &chunks, start as u32, metadata);
-    put(&mut out, b"mdat", |out| {
-        for chunk in &chunks {
-            out.extend_from_slice(&tracks[chunk.track].data[chunk.bytes.clone()]);
-        }
-    });
+    write_index(&mut out, tracks, chunks, start as u32, metadata);
+    out.extend_from_slice(&(size as u32 + 8).to_be_bytes());
+    out.extend_from_slice(b"mdat");
     Ok(out)
 }
 

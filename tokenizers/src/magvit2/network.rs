@@ -1,7 +1,9 @@
 //! Encoder and decoder, mirror images of each other.
 
-use super::layers::{CausalConv3d, ChannelNorm, DepthToSpace, ResidualBlock, depth_to_space, space_to_depth};
-use super::{Magvit2Config, Stage};
+use super::config::{Magvit2Config, NormConfig, Stage};
+use super::layers::{
+    AdaptiveNorm, CausalConv3d, DepthToSpace, Norm, ResidualBlock, Style, depth_to_space, space_to_depth,
+};
 use crate::past::Past;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -13,7 +15,7 @@ use musiva_core::Init;
 pub struct Encoder {
     stem: CausalConv3d,
     stages: Vec<EncoderStage>,
-    norm: ChannelNorm,
+    norm: Norm,
     head: CausalConv3d,
     #[module(skip)]
     patch: usize,
@@ -22,20 +24,23 @@ pub struct Encoder {
 #[derive(Module, Debug)]
 struct EncoderStage {
     blocks: Vec<ResidualBlock>,
-    norm: Option<ChannelNorm>,
+    norm: Option<Norm>,
     down: Option<CausalConv3d>,
 }
 
 impl Encoder {
     /// An encoder to `latents` channels.
     pub fn new(config: &Magvit2Config, latents: usize, init: &Init) -> Self {
-        let (first, last) = (&config.stages[0], &config.stages[config.stages.len() - 1]);
+        let [first, last] = config.ends();
         let depth = 3 * config.patch * config.patch;
-        let kernel = [first.frames, 3, 3];
         Self {
-            stem: CausalConv3d::new(&init.part("stem"), [depth, first.channels], kernel, [1; 3], 1.0),
-            stages: config.steps().enumerate().map(|(i, step)| EncoderStage::new(step, &init.part(i))).collect(),
-            norm: ChannelNorm::new(&init.part("norm"), last.channels),
+            stem: CausalConv3d::new(&init.part("stem"), [depth, first.channels], first.kernel(), [1; 3], 1.0),
+            stages: config
+                .steps()
+                .enumerate()
+                .map(|(i, it)| EncoderStage::new(config.norm, it, &init.part(i)))
+                .collect(),
+            norm: Norm::new(&init.part("norm"), config.norm, last.channels),
             head: CausalConv3d::new(&init.part("head"), [last.channels, latents], [1, 1, 1], [1; 3], 1.0),
             patch: config.patch,
         }
@@ -56,14 +61,14 @@ impl Encoder {
 }
 
 impl EncoderStage {
-    fn new((stage, next): (&Stage, Option<&Stage>), init: &Init) -> Self {
+    fn new(norm: NormConfig, (stage, next): (&Stage, Option<&Stage>), init: &Init) -> Self {
         let down = next.map(|next| {
-            let kernel = stage.down.map(|s| if s > 1 { 3 } else { 1 });
-            CausalConv3d::new(&init.part("down"), [stage.channels, next.channels], kernel, stage.down, 1.0)
+            let channels = [stage.channels, next.channels];
+            CausalConv3d::new(&init.part("down"), channels, stage.down_kernel(), stage.down, 1.0)
         });
         Self {
-            blocks: blocks(stage, init),
-            norm: next.map(|_| ChannelNorm::new(&init.part("norm"), stage.channels)),
+            blocks: blocks(norm, stage, init),
+            norm: next.map(|_| Norm::new(&init.part("norm"), norm, stage.channels)),
             down,
         }
     }
@@ -74,7 +79,7 @@ impl EncoderStage {
 pub struct Decoder {
     stem: CausalConv3d,
     stages: Vec<DecoderStage>,
-    norm: ChannelNorm,
+    norm: Norm,
     head: CausalConv3d,
     #[module(skip)]
     patch: usize,
@@ -83,31 +88,42 @@ pub struct Decoder {
 #[derive(Module, Debug)]
 struct DecoderStage {
     up: Option<DepthToSpace>,
+    adaptive: Option<AdaptiveNorm>,
     blocks: Vec<ResidualBlock>,
 }
 
 impl Decoder {
     /// A decoder from `latents` channels.
     pub fn new(config: &Magvit2Config, latents: usize, init: &Init) -> Self {
-        let (first, last) = (&config.stages[0], &config.stages[config.stages.len() - 1]);
+        let [first, last] = config.ends();
         let depth = 3 * config.patch * config.patch;
-        let steps: Vec<_> = config.steps().enumerate().collect();
-        let stages = steps.into_iter().rev().map(|(i, step)| DecoderStage::new(step, &init.part(i)));
+        let mut stages = Vec::new();
+        // Frames that a latent frame has become.
+        let mut frames = 1;
+        for (i, step) in config.steps().enumerate().collect::<Vec<_>>().into_iter().rev() {
+            frames *= step.0.down[0];
+            stages.push(DecoderStage::new(config, step, [latents, frames], &init.part(i)));
+        }
         Self {
-            stem: CausalConv3d::new(&init.part("stem"), [latents, last.channels], [last.frames, 3, 3], [1; 3], 1.0),
-            stages: stages.collect(),
-            norm: ChannelNorm::new(&init.part("norm"), first.channels),
-            head: CausalConv3d::new(&init.part("head"), [first.channels, depth], [first.frames, 3, 3], [1; 3], 0.3),
+            stem: CausalConv3d::new(&init.part("stem"), [latents, last.channels], last.kernel(), [1; 3], 1.0),
+            stages,
+            norm: Norm::new(&init.part("norm"), config.norm, first.channels),
+            head: CausalConv3d::new(&init.part("head"), [first.channels, depth], first.kernel(), [1; 3], 0.3),
             patch: config.patch,
         }
     }
 
     /// `[B, t, h, w, C]` → `[B, T, H, W, 3]`.
     pub fn forward(&self, latents: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
+        let adaptive = self.stages.iter().any(|stage| stage.adaptive.is_some());
+        let style = adaptive.then(|| Style::of(latents.clone()));
         let mut x = self.stem.forward(latents, past);
         for stage in &self.stages {
             if let Some(up) = &stage.up {
                 x = up.forward(x, past);
+            }
+            if let (Some(norm), Some(style)) = (&stage.adaptive, &style) {
+                x = norm.forward(x, style);
             }
             x = stage.blocks.iter().fold(x, |x, block| block.forward(x, past));
         }
@@ -117,17 +133,24 @@ impl Decoder {
 }
 
 impl DecoderStage {
-    fn new((stage, next): (&Stage, Option<&Stage>), init: &Init) -> Self {
+    fn new(
+        config: &Magvit2Config,
+        (stage, next): (&Stage, Option<&Stage>),
+        [latents, frames]: [usize; 2],
+        init: &Init,
+    ) -> Self {
         let up = next.map(|next| {
             let channels = [next.channels, stage.channels];
-            DepthToSpace::new(&init.part("up"), channels, [next.frames, 3, 3], stage.down)
+            DepthToSpace::new(&init.part("up"), channels, next.kernel(), stage.down)
         });
-        Self { up, blocks: blocks(stage, init) }
+        let adaptive = config
+            .adaptive()
+            .map(|groups| AdaptiveNorm::new(&init.part("adaptive"), [latents, stage.channels], groups, frames));
+        Self { up, adaptive, blocks: blocks(config.norm, stage, init) }
     }
 }
 
-fn blocks(stage: &Stage, init: &Init) -> Vec<ResidualBlock> {
-    (0..stage.blocks)
-        .map(|i| ResidualBlock::new(&init.part(format!("block{i}")), stage.channels, stage.frames))
-        .collect()
+fn blocks(norm: NormConfig, stage: &Stage, init: &Init) -> Vec<ResidualBlock> {
+    let block = |i| ResidualBlock::new(&init.part(format!("block{i}")), norm, stage.channels, stage.frames);
+    (0..stage.blocks).map(block).collect()
 }

@@ -1,16 +1,28 @@
 use super::*;
-use musiva_core::{Purpose, TokenValues};
+use crate::quantizers::QuantizerConfig;
+use crate::video::{at_once, to_byte};
+use burn::tensor::{Device, TensorData};
+use musiva_core::parameters::to_vec;
+use musiva_core::{
+    Clip, Draw, Init, Media, MediaShape, Parameters, Purpose, Rate, Source, TokenValues, Tokenizer, TokenizerConfig,
+    Tokens, TrainableTokenizer,
+};
 
-fn config(quantizer: QuantizerConfig) -> Magvit2Config {
+const GROUP: NormConfig = NormConfig::Group { groups: 3, adaptive: false };
+const ADAPTIVE: NormConfig = NormConfig::Group { groups: 3, adaptive: true };
+const NORMS: [NormConfig; 3] = [NormConfig::Rms, GROUP, ADAPTIVE];
+
+fn config(norm: NormConfig, quantizer: QuantizerConfig) -> Magvit2Config {
     let stage = |channels, blocks, frames, down| Stage { channels, blocks, frames, down };
     Magvit2Config {
         patch: 2,
         stages: vec![
-            stage(5, 1, 1, [1, 2, 2]),
-            stage(7, 1, 3, [2, 1, 1]),
-            stage(6, 1, 3, [2, 1, 1]),
-            stage(8, 1, 3, [1; 3]),
+            stage(6, 1, 1, [1, 2, 2]),
+            stage(9, 1, 3, [2, 1, 1]),
+            stage(3, 1, 3, [2, 1, 1]),
+            stage(12, 1, 3, [1; 3]),
         ],
+        norm,
         quantizer,
     }
 }
@@ -21,10 +33,25 @@ fn clip(frames: usize, seed: u64) -> Clip {
     Clip::new([frames, 12, 20], Rate::whole(8), pixels).unwrap()
 }
 
-fn network(quantizer: QuantizerConfig) -> (Magvit2Config, Network) {
-    let config = config(quantizer);
-    let network = config.network(&Init::new(3, &Device::flex()));
+fn network(norm: NormConfig, quantizer: QuantizerConfig) -> (Magvit2Config, Network) {
+    let config = config(norm, quantizer);
+    let mut network = config.network(&Init::new(3, &Device::flex()));
+    // What starts as zero would let a mistake pass.
+    let mut stream = Draw::new(8).stream(Purpose::Noise);
+    network.update(&mut |name, _, old| {
+        if !name.contains("adaptive") {
+            return old;
+        }
+        let values = stream.normals(old.dims()[0]);
+        let n = values.len();
+        Tensor::from_data(TensorData::new(values, [n]), &old.device())
+    });
     (config, network)
+}
+
+fn tokenizer(norm: NormConfig, quantizer: QuantizerConfig) -> Magvit2 {
+    let (config, network) = network(norm, quantizer);
+    VideoTokenizer::new("magvit2", config.spec(), &config.quantizer, network, &Device::flex())
 }
 
 fn latents(network: &Network, clip: &Clip) -> Vec<f32> {
@@ -36,32 +63,44 @@ const KL: QuantizerConfig = QuantizerConfig::Kl { channels: 3 };
 
 #[test]
 fn change_the_future_the_past_stays_exactly() {
-    let (_, network) = network(KL);
-    let (a, b) = (clip(13, 1), clip(13, 2));
-    let mut mixed = a.clone();
-    let five_frames = 5 * 12 * 20 * 3;
-    mixed.pixels_mut()[five_frames..].copy_from_slice(&b.pixels()[five_frames..]);
-    let (one, two) = (latents(&network, &a), latents(&network, &mixed));
-    // Five frames are two latent frames of 3 × 5 places and 6 moments.
-    let past = 2 * 3 * 5 * 6;
-    assert_eq!(one[..past], two[..past]);
-    assert_ne!(one[past..], two[past..]);
+    for norm in NORMS {
+        let (_, network) = network(norm, KL);
+        let (a, b) = (clip(13, 1), clip(13, 2));
+        let mut mixed = a.clone();
+        let five_frames = 5 * 12 * 20 * 3;
+        mixed.pixels_mut()[five_frames..].copy_from_slice(&b.pixels()[five_frames..]);
+        let (one, two) = (latents(&network, &a), latents(&network, &mixed));
+        // Five frames are two latent frames of 3 × 5 places and 6 moments.
+        let past = 2 * 3 * 5 * 6;
+        assert_eq!(one[..past], two[..past]);
+        assert_ne!(one[past..], two[past..]);
+        // The way back: other latents from the third frame on leave the first five frames.
+        let decoded = |moments: &[f32]| {
+            let means: Vec<f32> = moments.chunks(6).flat_map(|m| m[..3].to_vec()).collect();
+            let latents = Tensor::<5>::from_data(TensorData::new(means, [1, 4, 3, 5, 3]), &Device::flex());
+            to_vec(network.decoder.forward(latents, &mut Past::none()))
+        };
+        let (one, two) = (decoded(&one), decoded(&two));
+        assert_eq!(one[..five_frames], two[..five_frames]);
+        assert_ne!(one[five_frames..], two[five_frames..]);
+    }
 }
 
 #[test]
 fn the_first_frame_is_an_image_of_its_own() {
-    let (_, network) = network(KL);
-    let clip = clip(9, 1);
-    let image = latents(&network, &clip.slice(0..1));
-    // Not to the bit: a longer clip is cut into other blocks by the matrix product.
-    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
-    assert!(latents(&network, &clip).iter().zip(&image).all(close));
+    for norm in NORMS {
+        let (_, network) = network(norm, KL);
+        let clip = clip(9, 1);
+        let image = latents(&network, &clip.slice(0..1));
+        // Not to the bit: a longer clip is cut into other blocks by the matrix product.
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+        assert!(latents(&network, &clip).iter().zip(&image).all(close));
+    }
 }
 
 #[test]
 fn many_at_once_are_each_by_itself() {
-    let (config, network) = network(KL);
-    let tokenizer = Magvit2 { spec: config.spec(), config, device: Device::flex(), network };
+    let tokenizer = tokenizer(ADAPTIVE, KL);
     // Of two lengths, in an order that breaks the batches.
     let clips: Vec<Media> = [9, 9, 5, 9].iter().zip(1..).map(|(&t, seed)| Media::Clip(clip(t, seed))).collect();
     let together = tokenizer.encode_all(&clips).unwrap();
@@ -80,11 +119,14 @@ fn many_at_once_are_each_by_itself() {
 
 #[test]
 fn streaming_is_offline_both_ways() {
-    let (config, network) = network(KL);
+    NORMS.into_iter().for_each(streams);
+}
+
+fn streams(norm: NormConfig) {
+    let tokenizer = tokenizer(norm, KL);
     let clip = clip(13, 4);
-    let offline = latents(&network, &clip);
+    let offline = latents(&tokenizer.network, &clip);
     let means: Vec<f32> = offline.chunks(6).flat_map(|m| m[..3].to_vec()).collect();
-    let tokenizer = Magvit2 { spec: config.spec(), config, device: Device::flex(), network };
     let pieces: [fn(usize) -> usize; 4] = [|_| 1, |_| 2, |_| 3, at_once];
     for piece in pieces {
         let tokens = tokenizer.encode_pieces(&[&clip], &mut Past::streaming(), piece).unwrap().remove(0);
@@ -123,8 +165,8 @@ fn streaming_is_offline_both_ways() {
 
 #[test]
 fn parameters_are_counted_without_building() {
-    for quantizer in [KL, QuantizerConfig::Lfq { bits: 7 }] {
-        let (config, network) = network(quantizer);
+    for (norm, quantizer) in NORMS.into_iter().zip([KL, QuantizerConfig::Lfq { bits: 7 }, KL]) {
+        let (config, network) = network(norm, quantizer);
         assert_eq!(config.parameters(), network.count());
     }
     assert_eq!(
@@ -146,7 +188,52 @@ fn frames_that_do_not_fit_are_told_the_nearest_that_do() {
 
 #[test]
 fn tokens_of_another_tokenizer_are_refused() {
-    let tokenizer = config(QuantizerConfig::Lfq { bits: 7 }).build(&Device::flex(), &Source::Seed(1)).unwrap();
+    let config = config(NormConfig::Rms, QuantizerConfig::Lfq { bits: 7 });
+    let tokenizer = config.build(&Device::flex(), &Source::Seed(1)).unwrap();
     let tokens = Tokens::codes([1, 3, 5], 1 << 6, vec![0; 15]).unwrap();
     assert!(tokenizer.decode(&tokens).unwrap_err().to_string().contains("64 entries"));
+}
+
+#[test]
+fn groups_divide_every_stage() {
+    let flaws = |groups| config(NormConfig::Group { groups, adaptive: true }, KL).flaws();
+    assert!(flaws(3).is_empty() && flaws(1).is_empty());
+    let found = flaws(4);
+    assert_eq!((found[0].path.as_str(), found[0].mend.as_str()), ("norm.groups", "set `groups = 3`"));
+    assert_eq!(flaws(0)[0].mend, "set `groups = 1`");
+}
+
+#[test]
+fn the_latents_steer_the_decoder_frame_by_frame() {
+    // Of codes that are alike at all places but one, moved: convolutions see them elsewhere, a style does not.
+    let style = |at: usize| {
+        let mut values = vec![1.0; 2 * 3 * 5 * 3];
+        values[at * 3..][..3].fill(-1.0);
+        to_vec(layers::Style::of(Tensor::from_data(TensorData::new(values, [1, 2, 3, 5, 3]), &Device::flex())).values())
+    };
+    let (one, two) = (style(2), style(14));
+    assert!(one.iter().zip(&two).all(|(a, b)| (a - b).abs() < 1e-6));
+    let mean = 13.0 / 15.0f32;
+    assert!((one[0] - mean).abs() < 1e-6 && (one[3] - (1.0 - mean * mean).sqrt()).abs() < 1e-5);
+    // Of the second latent frame, where all are alike.
+    assert!((one[6] - 1.0).abs() < 1e-6 && one[9] < 2e-3);
+}
+
+#[test]
+fn all_of_the_papers_body_learns() {
+    let device = Device::flex().autodiff();
+    let config = config(ADAPTIVE, QuantizerConfig::Lfq { bits: 5 });
+    let network = config.network(&Init::new(3, &device));
+    let mut tokenizer = VideoTokenizer::new("magvit2", config.spec(), &config.quantizer, network, &device);
+    let clips = to_tensor(&[clip(5, 1)], &device);
+    let made = tokenizer.reconstruct(clips.clone(), true, Draw::new(1));
+    let mut gradients = (made.media - clips).abs().mean().backward();
+    let (mut learning, mut all) = (Vec::new(), Vec::new());
+    tokenizer.parameters_mut().gradients(&mut gradients, &mut |name, gradient| {
+        if to_vec(gradient).iter().any(|&g| g != 0.0) {
+            learning.push(name.to_owned());
+        }
+    });
+    tokenizer.network.each(&mut |name, _, _| all.push(name.to_owned()));
+    assert_eq!(learning, all);
 }

@@ -178,7 +178,7 @@ impl Optimizer {
 
 /// Muon is for linear maps between hidden layers; embeddings, heads, gains and biases are AdamW's.
 fn is_hidden_matrix(name: &str, shape: &[usize]) -> bool {
-    name.starts_with("blocks.") && shape.len() == 2
+    name.split('.').any(|part| part == "blocks") && shape.len() == 2
 }
 
 impl State {

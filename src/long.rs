@@ -1,0 +1,113 @@
+//! Clips of any length and size through a tokenizer, a few frames at a time: memory is that of a few frames,
+//! and the tokens.
+
+use crate::frames::Frames;
+use crate::output::say;
+use crate::progress::Stages;
+use musiva_core::pipeline::Codec;
+use musiva_core::recipe::Recipe;
+use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Rate, Result, Tokens};
+use musiva_tokenizers::tiles::{self, OVERLAP, Tiling};
+
+/// Why there are no tiles.
+pub const ONLY_WHOLE: &str = "this tokenizer takes clips only whole";
+/// Under which key files of tokens say the frames per second of what they were made of.
+pub const RATE: &str = "musiva.rate";
+
+/// How large frames are taken.
+#[derive(clap::Args)]
+pub struct TileArgs {
+    /// Take frames in square tiles of so many pixels, 0: whole; by default whole where they fit in memory
+    #[arg(long, value_name = "PIXELS")]
+    tile: Option<usize>,
+    /// By how many pixels tiles overlap at least: 32, or half of a small tile, unless said
+    #[arg(long, value_name = "PIXELS", requires = "tile")]
+    overlap: Option<usize>,
+}
+
+impl TileArgs {
+    /// Says so where tiles were asked for and cannot be had.
+    pub fn refuse(&self, why: &str, mend: &str) -> Result<()> {
+        match self.tile {
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, "--tile", why).mend(mend)),
+            None => Ok(()),
+        }
+    }
+
+    /// How frames of `[height, width]` pixels are cut, which is said.
+    pub fn tiling(&self, recipe: &Recipe, size: [usize; 2]) -> Result<Option<Tiling>> {
+        let tiling = match self.tile {
+            Some(0) => None,
+            Some(tile) => Some(Tiling { tile, overlap: self.overlap.unwrap_or(OVERLAP.min(tile / 2)) }),
+            None => Tiling::automatic(&*recipe.need_tokenizer(Modality::Video)?.component, size),
+        };
+        if let Some(Tiling { tile, overlap }) = tiling {
+            say!("  in tiles of {tile}×{tile} pixels that overlap by {overlap}");
+        }
+        Ok(tiling)
+    }
+}
+
+/// The tokens of all frames, piece by piece; `each` is handed the frames of a piece and their tokens. Frames
+/// behind the last whole token are left out, which is said. `None` where the tokenizer takes clips only whole.
+pub fn encode(
+    codec: &Codec,
+    frames: &mut Frames,
+    tiling: Option<Tiling>,
+    stages: &mut Stages,
+    each: &mut dyn FnMut(Clip, Tokens, &mut Stages) -> Result<()>,
+) -> Result<Option<()>> {
+    let tokenizer = codec.tokenizer();
+    let [stride, h, w] = tokenizer.spec().strides;
+    let [height, width] = frames.size();
+    let Some(mut encoding) = tiles::encoding(tokenizer, frames.size(), tiling)? else { return Ok(None) };
+    let piece = stride * tiles::frames_at_once(tokenizer, [height / h, width / w], tiling);
+    // Of the first latent frame there is one frame.
+    let (mut wanted, mut first, mut total) = (piece + 1 - stride, 1, 0);
+    while let Some(mut clip) = stages.time("read", || frames.next(wanted))? {
+        let there = clip.frames();
+        let whole = first + (there - first) / stride * stride;
+        total += whole;
+        if whole < there {
+            say!("  the first {total} of {} frames", total - whole + there);
+            if whole == 0 {
+                break;
+            }
+            clip = clip.slice(0..whole);
+        }
+        let media = Media::Clip(clip);
+        let tokens = stages.time("encode", || encoding.push(&media))?;
+        each(media.clip(Modality::Video.section())?, tokens, stages)?;
+        if there < wanted {
+            break;
+        }
+        (wanted, first) = (piece, 0);
+    }
+    Ok(Some(()))
+}
+
+/// The clip of tokens, piece by piece, each of which is handed to `each`. `None` where the tokenizer
+/// takes tokens only whole.
+pub fn decode(
+    codec: &Codec,
+    tokens: &Tokens,
+    tiling: Option<Tiling>,
+    stages: &mut Stages,
+    each: &mut dyn FnMut(Clip, &mut Stages) -> Result<()>,
+) -> Result<Option<()>> {
+    let [frames, h, w] = tokens.grid();
+    let Some(mut decoding) = tiles::decoding(codec.tokenizer(), [h, w], tiling)? else { return Ok(None) };
+    let at_once = tiles::frames_at_once(codec.tokenizer(), [h, w], tiling);
+    for start in (0..frames).step_by(at_once) {
+        let piece = tokens.crop([start..frames.min(start + at_once), 0..h, 0..w]);
+        let clip = stages.time("decode", || decoding.push(&piece))?.clip(Modality::Video.section())?;
+        each(clip, stages)?;
+    }
+    Ok(Some(()))
+}
+
+/// `24000/1001`, as [`Rate`] prints it.
+pub fn parse_rate(text: &str) -> Option<Rate> {
+    let (numerator, denominator) = text.split_once('/').unwrap_or((text, "1"));
+    Rate::new(numerator.parse().ok()?, denominator.parse().ok()?).ok()
+}

@@ -1,7 +1,7 @@
 //! A folder of sounds, cut into windows of one length; a caption may stand in `name.txt` beside
 //! `name.wav`, or in `metadata.jsonl`.
 
-use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Sample};
+use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, Sample};
 use crate::scan;
 use musiva_core::{DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result, Sound};
 use schemars::JsonSchema;
@@ -76,15 +76,6 @@ pub trait SoundFiles: Send + Sync {
     /// # Errors
     /// Where the file cannot be read so far.
     fn read(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>>;
-}
-
-/// Which part of the folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// To train on.
-    Train,
-    /// Never trained on.
-    HeldOut,
 }
 
 /// The windows of a folder of sounds, or of a part of it.

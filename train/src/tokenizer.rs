@@ -10,7 +10,7 @@ use musiva_core::{
     Clip, Draw, Error, ErrorKind, Loss, Media, Parameters, Purpose, Reconstruction, Result, Source, TokenKind,
     Tokenizer, TokenizerConfig, Weights,
 };
-use musiva_data::Dataset;
+use musiva_data::{Dataset, shuffled};
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
 use musiva_tokenizers::quantizers::CodeUse;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Made {
 
 /// A window of the clip of sample `index` of the run.
 fn window(settings: &TrainSettings, data: &dyn Dataset, index: u64) -> Result<Clip> {
-    let clip = data.get(data.len().map_or(index, |n| index % n))?.into_clip()?;
+    let clip = data.get(shuffled(index, data.len(), settings.seed))?.into_clip()?;
     let frames = clip.frames();
     let window = settings.frames.unwrap_or(frames).min(frames);
     let start = Draw::new(settings.seed).sample(index).stream(Purpose::Data).below(frames - window + 1);

@@ -354,11 +354,14 @@ pub struct EvaluateSettings {
     /// How many at a time.
     #[schemars(range(min = 1, max = 65536))]
     pub batch: usize,
+    /// Whether a small classifier, learnt from the sounds that are trained on, tells the captions of held-out sounds and
+    /// of what becomes of them: for sounds that have one of a few captions, such as spoken words.
+    pub read_captions: bool,
 }
 
 impl Default for EvaluateSettings {
     fn default() -> Self {
-        Self { prompts: 256, seed: 0, batch: 16 }
+        Self { prompts: 256, seed: 0, batch: 16, read_captions: false }
     }
 }
 

@@ -8,12 +8,14 @@ use crate::output::say;
 use crate::progress::bar;
 use crate::provenance::{Provenance, weights};
 use crate::recipes::{RecipeArgs, cache};
+use crate::shards::origin;
 use burn::tensor::Device;
 use folder::RunFolder;
 use musiva_core::recipe::{Part, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
 use musiva_train::backbone::{BackboneParts, BackboneTrainee, TokenSet};
+use musiva_train::shards::word;
 use musiva_train::sound::SoundTrainee;
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::tokenizer::TokenizerTrainee;
@@ -196,6 +198,12 @@ fn tokens(
     parts: &BackboneParts,
     stop: &Stop,
 ) -> Result<TokenSet> {
+    if let Some(folder) = &settings.tokens {
+        let mut tokenizers = origin(recipe)?.tokenizers;
+        // A recipe may have a tokenizer of sounds that are no part of the canvas.
+        tokenizers.retain(|modality, _| modality == word(Modality::Video));
+        return TokenSet::sharded(folder, &tokenizers, &parts.canvas, &*parts.text);
+    }
     let data = dataset_of(recipe)?;
     let count = data.len().unwrap_or(settings.clips as u64);
     let path = match data.len() {

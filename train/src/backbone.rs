@@ -1,16 +1,18 @@
 //! Training a backbone over frozen tokenizers.
 
+use crate::shards;
 use crate::trainer::{Look, Trainee, learning_on};
 use burn::tensor::Device;
 use musiva_core::canvas::{CleanBatch, CleanTokens};
 use musiva_core::parameters::to_vec;
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
-    Backbone, BackboneConfig, CanvasShape, Draw, Error, ErrorKind, Loss, Media, Objective, Order, Parameters, Purpose,
-    Result, Sampler, Source, TokenValues, Tokenizer, Weights, files,
+    Backbone, BackboneConfig, CanvasShape, Draw, Error, ErrorKind, Loss, Media, Modality, Objective, Order, Parameters,
+    Purpose, Result, Sampler, Source, TokenValues, Tokenizer, Tokens, Weights, files,
 };
 use musiva_data::Dataset;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,6 +71,36 @@ impl TokenSet {
             }
             progress(start + clips.len() as u64);
         }
+        let tokens = if latents.is_empty() { Flat::Codes(codes) } else { Flat::Latents(latents) };
+        Ok(Self { prompts, tokens, count: count as usize })
+    }
+
+    /// The set of a folder of shards, whose tokens were made by the tokenizers with these hashes.
+    ///
+    /// # Errors
+    /// As [`shards::read`], and where its tokens do not fit the canvas.
+    pub fn sharded(
+        folder: &Path,
+        tokenizers: &BTreeMap<String, String>,
+        canvas: &CanvasShape,
+        text: &dyn Tokenizer,
+    ) -> Result<Self> {
+        let (mut prompts, mut codes, mut latents) = (Vec::new(), Vec::new(), Vec::new());
+        let count = shards::read(folder, tokenizers, &mut |sample| {
+            prompts.extend_from_slice(text.encode(&Media::Text(sample.caption))?.as_codes()?);
+            let video = sample.tokens.iter().find(|(modality, _)| *modality == Modality::Video);
+            let fitting = video.map(|(_, tokens)| tokens).filter(|tokens| tokens.grid() == canvas.tokens.grid);
+            match fitting.filter(|tokens| canvas.tokens.kind.holds(tokens.values())).map(Tokens::values) {
+                Some(TokenValues::Codes { codes: new, .. }) => codes.extend_from_slice(new),
+                Some(TokenValues::Latents { values, .. }) => latents.extend_from_slice(values),
+                _ => {
+                    let message = format!("the tokens of {} do not fit the recipe's clips", sample.about.id);
+                    return Err(Error::new(ErrorKind::Data, folder.display().to_string(), message)
+                        .mend("set `data.frames` and `data.size` to those that they were made with"));
+                }
+            }
+            Ok(())
+        })?;
         let tokens = if latents.is_empty() { Flat::Codes(codes) } else { Flat::Latents(latents) };
         Ok(Self { prompts, tokens, count: count as usize })
     }

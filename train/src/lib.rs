@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod log;
 pub mod measure;
 pub mod optimizer;
+pub mod shards;
 pub mod sound;
 pub mod sources;
 pub mod tokenizer;

@@ -127,6 +127,11 @@ pub struct TrainSettings {
     /// How many clips of an endless dataset make an epoch; a backbone's are tokenized ahead.
     #[schemars(range(min = 1))]
     pub clips: usize,
+    /// A folder of shards that `musiva tokenize --dataset` filled by the recipe's tokenizers: a backbone trains on its
+    /// tokens; left out, what it trains on is tokenized first.
+    #[schemars(extend("format" = "path"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<PathBuf>,
     /// Train a video tokenizer on random windows of so many frames; absent: on whole clips.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,6 +186,7 @@ impl Default for TrainSettings {
             ema: 0.999,
             seed: 0,
             clips: 8192,
+            tokens: None,
             frames: None,
             samples: None,
             start: None,
@@ -228,6 +234,10 @@ impl TrainSettings {
         if self.samples.is_some() && self.target != Target::Audio {
             let message = format!("windows of samples are for an audio tokenizer, the target is \"{}\"", self.target);
             flaws.push(Flaw::new("samples", message, "delete this key"));
+        }
+        if self.tokens.is_some() && self.target != Target::Backbone {
+            let message = format!("tokens are for a backbone, the target is \"{}\"", self.target);
+            flaws.push(Flaw::new("tokens", message, "delete this key"));
         }
         if self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
             let message = format!("a batch of {} does not fall into {} equal parts", self.batch, self.accumulate);

@@ -149,7 +149,7 @@ class Dit(Component):
             tokens = tokens[0].expand(-1, n, -1) if at is None else torch.cat(tokens, 1)[:, at]
             return torch.cat([of_prompt.expand(-1, prefix, -1), tokens], 1).chunk(parts, 2)
 
-        tokens = linear(w, "input", torch.cat([values, guess], 2)) + place_tokens(w)
+        tokens = linear(w, "clip.input", torch.cat([values, guess], 2)) + place_tokens(w)
         x = torch.cat([words + w["places.prompt"], tokens], 1)
         for i in range(self.depth):
             block = f"blocks.{i}"
@@ -157,7 +157,7 @@ class Dit(Component):
             y = modulate(x, shift_msa, scale_msa)
             x = x + attention(w, f"{block}.attention", y, self.heads, self.tables) * gate_msa
             x = x + feed_forward(w, f"{block}.feed_forward", modulate(x, shift_mlp, scale_mlp)) * gate_mlp
-        return linear(w, "output", modulate(x, *modulation("last_modulation", 2))[:, prefix:])
+        return linear(w, "clip.output", modulate(x, *modulation("last_modulation", 2))[:, prefix:])
 
     def field(self):
         inputs = self.inputs
@@ -247,11 +247,11 @@ class Lm(Component):
     def loss(self):
         w, prefix = self.weights, self.prompt.shape[1]
         start = w["start"].expand(len(self.codes), 1, -1)
-        before = F.embedding(self.codes[:, :-1], w["digits.0.weight"])
+        before = F.embedding(self.codes[:, :-1], w["codes.clip.digits.0.weight"])
         tokens = torch.cat([start, before], 1) + place_tokens(w)
         prompt = F.embedding(self.prompt, w["words.weight"]) + w["places.prompt"]
         x = self.trunk(torch.cat([prompt, tokens], 1), self.tables, self.seen)
-        logits = linear(w, "heads.0", self.norm("norm", x[:, prefix:]))
+        logits = linear(w, "codes.clip.heads.0", self.norm("norm", x[:, prefix:]))
         return F.cross_entropy(logits.flatten(0, 1).float(), self.codes.flatten())
 
     @torch.inference_mode()
@@ -265,9 +265,9 @@ class Lm(Component):
         x = w["start"].expand(size, 1, -1)
         for i in range(codes.shape[1]):
             x = self.trunk(x + places[:, i : i + 1], at(prefix + i, prefix + i + 1), cache=cache)
-            all.append(linear(w, "heads.0", self.norm("norm", x))[:, 0].float().numpy())
+            all.append(linear(w, "codes.clip.heads.0", self.norm("norm", x))[:, 0].float().numpy())
             code = codes[:, i : i + 1] if choose is None else choose(all[-1])
-            x = F.embedding(code, w["digits.0.weight"])
+            x = F.embedding(code, w["codes.clip.digits.0.weight"])
         return all
 
     def cases(self, wrap):

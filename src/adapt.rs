@@ -14,8 +14,10 @@ use std::path::Path;
 pub enum Extent {
     /// As much as the recipe's data have of a sample.
     Sample,
-    /// All.
+    /// All that makes whole tokens.
     Whole,
+    /// All.
+    Uncut,
 }
 
 /// The file as media of `modality`, from its start.
@@ -42,7 +44,7 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Sound> {
             let wanted = (samples as f64 / rate.as_f64() * info.rate.as_f64()).ceil() as usize + 4096;
             SoundOptions::window(0, info.length.map_or(wanted, |length| wanted.min(length)))
         }
-        Extent::Whole => SoundOptions::default(),
+        Extent::Whole | Extent::Uncut => SoundOptions::default(),
     };
     let mut sound = read_sound(path, &options)?.sound;
     if sound.channels() > 1 {
@@ -72,7 +74,7 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
     let lasts = (frames as f64 / rate.as_f64() * found.as_f64()).ceil() as usize;
     let mut clip = match (extent, reader.info().frames) {
         // No longer than the reader takes into memory.
-        (Extent::Whole, _) => reader.read(&ReadOptions::default())?,
+        (Extent::Whole | Extent::Uncut, _) => reader.read(&ReadOptions::default())?,
         (Extent::Sample, Some(total)) => reader.read(&ReadOptions::window(0, lasts.clamp(1, total.max(1))))?,
         (Extent::Sample, None) => first_frames(&mut reader, lasts.max(1))?,
     };
@@ -80,8 +82,12 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
         clip = resample_rate(&clip, rate)?;
         say!("  {found} → {rate} frames per second: each frame is the one on show at its time");
     }
-    let most = if extent == Extent::Whole { clip.frames() } else { frames };
-    let clip = cut(recipe, clip.with_rate(rate), most, [height, width])?;
+    let clip = clip.with_rate(rate);
+    let clip = match extent {
+        Extent::Uncut => clip,
+        Extent::Whole => cut(recipe, &clip, clip.frames(), [height, width])?,
+        Extent::Sample => cut(recipe, &clip, frames, [height, width])?,
+    };
     let [_, old_height, old_width] = clip.shape();
     if [old_height, old_width] == [height, width] {
         return Ok(clip);
@@ -99,7 +105,7 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
 }
 
 /// The most frames from the start that the tokenizer takes, `most` at most.
-fn cut(recipe: &Recipe, clip: Clip, most: usize, [height, width]: [usize; 2]) -> Result<Clip> {
+fn cut(recipe: &Recipe, clip: &Clip, most: usize, [height, width]: [usize; 2]) -> Result<Clip> {
     let tokenizer = &recipe.need_tokenizer(Modality::Video)?.component;
     let there = clip.frames();
     let fits =

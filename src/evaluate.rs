@@ -9,7 +9,8 @@ use musiva_core::{Clip, Result, files};
 use musiva_data::world::Scores;
 use musiva_media::contact_sheet;
 use musiva_train::evaluate::{
-    Amount, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264, evaluate, sheet,
+    Amount, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264, evaluate,
+    sheet,
 };
 use std::path::PathBuf;
 
@@ -123,7 +124,24 @@ fn text(evaluation: &Evaluation) -> String {
         row(&format!("generated, {}", generated.prompts), &generated.seen, None);
     }
     text.push_str(&format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows)));
+    if !evaluation.tasks.is_empty() {
+        text.push_str(&format!("\nhow well each task is done\n{}", done(&evaluation.tasks)));
+    }
     text
+}
+
+fn done(tasks: &[Done]) -> String {
+    let percent = |part: Option<f64>| part.map_or("–".to_owned(), |part| format!("{:.1} %", 100.0 * part));
+    let head = ["", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(tasks.iter().map(|done| {
+        let name = if done.by == "backbone" { done.task.clone() } else { format!("{}, {}", done.task, done.by) };
+        let seen = done.seen.unwrap_or_default();
+        let parts =
+            [seen.colour, seen.shape, seen.direction, seen.speed, done.position, done.onsets, done.pitch, done.timbre];
+        [name, done.n.to_string()].into_iter().chain(parts.map(percent)).collect()
+    }));
+    table(&rows)
 }
 
 fn reconstructed(made: &Reconstructed) -> String {

@@ -65,7 +65,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Generate(generate::Args),
+    Generate(Box<generate::Args>),
     Tokenize(tokenize::Args),
     Decode(decode::Args),
     Reconstruct(reconstruct::Args),

@@ -1,7 +1,7 @@
 //! What is printed, and the media files that commands write.
 
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Result};
+use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Result, Sound};
 use musiva_media::{Metadata, WriteOptions, spectrogram, write_clip_with, write_sound};
 use std::fs;
 use std::io::{self, Write};
@@ -60,8 +60,6 @@ pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
     fs::remove_file(&probe).map_err(failed)
 }
 
-/// Formats that clips are written in.
-pub const CLIPS: [&str; 3] = ["mp4", "gif", "png"];
 /// Formats that clips and sounds are written in.
 pub const MEDIA: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
 
@@ -111,6 +109,27 @@ pub fn write(path: &Path, clip: &Clip, metadata: &Metadata, scale: Option<usize>
     };
     let enlarged = if scale > 1 { format!(", each pixel enlarged to {scale}×{scale}") } else { String::new() };
     Ok(format!("{}: {what}, {width}×{height} pixels{enlarged}", path.display()))
+}
+
+/// Writes a clip with its sound, enlarged as [`write`] does, and says what it wrote.
+pub fn write_movie(
+    path: &Path,
+    clip: &Clip,
+    sound: &Sound,
+    metadata: &Metadata,
+    scale: Option<usize>,
+) -> Result<String> {
+    let [frames, height, width] = clip.shape();
+    let scale = scale.unwrap_or(VISIBLE.div_ceil(height.min(width)));
+    let options = WriteOptions { scale, ..WriteOptions::default() };
+    musiva_media::write_movie(path, clip, sound, metadata, &options)?;
+    let enlarged = if scale > 1 { format!(", each pixel enlarged to {scale}×{scale}") } else { String::new() };
+    Ok(format!(
+        "{}: {frames} frames at {} per second, {width}×{height} pixels{enlarged}, with {:.2} s of sound",
+        path.display(),
+        clip.rate(),
+        sound.seconds()
+    ))
 }
 
 /// Writes a clip as [`write`] does, or a sound, as a picture its spectrogram, and says what it wrote.

@@ -4,7 +4,7 @@ use super::Result;
 use super::harness::{Case, Export, Group, Work, export_learned, insert, noise, stir};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
 use musiva_core::parameters::{Weight, to_vec};
 use musiva_core::recipe::Recipe;
 use musiva_core::{Backbone, CanvasShape, Draw, Order, Purpose, Source, Weights};
@@ -44,7 +44,7 @@ pub fn dit(name: &'static str, recipe: Recipe) -> Result<Group> {
         insert(&mut exports, "inputs.values", noisy.values.clone());
         insert(&mut exports, "inputs.times", noisy.times.clone());
         insert(&mut exports, "inputs.guess", noisy.guess.clone().ok_or("made so above")?);
-        insert(&mut exports, "inputs.prompt", batch.prompt.clone().float());
+        insert(&mut exports, "inputs.prompt", batch.given.prompt.clone().float());
         insert(&mut exports, "inputs.target", target.clone());
         insert(&mut exports, "outputs.field", field(&*backbone, &batch));
         let (loss, gradients) = dit_step(&*backbone, &batch, &target);
@@ -73,7 +73,8 @@ pub fn noisy(canvas: &CanvasShape, shape: [usize; 3], device: &Device) -> Canvas
         at: vec![0; shape[1]],
         guess: Some(noise(4, shape, device)),
     });
-    CanvasBatch { prompt: random_ints(1, [shape[0], canvas.prompt], canvas.words, device), content }
+    let prompt = random_ints(1, [shape[0], canvas.prompt], canvas.words, device);
+    CanvasBatch { given: Given::prompt(prompt, canvas), content }
 }
 
 /// As [`dit`].
@@ -100,7 +101,7 @@ pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
         let batch = coded(&canvas, size, &device);
         let mut exports = Weights::new();
         let Content::Codes(codes) = &batch.content else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", batch.prompt.clone().float());
+        insert(&mut exports, "inputs.prompt", batch.given.prompt.clone().float());
         insert(&mut exports, "inputs.codes", codes.clone().float());
         let (loss, gradients) = lm_step(&*backbone, &batch);
         insert(&mut exports, "outputs.loss", loss);
@@ -125,7 +126,7 @@ pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
     let canvas = recipe.need_canvas()?;
     let sampler = recipe.need_sampler()?.component.clone();
     let process = recipe.need_objective()?.component.process();
-    let order = Order { prompt: vec![draw(1, canvas.prompt, canvas.words)], draws: vec![Draw::new(1).sample(0)] };
+    let order = Order::prompts(vec![draw(1, canvas.prompt, canvas.words)], vec![Draw::new(1).sample(0)], &canvas);
     let forwards = sampler.forwards(&canvas) * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
     let (prompt, noise) = (order.prompt[0].clone(), order.draws[0].stream(Purpose::Noise));
     let channels = canvas.tokens.kind.channels().ok_or("a dit makes vectors")?;
@@ -136,7 +137,7 @@ pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(&*same)?;
         }
-        Ok(sampling.tokens()?[0].as_codes()?.to_vec())
+        Ok(order.tokens(&canvas, &sampling.made()?)?[0].video.as_ref().expect("a clip").as_codes()?.to_vec())
     };
     let codes = run()?;
     let case = Case::new(format!("{name}, a clip"), move || {
@@ -167,7 +168,7 @@ fn insert_weights(exports: &mut Weights, backbone: &dyn Backbone) {
 fn lm_step(backbone: &dyn Backbone, batch: &CanvasBatch) -> (Tensor<1>, Gradients) {
     let Prediction::Logits(logits) = backbone.forward(batch) else { panic!("an lm predicts logits") };
     let Content::Codes(codes) = &batch.content else { panic!("an lm reads codes") };
-    let likely = log_softmax(logits[0].clone(), 2).gather(2, codes.clone().unsqueeze_dim(2));
+    let likely = log_softmax(logits[0].heads[0].clone(), 2).gather(2, codes.clone().unsqueeze_dim(2));
     let loss = -likely.mean();
     let gradients = loss.backward();
     (loss, gradients)
@@ -195,7 +196,7 @@ pub fn decoding(name: &'static str, recipes: Vec<(&'static str, Recipe)>) -> Res
         let canvas = backbone.canvas();
         let batch = coded(canvas, GUIDED, &Device::flex());
         let Content::Codes(codes) = batch.content else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", batch.prompt.float());
+        insert(&mut exports, "inputs.prompt", batch.given.prompt.float());
         insert(&mut exports, "inputs.codes", codes.float());
         let tokens = canvas.tokens.length();
         let decoded = decode(&*backbone, GUIDED).concat();
@@ -227,7 +228,7 @@ fn bytes(backbone: &dyn Backbone, stored: &str) -> f64 {
 fn decode(backbone: &dyn Backbone, rows: usize) -> Vec<Vec<f32>> {
     let canvas = backbone.canvas();
     let batch = coded(canvas, rows, &Device::flex());
-    let mut session = backbone.session(batch.prompt).expect("an lm decodes");
+    let mut session = backbone.session(batch.given).expect("an lm decodes");
     let codes = random_codes(canvas, rows);
     let length = canvas.tokens.length();
     (0..length)
@@ -242,7 +243,7 @@ fn decode(backbone: &dyn Backbone, rows: usize) -> Vec<Vec<f32>> {
 pub fn coded(canvas: &CanvasShape, size: usize, device: &Device) -> CanvasBatch {
     let codes = random_codes(canvas, size);
     CanvasBatch {
-        prompt: random_ints(1, [size, canvas.prompt], canvas.words, device),
+        given: Given::prompt(random_ints(1, [size, canvas.prompt], canvas.words, device), canvas),
         content: Content::Codes(ints(&codes, [size, canvas.tokens.length()], device)),
     }
 }

@@ -47,7 +47,7 @@ fn forwards(canvases: usize, frames: usize, threads: Option<usize>) -> Result<[C
     let device = Device::flex();
     let kind = TokenKind::Codes { entries: 1 << BITS, bits: Some(BITS) };
     let tokens = TokenShape { grid: [frames, 8, 8], kind };
-    let canvas = CanvasShape { prompt: 12, words: 64, tokens };
+    let canvas = CanvasShape::new(12, 64, tokens);
     let threaded = threads.map(|threads| format!(", {threads} threads")).unwrap_or_default();
     let name = |kind| format!("scaling: {kind} forward, {canvases} canvases of {} tokens{threaded}", tokens.length());
     let pool = threads.map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;

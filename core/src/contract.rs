@@ -4,11 +4,13 @@
 //! checked, and answers everything that `check` prints (shapes, parameters, work) without touching
 //! a weight. *Built* on a device, it has weights and computes.
 
-use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Prediction};
+use crate::canvas::{
+    CanvasBatch, CanvasShape, CanvasTokens, CleanBatch, Given, Known, Layout, PAD, PlaceOrder, Prediction, Values, ints,
+};
 use crate::parameters::open_weights;
 use crate::{Clip, Draw, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens};
 use burn::tensor::{Device, Int, Tensor};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Which part of the road a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -275,6 +277,10 @@ pub trait BackboneConfig: Send + Sync {
     fn flaws(&self) -> Vec<Flaw>;
     /// What the backbone will be on such a canvas, or why the two do not fit.
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw>;
+    /// In which order it wants the places of a canvas.
+    fn order(&self) -> PlaceOrder {
+        PlaceOrder::InTime
+    }
     /// How many numbers it learns on such a canvas.
     fn parameters(&self, canvas: &CanvasShape) -> usize;
     /// Work of one forward pass over the whole canvas.
@@ -295,10 +301,10 @@ pub trait Backbone: Send {
     fn canvas(&self) -> &CanvasShape;
     /// Where it computes.
     fn device(&self) -> Device;
-    /// A prediction for each of the `L` positions after the prompt.
+    /// A prediction for each of the `L` places that are to be made.
     fn forward(&self, batch: &CanvasBatch) -> Prediction;
-    /// Starts incremental decoding after the prompts `[B, P]`, where the backbone can.
-    fn session(&self, prompt: Tensor<2, Int>) -> Option<Box<dyn Session>>;
+    /// Starts incremental decoding after what is given, where the backbone can.
+    fn session(&self, given: Given) -> Option<Box<dyn Session>>;
     /// Its numbers.
     fn parameters(&self) -> &dyn Parameters;
     /// Its numbers, to change.
@@ -312,7 +318,7 @@ pub trait Session: Send {
     /// Logits of the next token, one tensor `[B, K]` a head. Of a factorised vocabulary the later
     /// heads depend on the digits picked before them: `digits` holds those picked so far, `[B]` each.
     fn logits(&self, digits: &[Vec<u32>]) -> Tensor<2>;
-    /// How many digits a token has.
+    /// How many digits the next token has.
     fn heads(&self) -> usize;
     /// Goes on by the picked tokens, one for each of the `B` canvases.
     fn push(&mut self, codes: &[u32]);
@@ -380,8 +386,56 @@ pub enum Predicts {
 pub struct Order {
     /// Prompts, padded: `[B, P]`.
     pub prompt: Vec<Vec<u32>>,
+    /// The places of all samples.
+    pub layout: Arc<Layout>,
+    /// The tokens that are given, of each sample.
+    pub given: Vec<Values>,
     /// Seed, and the number of each sample: the same sample comes out in whatever batch it is made.
     pub draws: Vec<Draw>,
+}
+
+impl Order {
+    /// Whole canvases from prompts alone.
+    pub fn prompts(prompt: Vec<Vec<u32>>, draws: Vec<Draw>, canvas: &CanvasShape) -> Self {
+        Self { prompt, layout: Arc::new(Layout::whole(canvas)), given: Vec::new(), draws }
+    }
+
+    /// Prompts and given tokens `rows` times over, the repetitions without a prompt: what guidance compares.
+    pub fn told(&self, backbone: &dyn Backbone, rows: usize) -> Given {
+        let (canvas, device) = (backbone.canvas(), backbone.device());
+        let mut prompt = self.prompt.concat();
+        prompt.resize(rows * canvas.prompt, PAD);
+        let places = self.layout.given();
+        let tokens = (!places.is_empty()).then(|| {
+            let all = || self.given.iter().cycle().take(rows);
+            match backbone.spec() {
+                BackboneSpec::Field { .. } => {
+                    let each: Option<Vec<_>> = all().map(|values| values.vectors(canvas, places, &device)).collect();
+                    each.map(|each| Known::Vectors(Tensor::cat(each, 0)))
+                }
+                _ => {
+                    let each: Option<Vec<_>> = all().map(|values| values.codes(1, &device)).collect();
+                    each.map(|each| Known::Codes(Tensor::cat(each, 0)))
+                }
+            }
+        });
+        let prompt = ints(&prompt, [rows, canvas.prompt], &device);
+        Given { prompt, layout: self.layout.clone(), tokens: tokens.flatten() }
+    }
+}
+
+impl Order {
+    /// The tokens of each sample once this was `made`.
+    ///
+    /// # Errors
+    /// Where that does not fill the places.
+    pub fn tokens(&self, canvas: &CanvasShape, made: &[Values]) -> Result<Vec<CanvasTokens>> {
+        let whole = |(i, made): (usize, &Values)| match self.given.get(i) {
+            Some(given) => canvas.tokens(&self.layout, given, made),
+            None => canvas.tokens(&self.layout, &made.empty(), made),
+        };
+        made.iter().enumerate().map(whole).collect()
+    }
 }
 
 /// Tokens in the making: one step at a time, so that progress, previews, streaming and cancelling
@@ -391,8 +445,8 @@ pub trait Sampling: Send {
     fn progress(&self) -> (usize, usize);
     /// Goes on by one step.
     fn step(&mut self, backbone: &dyn Backbone) -> Result<()>;
-    /// The tokens of each sample; whole once all steps are done.
-    fn tokens(&self) -> Result<Vec<Tokens>>;
+    /// What stands at the places that are to be made, of each sample; whole once all steps are done.
+    fn made(&self) -> Result<Vec<Values>>;
 }
 
 /// How predictions become tokens.

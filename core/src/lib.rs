@@ -11,13 +11,15 @@ pub mod pipeline;
 pub mod random;
 pub mod recipe;
 pub mod registry;
+pub mod task;
 pub mod tokens;
 
-pub use canvas::CanvasShape;
+pub use canvas::{CanvasShape, CanvasTokens, Layout};
 pub use contract::*;
 pub use error::{Error, ErrorKind, Flaw, Result};
 pub use media::{Clip, Media, MediaShape, Rate, Sound, Timing};
 pub use parameters::{Init, Parameters, Weights};
 pub use random::{Draw, Purpose, Stream};
 pub use registry::{Component, DatasetConfig, Factory, Hosted, Make, Registry};
+pub use task::{Encoders, Mask, Share, Task};
 pub use tokens::{TokenKind, TokenShape, TokenValues, Tokens};

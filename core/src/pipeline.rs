@@ -5,8 +5,8 @@
 
 use crate::recipe::Recipe;
 use crate::{
-    Backbone, CanvasShape, Clip, Draw, Error, ErrorKind, Media, MediaShape, Modality, Order, Process, Rate, Result,
-    Sampler, Tokenizer, Tokens,
+    Backbone, CanvasShape, CanvasTokens, Clip, Draw, Encoders, Error, ErrorKind, Mask, Media, MediaShape, Modality,
+    Order, Process, Rate, Result, Sampler, Sound, Task, Tokenizer, Tokens,
 };
 use burn::tensor::Device;
 use std::sync::Arc;
@@ -75,22 +75,37 @@ impl Codec {
 /// Everything that generating takes, with its weights.
 pub struct Pipeline {
     codec: Codec,
+    audio: Option<Codec>,
     text: Box<dyn Tokenizer>,
     backbone: Box<dyn Backbone>,
     sampler: Arc<dyn Sampler>,
     process: Option<Process>,
 }
 
-/// What is to be made: one clip a prompt.
+/// What is to be made: a clip, its sound or both, one a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The prompts; an empty one is no prompt.
     pub prompts: Vec<String>,
     /// Seed of all that is drawn.
     pub seed: u64,
-    /// The number of the first clip, the others count on: a clip is known by its prompt, its seed and
+    /// The number of the first sample, the others count on: a sample is known by what is given, its seed and
     /// its number, and is the same in whatever batch it is made.
     pub first: u64,
+}
+
+/// What is given beside the prompts: as many clips or sounds as there are prompts, of the canvas' length, where the
+/// task asks for some. What the task makes is not looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Premise<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// The clips.
+    pub clips: &'a [Clip],
+    /// The sounds, mono.
+    pub sounds: &'a [Sound],
+    /// What of the clips is to be made, where the task has a region.
+    pub mask: Option<&'a Mask>,
 }
 
 impl Pipeline {
@@ -104,6 +119,7 @@ impl Pipeline {
         let canvas = recipe.need_canvas()?;
         Ok(Self {
             codec: Codec::build(recipe, Modality::Video, device)?,
+            audio: canvas.sound.map(|_| Codec::build(recipe, Modality::Audio, device)).transpose()?,
             text: text.component.build(device, &text.source()?)?,
             backbone: backbone.component.build(&canvas, device, &backbone.source()?)?,
             process: recipe.objective.as_ref().and_then(|objective| objective.component.process()),
@@ -111,9 +127,33 @@ impl Pipeline {
         })
     }
 
+    /// The clip of what was made, where there is one.
+    ///
+    /// # Errors
+    /// As [`Codec::clip`].
+    pub fn clip(&self, tokens: &CanvasTokens) -> Result<Option<Clip>> {
+        tokens.video.as_ref().map(|tokens| self.codec.clip(tokens)).transpose()
+    }
+
+    /// The sound of what was made, where there is one.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    pub fn sound(&self, tokens: &CanvasTokens) -> Result<Option<Sound>> {
+        match (&tokens.audio, &self.audio) {
+            (Some(tokens), Some(codec)) => codec.decode(tokens)?.sound(Modality::Audio.section()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Clip ⇄ tokens.
     pub fn codec(&self) -> &Codec {
         &self.codec
+    }
+
+    /// Sound ⇄ tokens, where the canvas has sound.
+    pub fn audio(&self) -> Option<&Codec> {
+        self.audio.as_ref()
     }
 
     /// The canvas that the backbone fills.
@@ -121,17 +161,34 @@ impl Pipeline {
         self.backbone.canvas()
     }
 
-    /// Turns a request into what the sampler is asked for.
+    /// Turns a request into what the sampler is asked for: whole canvases, from prompts alone.
     ///
     /// # Errors
     /// Where a prompt is longer than the canvas has room for.
     pub fn order(&self, request: &Request) -> Result<Order> {
         let encode = |prompt: &String| Ok(self.text.encode(&Media::Text(prompt.clone()))?.as_codes()?.to_vec());
         let draw = |i: u64| Draw::new(request.seed).sample(request.first + i);
-        Ok(Order {
-            prompt: request.prompts.iter().map(encode).collect::<Result<_>>()?,
-            draws: (0..request.prompts.len() as u64).map(draw).collect(),
-        })
+        let prompt = request.prompts.iter().map(encode).collect::<Result<_>>()?;
+        Ok(Order::prompts(prompt, (0..request.prompts.len() as u64).map(draw).collect(), self.canvas()))
+    }
+
+    /// The same for a task, with what it is given.
+    ///
+    /// # Errors
+    /// As [`Pipeline::order`]; or where media do not fit the tokenizers.
+    pub fn order_of(&self, request: &Request, premise: &Premise) -> Result<Order> {
+        let Premise { task, clips, sounds, mask } = *premise;
+        let mut order = self.order(request)?;
+        let video = self.codec.tokenizer();
+        let layout = task.layout(self.canvas(), video.spec().strides, mask).map_err(|flaw| {
+            Error::new(ErrorKind::Recipe, format!("task `{}`", task.name), flaw.message).mend(flaw.mend)
+        })?;
+        if task.gives() {
+            let encoders = Encoders { video, audio: self.audio.as_ref().map(Codec::tokenizer) };
+            order.given = task.given(self.canvas(), &encoders, &layout, mask, clips, sounds)?;
+        }
+        order.layout = Arc::new(layout);
+        Ok(order)
     }
 
     /// The prompt as the model reads it: its tokens turned back into text.
@@ -147,13 +204,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// What `watch` and the sampler return.
-    pub fn once(&self, order: &Order, watch: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Vec<Tokens>> {
+    pub fn once(&self, order: &Order, watch: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Vec<CanvasTokens>> {
         let mut sampling = self.sampler.begin(&*self.backbone, self.process, order)?;
         loop {
             let (done, total) = sampling.progress();
             watch(done, total)?;
             if done >= total {
-                return sampling.tokens();
+                return order.tokens(self.canvas(), &sampling.made()?);
             }
             sampling.step(&*self.backbone)?;
         }

@@ -29,6 +29,8 @@ pub enum Purpose {
     Evaluate = 9,
     /// Where a codebook's entries start, and start again once dead.
     Codebook = 10,
+    /// Which task a training step is of, and which region.
+    Task = 13,
     /// Which of several tokens stay.
     Choice = 12,
     /// How many levels a residual quantizer uses of an example in training.

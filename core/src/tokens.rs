@@ -37,8 +37,19 @@ impl TokenKind {
     pub fn channels(self) -> Option<usize> {
         match self {
             Self::Codes { bits, .. } => bits,
+            // The bits of each level's entry, as if it were a number (Chen, Zhang and Hinton 2023, section 2).
+            Self::Levels { levels, entries } if entries.is_power_of_two() => Some(levels * entries.ilog2() as usize),
             Self::Levels { .. } => None,
             Self::Latents { channels } => Some(channels),
+        }
+    }
+
+    /// How many different tokens there can be at a place, where all levels together are one number.
+    pub fn entries(self) -> Option<u64> {
+        match self {
+            Self::Codes { entries, .. } => Some(entries as u64),
+            Self::Levels { levels, entries } => (entries as u64).checked_pow(u32::try_from(levels).ok()?),
+            Self::Latents { .. } => None,
         }
     }
 
@@ -193,6 +204,68 @@ impl Tokens {
         }
     }
 
+    /// The numbers, `C` a place.
+    ///
+    /// # Errors
+    /// Where these are codes.
+    pub fn as_latents(&self) -> Result<&[f32]> {
+        match &self.values {
+            TokenValues::Latents { values, .. } => Ok(values),
+            _ => Err(tokens_error("codes where latents were expected".into())),
+        }
+    }
+
+    /// These tokens, which are to be of a shape.
+    ///
+    /// # Errors
+    /// Where they are of another.
+    pub fn fitting(&self, shape: &TokenShape) -> Result<&Self> {
+        match self.grid == shape.grid && shape.kind.holds(&self.values) {
+            true => Ok(self),
+            false => Err(tokens_error(format!("a grid of {:?} where {shape} were expected", self.grid))),
+        }
+    }
+
+    /// One code a place: of several levels the number whose digits they are, coarse first.
+    ///
+    /// # Errors
+    /// Where these are latents, or such a number has more than 32 bits.
+    pub fn packed(&self) -> Result<Vec<u32>> {
+        match &self.values {
+            TokenValues::Codes { codes, .. } => Ok(codes.clone()),
+            TokenValues::Levels { levels, entries, codes } => {
+                let pack = |all: u32, &code: &u32| all.checked_mul(*entries as u32)?.checked_add(code);
+                let packed = codes.chunks(*levels).map(|codes| codes.iter().try_fold(0u32, pack));
+                let packed: Option<Vec<u32>> = packed.collect();
+                packed.ok_or_else(|| tokens_error(format!("{levels} levels of {entries} entries are no 32-bit number")))
+            }
+            TokenValues::Latents { .. } => Err(tokens_error("latents where codes were expected".into())),
+        }
+    }
+
+    /// Tokens of a shape whose [`Tokens::packed`] these are.
+    ///
+    /// # Errors
+    /// Where there are not as many as places, one is out of range, or the shape's tokens are latents.
+    pub fn unpacked(shape: &TokenShape, codes: &[u32]) -> Result<Self> {
+        match shape.kind {
+            TokenKind::Codes { entries, .. } => Self::codes(shape.grid, entries, codes.to_vec()),
+            TokenKind::Levels { levels, entries } => {
+                if let Some(code) =
+                    codes.iter().find(|&&code| shape.kind.entries().is_some_and(|n| u64::from(code) >= n))
+                {
+                    return Err(tokens_error(format!("a code of {code} is not of {}", shape.kind)));
+                }
+                let digit = |code: u32, level: usize| {
+                    (u64::from(code) / (entries as u64).pow((levels - 1 - level) as u32) % entries as u64) as u32
+                };
+                let codes = codes.iter().flat_map(|&code| (0..levels).map(move |level| digit(code, level)));
+                Self::levels(shape.grid, levels, entries, codes.collect())
+            }
+            TokenKind::Latents { .. } => Err(tokens_error("codes where latents were expected".into())),
+        }
+    }
+
     /// The coarse ones of several levels alone; all else as it is.
     pub fn coarse(&self, keep: usize) -> Self {
         match &self.values {
@@ -296,7 +369,7 @@ fn below(entries: usize, codes: &[u32]) -> Result<()> {
     }
 }
 
-fn tokens_error(message: String) -> Error {
+pub(crate) fn tokens_error(message: String) -> Error {
     Error::new(ErrorKind::Weights, "tokens", message)
 }
 

@@ -1,17 +1,20 @@
 //! `dit`: a diffusion Transformer over noisy token vectors (Peebles and Xie 2023), with a time for
 //! each token.
 //!
-//! The prompt stands before the tokens in one sequence and is attended both ways; its mean also
-//! joins the time in the vector that conditions the blocks. The vectors may be continuous latents or
+//! The prompt and the tokens that are given stand before the others in one sequence, at time 0; all see each other. The
+//! prompt's mean also joins the time in the vector that conditions the blocks. The vectors may be continuous latents or
 //! the ±1 bits of codes ("analog bits": Chen, Zhang and Hinton 2023), optionally beside the model's
 //! own last guess of the clean ones (self-conditioning, ibid., section 3).
 
-use crate::transformer::{Attention, Embedding, FeedForward, Linear, PlaceEmbedding, Precision, Rotary, TrunkConfig};
+use crate::transformer::{
+    Attention, Embedding, FeedForward, Linear, Parts, PlaceEmbedding, Precision, Rotary, TrunkConfig,
+};
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Prediction};
+use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction, columns};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session,
+    Source,
 };
 use musiva_kernels::{Visible, gated_add, modulated_layer_norm, silu};
 use schemars::JsonSchema;
@@ -58,6 +61,12 @@ impl DitConfig {
     fn inputs(&self, channels: usize) -> usize {
         channels * if self.self_condition { 2 } else { 1 }
     }
+
+    /// Lengths of the vectors of the clip, and of its sound where it has any.
+    fn channels(canvas: &CanvasShape) -> Vec<usize> {
+        let kinds = [Some(canvas.tokens.kind), canvas.sound.map(|sound| sound.tokens.kind)];
+        kinds.into_iter().flatten().map(|kind| kind.channels().unwrap_or(0)).collect()
+    }
 }
 
 impl BackboneConfig for DitConfig {
@@ -66,7 +75,7 @@ impl BackboneConfig for DitConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
-        let Some(channels) = canvas.tokens.kind.channels() else {
+        let Some(channels) = canvas.channels() else {
             let message = format!("a diffusion model reads vectors, the tokenizer makes {}", canvas.tokens.kind);
             return Err(Flaw::new(
                 "kind",
@@ -85,11 +94,11 @@ impl BackboneConfig for DitConfig {
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
         let d = self.width;
-        let channels = canvas.tokens.kind.channels().unwrap_or(0);
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 6 * d * d + 6 * d;
         let conditions = canvas.words * d + 2 * TIME_FEATURES * d + d + d * d + d + d * d + d;
-        let ends = self.inputs(channels) * d + d + 2 * d * d + 2 * d + d * channels + channels;
-        conditions + PlaceEmbedding::parameters(canvas, d) + self.depth * block + ends
+        let end = |channels: usize| self.inputs(channels) * d + d + d * channels + channels;
+        let ends: usize = Self::channels(canvas).into_iter().map(end).sum();
+        conditions + PlaceEmbedding::parameters(canvas, d) + self.depth * block + 2 * d * d + 2 * d + ends
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
@@ -100,8 +109,8 @@ impl BackboneConfig for DitConfig {
     }
 
     fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        let channels = canvas.tokens.kind.channels().expect("the recipe was checked");
-        let mut network = Network::new(self, canvas, channels, &source.init(device));
+        let channels = canvas.channels().expect("the recipe was checked");
+        let mut network = Network::new(self, canvas, &source.init(device));
         source.load(&mut network)?;
         Ok(Box::new(Dit {
             rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
@@ -166,28 +175,83 @@ struct Network {
     time1: Linear,
     time2: Linear,
     pooled: Linear,
-    input: Linear,
+    clip: Ends,
+    sound: Option<Ends>,
     places: PlaceEmbedding,
     blocks: Vec<Block>,
     last_modulation: Linear,
+}
+
+/// Where the vectors of one modality come in and go out.
+#[derive(Module, Debug)]
+struct Ends {
+    input: Linear,
     output: Linear,
+    #[module(skip)]
+    channels: usize,
+}
+
+impl Ends {
+    fn new(init: &Init, config: &DitConfig, channels: usize) -> Self {
+        let d = config.width;
+        Self {
+            input: Linear::new(&init.part("input"), [config.inputs(channels), d], 1.0),
+            output: Linear::new(&init.part("output"), [d, channels], 0.0),
+            channels,
+        }
+    }
+
+    /// `[B, n, C]` and the guess of as many → `[B, n, D]`.
+    fn enter(&self, values: Tensor<3>, guess: Option<Tensor<3>>) -> Tensor<3> {
+        let own = |x: Tensor<3>| x.slice_dim(2, 0..self.channels);
+        let all = std::iter::once(values).chain(guess).map(own).collect();
+        self.input.forward(Tensor::cat(all, 2))
+    }
+
+    /// `[B, n, D]` → `[B, n, C]`, zeros after its own channels.
+    fn leave(&self, x: Tensor<3>, channels: usize) -> Tensor<3> {
+        let own = self.output.forward(x);
+        let [size, n, found] = own.dims();
+        if found == channels {
+            return own;
+        }
+        let rest = Tensor::zeros([size, n, channels - found], &own.device());
+        Tensor::cat(vec![own, rest], 2)
+    }
 }
 
 impl Network {
-    fn new(config: &DitConfig, canvas: &CanvasShape, channels: usize, init: &Init) -> Self {
+    fn new(config: &DitConfig, canvas: &CanvasShape, init: &Init) -> Self {
         let d = config.width;
         let linear = |name, shape, gain| Linear::new(&init.part(name), shape, gain);
+        let channels = DitConfig::channels(canvas);
         Self {
             words: Embedding::new(&init.part("words"), canvas.words, d),
             time1: linear("time1", [2 * TIME_FEATURES, d], 1.0),
             time2: linear("time2", [d, d], 1.0),
             pooled: linear("pooled", [d, d], 1.0),
-            input: linear("input", [config.inputs(channels), d], 1.0),
+            clip: Ends::new(init, config, channels[0]),
+            sound: channels.get(1).map(|channels| Ends::new(&init.part("sound"), config, *channels)),
             places: PlaceEmbedding::new(&init.part("places"), canvas, d),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
             last_modulation: linear("last_modulation", [d, 2 * d], 0.0),
-            output: linear("output", [d, channels], 0.0),
         }
+    }
+
+    fn ends(&self, modality: Modality) -> &Ends {
+        match (modality, &self.sound) {
+            (Modality::Audio, Some(sound)) => sound,
+            _ => &self.clip,
+        }
+    }
+
+    /// Vectors `[B, n, C]` at places of which each modality has `parts` → `[B, n, D]`.
+    fn enter(&self, values: &Tensor<3>, guess: &Option<Tensor<3>>, parts: &Parts) -> Tensor<3> {
+        let of = |(modality, at): (Modality, &[usize])| {
+            let guess = guess.as_ref().map(|guess| columns(guess.clone(), at));
+            self.ends(modality).enter(columns(values.clone(), at), guess)
+        };
+        columns(Tensor::cat(parts.iter().map(of).collect(), 1), &parts.back())
     }
 }
 
@@ -217,13 +281,14 @@ impl Backbone for Dit {
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
         let Content::Field(field) = &batch.content else { panic!("the recipe's checker let codes through to a dit") };
         let BackboneSpec::Field { self_conditioned, .. } = self.spec else { unreachable!("a dit is a field") };
-        let network = &self.network;
-        let (prefix, length) = (self.canvas.prompt, self.canvas.tokens.length());
+        let (network, layout) = (&self.network, &*batch.given.layout);
+        let prefix = self.canvas.prompt + layout.given().len();
         let [size, times] = field.times.dims();
+        let [_, length, channels] = field.values.dims();
 
-        let words = network.words.forward(batch.prompt.clone()); // [B, P, D]
+        let words = network.words.forward(batch.given.prompt.clone()); // [B, P, D]
         let pooled = network.pooled.forward(words.clone().mean_dim(1)); // [B, 1, D]
-        // The prompt is given, so it stands at time 0, one more time beside those of the tokens.
+        // What is given stands at time 0, one more time beside those of the tokens.
         let zero = Tensor::zeros([size, 1], &field.times.device());
         let times_and_zero = Tensor::cat(vec![field.times.clone(), zero], 1); // [B, S + 1]
         let time = network.time1.forward(features(times_and_zero));
@@ -231,22 +296,30 @@ impl Backbone for Dit {
         let at = std::iter::repeat_n(times, prefix).chain(field.at.iter().copied()).collect();
         let condition = Condition { vectors: silu(c), at };
 
-        let values = match (self_conditioned, &field.guess) {
-            (false, _) => field.values.clone(),
-            (true, Some(guess)) => Tensor::cat(vec![field.values.clone(), guess.clone()], 2),
-            (true, None) => Tensor::cat(vec![field.values.clone(), field.values.zeros_like()], 2),
+        let guess = |values: &Tensor<3>, guess: &Option<Tensor<3>>| {
+            self_conditioned.then(|| guess.clone().unwrap_or_else(|| values.zeros_like()))
         };
-        let tokens = network.input.forward(values) + network.places.tokens(); // [B, L, D]
-        let mut x = Tensor::cat(vec![words + network.places.prompt(), tokens], 1); // [B, P + L, D]
+        let parts = Parts::made(&self.canvas, layout);
+        let (given, made) = network.places.of(layout);
+        let mut all = vec![words + network.places.prompt()];
+        if let (Some(Known::Vectors(values)), Some(places)) = (&batch.given.tokens, given) {
+            // Of what is known the best guess is itself.
+            let sure = guess(values, &Some(values.clone()));
+            all.push(network.enter(values, &sure, &Parts::of(&self.canvas, layout.given())) + places);
+        }
+        all.push(network.enter(&field.values, &guess(&field.values, &field.guess), &parts) + made); // [B, L, D]
+        let mut x = Tensor::cat(all, 1); // [B, P + G + L, D]
+        let rotary = self.rotary.laid(layout);
         for block in &network.blocks {
-            x = block.forward(x, &condition, &self.rotary);
+            x = block.forward(x, &condition, &rotary);
         }
         let [shift, scale] = condition.modulation(&network.last_modulation);
         let x = modulated_layer_norm(x, shift, scale, &condition.at, EPSILON).slice_dim(1, prefix..prefix + length);
-        Prediction::Field(network.output.forward(x))
+        let of = |(modality, at): (Modality, &[usize])| network.ends(modality).leave(columns(x.clone(), at), channels);
+        Prediction::Field(columns(Tensor::cat(parts.iter().map(of).collect(), 1), &parts.back()))
     }
 
-    fn session(&self, _: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
         None
     }
 
@@ -285,7 +358,7 @@ mod tests {
 
     fn canvas() -> CanvasShape {
         let tokens = TokenShape { grid: [2, 2, 3], kind: TokenKind::Latents { channels: 5 } };
-        CanvasShape { prompt: 3, words: 7, tokens }
+        CanvasShape::new(3, 7, tokens)
     }
 
     /// A model whose zero-initialised parts are not zero.
@@ -312,7 +385,7 @@ mod tests {
             guess: None,
         };
         let prompt = ints(&[1, 2, 0, 3, 4, 5], [2, 3], &device);
-        let batch = CanvasBatch { prompt, content: Content::Field(field) };
+        let batch = CanvasBatch { given: Given::prompt(prompt, &canvas()), content: Content::Field(field) };
         let Prediction::Field(field) = dit.forward(&batch) else { panic!("a field") };
         to_vec(field)
     }

@@ -8,6 +8,8 @@ pub mod lm;
 pub mod masked;
 pub mod objectives;
 pub mod samplers;
+#[cfg(test)]
+mod tests;
 pub mod transformer;
 
 use musiva_core::{Component, Make, Registry, Result};

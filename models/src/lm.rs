@@ -2,23 +2,24 @@
 //! et al. 2023, section 3.3: the prefix sees itself both ways, the output is causal, the loss is on
 //! the output alone).
 //!
-//! At position `P + j` stands token `j - 1` (a learned start for `j = 0`) at the *place of token `j`*,
-//! which is to be predicted. A large vocabulary is factorised into digits (MAGVIT-v2, section 3.2):
-//! the embeddings of a token's digits are summed, and each digit is predicted from the hidden state
-//! and the digits before it.
+//! After the prompt stand the tokens that are given, which are part of the prefix. Then, at the *place of token `j`*,
+//! which is to be predicted, stands token `j - 1` (a learned start for `j = 0`). A large vocabulary is factorised into
+//! digits (MAGVIT-v2, section 3.2), and so are the levels of residual quantization: the embeddings of a token's digits
+//! are summed, and each digit is predicted from the hidden state and the digits before it.
 
 mod decoder;
 
 use crate::transformer::{
-    Attention, Cache, Embedding, FeedForward, Linear, PlaceEmbedding, Precision, RmsNorm, Rotary, TrunkConfig,
+    Attention, Cache, Digits, Embedding, FeedForward, Parts, PlaceEmbedding, Precision, RmsNorm, Rotary, TrunkConfig,
+    Vocabularies, Vocabulary,
 };
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use decoder::{Decoder, DecoderSession};
-use musiva_core::canvas::{CanvasBatch, Content, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Known, PlaceOrder, Prediction, ints};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
-    TokenKind,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session,
+    Source,
 };
 use musiva_kernels::Visible;
 use musiva_kernels::decode::Stored;
@@ -42,6 +43,8 @@ pub struct LmConfig {
     /// Digits that a token is factorised into; their number divides the tokenizer's bits.
     #[schemars(range(min = 1, max = 8))]
     pub digits: usize,
+    /// In which order tokens are drawn where a clip has sound.
+    pub order: PlaceOrder,
     /// What the matrix products of the blocks are computed in; weights, norms, softmax and loss are in `f32` anyway.
     pub precision: Precision,
     /// What the weights of matrices are kept in while tokens are drawn one after the other on the CPU: fewer bytes,
@@ -74,43 +77,21 @@ impl From<Decode> for Stored {
 
 impl Default for LmConfig {
     fn default() -> Self {
-        Self { width: 128, depth: 4, heads: 4, digits: 1, precision: Precision::F32, decode: Decode::F32 }
+        Self {
+            width: 128,
+            depth: 4,
+            heads: 4,
+            digits: 1,
+            order: PlaceOrder::InTime,
+            precision: Precision::F32,
+            decode: Decode::F32,
+        }
     }
 }
 
 impl LmConfig {
     pub(crate) fn trunk(&self) -> TrunkConfig {
         TrunkConfig { width: self.width, depth: self.depth, heads: self.heads, precision: self.precision }
-    }
-
-    /// Entries of each digit.
-    pub(crate) fn base(&self, canvas: &CanvasShape) -> Result<usize, Flaw> {
-        let TokenKind::Codes { entries, bits } = canvas.tokens.kind else {
-            let message = format!("an autoregressive model reads codes, the tokenizer makes {}", canvas.tokens.kind);
-            return Err(Flaw::new(
-                "kind",
-                message,
-                "set `tokenizer.video.quantizer.kind = \"lfq\"`, or `backbone.kind = \"dit\"`",
-            ));
-        };
-        match (self.digits, bits) {
-            (1, _) if entries > 1 << 16 => {
-                let message = format!("a vocabulary of {entries} entries is too large for one digit (65,536 at most)");
-                Err(Flaw::new("digits", message, "set `digits = 2`"))
-            }
-            (1, _) => Ok(entries),
-            (digits, Some(bits)) if bits % digits == 0 => Ok(1 << (bits / digits)),
-            (digits, Some(bits)) => {
-                let fitting = (1..digits).rev().find(|d| bits % d == 0).unwrap_or(1);
-                let message = format!("{digits} digits do not divide the tokenizer's {bits} bits");
-                Err(Flaw::new("digits", message, format!("set `digits = {fitting}`")))
-            }
-            (digits, None) => {
-                let message =
-                    format!("codes of {entries} entries without bits cannot be factorised into {digits} digits");
-                Err(Flaw::new("digits", message, "set `digits = 1`"))
-            }
-        }
     }
 }
 
@@ -120,15 +101,19 @@ impl BackboneConfig for LmConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
-        self.base(canvas).map(|_| BackboneSpec::NextToken)
+        Digits::all(canvas, self.digits).map(|_| BackboneSpec::NextToken)
+    }
+
+    fn order(&self) -> PlaceOrder {
+        self.order
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
-        let (d, digits) = (self.width, self.digits);
-        let base = self.base(canvas).unwrap_or(0);
+        let d = self.width;
+        let digits = Digits::all(canvas, self.digits).unwrap_or_default();
+        let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d, true)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
-        let embeddings = canvas.words * d + digits * base * d + d + PlaceEmbedding::parameters(canvas, d);
-        embeddings + self.depth * block + d + digits * base * d + (digits - 1) * base * d
+        canvas.words * d + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
@@ -136,12 +121,14 @@ impl BackboneConfig for LmConfig {
         let (n, prefix) = (canvas.length() as f64, canvas.prompt as f64);
         let seen = (n * (n + 1.0) + prefix * (prefix - 1.0)) / (2.0 * n * n);
         let mut cost = self.trunk().cost(canvas, seen);
-        let logits = canvas.tokens.length() as f64 * (self.digits * self.base(canvas).unwrap_or(0)) as f64;
+        let logits = Digits::logits(canvas, self.digits);
         cost.forward_flops += 2.0 * logits * self.width as f64;
         // The logits and their gradient.
         cost.activations += 2.0 * logits;
         let d = self.width as f64;
-        let matrices = d * (self.depth as f64 * 12.0 * d + (self.digits * self.base(canvas).unwrap_or(0)) as f64);
+        let digits = Digits::all(canvas, self.digits).unwrap_or_default();
+        let heads: usize = digits.iter().map(|digits| digits.count * digits.base).sum();
+        let matrices = d * (self.depth as f64 * 12.0 * d + heads as f64);
         let bytes = match self.decode {
             Decode::F32 => 4.0,
             Decode::Bf16 => 2.0,
@@ -191,49 +178,42 @@ impl Block {
 #[derive(Module, Debug)]
 struct Network {
     words: Embedding,
-    digits: Vec<Embedding>,
+    codes: Vocabularies,
     start: Param<Tensor<1>>,
     places: PlaceEmbedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
-    heads: Vec<Linear>,
-    /// What a head learns of each digit before it.
-    seen: Vec<Embedding>,
 }
 
 impl Network {
-    fn new(config: &LmConfig, canvas: &CanvasShape, base: usize, init: &Init) -> Self {
+    fn new(config: &LmConfig, canvas: &CanvasShape, digits: &[Digits], init: &Init) -> Self {
         let width = config.width;
-        let embed = |name: String, entries| Embedding::new(&init.part(name), entries, width);
         Self {
-            words: embed("words".into(), canvas.words),
-            digits: (0..config.digits).map(|i| embed(format!("digits{i}"), base)).collect(),
+            words: Embedding::new(&init.part("words"), canvas.words, width),
+            codes: Vocabularies::new(init, digits, width, true),
             start: init.part("start").normal([width], 0.02),
             places: PlaceEmbedding::new(&init.part("places"), canvas, width),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
             norm: RmsNorm::new(&init.part("norm"), width),
-            heads: (0..config.digits)
-                .map(|i| Linear::without_bias(&init.part(format!("heads{i}")), [width, base], 0.5))
-                .collect(),
-            seen: (1..config.digits).map(|i| embed(format!("seen{i}"), base)).collect(),
         }
     }
 
-    /// Tokens given by their digits, each `[B, n]` → `[B, n, D]`.
-    fn embed(&self, digits: &[Tensor<2, Int>]) -> Tensor<3> {
-        let all = self.digits.iter().zip(digits).map(|(embedding, digit)| embedding.forward(digit.clone()));
-        all.reduce(|a, b| a + b).expect("a token has at least one digit")
+    /// What stands before the tokens that are to be made, `[B, P + G, D]`.
+    fn prefix(&self, given: &Given, canvas: &CanvasShape, places: Option<Tensor<3>>) -> Tensor<3> {
+        let prompt = self.words.forward(given.prompt.clone()) + self.places.prompt();
+        match (&given.tokens, places) {
+            (Some(Known::Codes(codes)), Some(places)) => {
+                let parts = Parts::of(canvas, given.layout.given());
+                Tensor::cat(vec![prompt, self.codes.embed(codes.clone(), &parts) + places], 1)
+            }
+            _ => prompt,
+        }
     }
 
-    fn prompt(&self, prompt: Tensor<2, Int>) -> Tensor<3> {
-        self.words.forward(prompt) + self.places.prompt()
-    }
-
-    /// Logits of digit `i` from hidden states `[B, n, D]` and the digits before it.
-    fn logits(&self, hidden: Tensor<3>, digits: &[Tensor<2, Int>]) -> Tensor<3> {
-        let i = digits.len();
-        let seen = self.seen.iter().zip(digits).map(|(embedding, digit)| embedding.forward(digit.clone()));
-        self.heads[i].forward(seen.fold(hidden, |hidden, seen| hidden + seen))
+    /// The vector that stands for the token before the first, `[B, 1, D]`.
+    fn start(&self, size: usize) -> Tensor<3> {
+        let width = self.start.dims()[0];
+        self.start.val().reshape([1, 1, width]).expand([size, 1, width])
     }
 }
 
@@ -241,8 +221,6 @@ impl Network {
 #[derive(Clone, Debug)]
 pub struct Lm {
     canvas: CanvasShape,
-    digits: usize,
-    base: usize,
     device: Device,
     network: Network,
     rotary: Rotary,
@@ -252,17 +230,10 @@ pub struct Lm {
     decoder: OnceLock<Arc<Decoder>>,
 }
 
-/// The digits of codes, most significant first.
-pub(crate) fn digits_of(codes: Tensor<2, Int>, digits: usize, base: usize) -> Vec<Tensor<2, Int>> {
-    let base = base as i64;
-    let shift = |i: usize| base.pow((digits - 1 - i) as u32);
-    (0..digits).map(|i| (codes.clone() / shift(i)).remainder_scalar(base)).collect()
-}
-
 impl Lm {
     fn new(config: &LmConfig, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Self> {
-        let base = config.base(canvas).expect("the recipe was checked");
-        let mut network = Network::new(config, canvas, base, &source.init(device));
+        let digits = Digits::all(canvas, config.digits).expect("the recipe was checked");
+        let mut network = Network::new(config, canvas, &digits, &source.init(device));
         source.load(&mut network)?;
         let device = device.clone();
         Ok(Self {
@@ -271,8 +242,6 @@ impl Lm {
             stored: config.decode.into(),
             decoder: OnceLock::new(),
             canvas: *canvas,
-            digits: config.digits,
-            base,
             device,
             network,
         })
@@ -294,28 +263,30 @@ impl Backbone for Lm {
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
         let Content::Codes(codes) = &batch.content else { panic!("the recipe's checker let vectors through to an lm") };
-        let network = &self.network;
+        let (network, layout) = (&self.network, &*batch.given.layout);
         let [size, length] = codes.dims();
-        let (prefix, width) = (self.canvas.prompt, network.start.dims()[0]);
-        let digits = digits_of(codes.clone(), self.digits, self.base);
+        let parts = Parts::made(&self.canvas, layout);
+        let (given, made) = network.places.of(layout);
 
-        let start = network.start.val().reshape([1, 1, width]).expand([size, 1, width]);
-        let before = network.embed(&digits).slice_dim(1, 0..length - 1);
-        let tokens = Tensor::cat(vec![start, before], 1) + network.places.tokens(); // [B, L, D]
-        let mut x = Tensor::cat(vec![network.prompt(batch.prompt.clone()), tokens], 1); // [B, P + L, D]
+        let prefix = network.prefix(&batch.given, &self.canvas, given); // [B, P + G, D]
+        let before = network.codes.embed(codes.clone(), &parts).slice_dim(1, 0..length - 1);
+        let tokens = Tensor::cat(vec![network.start(size), before], 1) + made; // [B, L, D]
+        let known = prefix.dims()[1];
+        let mut x = Tensor::cat(vec![prefix, tokens], 1); // [B, P + G + L, D]
+        let rotary = self.rotary.laid(layout);
         for block in &network.blocks {
-            x = block.forward(x, &self.rotary, Visible::Prefix(prefix), None);
+            x = block.forward(x, &rotary, Visible::Prefix(known), None);
         }
-        let hidden = network.norm.forward(x.slice_dim(1, prefix..prefix + length));
-        Prediction::Logits((0..self.digits).map(|i| network.logits(hidden.clone(), &digits[..i])).collect())
+        let hidden = network.norm.forward(x.slice_dim(1, known..known + length));
+        Prediction::Logits(network.codes.logits(hidden, codes.clone(), &parts))
     }
 
-    fn session(&self, prompt: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+    fn session(&self, given: Given) -> Option<Box<dyn Session>> {
         if self.device.clone().inner() == Device::flex() {
-            let decoder = self.decoder.get_or_init(|| Arc::new(Decoder::new(&self.network, &self.rotary, self.stored)));
-            return Some(Box::new(DecoderSession::new(self, decoder.clone(), prompt)));
+            let decoder = self.decoder.get_or_init(|| Arc::new(Decoder::new(&self.network, self.stored)));
+            return Some(Box::new(DecoderSession::new(self, decoder.clone(), &given)));
         }
-        Some(Box::new(LmSession::new(self, prompt)))
+        Some(Box::new(LmSession::new(self, &given)))
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -338,6 +309,9 @@ impl Backbone for Lm {
 /// Canvases on their way, on any device.
 struct LmSession {
     lm: Lm,
+    rotary: Rotary,
+    places: Tensor<3>,
+    modalities: Vec<Modality>,
     caches: Vec<Cache>,
     batch: usize,
     /// Tokens that stand in the cache.
@@ -346,35 +320,42 @@ struct LmSession {
 }
 
 impl LmSession {
-    /// After the prompts, `[B, P]`.
-    fn new(lm: &Lm, prompt: Tensor<2, Int>) -> Self {
-        let batch = prompt.dims()[0];
+    fn new(lm: &Lm, given: &Given) -> Self {
+        let (batch, layout, network) = (given.prompt.dims()[0], &*given.layout, &lm.network);
         let device = lm.device.clone().inner();
-        let width = lm.network.start.dims()[0];
-        let room = [batch, lm.canvas.length(), lm.attention_heads, width / lm.attention_heads];
+        let width = network.start.dims()[0];
+        let room = [batch, lm.canvas.prompt + layout.length(), lm.attention_heads, width / lm.attention_heads];
+        let (known, places) = network.places.of(layout);
         let mut session = Self {
             lm: lm.clone(),
-            caches: lm.network.blocks.iter().map(|_| Cache::new(room, &device)).collect(),
+            rotary: lm.rotary.laid(layout),
+            places,
+            modalities: layout.made().iter().map(|&place| lm.canvas.modality(place)).collect(),
+            caches: network.blocks.iter().map(|_| Cache::new(room, &device)).collect(),
             batch,
             done: 0,
             hidden: Tensor::zeros([batch, 1, 1], &device),
         };
-        session.run(lm.network.prompt(prompt));
-        let start = lm.network.start.val().reshape([1, 1, width]).expand([batch, 1, width]);
-        session.hidden = session.place(start);
+        session.run(network.prefix(given, &lm.canvas, known));
+        session.hidden = session.place(network.start(batch));
         session
+    }
+
+    /// The codes of a modality.
+    fn vocabulary(&self, token: usize) -> &Vocabulary {
+        self.lm.network.codes.of(self.modalities[token])
     }
 
     fn run(&mut self, mut x: Tensor<3>) -> Tensor<3> {
         for (block, cache) in self.lm.network.blocks.iter().zip(&mut self.caches) {
-            x = block.forward(x, &self.lm.rotary, Visible::Full, Some(cache));
+            x = block.forward(x, &self.rotary, Visible::Full, Some(cache));
         }
         self.lm.network.norm.forward(x)
     }
 
     /// Puts `[B, 1, D]` at the place of the next token.
     fn place(&mut self, x: Tensor<3>) -> Tensor<3> {
-        let place = self.lm.network.places.tokens().slice_dim(1, self.done..self.done + 1);
+        let place = self.places.clone().slice_dim(1, self.done..self.done + 1);
         self.done += 1;
         self.run(x + place)
     }
@@ -382,24 +363,23 @@ impl LmSession {
 
 impl Session for LmSession {
     fn heads(&self) -> usize {
-        self.lm.digits
+        self.vocabulary(self.done - 1).written().count
     }
 
     fn logits(&self, digits: &[Vec<u32>]) -> Tensor<2> {
         let device = self.lm.device.clone().inner();
         let digits: Vec<_> = digits.iter().map(|digit| ints(digit, [self.batch, 1], &device)).collect();
-        let logits = self.lm.network.logits(self.hidden.clone(), &digits);
+        let logits = self.vocabulary(self.done - 1).logits(self.hidden.clone(), &digits);
         let entries = logits.dims()[2];
         logits.reshape([self.batch, entries])
     }
 
     fn push(&mut self, codes: &[u32]) {
-        if self.done == self.lm.canvas.tokens.length() {
+        if self.done == self.modalities.len() {
             return;
         }
         let device = self.lm.device.clone().inner();
-        let digits = digits_of(ints(codes, [self.batch, 1], &device), self.lm.digits, self.lm.base);
-        let x = self.lm.network.embed(&digits);
+        let x = self.vocabulary(self.done - 1).embed(ints(codes, [self.batch, 1], &device));
         self.hidden = self.place(x);
     }
 }
@@ -407,17 +387,17 @@ impl Session for LmSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::TokenShape;
     use musiva_core::parameters::to_vec;
+    use musiva_core::{TokenKind, TokenShape};
 
     fn canvas() -> CanvasShape {
         let kind = TokenKind::Codes { entries: 64, bits: Some(6) };
-        CanvasShape { prompt: 5, words: 11, tokens: TokenShape { grid: [3, 2, 3], kind } }
+        CanvasShape::new(5, 11, TokenShape { grid: [3, 2, 3], kind })
     }
 
     fn batch(codes: &[u32], device: &Device) -> CanvasBatch {
         let prompt = ints(&[1, 2, 3, 4, 0, 7, 8, 0, 0, 0], [2, 5], device);
-        CanvasBatch { prompt, content: Content::Codes(ints(codes, [2, 18], device)) }
+        CanvasBatch { given: Given::prompt(prompt, &canvas()), content: Content::Codes(ints(codes, [2, 18], device)) }
     }
 
     fn codes() -> Vec<u32> {
@@ -425,13 +405,13 @@ mod tests {
     }
 
     fn logits(lm: &dyn Backbone, codes: &[u32]) -> Vec<Vec<f32>> {
-        let Prediction::Logits(logits) = lm.forward(&batch(codes, &lm.device())) else { panic!("logits") };
-        logits.into_iter().map(to_vec).collect()
+        let Prediction::Logits(mut all) = lm.forward(&batch(codes, &lm.device())) else { panic!("logits") };
+        all.remove(0).heads.into_iter().map(to_vec).collect()
     }
 
     /// The largest difference of a session's logits from the uncached ones, and the largest of these.
     fn difference(lm: &Lm, mut session: Box<dyn Session>) -> [f32; 2] {
-        let (codes, digits) = (codes(), lm.digits);
+        let (codes, digits) = (codes(), lm.network.codes.of(Modality::Video).written().count);
         let whole = logits(lm, &codes);
         let base = whole[0].len() / 36;
         let (mut difference, mut largest) = (0.0f32, 0.0f32);
@@ -459,9 +439,9 @@ mod tests {
         for digits in [1, 2, 3] {
             let config = LmConfig { width: 48, depth: 3, heads: 2, digits, ..Default::default() };
             let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-            let prompt = batch(&codes(), &lm.device()).prompt;
-            let [on_slices, _] = difference(&lm, lm.session(prompt.clone()).unwrap());
-            let [on_tensors, _] = difference(&lm, Box::new(LmSession::new(&lm, prompt)));
+            let given = batch(&codes(), &lm.device()).given;
+            let [on_slices, _] = difference(&lm, lm.session(given.clone()).unwrap());
+            let [on_tensors, _] = difference(&lm, Box::new(LmSession::new(&lm, &given)));
             assert!(on_slices < 1e-5 && on_tensors < 1e-5, "{on_slices}, {on_tensors}");
         }
     }
@@ -471,7 +451,7 @@ mod tests {
         let run = |decode| {
             let config = LmConfig { width: 48, depth: 3, heads: 2, decode, ..Default::default() };
             let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-            let [difference, largest] = difference(&lm, lm.session(batch(&codes(), &lm.device()).prompt).unwrap());
+            let [difference, largest] = difference(&lm, lm.session(batch(&codes(), &lm.device()).given).unwrap());
             difference / largest
         };
         let (bf16, int8) = (run(Decode::Bf16), run(Decode::Int8));
@@ -481,10 +461,10 @@ mod tests {
     #[test]
     fn new_weights_are_drawn_from() {
         let mut lm = Lm::new(&LmConfig::default(), &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-        let prompt = batch(&codes(), &lm.device()).prompt;
-        let before = to_vec(lm.session(prompt.clone()).unwrap().logits(&[]));
+        let given = batch(&codes(), &lm.device()).given;
+        let before = to_vec(lm.session(given.clone()).unwrap().logits(&[]));
         lm.parameters_mut().update(&mut |_, _, value| value * 2.0);
-        assert_ne!(before, to_vec(lm.session(prompt).unwrap().logits(&[])));
+        assert_ne!(before, to_vec(lm.session(given).unwrap().logits(&[])));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! `masked`: a bidirectional Transformer over a prompt and the tokens of a clip, some of which are
 //! hidden (MaskGIT, Chang et al. 2022; MAGVIT, Yu et al. 2023).
 //!
-//! Every position sees every other. A hidden token's place holds a learned vector instead of the
+//! Every position sees every other, the tokens that are given among them. A hidden token's place holds a learned vector instead of the
 //! token's; the model predicts all tokens, the hidden ones count. A large vocabulary is factorised into
 //! digits, each predicted by a head of its own at once (MAGVIT-v2, section 3.2).
 
-use crate::lm::{Block, LmConfig, digits_of};
-use crate::transformer::{Attention, Embedding, Linear, PlaceEmbedding, Precision, RmsNorm, Rotary};
+use crate::lm::{Block, LmConfig};
+use crate::transformer::{
+    Attention, Digits, Embedding, Parts, PlaceEmbedding, Precision, RmsNorm, Rotary, Vocabularies, Vocabulary,
+};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor};
-use musiva_core::canvas::{CanvasBatch, Content, Prediction};
+use burn::tensor::{Device, Tensor};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction};
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
 };
@@ -58,20 +60,20 @@ impl BackboneConfig for MaskedConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
-        self.lm().base(canvas).map(|_| BackboneSpec::Masked)
+        Digits::all(canvas, self.digits).map(|_| BackboneSpec::Masked)
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
-        let (d, digits) = (self.width, self.digits);
-        let base = self.lm().base(canvas).unwrap_or(0);
+        let d = self.width;
+        let digits = Digits::all(canvas, self.digits).unwrap_or_default();
+        let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d, false)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
-        let embeddings = canvas.words * d + digits * base * d + d + PlaceEmbedding::parameters(canvas, d);
-        embeddings + self.depth * block + d + digits * base * d
+        canvas.words * d + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
         let mut cost = self.lm().trunk().cost(canvas, 1.0);
-        let logits = canvas.tokens.length() as f64 * (self.digits * self.lm().base(canvas).unwrap_or(0)) as f64;
+        let logits = Digits::logits(canvas, self.digits);
         cost.forward_flops += 2.0 * logits * self.width as f64;
         // The logits and their gradient.
         cost.activations += 2.0 * logits;
@@ -80,13 +82,12 @@ impl BackboneConfig for MaskedConfig {
     }
 
     fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        let base = self.lm().base(canvas).expect("the recipe was checked");
-        let mut network = Network::new(&self.lm(), canvas, base, &source.init(device));
+        let digits = Digits::all(canvas, self.digits).expect("the recipe was checked");
+        let mut network = Network::new(&self.lm(), canvas, &digits, &source.init(device));
         source.load(&mut network)?;
         Ok(Box::new(Masked {
             rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
             canvas: *canvas,
-            base,
             device: device.clone(),
             network,
         }))
@@ -96,35 +97,24 @@ impl BackboneConfig for MaskedConfig {
 #[derive(Module, Debug)]
 struct Network {
     words: Embedding,
-    digits: Vec<Embedding>,
+    codes: Vocabularies,
     mask: Param<Tensor<1>>,
     places: PlaceEmbedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
-    heads: Vec<Linear>,
 }
 
 impl Network {
-    fn new(config: &LmConfig, canvas: &CanvasShape, base: usize, init: &Init) -> Self {
+    fn new(config: &LmConfig, canvas: &CanvasShape, digits: &[Digits], init: &Init) -> Self {
         let width = config.width;
-        let embed = |name: String, entries| Embedding::new(&init.part(name), entries, width);
-        let head = |i| Linear::without_bias(&init.part(format!("heads{i}")), [width, base], 0.5);
         Self {
-            words: embed("words".into(), canvas.words),
-            digits: (0..config.digits).map(|i| embed(format!("digits{i}"), base)).collect(),
+            words: Embedding::new(&init.part("words"), canvas.words, width),
+            codes: Vocabularies::new(init, digits, width, false),
             mask: init.part("mask").normal([width], 0.02),
             places: PlaceEmbedding::new(&init.part("places"), canvas, width),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
             norm: RmsNorm::new(&init.part("norm"), width),
-            heads: (0..config.digits).map(head).collect(),
         }
-    }
-
-    /// Codes `[B, L]` → `[B, L, D]`.
-    fn embed(&self, codes: Tensor<2, Int>, base: usize) -> Tensor<3> {
-        let digits = digits_of(codes, self.digits.len(), base);
-        let all = self.digits.iter().zip(digits).map(|(embedding, digit)| embedding.forward(digit));
-        all.reduce(|a, b| a + b).expect("a token has at least one digit")
     }
 }
 
@@ -132,7 +122,6 @@ impl Network {
 #[derive(Clone, Debug)]
 pub struct Masked {
     canvas: CanvasShape,
-    base: usize,
     device: Device,
     network: Network,
     rotary: Rotary,
@@ -153,25 +142,36 @@ impl Backbone for Masked {
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
         let Content::Masked(masked) = &batch.content else {
-            panic!("the recipe's checker let other content through to a masked model")
+            panic!("the recipe's checker let something else through to a masked model")
         };
-        let network = &self.network;
-        let (prefix, length) = (self.canvas.prompt, self.canvas.tokens.length());
-        let mask = network.mask.val().unsqueeze::<3>(); // [1, 1, D]
-        let given = network.embed(masked.codes.clone(), self.base);
+        let (network, layout) = (&self.network, &*batch.given.layout);
+        let [_, length] = masked.codes.dims();
+        let parts = Parts::made(&self.canvas, layout);
+        let (given, made) = network.places.of(layout);
+
+        let mask = network.mask.val().reshape([1, 1, network.mask.dims()[0]]);
+        let seen = network.codes.embed(masked.codes.clone(), &parts);
         // [B, L, D]: the learned vector where a token is hidden, and nothing of the token.
         let hidden = masked.hidden.clone();
-        let tokens = given * (-hidden.clone() + 1.0) + mask * hidden + network.places.tokens();
-        let prompt = network.words.forward(batch.prompt.clone()) + network.places.prompt();
-        let mut x = Tensor::cat(vec![prompt, tokens], 1); // [B, P + L, D]
-        for block in &network.blocks {
-            x = block.forward(x, &self.rotary, Visible::Full, None);
+        let tokens = seen * (-hidden.clone() + 1.0) + mask * hidden + made;
+        let prompt = network.words.forward(batch.given.prompt.clone()) + network.places.prompt();
+        let mut all = vec![prompt];
+        if let (Some(Known::Codes(codes)), Some(places)) = (&batch.given.tokens, given) {
+            let parts = Parts::of(&self.canvas, layout.given());
+            all.push(network.codes.embed(codes.clone(), &parts) + places);
         }
-        let hidden = network.norm.forward(x.slice_dim(1, prefix..prefix + length));
-        Prediction::Logits(network.heads.iter().map(|head| head.forward(hidden.clone())).collect())
+        all.push(tokens);
+        let mut x = Tensor::cat(all, 1); // [B, P + G + L, D]
+        let rotary = self.rotary.laid(layout);
+        for block in &network.blocks {
+            x = block.forward(x, &rotary, Visible::Full, None);
+        }
+        let known = x.dims()[1] - length;
+        let hidden = network.norm.forward(x.slice_dim(1, known..known + length));
+        Prediction::Logits(network.codes.logits(hidden, masked.codes.clone(), &parts))
     }
 
-    fn session(&self, _: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
         None
     }
 
@@ -201,7 +201,7 @@ mod tests {
 
     fn canvas() -> CanvasShape {
         let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
-        CanvasShape { prompt: 2, words: 5, tokens: TokenShape { grid: [2, 1, 3], kind } }
+        CanvasShape::new(2, 5, TokenShape { grid: [2, 1, 3], kind })
     }
 
     fn config(digits: usize) -> MaskedConfig {
@@ -213,9 +213,9 @@ mod tests {
         let device = model.device();
         let hidden = Tensor::from_data(TensorData::new(hidden.to_vec(), [1, 6, 1]), &device);
         let content = Content::Masked(Hidden { codes: ints(&codes, [1, 6], &device), hidden });
-        let batch = CanvasBatch { prompt: ints(&[1, 2], [1, 2], &device), content };
-        let Prediction::Logits(heads) = model.forward(&batch) else { panic!("logits") };
-        heads.into_iter().flat_map(to_vec).collect()
+        let batch = CanvasBatch { given: Given::prompt(ints(&[1, 2], [1, 2], &device), &canvas()), content };
+        let Prediction::Logits(mut all) = model.forward(&batch) else { panic!("logits") };
+        all.remove(0).heads.into_iter().flat_map(to_vec).collect()
     }
 
     #[test]

@@ -14,10 +14,10 @@ use folder::RunFolder;
 use musiva_core::recipe::{Part, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
-use musiva_train::backbone::{BackboneParts, BackboneTrainee, TokenSet};
-use musiva_train::shards::word;
+use musiva_train::backbone::{BackboneParts, BackboneTrainee};
 use musiva_train::sound::SoundTrainee;
 use musiva_train::sources::{dataset_of, held_out_of};
+use musiva_train::token_set::TokenSet;
 use musiva_train::tokenizer::TokenizerTrainee;
 use musiva_train::trainer::{Ended, Run, Trainee};
 use screen::{Screen, Stop};
@@ -83,9 +83,9 @@ pub fn run(args: &Args) -> Result<()> {
         Target::Backbone => {
             let parts = parts(&recipe, &device)?;
             let tokens = tokens(&recipe, settings, &folder, &parts, &stop)?;
-            let held_out = held_out_of(&recipe)?;
+            let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
             let source = settings.source();
-            let mut trainee = BackboneTrainee::new(settings, parts, &source, tokens, held_out, &device)?;
+            let mut trainee = BackboneTrainee::new(settings, parts, &source, data, tokens, held_out, &device)?;
             train(args, &recipe, settings, &folder, &mut trainee, stop)?
         }
     };
@@ -179,13 +179,17 @@ fn train_text(recipe: &Recipe, settings: &TrainSettings, folder: &Path) -> Resul
 /// The recipe's frozen tokenizers, and what trains and tries out the backbone.
 fn parts<'a>(recipe: &'a Recipe, device: &Device) -> Result<BackboneParts<'a>> {
     let (text, video) = (recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?);
+    let canvas = recipe.need_canvas()?;
+    let audio = recipe.audio.as_ref().filter(|_| canvas.sound.is_some());
     Ok(BackboneParts {
         config: &*recipe.need_backbone()?.component,
-        canvas: recipe.need_canvas()?,
+        canvas,
         objective: &*recipe.need_objective()?.component,
         sampler: &*recipe.need_sampler()?.component,
         text: text.component.build(device, &text.source()?)?,
         video: video.component.build(device, &video.source()?)?,
+        audio: audio.map(|part| part.component.build(device, &part.source()?)).transpose()?,
+        tasks: recipe.need_tasks()?,
     })
 }
 
@@ -199,10 +203,7 @@ fn tokens(
     stop: &Stop,
 ) -> Result<TokenSet> {
     if let Some(folder) = &settings.tokens {
-        let mut tokenizers = origin(recipe)?.tokenizers;
-        // A recipe may have a tokenizer of sounds that are no part of the canvas.
-        tokenizers.retain(|modality, _| modality == word(Modality::Video));
-        return TokenSet::sharded(folder, &tokenizers, &parts.canvas, &*parts.text);
+        return TokenSet::sharded(folder, &origin(recipe)?.tokenizers, &parts.canvas, &*parts.text);
     }
     let data = dataset_of(recipe)?;
     let count = data.len().unwrap_or(settings.clips as u64);
@@ -211,12 +212,15 @@ fn tokens(
         None => {
             let frozen = |section: &&str| *section != Target::Backbone.section();
             let hashes: Vec<_> = weights(recipe)?.into_iter().filter(|(section, _)| frozen(section)).collect();
-            let parts = [recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?];
-            let configs = [&recipe.need_data()?.config, &parts[0].config, &parts[1].config];
+            let mut tokenizers = vec![recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?];
+            tokenizers.extend(recipe.audio.as_ref().filter(|_| parts.canvas.sound.is_some()));
+            let data = recipe.need_data()?;
+            let configs: Vec<_> =
+                [&data.config].into_iter().chain(tokenizers.iter().map(|part| &part.config)).collect();
             let mut key = serde_json::json!([env!("CARGO_PKG_VERSION"), count, configs, hashes]).to_string();
             if !recipe.plugins.is_empty() {
                 // Nothing else says which bytes a plugin is, and plugins may have equal configurations.
-                let kinds = [&recipe.need_data()?.kind, &parts[0].kind, &parts[1].kind];
+                let kinds: Vec<_> = [&data.kind].into_iter().chain(tokenizers.iter().map(|part| &part.kind)).collect();
                 key.push_str(&serde_json::json!([kinds, recipe.plugins]).to_string());
             }
             cache()?.join("tokens").join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
@@ -224,7 +228,7 @@ fn tokens(
     };
     TokenSet::cached(&path, || {
         let bar = bar(count, "tokenize the clips");
-        let set = TokenSet::new(&*data, count, &*parts.text, &*parts.video, &mut |done| {
+        let set = TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |done| {
             bar.set_position(done);
             stop.leave_if_asked();
         });

@@ -88,6 +88,84 @@ self_condition = true
 weights = "dit.safetensors"
 "#;
 
+/// The world with its sound, and all that may be made of both.
+const HEARD: &str = r#"
+schema = 1
+extends = "world.toml"
+name = "heard"
+data = { sound = 8000 }
+[tokenizer.audio]
+kind = "soundstream"
+channels = 4
+strides = [4, 5, 5]
+quantizer = { kind = "rvq", levels = 2, entries = 8, channels = 4, decay = 0.9 }
+weights = "audio.safetensors"
+[[task]]
+name = "text-to-image"
+video = "image"
+[[task]]
+name = "text-to-audio"
+audio = "made"
+[[task]]
+name = "text-to-video-with-sound"
+video = "made"
+audio = "made"
+[[task]]
+name = "image-to-video"
+video = "first"
+[[task]]
+name = "extension"
+video = "first"
+frames = 3
+[[task]]
+name = "extension-backward"
+video = "last"
+frames = 3
+[[task]]
+name = "interpolation"
+video = "ends"
+[[task]]
+name = "inpainting"
+video = "outside"
+[[task]]
+name = "outpainting"
+video = "inside"
+[[task]]
+name = "video-to-audio"
+video = "given"
+audio = "made"
+[[task]]
+name = "audio-to-video"
+video = "made"
+audio = "given"
+[[task]]
+name = "continuation"
+video = "first"
+audio = "first"
+frames = 3
+"#;
+/// Backbones, objectives and samplers of the three paradigms, on the world with its sound.
+const PARADIGMS: [(&str, &str); 3] = [
+    (
+        "heard-lm",
+        r#"objective = { kind = "next-token" }
+sampler = { kind = "autoregressive", guidance = 2.0 }
+backbone = { kind = "lm", width = 16, depth = 1, heads = 2, weights = "heard-lm.safetensors" }"#,
+    ),
+    (
+        "heard-masked",
+        r#"objective = { kind = "masked" }
+sampler = { kind = "maskgit", steps = 3, guidance = 2.0 }
+backbone = { kind = "masked", width = 16, depth = 1, heads = 2, weights = "heard-masked.safetensors" }"#,
+    ),
+    (
+        "heard-dit",
+        r#"objective = { kind = "rectified-flow", predict = "data", stagger = 1.0 }
+sampler = { kind = "euler", steps = 4, guidance = 2.0, stagger = 1.0 }
+backbone = { kind = "dit", width = 16, depth = 1, heads = 2, weights = "heard-dit.safetensors" }"#,
+    ),
+];
+
 /// A folder of its own, which goes away with it.
 pub struct Lab(tempfile::TempDir);
 
@@ -107,6 +185,32 @@ impl Lab {
             [("world", WORLD), ("text", TEXT), ("video", VIDEO), ("audio", AUDIO), ("lm", LM), ("dit", DIT)]
         {
             fs::write(lab.path(&format!("{name}.toml")), text).unwrap();
+        }
+        fs::write(lab.path("heard.toml"), HEARD).unwrap();
+        for (name, parts) in PARADIGMS {
+            let text = format!("schema = 1\nextends = \"heard.toml\"\nname = \"{name}\"\n{parts}\n");
+            fs::write(lab.path(&format!("{name}.toml")), text).unwrap();
+        }
+        lab
+    }
+
+    /// With the weights of all three paradigms on the world with its sound, too.
+    pub fn heard() -> Self {
+        static WEIGHTS: OnceLock<Lab> = OnceLock::new();
+        let names = PARADIGMS.map(|(name, _)| name);
+        let weights = WEIGHTS.get_or_init(|| {
+            let lab = Self::trained();
+            for name in names {
+                lab.run(&["train", &format!("{name}.toml")]).succeeds();
+                let made = lab.path(&format!("runs/{name}/weights.safetensors"));
+                fs::copy(made, lab.path(&format!("{name}.safetensors"))).unwrap();
+            }
+            lab
+        });
+        let lab = Self::trained();
+        for name in names {
+            let file = format!("{name}.safetensors");
+            fs::copy(weights.path(&file), lab.path(&file)).unwrap();
         }
         lab
     }

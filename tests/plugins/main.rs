@@ -10,9 +10,10 @@ use lab::{Lab, Outcome};
 use musiva_core::recipe::Recipe;
 use musiva_core::{Component, Hosted, Make, Modality, Registry, Role};
 use musiva_plugin_host::{Consent, Loader, Prober};
-use musiva_train::backbone::{BackboneParts, BackboneTrainee, TokenSet};
+use musiva_train::backbone::{BackboneParts, BackboneTrainee};
 use musiva_train::doctor::Disease;
 use musiva_train::sources::{dataset_of, held_out_of};
+use musiva_train::token_set::TokenSet;
 use musiva_train::trainer::{Ended, Look, Run, Watch};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -385,11 +386,15 @@ fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
         sampler: &*recipe.need_sampler().unwrap().component,
         text: built(Modality::Text),
         video: built(Modality::Video),
+        audio: None,
+        tasks: recipe.need_tasks().unwrap(),
     };
     let data = dataset_of(&recipe).unwrap();
-    let tokens = TokenSet::new(&*data, settings.clips as u64, &*parts.text, &*parts.video, &mut |_| {}).unwrap();
+    let count = settings.clips as u64;
+    let tokens = TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| {}).unwrap();
     let held_out = held_out_of(&recipe).unwrap();
-    let mut trainee = BackboneTrainee::new(settings, parts, &settings.source(), tokens, held_out, &device).unwrap();
+    let mut trainee =
+        BackboneTrainee::new(settings, parts, &settings.source(), data, tokens, held_out, &device).unwrap();
     let folder = lab.path(name);
     fs::create_dir_all(&folder).unwrap();
     let run = Run { folder, settings, recipe: recipe.resolved(), metadata: Default::default() };

@@ -3,7 +3,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use musiva_core::canvas::{CanvasBatch, Content, Prediction};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
@@ -162,7 +162,7 @@ impl Backbone for Twin {
         let net = &self.network;
         let mut x = field.values.clone().matmul(wide(&net.input))
             + wide(&net.places)
-            + self.prompt(&batch.prompt)
+            + self.prompt(&batch.given.prompt)
             + features(&field.times, &field.at).matmul(wide(&net.time));
         for block in &net.blocks {
             // Tokens take the place of rows: [L, L] · [L, D].
@@ -173,7 +173,7 @@ impl Backbone for Twin {
         Prediction::Field(norm(x, &net.norm).matmul(wide(&net.output)) + net.bias.val().reshape([1, 1, -1]))
     }
 
-    fn session(&self, _: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
         None
     }
 

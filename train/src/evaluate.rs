@@ -7,11 +7,13 @@ mod baselines;
 mod reader;
 mod sheet;
 mod sound;
+mod tasks;
 mod video;
 
 pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
 pub use sheet::sheet;
 pub use sound::{ByOpus, Heard, Resounded, SoundFigures, WithLevels};
+pub use tasks::Done;
 pub use video::{Figures, Reconstructed};
 
 use crate::sources::{dataset_of, held_out_of, world_of};
@@ -49,6 +51,9 @@ pub struct Evaluation {
     pub metrics: Vec<Measured>,
     /// Clips made from prompts, a row for each set of prompts; empty without a backbone or an oracle.
     pub generation: Vec<Generated>,
+    /// How well the recipe's `[[task]]`s are done, instead; empty where it names none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Done>,
 }
 
 /// How much of what prompts ask for the clips show.
@@ -110,7 +115,7 @@ pub struct Amount {
 /// # Errors
 /// What building, tokenizing, sampling or `progress` return.
 pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut Progress) -> Result<Evaluation> {
-    let Amount { n, seed, baselines, .. } = *amount;
+    let Amount { n, seed, batch, baselines } = *amount;
     let world = world_of(recipe)?;
     let (mut measured, mut metrics) = (Vec::new(), Metrics::new(recipe)?);
     let reconstruction = match (parts.video(), &world) {
@@ -136,8 +141,10 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
         }
         None => None,
     };
-    let mut generation = Vec::new();
-    if let (Some(world), Some(pipeline)) = (&world, &parts.pipeline) {
+    let (mut generation, mut done) = (Vec::new(), Vec::new());
+    if let (Some(world), Some(pipeline), false) = (&world, &parts.pipeline, recipe.tasks.is_empty()) {
+        done = tasks::tasks(pipeline, world, &recipe.tasks, [n, batch], seed, progress)?;
+    } else if let (Some(world), Some(pipeline)) = (&world, &parts.pipeline) {
         let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
         let none_held_out = world.config().held_out.is_empty();
         for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
@@ -150,7 +157,16 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
         }
     }
     let (name, recipe_sha256) = (recipe.name.clone(), recipe.hash());
-    Ok(Evaluation { recipe: name, recipe_sha256, seed, reconstruction, sound, metrics: measured, generation })
+    Ok(Evaluation {
+        recipe: name,
+        recipe_sha256,
+        seed,
+        reconstruction,
+        sound,
+        metrics: measured,
+        generation,
+        tasks: done,
+    })
 }
 
 /// The built parts of a recipe that there are to measure.
@@ -204,7 +220,7 @@ fn generate(
         let tokens =
             pipeline.once(&order, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
-            let clip = pipeline.codec().clip(tokens)?;
+            let Some(clip) = pipeline.clip(tokens)? else { continue };
             if !metrics.0.is_empty() {
                 metrics.update(&clip, &scenes[i].0.render(), &prompts[i])?;
             }

@@ -13,5 +13,6 @@ pub mod optimizer;
 pub mod shards;
 pub mod sound;
 pub mod sources;
+pub mod token_set;
 pub mod tokenizer;
 pub mod trainer;

@@ -6,9 +6,9 @@ use super::source::Node;
 use super::walk::Walk;
 use super::words::choices;
 use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
-use crate::canvas::CanvasShape;
+use crate::canvas::{CanvasShape, SoundShape};
 use crate::{
-    BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, TokenKind, TokenShape,
+    BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenKind, TokenShape,
 };
 use serde_json::{Value as Json, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
@@ -35,6 +35,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let objective = checker.part("objective", Make::objective);
     let sampler = checker.part("sampler", Make::sampler);
     let metrics: Vec<Part<dyn MetricConfig>> = checker.metrics();
+    let tasks = checker.tasks();
     let train: Option<TrainSettings> = checker.settings("train");
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
     if let Some(resolved) = checker.json.as_object_mut() {
@@ -68,6 +69,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         objective,
         sampler,
         metrics,
+        tasks,
         train,
         evaluate,
         flow: Flow::default(),
@@ -175,6 +177,11 @@ impl Checker<'_> {
     fn plugins(&self) -> Vec<PluginPin> {
         let pins = self.json.get("plugin").filter(|_| self.clean("plugin")).cloned();
         pins.and_then(|pins| serde_json::from_value(pins).ok()).unwrap_or_default()
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        let tasks = self.json.get("task").filter(|_| self.clean("task")).cloned();
+        tasks.and_then(|tasks| serde_json::from_value(tasks).ok()).unwrap_or_default()
     }
 
     fn settings<T: serde::de::DeserializeOwned>(&mut self, section: &'static str) -> Option<T> {
@@ -312,6 +319,15 @@ impl Checker<'_> {
         }
         if let (Some(tokens), Some(text)) = (flow.video, flow.text) {
             flow.canvas = self.canvas(tokens, text);
+            // A canvas has sound where there is a backbone to make it.
+            if let (Some(canvas), Some(audio), true) = (&mut flow.canvas, flow.audio, recipe.backbone.is_some()) {
+                canvas.sound = self.sound(recipe, &flow.clip, &flow.sound, tokens, audio);
+            }
+        }
+        if let (Some(canvas), Some(MediaShape::Clip { frames, .. })) = (&mut flow.canvas, flow.clip) {
+            canvas.order = recipe.backbone.as_ref().map_or_else(Default::default, |part| part.component.order());
+            canvas.given = recipe.tasks.iter().any(Task::gives);
+            self.check_tasks(recipe, canvas, frames);
         }
         let Some((canvas, backbone)) = flow.canvas.zip(recipe.backbone.as_ref().filter(|_| self.clean("backbone")))
         else {
@@ -396,6 +412,69 @@ impl Checker<'_> {
         }
     }
 
+    /// Where the tokens of a clip's sound lie, if a frame lasts for a whole number of them.
+    fn sound(
+        &mut self,
+        recipe: &Recipe,
+        clip: &Option<MediaShape>,
+        sound: &Option<MediaShape>,
+        video: TokenShape,
+        audio: TokenShape,
+    ) -> Option<SoundShape> {
+        let (Some(MediaShape::Clip { rate: fps, frames, .. }), Some(MediaShape::Sound { rate, .. })) = (clip, sound)
+        else {
+            return None;
+        };
+        let hop = recipe.audio.as_ref()?.component.spec().strides[0] as u64;
+        let stride = recipe.video.as_ref()?.component.spec().strides[0];
+        let fits = |kind: TokenKind| kind.entries().is_some_and(|entries| entries <= 1 << 32);
+        if let Some((section, tokens)) =
+            [("tokenizer.video", video), ("tokenizer.audio", audio)].into_iter().find(|(_, tokens)| !fits(tokens.kind))
+        {
+            let message = format!("a canvas with sound holds codes of 32 bits at most, this makes {}", tokens.kind);
+            self.add(
+                section,
+                &Flaw::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"),
+            );
+            return None;
+        }
+        // Samples of a frame, and how many samples of tokens as many frames have as it takes to be whole.
+        let samples = u64::from(rate.numerator) * u64::from(fps.denominator);
+        let frame = u64::from(rate.denominator) * u64::from(fps.numerator);
+        let whole = samples.is_multiple_of(frame * hop);
+        let a_frame = (samples / (frame * hop).max(1)) as usize;
+        if whole && audio.length() == a_frame * frames {
+            return Some(SoundShape { tokens: audio, a_frame, stride });
+        }
+        let seconds = samples as f64 / frame as f64;
+        let message = format!("a frame lasts {seconds} samples, a token {hop}: that is no whole number of tokens");
+        let nearest = (1..=samples / frame.max(1)).filter(|hop| samples.is_multiple_of(frame * hop));
+        let mend = match nearest.min_by_key(|other| other.abs_diff(hop)) {
+            Some(other) => format!("let the strides' product be {other}, or change `data.fps` or `data.sound`"),
+            None => "change `data.fps` or `data.sound` so that a frame has a whole number of samples".to_owned(),
+        };
+        self.add("tokenizer.audio", &Flaw::new("strides", message, mend));
+        None
+    }
+
+    fn check_tasks(&mut self, recipe: &Recipe, canvas: &CanvasShape, frames: usize) {
+        let Some(video) = &recipe.video else { return };
+        let strides = video.component.spec().strides;
+        for (index, task) in recipe.tasks.iter().enumerate() {
+            let mut flaws = task.flaws(canvas, frames);
+            if recipe.tasks[..index].iter().any(|other| other.name == task.name) {
+                flaws.push(Flaw::new("name", format!("there are two tasks called `{}`", task.name), "rename one"));
+            }
+            if flaws.is_empty() {
+                flaws.extend(task.layout(canvas, strides, None).err());
+            }
+            flaws.iter().for_each(|flaw| self.add(&format!("task.{index}"), flaw));
+        }
+        if !recipe.tasks.is_empty() && recipe.tasks.iter().all(|task| task.weight == 0.0) {
+            self.add("task.0", &Flaw::new("weight", "no task is ever drawn", "set `weight = 1.0`"));
+        }
+    }
+
     fn canvas(&mut self, tokens: TokenShape, text: TokenShape) -> Option<CanvasShape> {
         let TokenKind::Codes { entries: words, .. } = text.kind else {
             let message = format!("it makes {}, a canvas begins with codes", text.kind);
@@ -411,7 +490,7 @@ impl Checker<'_> {
         }
         let mut sides = tokens.grid.into_iter().chain(text.grid);
         let length = sides.try_fold(1usize, usize::checked_mul);
-        let canvas = CanvasShape { prompt: text.length(), words, tokens };
+        let canvas = CanvasShape::new(text.length(), words, tokens);
         if length.is_none() || canvas.length() > LONGEST_CANVAS {
             let message = format!("the canvas would be longer than {LONGEST_CANVAS} tokens");
             self.add("data", &Flaw::new("", message, "use smaller or shorter clips, or a stronger compression"));

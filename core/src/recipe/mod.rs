@@ -36,7 +36,7 @@ pub use summary::{Edge, Generation, Summary, Training};
 use crate::canvas::CanvasShape;
 use crate::{
     BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, MetricConfig, Modality, Objective,
-    Registry, Result, Sampler, Source, TokenizerConfig,
+    Registry, Result, Sampler, Source, Task, TokenizerConfig,
 };
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -122,6 +122,8 @@ pub struct Recipe {
     pub sampler: Option<Part<dyn Sampler>>,
     /// `[[metric]]`.
     pub metrics: Vec<Part<dyn MetricConfig>>,
+    /// `[[task]]`.
+    pub tasks: Vec<Task>,
     /// `[train]`.
     pub train: Option<TrainSettings>,
     /// `[evaluate]`, its defaults where the recipe has none.
@@ -218,6 +220,15 @@ impl Recipe {
         self.need_tokenizer(Modality::Video)?;
         self.need_tokenizer(Modality::Text)?;
         self.need(self.flow.canvas, "data")
+    }
+
+    /// What the backbone is for: `[[task]]`, or clips from prompts.
+    ///
+    /// # Errors
+    /// Where there is no canvas.
+    pub fn need_tasks(&self) -> Result<Vec<Task>> {
+        let canvas = self.need_canvas()?;
+        Ok(if self.tasks.is_empty() { vec![Task::from_text(&canvas)] } else { self.tasks.clone() })
     }
 
     /// What the backbone is on the canvas, or the error that there is none.

@@ -31,7 +31,9 @@ pub fn reference(registry: &Registry) -> String {
     }
     page.line(&format!("\n## `[[metric]]`\n\n{METRIC}"));
     registry.of(Role::Metric).for_each(|component| page.component("metric", component));
-    for (section, header) in [("train", "[train]"), ("evaluate", "[evaluate]"), ("plugin", "[[plugin]]")] {
+    for (section, header) in
+        [("task", "[[task]]"), ("train", "[train]"), ("evaluate", "[evaluate]"), ("plugin", "[[plugin]]")]
+    {
         let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
         let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
         page.line(&format!("\n## `{header}`\n\n{description}\n"));

@@ -5,7 +5,7 @@
 use super::plugin::PluginPin;
 use super::settings::{EvaluateSettings, TrainSettings};
 use super::words::shortest;
-use crate::{Component, Modality, Registry, Role};
+use crate::{Component, Modality, Registry, Role, Task};
 use serde_json::{Map, Value as Json, json};
 
 /// A section of the recipe that holds a component.
@@ -34,6 +34,10 @@ pub const SECTIONS: [Section; 7] = [
 
 /// What `[[metric]]` is.
 pub const METRIC: &str = "A measure of clips by a plugin, whose id is its `kind`, beside those that are always taken.";
+
+/// What `[[task]]` is.
+pub const TASK: &str =
+    "What of a clip and its sound is given, and what is made; without any, all is made from a prompt.";
 
 impl Section {
     const fn new(path: &'static str, role: Role, modality: Option<Modality>, summary: &'static str) -> Self {
@@ -81,6 +85,7 @@ pub fn schema(registry: &Registry) -> Json {
     fixed("train", schemars::schema_for!(TrainSettings));
     fixed("evaluate", schemars::schema_for!(EvaluateSettings));
     fixed("plugin", schemars::schema_for!(PluginPin));
+    fixed("task", schemars::schema_for!(Task));
     // What is to be trained has to be said: the default is only there for the struct's sake.
     if let Some(train) = defs.get_mut("train") {
         train["required"] = json!(["target"]);
@@ -122,6 +127,7 @@ pub fn schema(registry: &Registry) -> Json {
             "objective": { "$ref": "#/$defs/objective" },
             "sampler": { "$ref": "#/$defs/sampler" },
             "metric": { "description": METRIC, "type": "array", "items": { "$ref": "#/$defs/metric" } },
+            "task": { "description": TASK, "type": "array", "items": { "$ref": "#/$defs/task" } },
             "train": { "$ref": "#/$defs/train" },
             "evaluate": { "$ref": "#/$defs/evaluate" },
         },

@@ -31,7 +31,7 @@ impl Target {
     pub fn needs(self) -> &'static [Self] {
         match self {
             Self::Video | Self::Audio | Self::Text => &[],
-            Self::Backbone => &[Self::Video, Self::Text],
+            Self::Backbone => &[Self::Video, Self::Audio, Self::Text],
         }
     }
 

@@ -88,7 +88,8 @@ impl Recipe {
             let spec = audio.component.spec();
             let (hop, causal) = (spec.strides[0], if spec.causal { ", causal" } else { "" });
             let second = rate.as_f64() / hop as f64;
-            edge("tokenizer.audio", "", tokens.to_string(), format!("each {hop} samples, {second} a second{causal}"));
+            let to = if flow.canvas.is_some_and(|canvas| canvas.sound.is_some()) { "canvas" } else { "" };
+            edge("tokenizer.audio", to, tokens.to_string(), format!("each {hop} samples, {second} a second{causal}"));
         }
         if let Some(text) = flow.text {
             let to = if flow.canvas.is_some() { "canvas" } else { "" };
@@ -96,11 +97,12 @@ impl Recipe {
         }
         if let Some(canvas) = flow.canvas.filter(|_| self.backbone.is_some()) {
             let [prompt, length] = [canvas.prompt, canvas.tokens.length()];
-            let meaning = format!("{prompt} of the prompt, {length} of the clip");
+            let sound = canvas.sound.map_or(String::new(), |sound| format!(", {} of its sound", sound.tokens.length()));
+            let meaning = format!("{prompt} of the prompt, {length} of the clip{sound}");
             edge("canvas", "backbone", format!("[{}]", canvas.length()), meaning);
         }
         if let (Some(canvas), Some(spec)) = (flow.canvas, flow.backbone) {
-            let length = canvas.tokens.length();
+            let length = canvas.places();
             let (shape, meaning) = match (spec, canvas.tokens.kind) {
                 (BackboneSpec::NextToken, TokenKind::Codes { entries, .. }) => {
                     (format!("[{length}] logits of {entries} entries"), "of the next token".to_owned())
@@ -121,6 +123,9 @@ impl Recipe {
                 let forwards = sampler.component.forwards(&canvas);
                 edge("backbone", "sampler", shape, format!("{meaning}, {forwards} passes a clip"));
                 edge("sampler", "tokenizer.video", canvas.tokens.to_string(), "to be decoded".into());
+                if let Some(sound) = canvas.sound {
+                    edge("sampler", "tokenizer.audio", sound.tokens.to_string(), "to be decoded".into());
+                }
             }
         }
         edges

@@ -53,16 +53,8 @@ impl Hearing {
     /// Right and wrong onsets against the bounces of a scene, no more than `tolerance` seconds apart:
     /// each bounce is met by one onset at most.
     pub fn onsets_against(&self, events: &[Event], tolerance: f64) -> Onsets {
-        let mut free = self.onsets.clone();
-        let mut met = 0;
-        for event in events {
-            let near = |onset: &f64| (onset - event.time).abs() <= tolerance;
-            if let Some(at) = free.iter().position(near) {
-                free.remove(at);
-                met += 1;
-            }
-        }
-        Onsets { met, heard: self.onsets.len(), wanted: events.len() }
+        let wanted: Vec<f64> = events.iter().map(|event| event.time).collect();
+        Onsets::of(&self.onsets, &wanted, tolerance)
     }
 }
 
@@ -78,6 +70,20 @@ pub struct Onsets {
 }
 
 impl Onsets {
+    /// Of moments that were heard and of those that were wanted, no more than `tolerance` apart: each of the wanted is
+    /// met by one of the heard at most.
+    pub fn of(heard: &[f64], wanted: &[f64], tolerance: f64) -> Self {
+        let mut free = heard.to_vec();
+        let mut met = 0;
+        for moment in wanted {
+            if let Some(at) = free.iter().position(|onset| (onset - moment).abs() <= tolerance) {
+                free.remove(at);
+                met += 1;
+            }
+        }
+        Self { met, heard: heard.len(), wanted: wanted.len() }
+    }
+
     /// The harmonic mean of precision and recall, 0 to 1; 1 where there is nothing to hear and nothing
     /// is heard.
     pub fn f1(self) -> f64 {

@@ -41,7 +41,8 @@ pub use score::{Score, Scores, score};
 
 use crate::dataset::{DataReport, Dataset, Loudness, PixelRange, Sample};
 use geometry::Geometry;
-use musiva_core::{DatasetConfig, Draw, Flaw, MediaShape, Modality, Purpose, Rate, Result, Stream};
+use musiva_core::{DatasetConfig, Draw, Flaw, MediaShape, Modality, Purpose, Rate, Result, Sound, Stream, Timing};
+use tone::tones;
 
 /// Which scenes are drawn. Training never shows a place where a scene of another split starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +88,19 @@ impl World {
         let train = test.iter().copied().filter(|c| !held.contains(c)).collect();
         let held_out = if held.is_empty() { test.clone() } else { held };
         Ok(Self { geometry: Geometry::new(config.size), config, train, test, held_out })
+    }
+
+    /// What a clip that reads so should sound like: a tone at each bounce, by what was seen (after Soundify, Lin et al.
+    /// 2021: detect, classify, place). `None` where the world is silent, or what is seen cannot be decided.
+    pub fn placed(&self, reading: &Reading) -> Option<Sound> {
+        let (frames, fps) = (self.config.frames, Rate::whole(self.config.fps));
+        let rate = Rate::whole(self.config.sound?);
+        let (colour, shape) = (reading.colour?, reading.shape?);
+        let attributes = Attributes { colour, shape, direction: reading.direction?, speed: reading.speed? };
+        let wall = attributes.direction;
+        let event = |&frame: &f64| Event { time: frame / fps.as_f64(), frame, wall, place: [0.0; 2] };
+        let events: Vec<Event> = reading.bounced.iter().map(event).collect();
+        Some(tones(attributes, &events, Timing::new(fps, rate).samples(0..frames).end, rate))
     }
 
     /// What it was made of.

@@ -36,6 +36,8 @@ pub struct Reading {
     pub speed: Option<Speed>,
     /// How often it bounces after frame 0, up to the moment of the last frame.
     pub bounces: Option<usize>,
+    /// When it does, in frames; empty where it cannot be decided.
+    pub bounced: Vec<f64>,
     /// The centre `[y, x]` of its bounding box in each frame, in pixels; `None`: not seen.
     pub path: Vec<Option<[f32; 2]>>,
     /// Root mean square distance of the seen centres from the nearest path that the world can
@@ -72,16 +74,17 @@ impl Oracle {
         let best = fits[0];
         let direction = self.decided(&fits, |fit| fit.direction != best.direction).then_some(best.direction);
         let speed = self.decided(&fits, |fit| fit.speed != best.speed).then_some(best.speed);
-        let bounces = direction.and(speed).map(|speed| {
+        let bounced = direction.and(speed).map(|speed| {
             let track = self.geometry.track(best.direction.axis(), speed);
-            track.bounces(best.phase, (frames - 1) as f64).count()
+            track.bounces(best.phase, (frames - 1) as f64).map(|(frame, _)| frame).collect::<Vec<_>>()
         });
         Reading {
             shape: (overlap >= OVERLAP.0 && lead >= OVERLAP.1).then_some(nearest),
             colour: colour(&seen),
             direction,
             speed,
-            bounces,
+            bounces: bounced.as_ref().map(Vec::len),
+            bounced: bounced.unwrap_or_default(),
             path: spots.iter().map(|spot| Some(centre(spot.as_ref()?).map(|x| x as f32))).collect(),
             path_error: Some(best.error as f32),
             overlap: Some(overlap as f32),

@@ -2,10 +2,11 @@
 //! slices, from weights that [`LmConfig::decode`](super::LmConfig::decode) says how to keep.
 
 use super::{Lm, Network};
-use crate::transformer::{DecodeBlock, Room, Rotary, side_by_side};
-use burn::tensor::{Int, Tensor, TensorData};
-use musiva_core::Session;
+use crate::transformer::{DecodeBlock, Room, Vocabulary, side_by_side};
+use burn::tensor::{Tensor, TensorData};
+use musiva_core::canvas::Given;
 use musiva_core::parameters::to_vec;
+use musiva_core::{Modality, Session};
 use musiva_kernels::decode::{Matrix, Stored, rms_norm};
 use std::sync::Arc;
 
@@ -14,30 +15,42 @@ use std::sync::Arc;
 pub struct Decoder {
     blocks: Vec<DecodeBlock>,
     norm: Vec<f32>,
+    /// Of the clip, and of its sound where it has any.
+    codes: Vec<Codes>,
+    start: Vec<f32>,
+}
+
+/// The codes of one modality.
+#[derive(Clone, Debug)]
+struct Codes {
+    base: usize,
     heads: Vec<Matrix>,
-    /// Vectors of each digit's entries, what heads learn of those before them, and the vectors of the places.
+    /// Vectors of each digit's entries, and what heads learn of those before them.
     digits: Vec<Vec<f32>>,
     seen: Vec<Vec<f32>>,
-    places: Vec<f32>,
-    start: Vec<f32>,
-    /// Cosines and sines of all positions.
-    rotary: [Vec<f32>; 2],
+}
+
+impl Codes {
+    fn new(vocabulary: &Vocabulary, stored: Stored) -> Self {
+        Self {
+            base: vocabulary.written().base,
+            heads: vocabulary.heads.iter().map(|head| side_by_side(&[head], stored)).collect(),
+            digits: vocabulary.digits.iter().map(|digit| digit.on_host()).collect(),
+            seen: vocabulary.seen.iter().map(|seen| seen.on_host()).collect(),
+        }
+    }
 }
 
 impl Decoder {
-    pub(super) fn new(network: &Network, rotary: &Rotary, stored: Stored) -> Self {
+    pub(super) fn new(network: &Network, stored: Stored) -> Self {
         let block = |block: &super::Block| {
             DecodeBlock::new(&block.norm1, &block.attention, &block.norm2, &block.feed_forward, stored)
         };
         Self {
             blocks: network.blocks.iter().map(block).collect(),
             norm: network.norm.on_host(),
-            heads: network.heads.iter().map(|head| side_by_side(&[head], stored)).collect(),
-            digits: network.digits.iter().map(|digit| digit.on_host()).collect(),
-            seen: network.seen.iter().map(|seen| seen.on_host()).collect(),
-            places: to_vec(network.places.tokens()),
+            codes: network.codes.all().map(|vocabulary| Codes::new(vocabulary, stored)).collect(),
             start: to_vec(network.start.val()),
-            rotary: rotary.on_host(),
         }
     }
 }
@@ -46,8 +59,11 @@ impl Decoder {
 pub struct DecoderSession {
     decoder: Arc<Decoder>,
     room: Room,
-    base: usize,
-    length: usize,
+    /// The vectors of the places to be made, and what is made there.
+    places: Vec<f32>,
+    modalities: Vec<Modality>,
+    /// Cosines and sines of all positions.
+    rotary: [Vec<f32>; 2],
     /// Tokens whose places have been gone through.
     done: usize,
     /// The hidden state of the next token, `[B, D]`.
@@ -55,29 +71,37 @@ pub struct DecoderSession {
 }
 
 impl DecoderSession {
-    /// After the prompts, `[B, P]`.
-    pub(super) fn new(lm: &Lm, decoder: Arc<Decoder>, prompt: Tensor<2, Int>) -> Self {
-        let (batch, width) = (prompt.dims()[0], decoder.start.len());
-        let mut room = Room::new(batch, lm.canvas.length(), width, decoder.blocks.len());
-        if lm.canvas.prompt > 0 {
-            room.run(&decoder.blocks, &mut to_vec(lm.network.prompt(prompt)), &decoder.rotary);
+    pub(super) fn new(lm: &Lm, decoder: Arc<Decoder>, given: &Given) -> Self {
+        let (batch, layout, width) = (given.prompt.dims()[0], &*given.layout, decoder.start.len());
+        let mut room = Room::new(batch, lm.canvas.prompt + layout.length(), width, decoder.blocks.len());
+        let (known, places) = lm.network.places.of(layout);
+        let rotary = lm.rotary.laid(layout).on_host();
+        let mut prefix = to_vec(lm.network.prefix(given, &lm.canvas, known));
+        if !prefix.is_empty() {
+            room.run(&decoder.blocks, &mut prefix, &rotary);
         }
         let hidden = decoder.start.repeat(batch);
-        let mut session = Self { decoder, room, base: lm.base, length: lm.canvas.tokens.length(), done: 0, hidden };
+        let modalities = layout.made().iter().map(|&place| lm.canvas.modality(place)).collect();
+        let mut session = Self { decoder, room, places: to_vec(places), modalities, rotary, done: 0, hidden };
         session.place();
         session
     }
 
     /// Puts the hidden vectors at the place of the next token.
     fn place(&mut self) {
-        let Decoder { blocks, norm, places, rotary, .. } = &*self.decoder;
+        let Decoder { blocks, norm, .. } = &*self.decoder;
         let width = norm.len();
         for x in self.hidden.chunks_exact_mut(width) {
-            add(x, &places[self.done * width..]);
+            add(x, &self.places[self.done * width..]);
         }
         self.done += 1;
-        self.room.run(blocks, &mut self.hidden, rotary);
+        self.room.run(blocks, &mut self.hidden, &self.rotary);
         rms_norm(&mut self.hidden, norm, 1e-6);
+    }
+
+    /// The codes of the token that is next.
+    fn codes(&self) -> &Codes {
+        &self.decoder.codes[usize::from(self.modalities[self.done - 1] == Modality::Audio)]
     }
 }
 
@@ -88,13 +112,13 @@ fn add(x: &mut [f32], y: &[f32]) {
 
 impl Session for DecoderSession {
     fn heads(&self) -> usize {
-        self.decoder.heads.len()
+        self.codes().heads.len()
     }
 
     fn logits(&self, digits: &[Vec<u32>]) -> Tensor<2> {
-        let (head, width) = (&self.decoder.heads[digits.len()], self.decoder.norm.len());
+        let (head, width) = (&self.codes().heads[digits.len()], self.decoder.norm.len());
         let mut hidden = self.hidden.clone();
-        for (table, digit) in self.decoder.seen.iter().zip(digits) {
+        for (table, digit) in self.codes().seen.iter().zip(digits) {
             for (x, &entry) in hidden.chunks_exact_mut(width).zip(digit) {
                 add(x, &table[entry as usize * width..]);
             }
@@ -106,19 +130,22 @@ impl Session for DecoderSession {
     }
 
     fn push(&mut self, codes: &[u32]) {
-        if self.done == self.length {
+        if self.done == self.modalities.len() {
             return;
         }
         let width = self.decoder.norm.len();
-        for (x, &code) in self.hidden.chunks_exact_mut(width).zip(codes) {
+        let mut hidden = std::mem::take(&mut self.hidden);
+        let Codes { base, digits, .. } = self.codes();
+        for (x, &code) in hidden.chunks_exact_mut(width).zip(codes) {
             x.fill(0.0);
             // Digits are written least significant last.
             let mut rest = code as usize;
-            for table in self.decoder.digits.iter().rev() {
-                add(x, &table[rest % self.base * width..]);
-                rest /= self.base;
+            for table in digits.iter().rev() {
+                add(x, &table[rest % base * width..]);
+                rest /= base;
             }
         }
+        self.hidden = hidden;
         self.place();
     }
 }

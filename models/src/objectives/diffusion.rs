@@ -6,8 +6,8 @@ use super::drop_prompts;
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Field, Prediction};
 use musiva_core::{
-    Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, NoisePath, Objective, Predicts, Process, Purpose,
-    Result,
+    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Loss, NoisePath, Objective, Predicts, Process,
+    Purpose, Result,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -157,10 +157,11 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
         Error::new(ErrorKind::Unsupported, "objective", "these codes have no bits, so no vectors to diffuse")
     })?;
     let [size, length, channels] = x.dims();
-    let prompt = drop_prompts(batch, s.prompt_dropout, draw).prompt(&device);
+    let given = drop_prompts(batch, s.prompt_dropout, draw).given_vectors(&device);
 
-    let frames = backbone.canvas().tokens.grid[0];
-    let frame_of = |token: usize| token * frames / length;
+    let canvas = backbone.canvas();
+    let (frames, frame_of) = batch.layout.steps(canvas);
+    let frame_of = |token: usize| frame_of[token];
     let mut noise = Vec::with_capacity(size * length * channels);
     let mut times = Vec::with_capacity(size * frames);
     for &sample in &batch.samples {
@@ -190,7 +191,7 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
         })
     };
     let predict = |backbone: &dyn Backbone, guess| match backbone
-        .forward(&CanvasBatch { prompt: prompt.clone(), content: field(guess) })
+        .forward(&CanvasBatch { given: given.clone(), content: field(guess) })
     {
         Prediction::Field(field) => Ok(field),
         Prediction::Logits(_) => {
@@ -212,10 +213,24 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
     };
     // A frame at time 0 is given, there is nothing to learn from it; the others count for it.
     let live = column(&|t| if t > 0.0 { 1.0 } else { 0.0 });
+    let (live, channels) = match own_channels(canvas, batch.layout.made()) {
+        // Of a shorter vector only its own numbers count.
+        Some(own) => (live * Tensor::<3>::from_data(own, &device), 1),
+        None => (live, channels),
+    };
     let counted = live.clone().sum().clamp_min(1.0) * channels as f32;
     let mean = |error: Tensor<3>| (error.clone() * error * live.clone()).sum() / counted.clone();
     let miss = to_clean(predicted.clone()).detach() - x;
     Ok(Loss { total: mean(predicted - target), parts: vec![("clean_mse", mean(miss))] })
+}
+
+/// `[1, n, C]`, 1 where a number is of the vector at a place, 0 after its end; `None` where all are as long.
+fn own_channels(canvas: &CanvasShape, places: &[usize]) -> Option<TensorData> {
+    let longest = canvas.channels()?;
+    let lengths: Vec<usize> = places.iter().filter_map(|&place| canvas.kind(place).channels()).collect();
+    let row = |&length: &usize| (0..longest).map(move |i| if i < length { 1.0f32 } else { 0.0 });
+    let short = lengths.iter().any(|&length| length < longest);
+    short.then(|| TensorData::new(lengths.iter().flat_map(row).collect(), [1, places.len(), longest]))
 }
 
 impl RectifiedFlow {

@@ -1,9 +1,9 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::{drop_prompts, nats};
+use super::{drop_prompts, nats, parts, sum};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Hidden, Prediction};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Hidden, Prediction, columns};
 use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Purpose, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ impl Objective for MaskedTokens {
         let codes = batch.codes(&device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "masked trains on codes, these tokens are latents")
         })?;
-        let prompt = drop_prompts(batch, self.prompt_dropout, draw).prompt(&device);
+        let given = drop_prompts(batch, self.prompt_dropout, draw).given_codes(&device);
         let [size, length] = codes.dims();
         let mut hidden = Vec::with_capacity(size * length);
         for &sample in &batch.samples {
@@ -97,12 +97,21 @@ impl Objective for MaskedTokens {
         let count = hidden.iter().sum::<f32>();
         let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [size, length, 1]), &device);
         let content = Content::Masked(Hidden { codes: codes.clone(), hidden: hidden.clone() });
-        let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
+        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { given, content }) else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
-        let total = (nats(heads, codes) * hidden.reshape([size * length])).sum() / count;
+        let hidden = hidden.reshape([size, length]);
+        let each: Vec<_> = nats(logits, &codes)
+            .into_iter()
+            .map(|(at, nats)| {
+                let hidden = columns(hidden.clone(), &at);
+                (at, (nats * hidden.clone()).sum(), hidden.sum().clamp_min(1.0))
+            })
+            .collect();
+        let total = sum(each.iter().map(|(_, nats, _)| nats.clone())) / count;
         let bits = total.clone() / std::f64::consts::LN_2;
-        Ok(Loss { total, parts: vec![("bits_per_token", bits)] })
+        let each = each.into_iter().map(|(at, nats, n)| (at, nats / n / std::f64::consts::LN_2)).collect();
+        Ok(Loss { total, parts: parts(batch, bits, each) })
     }
 }
 

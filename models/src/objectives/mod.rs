@@ -5,22 +5,42 @@ pub mod masked;
 pub mod next_token;
 
 use burn::tensor::{Int, Tensor};
-use musiva_core::canvas::{CleanBatch, PAD};
-use musiva_core::{Draw, Purpose};
+use musiva_core::canvas::{CleanBatch, Logits, PAD};
+use musiva_core::{Draw, Modality, Purpose};
 use musiva_kernels::cross_entropy;
 
-/// How many nats each code `[B, L]` costs by the logits `[B, L, K]` of its digits, most significant first:
-/// `[B·L]`.
-fn nats(heads: Vec<Tensor<3>>, codes: Tensor<2, Int>) -> Tensor<1> {
-    let count = codes.dims().iter().product::<usize>();
-    let mut rest = codes;
-    let digits = heads.into_iter().rev().map(|logits| {
-        let base = logits.dims()[2];
-        let digit = rest.clone().remainder_scalar(base as i64);
-        rest = rest.clone() / base as i64;
-        cross_entropy(logits.reshape([count, base]), digit.reshape([count]))
+/// How many nats each code `[B, L]` costs by these logits: which of the `L` places, and `[B, n]`, for each modality.
+fn nats(logits: Vec<Logits>, codes: &Tensor<2, Int>) -> Vec<(Vec<usize>, Tensor<2>)> {
+    let each = logits.into_iter().map(|logits| {
+        let mut rest = logits.codes(codes);
+        let [size, n] = rest.dims();
+        let digits = logits.heads.into_iter().rev().map(|logits| {
+            let base = logits.dims()[2];
+            let digit = rest.clone().remainder_scalar(base as i64);
+            rest = rest.clone() / base as i64;
+            cross_entropy(logits.reshape([size * n, base]), digit.reshape([size * n]))
+        });
+        let nats = digits.reduce(|a, b| a + b).expect("a token has at least one digit");
+        (logits.at, nats.reshape([size, n]))
     });
-    digits.reduce(|a, b| a + b).expect("a token has at least one digit")
+    each.collect()
+}
+
+/// The sum of all.
+fn sum(each: impl Iterator<Item = Tensor<1>>) -> Tensor<1> {
+    each.reduce(|a, b| a + b).expect("there is some modality")
+}
+
+/// What the log says of `bits` a token, and of those of each modality where there are several.
+fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(Vec<usize>, Tensor<1>)>) -> Vec<(&'static str, Tensor<1>)> {
+    let mut parts = vec![("bits_per_token", bits)];
+    if each.len() > 1 {
+        parts.extend(each.into_iter().map(|(at, bits)| match batch.shape.modality(batch.layout.made()[at[0]]) {
+            Modality::Audio => ("bits_per_token_of_sound", bits),
+            _ => ("bits_per_token_of_clip", bits),
+        }));
+    }
+    parts
 }
 
 /// Empties each prompt with probability `p`, so that the model also learns to go without: what

@@ -1,6 +1,6 @@
 //! `next-token`: the cross-entropy of each token given the prompt and the tokens before it.
 
-use super::{drop_prompts, nats};
+use super::{drop_prompts, nats, parts, sum};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Prediction};
 use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Result};
 use schemars::JsonSchema;
@@ -51,13 +51,19 @@ impl Objective for NextToken {
         let codes = batch.codes(&device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "next-token trains on codes, these tokens are latents")
         })?;
-        let prompt = drop_prompts(batch, self.prompt_dropout, draw).prompt(&device);
+        let given = drop_prompts(batch, self.prompt_dropout, draw).given_codes(&device);
         let content = Content::Codes(codes.clone());
-        let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
+        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { given, content }) else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
-        let total = nats(heads, codes).mean();
+        let count = codes.dims().iter().product::<usize>();
+        let nats = nats(logits, &codes);
+        let total = match &nats[..] {
+            [(_, one)] => one.clone().mean(),
+            all => sum(all.iter().map(|(_, nats)| nats.clone().sum())) / count as f64,
+        };
         let bits = total.clone() / std::f64::consts::LN_2;
-        Ok(Loss { total, parts: vec![("bits_per_token", bits)] })
+        let each = nats.into_iter().map(|(at, nats)| (at, nats.mean() / std::f64::consts::LN_2)).collect();
+        Ok(Loss { total, parts: parts(batch, bits, each) })
     }
 }

@@ -1,11 +1,11 @@
 //! `autoregressive`: one token after the other, picked from the model's own distribution.
 
 use burn::tensor::Tensor;
-use musiva_core::canvas::{PAD, ints};
+use musiva_core::canvas::Values;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Order, Process, Purpose, Result, Sampler,
-    Sampling, Session, TokenKind, Tokens,
+    Sampling, Session,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -64,54 +64,44 @@ impl Sampler for Autoregressive {
     }
 
     fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
-        let canvas = *backbone.canvas();
-        let guided = self.guidance != 1.0;
-        let mut prompts: Vec<u32> = order.prompt.concat();
-        let size = order.prompt.len();
-        if guided {
-            prompts.extend(std::iter::repeat_n(PAD, size * canvas.prompt));
-        }
-        let rows = if guided { 2 * size } else { size };
-        let prompts = ints(&prompts, [rows, canvas.prompt], &backbone.device());
+        let (guided, size) = (self.guidance != 1.0, order.draws.len());
+        let given = order.told(backbone, if guided { 2 * size } else { size });
         let session = backbone
-            .session(prompts)
+            .session(given)
             .ok_or_else(|| Error::new(ErrorKind::Unsupported, "sampler", "this backbone cannot decode step by step"))?;
-        let TokenKind::Codes { entries, .. } = canvas.tokens.kind else {
-            return Err(Error::new(ErrorKind::Unsupported, "sampler", "the tokens are no codes"));
-        };
-        let (settings, draws) = (*self, order.draws.clone());
-        Ok(Box::new(State { settings, canvas, entries, draws, session, codes: vec![Vec::new(); size], guided }))
+        let (settings, draws, length) = (*self, order.draws.clone(), order.layout.made().len());
+        Ok(Box::new(State { settings, length, draws, session, digits: 0, codes: vec![Vec::new(); size], guided }))
     }
 }
 
 struct State {
     settings: Autoregressive,
-    canvas: CanvasShape,
-    entries: usize,
+    length: usize,
     draws: Vec<Draw>,
     session: Box<dyn Session>,
+    /// Digits picked so far.
+    digits: u64,
     codes: Vec<Vec<u32>>,
     guided: bool,
 }
 
 impl Sampling for State {
     fn progress(&self) -> (usize, usize) {
-        (self.codes.first().map_or(0, Vec::len), self.canvas.tokens.length())
+        (self.codes.first().map_or(0, Vec::len), self.length)
     }
 
     fn step(&mut self, _: &dyn Backbone) -> Result<()> {
-        let (done, size) = (self.progress().0, self.draws.len());
+        let size = self.draws.len();
         let mut digits: Vec<Vec<u32>> = Vec::new();
         let mut codes = vec![0u32; size];
-        for head in 0..self.session.heads() {
+        for _ in 0..self.session.heads() {
             let logits = self.session.logits(&digits);
             let base = logits.dims()[1];
             let logits = to_vec(guide(logits, self.guided.then_some(self.settings.guidance)));
             let mut picked: Vec<u32> = Vec::with_capacity(2 * size);
             for (row, draw) in self.draws.iter().enumerate() {
                 // One stream a digit: which number a token gets does not hang on its batch.
-                let place = (done * self.session.heads() + head) as u64;
-                let uniform = draw.step(place).stream(Purpose::Pick).uniform();
+                let uniform = draw.step(self.digits).stream(Purpose::Pick).uniform();
                 let digit = pick(&logits[row * base..(row + 1) * base], &self.settings, uniform);
                 codes[row] = codes[row] * base as u32 + digit;
                 picked.push(digit);
@@ -120,6 +110,7 @@ impl Sampling for State {
                 picked.extend_from_within(..);
             }
             digits.push(picked);
+            self.digits += 1;
         }
         for (all, code) in self.codes.iter_mut().zip(&codes) {
             all.push(*code);
@@ -131,9 +122,8 @@ impl Sampling for State {
         Ok(())
     }
 
-    fn tokens(&self) -> Result<Vec<Tokens>> {
-        let tokens = self.codes.iter().map(|codes| Tokens::codes(self.canvas.tokens.grid, self.entries, codes.clone()));
-        tokens.collect()
+    fn made(&self) -> Result<Vec<Values>> {
+        Ok(self.codes.iter().map(|codes| Values::Codes(codes.clone())).collect())
     }
 }
 
@@ -181,8 +171,8 @@ mod tests {
     use super::*;
     use crate::lm::LmConfig;
     use burn::tensor::Device;
-    use musiva_core::canvas::{CanvasBatch, Content, Prediction};
-    use musiva_core::{BackboneConfig, Source, TokenShape};
+    use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction, ints};
+    use musiva_core::{BackboneConfig, Source, TokenKind, TokenShape};
 
     const PLAIN: Autoregressive = Autoregressive { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
 
@@ -214,15 +204,16 @@ mod tests {
     fn clips_are_as_frequent_as_the_model_says() {
         // Two tokens of four entries: all sixteen clips, their probabilities by the uncached model.
         let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
-        let canvas = CanvasShape { prompt: 2, words: 3, tokens: TokenShape { grid: [1, 1, 2], kind } };
+        let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 1, 2], kind });
         let config = LmConfig { width: 16, depth: 1, heads: 2, digits: 2, ..Default::default() };
         let mut lm = config.build(&canvas, &Device::flex(), &Source::Seed(5)).unwrap();
         lm.parameters_mut().update(&mut |_, _, value| value * 3.0);
         let codes: Vec<u32> = (0..16).flat_map(|i| [i / 4, i % 4]).collect();
         let prompt = ints(&[1, 2].repeat(16), [16, 2], &Device::flex());
         let content = Content::Codes(ints(&codes, [16, 2], &Device::flex()));
-        let Prediction::Logits(heads) = lm.forward(&CanvasBatch { prompt, content }) else { panic!("logits") };
-        let heads: Vec<Vec<f32>> = heads.into_iter().map(to_vec).collect();
+        let given = Given::prompt(prompt, &canvas);
+        let Prediction::Logits(mut all) = lm.forward(&CanvasBatch { given, content }) else { panic!("logits") };
+        let heads: Vec<Vec<f32>> = all.remove(0).heads.into_iter().map(to_vec).collect();
         let probability = |clip: usize| -> f64 {
             (0..2)
                 .flat_map(|token| (0..2).map(move |digit| (token, digit)))
@@ -236,12 +227,12 @@ mod tests {
         };
         let n = 4000;
         let order =
-            Order { prompt: vec![vec![1, 2]; n], draws: (0..n as u64).map(|i| Draw::new(1).sample(i)).collect() };
+            Order::prompts(vec![vec![1, 2]; n], (0..n as u64).map(|i| Draw::new(1).sample(i)).collect(), &canvas);
         let mut sampling = PLAIN.begin(&*lm, None, &order).unwrap();
         (0..2).for_each(|_| sampling.step(&*lm).unwrap());
         let mut counts = [0.0f64; 16];
-        for tokens in sampling.tokens().unwrap() {
-            let codes = tokens.as_codes().unwrap();
+        for made in sampling.made().unwrap() {
+            let Values::Codes(codes) = made else { panic!("codes") };
             counts[(codes[0] * 4 + codes[1]) as usize] += 1.0;
         }
         let chi2: f64 =
@@ -254,17 +245,17 @@ mod tests {
     #[test]
     fn a_sample_does_not_hang_on_its_batch() {
         let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
-        let canvas = CanvasShape { prompt: 2, words: 3, tokens: TokenShape { grid: [1, 2, 3], kind } };
+        let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 2, 3], kind });
         let lm = LmConfig { width: 16, depth: 1, heads: 2, ..Default::default() }
             .build(&canvas, &Device::flex(), &Source::Seed(5))
             .unwrap();
         let settings = Autoregressive { guidance: 2.0, ..PLAIN };
         let run = |samples: &[u64]| {
             let draws = samples.iter().map(|&s| Draw::new(1).sample(s)).collect();
-            let order = Order { prompt: vec![vec![1, 2]; samples.len()], draws };
+            let order = Order::prompts(vec![vec![1, 2]; samples.len()], draws, &canvas);
             let mut sampling = settings.begin(&*lm, None, &order).unwrap();
             (0..6).for_each(|_| sampling.step(&*lm).unwrap());
-            sampling.tokens().unwrap()
+            sampling.made().unwrap()
         };
         assert_eq!(run(&[3, 4, 5])[1], run(&[4])[0]);
     }

@@ -2,12 +2,11 @@
 
 use crate::objectives::diffusion::{clean, frame_times, mix, shifted};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, PAD, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, Values};
 use musiva_core::parameters::to_vec;
-use musiva_core::tokens::code_of;
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, NoisePath, Order, Process, Purpose, Result,
-    Sampler, Sampling, TokenKind, Tokens,
+    Sampler, Sampling,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -173,16 +172,19 @@ fn begin(
     let BackboneSpec::Field { channels, .. } = backbone.spec() else {
         return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no field"));
     };
-    let (size, length) = (order.prompt.len(), canvas.tokens.length());
+    let (size, length) = (order.draws.len(), order.layout.made().len());
     let noise: Vec<f32> =
         order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(length * channels)).collect();
     let device = backbone.device();
+    let (frames, frame_of) = order.layout.steps(&canvas);
     Ok(Box::new(State {
+        frames,
+        frame_of,
         settings,
         solver,
         process,
         canvas,
-        prompt: order.prompt.concat(),
+        given: order.told(backbone, if settings.guidance == 1.0 { size } else { 2 * size }),
         draws: order.draws.clone(),
         x: Tensor::from_data(TensorData::new(noise, [size, length, channels]), &device),
         guess: None,
@@ -195,7 +197,10 @@ struct State {
     solver: Solver,
     process: Process,
     canvas: CanvasShape,
-    prompt: Vec<u32>,
+    given: Given,
+    /// How many frames there are, and which of them each token belongs to.
+    frames: usize,
+    frame_of: Vec<usize>,
     draws: Vec<Draw>,
     x: Tensor<3>,
     guess: Option<Tensor<3>>,
@@ -206,19 +211,13 @@ impl State {
     /// The time of each frame before `step`.
     fn times(&self, step: usize) -> Vec<f64> {
         let gone = step as f64 / self.settings.steps as f64;
-        let times = frame_times(gone, self.canvas.tokens.grid[0], f64::from(self.settings.stagger));
+        let times = frame_times(gone, self.frames, f64::from(self.settings.stagger));
         times.into_iter().map(|t| shifted(t, f64::from(self.settings.shift))).collect()
-    }
-
-    /// Which frame each token belongs to.
-    fn frames(&self) -> impl Iterator<Item = usize> + use<> {
-        let [frames, rows, columns] = self.canvas.tokens.grid;
-        (0..frames).flat_map(move |frame| std::iter::repeat_n(frame, rows * columns))
     }
 
     /// A number for each frame as a number for each token, `[1, L, 1]`.
     fn column(&self, values: Vec<f64>) -> Tensor<3> {
-        let values: Vec<f32> = self.frames().map(|frame| values[frame] as f32).collect();
+        let values: Vec<f32> = self.frame_of.iter().map(|&frame| values[frame] as f32).collect();
         let length = values.len();
         Tensor::from_data(TensorData::new(values, [1, length, 1]), &self.x.device())
     }
@@ -256,20 +255,18 @@ impl State {
     /// The guess of the clean data at the times of the frames.
     fn clean(&self, backbone: &dyn Backbone, x: Tensor<3>, times: &[f64]) -> Result<Tensor<3>> {
         let [size, _, _] = x.dims();
-        let guided = self.settings.guidance != 1.0;
-        let rows = if guided { 2 * size } else { size };
+        let rows = self.given.prompt.dims()[0];
+        let guided = rows > size;
         let double = |x: Tensor<3>| if guided { Tensor::cat(vec![x.clone(), x], 0) } else { x };
-        let mut prompt = self.prompt.clone();
-        prompt.resize(rows * self.canvas.prompt, PAD);
         let device = backbone.device();
         let noisy = double(x);
         let moments: Vec<f32> = (0..rows).flat_map(|_| times.iter().map(|&t| t as f32)).collect();
         let batch = CanvasBatch {
-            prompt: ints(&prompt, [rows, self.canvas.prompt], &device),
+            given: self.given.clone(),
             content: Content::Field(Field {
                 values: noisy.clone(),
                 times: Tensor::from_data(TensorData::new(moments, [rows, times.len()]), &device),
-                at: self.frames().collect(),
+                at: self.frame_of.clone(),
                 guess: self.guess.clone().map(double),
             }),
         };
@@ -320,18 +317,9 @@ impl Sampling for State {
         Ok(())
     }
 
-    fn tokens(&self) -> Result<Vec<Tokens>> {
+    fn made(&self) -> Result<Vec<Values>> {
         let [_, length, channels] = self.x.dims();
-        let grid = self.canvas.tokens.grid;
-        let values = to_vec(self.x.clone());
-        let tokens = values.chunks(length * channels).map(|values| match self.canvas.tokens.kind {
-            // The sign of each number is the bit that it stands for.
-            TokenKind::Codes { entries, .. } => {
-                Tokens::codes(grid, entries, values.chunks(channels).map(code_of).collect())
-            }
-            TokenKind::Levels { .. } => unreachable!("a field has channels, levels of codes have none"),
-            TokenKind::Latents { channels } => Tokens::latents(grid, channels, values.to_vec()),
-        });
-        tokens.collect()
+        let (values, places) = (to_vec(self.x.clone()), self.given.layout.made());
+        Ok(values.chunks(length * channels).map(|vectors| self.canvas.read(places, vectors)).collect())
     }
 }

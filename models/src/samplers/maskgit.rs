@@ -3,11 +3,11 @@
 
 use crate::objectives::masked::MaskSchedule;
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Hidden, PAD, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Hidden, Logits, Prediction, Values, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Order, Process, Purpose, Result, Sampler,
-    Sampling, Stream, TokenKind, Tokens,
+    Sampling, Stream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,19 +77,15 @@ impl Sampler for MaskGit {
     }
 
     fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
-        let canvas = *backbone.canvas();
-        let TokenKind::Codes { entries, .. } = canvas.tokens.kind else {
-            return Err(Error::new(ErrorKind::Unsupported, "sampler", "the tokens are no codes"));
-        };
-        let length = canvas.tokens.length();
+        let size = order.draws.len();
+        let rows = if self.guidance == 1.0 { size } else { 2 * size };
+        let length = order.layout.made().len();
         let nothing = Canvas { codes: vec![0; length], hidden: vec![true; length] };
         Ok(Box::new(State {
             settings: *self,
-            canvas,
-            entries,
-            prompt: order.prompt.concat(),
+            given: order.told(backbone, rows),
             draws: order.draws.clone(),
-            canvases: vec![nothing; order.draws.len()],
+            canvases: vec![nothing; size],
             step: 0,
         }))
     }
@@ -104,23 +100,28 @@ struct Canvas {
 
 struct State {
     settings: MaskGit,
-    canvas: CanvasShape,
-    entries: usize,
-    prompt: Vec<u32>,
+    given: Given,
     draws: Vec<Draw>,
     canvases: Vec<Canvas>,
     step: usize,
 }
 
+/// The logits of some of the tokens: of each head, `[B, n, K]` flat, and `K`.
+struct Group {
+    at: Vec<usize>,
+    heads: Vec<(Vec<f32>, usize)>,
+}
+
 impl State {
-    /// Logits of each head, `[B, L, K]` flat, guided.
-    fn predict(&self, backbone: &dyn Backbone) -> Result<Vec<(Vec<f32>, usize)>> {
-        let (size, length) = (self.canvases.len(), self.canvas.tokens.length());
-        let guided = self.settings.guidance != 1.0;
-        let rows = if guided { 2 * size } else { size };
+    fn length(&self) -> usize {
+        self.given.layout.made().len()
+    }
+
+    /// The logits of the tokens, guided.
+    fn predict(&self, backbone: &dyn Backbone) -> Result<Vec<Group>> {
+        let (size, length) = (self.canvases.len(), self.length());
+        let rows = self.given.prompt.dims()[0];
         let device = backbone.device();
-        let mut prompt = self.prompt.clone();
-        prompt.resize(rows * self.canvas.prompt, PAD);
         let all = || self.canvases.iter().cycle().take(rows);
         let codes: Vec<u32> = all().flat_map(|canvas| canvas.codes.iter().copied()).collect();
         let hidden: Vec<f32> = all().flat_map(|canvas| &canvas.hidden).map(|&hidden| f32::from(hidden)).collect();
@@ -128,24 +129,24 @@ impl State {
             codes: ints(&codes, [rows, length], &device),
             hidden: Tensor::from_data(TensorData::new(hidden, [rows, length, 1]), &device),
         });
-        let prompt = ints(&prompt, [rows, self.canvas.prompt], &device);
-        let Prediction::Logits(heads) = backbone.forward(&CanvasBatch { prompt, content }) else {
+        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { given: self.given.clone(), content }) else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no logits"));
         };
         let guide = |logits: Tensor<3>| {
             let base = logits.dims()[2];
-            if !guided {
+            if rows == size {
                 return (to_vec(logits), base);
             }
             let (with, without) = (logits.clone().slice_dim(0, 0..size), logits.slice_dim(0, size..rows));
             (to_vec(without.clone() + (with - without) * self.settings.guidance), base)
         };
-        Ok(heads.into_iter().map(guide).collect())
+        let group = |logits: Logits| Group { at: logits.at, heads: logits.heads.into_iter().map(guide).collect() };
+        Ok(logits.into_iter().map(group).collect())
     }
 
     /// How many tokens are hidden once this step is done: fewer than before, none at the end.
     fn left(&self, before: usize) -> usize {
-        let (done, length) = (self.step + 1, self.canvas.tokens.length());
+        let (done, length) = (self.step + 1, self.length());
         if done >= self.settings.steps {
             return 0;
         }
@@ -160,8 +161,12 @@ impl Sampling for State {
     }
 
     fn step(&mut self, backbone: &dyn Backbone) -> Result<()> {
-        let heads = self.predict(backbone)?;
-        let length = self.canvas.tokens.length();
+        let groups = self.predict(backbone)?;
+        // Which group each token is in, and the how-manyeth it is there.
+        let mut found = vec![(0, 0); self.length()];
+        for (g, group) in groups.iter().enumerate() {
+            group.at.iter().enumerate().for_each(|(i, &at)| found[at] = (g, i));
+        }
         // Noise falls to nothing by the last step.
         let chance = self.settings.choice_temperature * (1.0 - (self.step + 1) as f32 / self.settings.steps as f32);
         let mut canvases = std::mem::take(&mut self.canvases);
@@ -169,7 +174,8 @@ impl Sampling for State {
             let draw = draw.step(self.step as u64);
             let (mut picks, mut choices) = (draw.stream(Purpose::Pick), draw.stream(Purpose::Choice));
             let mut candidates: Vec<(f32, usize)> = Vec::new();
-            for place in 0..length {
+            for (place, &(group, i)) in found.iter().enumerate() {
+                let Group { at, heads } = &groups[group];
                 // A number for each place, whether it is asked for or not: a sample hangs on nothing else.
                 let uniforms: Vec<f32> = heads.iter().map(|_| picks.uniform()).collect();
                 let noise = gumbel(&mut choices);
@@ -178,7 +184,7 @@ impl Sampling for State {
                 }
                 let (mut code, mut sure) = (0, 0.0);
                 for ((logits, base), uniform) in heads.iter().zip(uniforms) {
-                    let logits = &logits[(row * length + place) * base..][..*base];
+                    let logits = &logits[(row * at.len() + i) * base..][..*base];
                     let (digit, probability) = pick(logits, self.settings.temperature, uniform);
                     code = code * *base as u32 + digit;
                     sure += probability;
@@ -200,9 +206,8 @@ impl Sampling for State {
         Ok(())
     }
 
-    fn tokens(&self) -> Result<Vec<Tokens>> {
-        let tokens = |canvas: &Canvas| Tokens::codes(self.canvas.tokens.grid, self.entries, canvas.codes.clone());
-        self.canvases.iter().map(tokens).collect()
+    fn made(&self) -> Result<Vec<Values>> {
+        Ok(self.canvases.iter().map(|canvas| Values::Codes(canvas.codes.clone())).collect())
     }
 }
 
@@ -233,8 +238,8 @@ fn gumbel(stream: &mut Stream) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, Int};
-    use musiva_core::{Parameters, Session, TokenShape};
+    use burn::tensor::Device;
+    use musiva_core::{Parameters, Session, TokenKind, TokenShape};
 
     /// Three tokens of two entries whose probabilities are known: each token of the one before it, or of
     /// nothing, by the same chances whichever of them are hidden.
@@ -246,10 +251,7 @@ mod tests {
     impl Chain {
         fn new(dependent: bool) -> Self {
             let kind = TokenKind::Codes { entries: 2, bits: Some(1) };
-            Self {
-                canvas: CanvasShape { prompt: 1, words: 2, tokens: TokenShape { grid: [1, 1, 3], kind } },
-                dependent,
-            }
+            Self { canvas: CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 3], kind }), dependent }
         }
 
         /// Of all three tokens together.
@@ -295,9 +297,10 @@ mod tests {
                     logits.extend(sums.map(|sum| sum.ln() as f32));
                 }
             }
-            Prediction::Logits(vec![Tensor::from_data(TensorData::new(logits, [rows, 3, 2]), &Device::flex())])
+            let logits = Tensor::from_data(TensorData::new(logits, [rows, 3, 2]), &Device::flex());
+            Prediction::Logits(vec![Logits::whole(vec![logits])])
         }
-        fn session(&self, _: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+        fn session(&self, _: Given) -> Option<Box<dyn Session>> {
             None
         }
         fn parameters(&self) -> &dyn Parameters {
@@ -317,14 +320,14 @@ mod tests {
     /// thousand.
     fn chi2(settings: MaskGit, model: &Chain, wanted: impl Fn([u32; 3]) -> f64) -> f64 {
         let draws = (0..SAMPLES as u64).map(|i| Draw::new(11).sample(i)).collect();
-        let order = Order { prompt: vec![vec![1]; SAMPLES], draws };
+        let order = Order::prompts(vec![vec![1]; SAMPLES], draws, model.canvas());
         let mut sampling = settings.begin(model, None, &order).unwrap();
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(model).unwrap();
         }
         let mut counts = [0.0f64; 8];
-        for tokens in sampling.tokens().unwrap() {
-            let codes = tokens.as_codes().unwrap();
+        for made in sampling.made().unwrap() {
+            let Values::Codes(codes) = made else { panic!("codes") };
             counts[(codes[0] | codes[1] << 1 | codes[2] << 2) as usize] += 1.0;
         }
         let term = |i: u32| {
@@ -378,10 +381,10 @@ mod tests {
         let model = Chain::new(true);
         let run = |samples: &[u64]| {
             let draws = samples.iter().map(|&s| Draw::new(1).sample(s)).collect();
-            let order = Order { prompt: vec![vec![1]; samples.len()], draws };
+            let order = Order::prompts(vec![vec![1]; samples.len()], draws, model.canvas());
             let mut sampling = MaskGit { guidance: 2.0, ..settings(2) }.begin(&model, None, &order).unwrap();
             (0..2).for_each(|_| sampling.step(&model).unwrap());
-            sampling.tokens().unwrap()
+            sampling.made().unwrap()
         };
         assert_eq!(run(&[3, 4, 5])[1], run(&[4])[0]);
     }

@@ -5,11 +5,11 @@
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use crate::objectives::diffusion::mix;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Prediction};
+use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction, Values};
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, Draw, NoisePath, Order, Parameters, Predicts, Process, Sampler, Session,
-    TokenKind, TokenShape, TokenValues,
+    TokenKind, TokenShape,
 };
 
 const MEAN: f64 = 0.7;
@@ -23,7 +23,7 @@ struct Exact {
 impl Exact {
     fn new(path: NoisePath, predicts: Predicts) -> Self {
         let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Latents { channels: 3 } };
-        Self { canvas: CanvasShape { prompt: 2, words: 3, tokens }, process: Process { path, predicts, stagger: 1.0 } }
+        Self { canvas: CanvasShape::new(2, 3, tokens), process: Process { path, predicts, stagger: 1.0 } }
     }
 }
 
@@ -61,7 +61,7 @@ impl Backbone for Exact {
             (Predicts::Velocity, NoisePath::Cosine) => noise * alpha - clean * sigma,
         })
     }
-    fn session(&self, _: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
         None
     }
     fn parameters(&self) -> &dyn Parameters {
@@ -78,14 +78,15 @@ impl Backbone for Exact {
 /// Mean and deviation of what comes out, over 63,000 numbers.
 fn run(sampler: &dyn Sampler, path: NoisePath, predicts: Predicts) -> (f64, f64) {
     let backbone = Exact::new(path, predicts);
-    let order = Order { prompt: vec![vec![1, 2]; 200], draws: (0..200).map(|i| Draw::new(3).sample(i)).collect() };
+    let order =
+        Order::prompts(vec![vec![1, 2]; 200], (0..200).map(|i| Draw::new(3).sample(i)).collect(), backbone.canvas());
     let mut sampling = sampler.begin(&backbone, Some(backbone.process), &order).unwrap();
     while sampling.progress().0 < sampling.progress().1 {
         sampling.step(&backbone).unwrap();
     }
     let mut values = Vec::new();
-    for tokens in sampling.tokens().unwrap() {
-        let TokenValues::Latents { values: new, .. } = tokens.values() else { panic!("latents") };
+    for made in sampling.made().unwrap() {
+        let Values::Vectors(new) = made else { panic!("latents") };
         values.extend(new.iter().map(|&v| f64::from(v)));
     }
     let n = values.len() as f64;

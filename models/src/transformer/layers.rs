@@ -73,6 +73,11 @@ impl Embedding {
         Self { weight: init.part("weight").normal([entries, width], 0.02) }
     }
 
+    /// How many vectors there are.
+    pub fn entries(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
     /// The vectors, one after the other.
     pub fn on_host(&self) -> Vec<f32> {
         to_vec(self.weight.val())

@@ -1,7 +1,7 @@
 //! The trunk that every backbone stands on.
 //!
-//! Shapes: `B` batch, `N` positions of the whole canvas (prompt and tokens), `L` tokens, `D` width,
-//! `H` heads, `d = D/H`.
+//! Shapes: `B` batch, `N` positions of the whole sequence (prompt, given tokens, tokens to be made), `L` tokens to be
+//! made, `D` width, `H` heads, `d = D/H`.
 
 mod attention;
 mod decode;
@@ -9,11 +9,13 @@ mod layers;
 mod places;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 pub use attention::{Attention, Cache};
 pub use decode::{DecodeBlock, Room};
 pub use layers::{Embedding, FeedForward, Linear, RmsNorm, side_by_side};
 pub use places::{PlaceEmbedding, Rotary};
+pub use vocabulary::{Digits, Parts, Vocabularies, Vocabulary};
 
 use musiva_core::{CanvasShape, Cost, Flaw};
 use schemars::JsonSchema;

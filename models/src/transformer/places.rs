@@ -1,21 +1,26 @@
 //! Where a position lies: learned vectors and rotations by `(t, h, w)`.
 //!
-//! The `P` prompt positions lie on the time axis before the clip, at `t = -P … -1`.
+//! The `P` prompt positions lie on the time axis before the clip, at `t = -P … -1`; sound lies on the clip's own
+//! time axis, between its steps.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::canvas::columns;
 use musiva_core::parameters::to_vec;
-use musiva_core::{CanvasShape, Init};
+use musiva_core::{CanvasShape, Init, Layout};
 use musiva_kernels::rotary;
 
-/// A learned vector for each place, the sum of one for its `t`, its `h` and its `w` (factorised
-/// positions), and one for each place in the prompt.
+/// A learned vector for each place: of the clip the sum of one for its `t`, its `h` and its `w` (factorised
+/// positions), of its sound one each; one for each position of the prompt; and one for all that is given, by which
+/// it is told from what is to be made.
 #[derive(Module, Debug)]
 pub struct PlaceEmbedding {
     prompt: Param<Tensor<2>>,
     t: Param<Tensor<2>>,
     h: Param<Tensor<2>>,
     w: Param<Tensor<2>>,
+    sound: Option<Param<Tensor<2>>>,
+    given: Option<Param<Tensor<1>>>,
 }
 
 impl PlaceEmbedding {
@@ -23,12 +28,21 @@ impl PlaceEmbedding {
     pub fn new(init: &Init, canvas: &CanvasShape, width: usize) -> Self {
         let [t, h, w] = canvas.tokens.grid;
         let axis = |name, count| init.part(name).normal([count, width], 0.02);
-        Self { prompt: axis("prompt", canvas.prompt), t: axis("t", t), h: axis("h", h), w: axis("w", w) }
+        Self {
+            prompt: axis("prompt", canvas.prompt),
+            t: axis("t", t),
+            h: axis("h", h),
+            w: axis("w", w),
+            sound: canvas.sound.map(|sound| axis("sound", sound.tokens.length())),
+            given: canvas.given.then(|| init.part("given").normal([width], 0.02)),
+        }
     }
 
     /// How many numbers it learns.
     pub fn parameters(canvas: &CanvasShape, width: usize) -> usize {
-        (canvas.prompt + canvas.tokens.grid.iter().sum::<usize>()) * width
+        let sound = canvas.sound.map_or(0, |sound| sound.tokens.length());
+        let rows = canvas.prompt + canvas.tokens.grid.iter().sum::<usize>() + sound + usize::from(canvas.given);
+        rows * width
     }
 
     /// Of the prompt, `[1, P, D]`.
@@ -36,13 +50,30 @@ impl PlaceEmbedding {
         self.prompt.val().unsqueeze()
     }
 
-    /// Of the tokens in C order of the grid, `[1, L, D]`.
-    pub fn tokens(&self) -> Tensor<3> {
+    /// Of all places in their order, `[1, places, D]`.
+    fn all(&self) -> Tensor<3> {
         let ([t, width], [h, _], [w, _]) = (self.t.dims(), self.h.dims(), self.w.dims());
         let sum = self.t.val().reshape([t, 1, 1, width])
             + self.h.val().reshape([1, h, 1, width])
             + self.w.val().reshape([1, 1, w, width]);
-        sum.reshape([1, t * h * w, width])
+        let clip = sum.reshape([1, t * h * w, width]);
+        match &self.sound {
+            Some(sound) => Tensor::cat(vec![clip, sound.val().unsqueeze()], 1),
+            None => clip,
+        }
+    }
+
+    /// Of the places that are given and of those that are to be made, `[1, n, D]` each; nothing where none is given.
+    pub fn of(&self, layout: &Layout) -> (Option<Tensor<3>>, Tensor<3>) {
+        let all = self.all();
+        let given = (!layout.given().is_empty()).then(|| {
+            let places = columns(all.clone(), layout.given());
+            match &self.given {
+                Some(mark) => places + mark.val().unsqueeze::<3>(),
+                None => places,
+            }
+        });
+        (given, columns(all, layout.made()))
     }
 }
 
@@ -52,12 +83,12 @@ impl PlaceEmbedding {
 pub struct Rotary {
     cos: Tensor<2>,
     sin: Tensor<2>,
+    prompt: usize,
 }
 
 impl Rotary {
-    /// For heads of `size` numbers at all positions of `canvas`, prompt first.
+    /// For heads of `size` numbers at the prompt and all places of `canvas`, in their order.
     pub fn new(canvas: &CanvasShape, size: usize, device: &Device) -> Self {
-        let [_, gh, gw] = canvas.tokens.grid;
         let pairs = size / 2;
         let quarter = pairs / 4;
         // Which axis a pair turns with, and the how-manyeth it is there.
@@ -70,7 +101,7 @@ impl Rotary {
         for position in 0usize..canvas.length() {
             let place = match position.checked_sub(canvas.prompt) {
                 None => [position as f64 - canvas.prompt as f64, 0.0, 0.0],
-                Some(i) => [(i / (gh * gw)) as f64, (i / gw % gh) as f64, (i % gw) as f64],
+                Some(place) => canvas.place(place),
             };
             let angles: Vec<f64> = (0..pairs)
                 .map(|pair| {
@@ -83,7 +114,14 @@ impl Rotary {
             sin.extend(angles.iter().map(|angle| angle.sin() as f32));
         }
         let table = |values| Tensor::from_data(TensorData::new(values, [canvas.length(), pairs]), device);
-        Self { cos: table(cos), sin: table(sin) }
+        Self { cos: table(cos), sin: table(sin), prompt: canvas.prompt }
+    }
+
+    /// That of the positions of a sequence: the prompt, then the places of `layout`.
+    pub fn laid(&self, layout: &Layout) -> Self {
+        let rows: Vec<usize> = (0..self.prompt).chain(layout.places().map(|place| self.prompt + place)).collect();
+        let of = |table: &Tensor<2>| columns(table.clone().unsqueeze::<3>(), &rows).squeeze_dim::<2>(0);
+        Self { cos: of(&self.cos), sin: of(&self.sin), prompt: self.prompt }
     }
 
     /// Cosines and sines, `[N, d/2]` each.

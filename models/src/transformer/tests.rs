@@ -4,7 +4,7 @@ use super::Precision;
 use crate::dit::DitConfig;
 use crate::lm::LmConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{Backbone, BackboneConfig, CanvasShape, Draw, Purpose, Source, TokenKind, TokenShape};
 use musiva_kernels::cross_entropy;
@@ -14,7 +14,7 @@ const SIZE: usize = 3;
 
 fn canvas() -> CanvasShape {
     let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
-    CanvasShape { prompt: 5, words: 11, tokens: TokenShape { grid: [3, 2, 3], kind } }
+    CanvasShape::new(5, 11, TokenShape { grid: [3, 2, 3], kind })
 }
 
 /// The losses of some steps straight down the gradient, `rate` of it each.
@@ -51,9 +51,12 @@ fn a_language_model_learns_alike_in_bf16() {
         let config = LmConfig { width: 48, depth: 2, heads: 2, precision, ..Default::default() };
         losses(config.build(&canvas(), &device, &Source::Seed(3)).unwrap(), 0.05, |lm| {
             let codes = ints(&(0..SIZE as u32 * 18).map(|i| i * i % 16).collect::<Vec<_>>(), [SIZE, 18], &device);
-            let batch = CanvasBatch { prompt: prompt(&device), content: Content::Codes(codes.clone()) };
+            let batch = CanvasBatch {
+                given: Given::prompt(prompt(&device), &canvas()),
+                content: Content::Codes(codes.clone()),
+            };
             let Prediction::Logits(logits) = lm.forward(&batch) else { panic!("logits") };
-            cross_entropy(logits[0].clone().reshape([SIZE * 18, 16]), codes.reshape([SIZE * 18])).mean()
+            cross_entropy(logits[0].heads[0].clone().reshape([SIZE * 18, 16]), codes.reshape([SIZE * 18])).mean()
         })
     };
     assert_alike(&run(Precision::F32), &run(Precision::Bf16));
@@ -72,7 +75,8 @@ fn a_diffusion_model_learns_alike_in_bf16() {
         losses(config.build(&canvas(), &device, &Source::Seed(3)).unwrap(), 0.03, |dit| {
             let times = Tensor::from_data(TensorData::new(vec![0.1f32, 0.5, 0.9], [SIZE, 1]), &device);
             let field = Field { values: noise(1), times, at: vec![0; 18], guess: None };
-            let batch = CanvasBatch { prompt: prompt(&device), content: Content::Field(field) };
+            let batch =
+                CanvasBatch { given: Given::prompt(prompt(&device), &canvas()), content: Content::Field(field) };
             let Prediction::Field(field) = dit.forward(&batch) else { panic!("a field") };
             (field - noise(1) * 2.0).square().mean()
         })

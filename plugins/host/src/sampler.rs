@@ -6,12 +6,11 @@ use crate::instance::Instance;
 use crate::library::Library;
 use crate::wrong;
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, PAD, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, Values};
 use musiva_core::parameters::to_vec;
-use musiva_core::tokens::code_of;
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, Draw, Flaw, NoisePath, Order, Predicts, Process, Purpose, Result, Sampler,
-    Sampling, Session, TokenKind, Tokens,
+    Sampling, Session,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -146,23 +145,17 @@ impl Sampler for HostedSampler {
 
     fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
         let held = Held::new(self.library.create(&self.id, &self.config)?)?;
-        let canvas = *backbone.canvas();
-        let size = order.prompt.len();
-        let mut prompt = order.prompt.concat();
-        if self.guided() {
-            prompt.resize(2 * size * canvas.prompt, PAD);
-        }
-        let common = Common { held: Mutex::new(held), canvas, prompt, size, draws: order.draws.clone() };
+        let size = order.draws.len();
+        let given = order.told(backbone, if self.guided() { 2 * size } else { size });
+        let common = Common { held: Mutex::new(held), canvas: *backbone.canvas(), given, draws: order.draws.clone() };
         let Some(channels) = field_channels(backbone) else {
-            let rows = common.rows();
-            let prompts = ints(&common.prompt, [rows, canvas.prompt], &backbone.device());
-            let session = backbone.session(prompts);
+            let session = backbone.session(common.given.clone());
             let session = session.ok_or_else(|| wrong(&self.id, "this backbone cannot decode step by step"))?;
-            return Ok(Box::new(Codes { common, session, codes: vec![Vec::new(); size] }));
+            return Ok(Box::new(Codes { common, session, digits: 0, codes: vec![Vec::new(); size] }));
         };
         let process = process.ok_or_else(|| wrong(&self.id, "the objective names no noise"))?;
         let times = common.held().times()?;
-        let count = canvas.tokens.length() * channels;
+        let count = common.length() * channels;
         let x = order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(count)).collect();
         Ok(Box::new(Vectors { common, process, channels, times, x, guess: None, step: 0 }))
     }
@@ -180,8 +173,7 @@ struct Common {
     held: Mutex<Held>,
     canvas: CanvasShape,
     /// Of all rows: with guidance, those without a prompt come after.
-    prompt: Vec<u32>,
-    size: usize,
+    given: Given,
     draws: Vec<Draw>,
 }
 
@@ -191,12 +183,21 @@ impl Common {
     }
 
     fn rows(&self) -> usize {
-        self.prompt.len() / self.canvas.prompt.max(1)
+        self.given.prompt.dims()[0]
+    }
+
+    fn size(&self) -> usize {
+        self.draws.len()
+    }
+
+    /// How many tokens are to be made.
+    fn length(&self) -> usize {
+        self.given.layout.made().len()
     }
 
     /// Of the rows with and without the prompt, the one that guidance makes of the two.
     fn guide(&self, all: Vec<f32>) -> Vec<f32> {
-        if self.rows() == self.size {
+        if self.rows() == self.size() {
             return all;
         }
         let guidance = self.held().answer.guidance;
@@ -209,43 +210,43 @@ impl Common {
 struct Codes {
     common: Common,
     session: Box<dyn Session>,
+    /// Digits picked so far.
+    digits: u64,
     codes: Vec<Vec<u32>>,
 }
 
 impl Sampling for Codes {
     fn progress(&self) -> (usize, usize) {
-        (self.codes.first().map_or(0, Vec::len), self.common.canvas.tokens.length())
+        (self.codes.first().map_or(0, Vec::len), self.common.length())
     }
 
     fn step(&mut self, _: &dyn Backbone) -> Result<()> {
-        let done = self.progress().0;
-        let heads = self.session.heads();
-        let (mut digits, mut codes) = (Vec::new(), vec![0u32; self.common.size]);
-        for head in 0..heads {
+        let (mut digits, mut codes) = (Vec::new(), vec![0u32; self.common.size()]);
+        for _ in 0..self.session.heads() {
             let logits = self.session.logits(&digits);
             let base = logits.dims()[1] as u32;
             let logits = self.common.guide(to_vec(logits));
-            let place = (done * heads + head) as u64;
+            let place = self.digits;
             let uniform = |draw: &Draw| draw.step(place).stream(Purpose::Pick).uniform();
             let uniform: Vec<f32> = self.common.draws.iter().map(uniform).collect();
             let mut picked = self.common.held().pick(&logits, &uniform)?;
             codes.iter_mut().zip(&picked).for_each(|(code, digit)| *code = *code * base + digit);
-            if self.common.rows() > self.common.size {
+            if self.common.rows() > self.common.size() {
                 picked.extend_from_within(..);
             }
             digits.push(picked);
+            self.digits += 1;
         }
         self.codes.iter_mut().zip(&codes).for_each(|(all, code)| all.push(*code));
-        if self.common.rows() > self.common.size {
+        if self.common.rows() > self.common.size() {
             codes.extend_from_within(..);
         }
         self.session.push(&codes);
         Ok(())
     }
 
-    fn tokens(&self) -> Result<Vec<Tokens>> {
-        let TokenKind::Codes { entries, .. } = self.common.canvas.tokens.kind else { return Ok(Vec::new()) };
-        self.codes.iter().map(|codes| Tokens::codes(self.common.canvas.tokens.grid, entries, codes.clone())).collect()
+    fn made(&self) -> Result<Vec<Values>> {
+        Ok(self.codes.iter().map(|codes| Values::Codes(codes.clone())).collect())
     }
 }
 
@@ -262,7 +263,7 @@ struct Vectors {
 
 impl Vectors {
     fn sides(&self) -> [usize; 3] {
-        [self.common.size, self.common.canvas.tokens.length(), self.channels]
+        [self.common.size(), self.common.length(), self.channels]
     }
 
     /// The guess of the clean vectors at time `t`.
@@ -274,7 +275,7 @@ impl Vectors {
             Tensor::<3>::from_data(TensorData::new(all, [rows, length, channels]), &device)
         };
         let batch = CanvasBatch {
-            prompt: ints(&self.common.prompt, [rows, self.common.canvas.prompt], &device),
+            given: self.common.given.clone(),
             content: Content::Field(Field {
                 values: tensor(&self.x),
                 times: Tensor::full([rows, 1], t, &device),
@@ -309,15 +310,9 @@ impl Sampling for Vectors {
         Ok(())
     }
 
-    fn tokens(&self) -> Result<Vec<Tokens>> {
+    fn made(&self) -> Result<Vec<Values>> {
         let [_, length, channels] = self.sides();
-        let grid = self.common.canvas.tokens.grid;
-        let each = self.x.chunks(length * channels).map(|values| match self.common.canvas.tokens.kind {
-            TokenKind::Codes { entries, .. } => {
-                Tokens::codes(grid, entries, values.chunks(channels).map(code_of).collect())
-            }
-            _ => Tokens::latents(grid, channels, values.to_vec()),
-        });
-        each.collect()
+        let places = self.common.given.layout.made();
+        Ok(self.x.chunks(length * channels).map(|vectors| self.common.canvas.read(places, vectors)).collect())
     }
 }

@@ -11,7 +11,7 @@ mod twin;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use mixer::Mixer;
-use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Hosted, Make, Registry, Role, Source, TokenKind, TokenShape,
@@ -47,11 +47,7 @@ fn small() -> Box<dyn BackboneConfig> {
 }
 
 fn canvas() -> CanvasShape {
-    CanvasShape {
-        prompt: 3,
-        words: 5,
-        tokens: TokenShape { grid: [2, 1, 3], kind: TokenKind::Latents { channels: 5 } },
-    }
+    CanvasShape::new(3, 5, TokenShape { grid: [2, 1, 3], kind: TokenKind::Latents { channels: 5 } })
 }
 
 fn numbers(count: usize, step: usize) -> Vec<f32> {
@@ -61,7 +57,7 @@ fn numbers(count: usize, step: usize) -> Vec<f32> {
 fn batch(device: &Device) -> CanvasBatch {
     let tensor = |values, shape: [usize; 3]| Tensor::<3>::from_data(TensorData::new(values, shape), device);
     CanvasBatch {
-        prompt: ints(&[1, 4, 0, 2, 2, 3], [2, 3], device),
+        given: Given::prompt(ints(&[1, 4, 0, 2, 2, 3], [2, 3], device), &canvas()),
         content: Content::Field(Field {
             values: tensor(numbers(60, 37), [2, 6, 5]),
             times: Tensor::from_data(TensorData::new(vec![0.25f32, 0.75, 0.5, 1.0], [2, 2]), device),
@@ -161,7 +157,7 @@ fn frozen_it_predicts_the_same_and_has_no_gradients() {
 fn an_error_of_a_pass_unwinds_with_its_words() {
     let model = small().build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
     let mut batch = batch(&Device::flex());
-    batch.prompt = ints(&[1, 4, 9, 2, 2, 3], [2, 3], &Device::flex());
+    batch.given.prompt = ints(&[1, 4, 9, 2, 2, 3], [2, 3], &Device::flex());
     let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.forward(&batch))).err().unwrap();
     let error = payload.downcast::<musiva_core::Error>().unwrap().to_string();
     assert!(error.contains("org.musiva.mixer: forward: a word or a time is not among those"), "{error}");

@@ -11,7 +11,7 @@ mod mixer;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{Shelf, root};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     CanvasShape, Clip, Hosted, Make, Media, Rate, Registry, Role, Source, TokenKind, TokenShape, TokenValues,
@@ -74,7 +74,7 @@ fn mixed(loaded: &Loaded) -> [Vec<f32>; 2] {
     };
     let config = make(json!({ "width": 13, "hidden": 17, "depth": 2 })).unwrap();
     let tokens = TokenShape { grid: [2, 3, 5], kind: TokenKind::Latents { channels: 7 } };
-    let canvas = CanvasShape { prompt: 3, words: 5, tokens };
+    let canvas = CanvasShape::new(3, 5, tokens);
     let device = Device::flex().autodiff();
     let model = config.build(&canvas, &device, &Source::Seed(11)).unwrap();
     let numbers = |step: usize| (0..2 * 30 * 7).map(|i| ((i * step) % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
@@ -82,7 +82,8 @@ fn mixed(loaded: &Loaded) -> [Vec<f32>; 2] {
     let times = Tensor::from_data(TensorData::new(vec![0.3f32, 0.8], [2, 1]), &device);
     let values = field(37);
     let content = Content::Field(Field { values, times, at: vec![0; 30], guess: None });
-    let batch = CanvasBatch { prompt: ints(&[1, 4, 0, 2, 2, 3], [2, 3], &device), content };
+    let given = Given::prompt(ints(&[1, 4, 0, 2, 2, 3], [2, 3], &device), &canvas);
+    let batch = CanvasBatch { given, content };
     let Prediction::Field(y) = model.forward(&batch) else { panic!("a field") };
     let mut found = (y.clone() * field(29)).sum().backward();
     let mut by_theta = Vec::new();

@@ -41,6 +41,11 @@ impl BackboneConfig for HostedBackboneConfig {
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
         let held = self.held();
         let flaw = |error: Error| Flaw::new("", error.message(), "change the plugin's settings, or the tokenizer's");
+        if canvas.sound.is_some() || canvas.given {
+            let message =
+                "a plugin's backbone makes clips from prompts; this recipe has sound, or tasks with more given";
+            return Err(Flaw::new("kind", message, "leave `[tokenizer.audio]` and `[[task]]` out, or name a built-in"));
+        }
         // What is wrong with its parameters shows before they are made.
         parameters(&held, canvas).map_err(flaw)?;
         describe(&held, canvas).map(|(spec, _)| spec).map_err(flaw)

@@ -7,7 +7,7 @@ use crate::instance::Instance;
 use crate::library::Library;
 use crate::op::{escape, predict};
 use burn::tensor::{Device, Int, Tensor};
-use musiva_core::canvas::{CanvasBatch, Content, Prediction};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Logits, Prediction};
 use musiva_core::parameters::to_vec;
 use musiva_core::{Backbone, BackboneSpec, CanvasShape, Parameters, Session, TokenKind};
 use serde_json::Value;
@@ -72,12 +72,12 @@ impl Backbone for HostedBackbone {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let [size, _] = batch.prompt.dims();
+        let [size, _] = batch.given.prompt.dims();
         let whole = |ints: &Tensor<2, Int>| ints.to_data().convert::<i64>().try_into_vec().expect("converted before");
         let mut pass = Pass {
             model: self.model.clone(),
             batch: size,
-            prompt: whole(&batch.prompt),
+            prompt: whole(&batch.given.prompt),
             codes: None,
             times: None,
             guess: None,
@@ -97,16 +97,16 @@ impl Backbone for HostedBackbone {
         };
         let predicted = predict(self.theta.value.clone(), x, pass);
         match self.model.spec {
-            BackboneSpec::NextToken | BackboneSpec::Masked => Prediction::Logits(vec![predicted]),
+            BackboneSpec::NextToken | BackboneSpec::Masked => Prediction::Logits(vec![Logits::whole(vec![predicted])]),
             BackboneSpec::Field { .. } => Prediction::Field(predicted),
         }
     }
 
-    fn session(&self, prompt: Tensor<2, Int>) -> Option<Box<dyn Session>> {
+    fn session(&self, given: Given) -> Option<Box<dyn Session>> {
         if self.model.spec != BackboneSpec::NextToken {
             return None;
         }
-        let session = HostedSession::begin(&self.model, &self.theta.value, prompt, &self.device);
+        let session = HostedSession::begin(&self.model, &self.theta.value, given.prompt, &self.device);
         // Errors leave as those of `forward` do.
         Some(Box::new(session.unwrap_or_else(|error| escape(error))))
     }

@@ -3,7 +3,7 @@
 use super::{Checked, Kit, noise, words};
 use crate::backbone::HostedBackboneConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Result, Source, TokenKind, TokenShape, Weights,
@@ -78,7 +78,7 @@ pub fn check(kit: &mut Kit) {
 /// A small canvas, of codes with bits, so that both kinds of backbones can read it.
 fn canvas() -> CanvasShape {
     let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
-    CanvasShape { prompt: 3, words: 11, tokens: TokenShape { grid: [2, 3, 2], kind } }
+    CanvasShape::new(3, 11, TokenShape { grid: [2, 3, 2], kind })
 }
 
 /// What a prediction is made of.
@@ -144,14 +144,15 @@ impl Inputs {
                 guess: self.guess.as_deref().map(tensor),
             }),
         };
-        CanvasBatch { prompt: ints(&self.prompt, [self.batch, self.canvas.prompt], device), content }
+        let prompt = ints(&self.prompt, [self.batch, self.canvas.prompt], device);
+        CanvasBatch { given: Given::prompt(prompt, &self.canvas), content }
     }
 }
 
 fn of(prediction: Prediction) -> Tensor<3> {
     match prediction {
         Prediction::Field(field) => field,
-        Prediction::Logits(mut heads) => heads.remove(0),
+        Prediction::Logits(mut all) => all.remove(0).heads.remove(0),
     }
 }
 
@@ -198,7 +199,7 @@ fn steps(model: &dyn Backbone, whole: &Inputs, first: &[f32], canvas: &CanvasSha
     let width = first.len() / BATCH / length;
     guarded(|| {
         let prompt = ints(&whole.prompt, [BATCH, canvas.prompt], &model.device());
-        let mut session = model.session(prompt).expect("a model of codes decodes step by step");
+        let mut session = model.session(Given::prompt(prompt, canvas)).expect("a model of codes decodes step by step");
         for place in 0..length {
             let logits = to_vec(session.logits(&[]));
             for b in 0..BATCH {

@@ -1,0 +1,201 @@
+//! Batches of canvases: as training draws them, as backbones read them, and what they say of them.
+
+use super::{CanvasShape, Layout, Values};
+use crate::{Draw, Order};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use std::sync::Arc;
+
+/// What a backbone is told: the prompts, the places of the sequence, and the tokens at those that are given.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Prompts, padded: `[B, P]`.
+    pub prompt: Tensor<2, Int>,
+    /// The places.
+    pub layout: Arc<Layout>,
+    /// The tokens at the `G` given ones; `None` where none is.
+    pub tokens: Option<Known>,
+}
+
+/// Tokens that are given.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// Codes `[B, G]`.
+    Codes(Tensor<2, Int>),
+    /// Clean vectors `[B, G, C]`, for backbones that predict a field.
+    Vectors(Tensor<3>),
+}
+
+impl Given {
+    /// Prompts alone: the whole canvas is to be made.
+    pub fn prompt(prompt: Tensor<2, Int>, canvas: &CanvasShape) -> Self {
+        Self { prompt, layout: Arc::new(Layout::whole(canvas)), tokens: None }
+    }
+}
+
+/// A batch of canvases as a backbone reads it.
+#[derive(Clone, Debug)]
+pub struct CanvasBatch {
+    /// What it is told.
+    pub given: Given,
+    /// What stands at the `L` places that are to be made.
+    pub content: Content,
+}
+
+/// What stands at the places that are to be made.
+#[derive(Clone, Debug)]
+// A tensor's handle is a few hundred bytes and made once a step.
+#[allow(clippy::large_enum_variant)]
+pub enum Content {
+    /// Codes `[B, L]`, for backbones that predict the next one.
+    Codes(Tensor<2, Int>),
+    /// Codes of which some are hidden, for backbones that predict those.
+    Masked(Hidden),
+    /// Noisy vectors, for backbones that predict a field.
+    Field(Field),
+}
+
+/// Codes of which some are hidden.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// The codes `[B, L]`; where they are hidden, any.
+    pub codes: Tensor<2, Int>,
+    /// 1 where a code is hidden, else 0: `[B, L, 1]`.
+    pub hidden: Tensor<3>,
+}
+
+/// Noisy vectors with their times.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// The vectors at their times: `[B, L, C]`.
+    pub values: Tensor<3>,
+    /// The times that occur in each sample, in `[0, 1]`, 0 is clean, 1 is noise: `[B, S]`.
+    pub times: Tensor<2>,
+    /// Which of the `S` times each of the `L` positions stands at: time is a value per token, and
+    /// what depends on time alone is computed once for each that occurs.
+    pub at: Vec<usize>,
+    /// Self-conditioning: what the last step took for the clean vectors, `[B, L, C]`; zeros or
+    /// `None` where there is no last step.
+    pub guess: Option<Tensor<3>>,
+}
+
+/// Clean tokens with their prompts: what training draws from.
+#[derive(Clone, Debug)]
+pub struct CleanBatch {
+    /// What the canvas is like.
+    pub shape: CanvasShape,
+    /// Prompts, padded, row after row: `B·P`.
+    pub prompt: Vec<u32>,
+    /// The places of all samples.
+    pub layout: Arc<Layout>,
+    /// The tokens that are given, `B·G`.
+    pub given: Values,
+    /// The clean tokens of the places that are to be made, `B·L`.
+    pub tokens: Values,
+    /// Which samples these are: their random numbers follow from it.
+    pub samples: Vec<u64>,
+}
+
+impl CleanBatch {
+    /// Number of samples `B`.
+    pub fn size(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// What a backbone that reads codes is told.
+    pub fn given_codes(&self, device: &Device) -> Given {
+        let some = !self.layout.given().is_empty();
+        self.given(device, self.given.codes(self.size(), device).filter(|_| some).map(Known::Codes))
+    }
+
+    /// What a backbone that reads vectors is told.
+    pub fn given_vectors(&self, device: &Device) -> Given {
+        let some = !self.layout.given().is_empty();
+        let vectors = some.then(|| self.given.vectors(&self.shape, self.layout.given(), device)).flatten();
+        self.given(device, vectors.map(Known::Vectors))
+    }
+
+    /// The same prompts, places and given tokens, to be made anew.
+    pub fn order(&self, draws: Vec<Draw>) -> Order {
+        let size = self.size().max(1);
+        let each = |i: usize| match &self.given {
+            Values::Codes(codes) => Values::Codes(part(codes, i, size)),
+            Values::Vectors(values) => Values::Vectors(part(values, i, size)),
+        };
+        Order {
+            prompt: self.prompt.chunks(self.shape.prompt).map(<[u32]>::to_vec).collect(),
+            layout: self.layout.clone(),
+            given: (0..self.size()).map(each).collect(),
+            draws,
+        }
+    }
+
+    fn given(&self, device: &Device, tokens: Option<Known>) -> Given {
+        let prompt = ints(&self.prompt, [self.size(), self.shape.prompt], device);
+        Given { prompt, layout: self.layout.clone(), tokens }
+    }
+
+    /// The codes to be made as a tensor `[B, L]`, where the tokens are codes.
+    pub fn codes(&self, device: &Device) -> Option<Tensor<2, Int>> {
+        self.tokens.codes(self.size(), device)
+    }
+
+    /// The tokens to be made as vectors `[B, L, C]`; `None` where the codes have no bits.
+    pub fn vectors(&self, device: &Device) -> Option<Tensor<3>> {
+        self.tokens.vectors(&self.shape, self.layout.made(), device)
+    }
+}
+
+/// Part `i` of `n` equal ones.
+fn part<T: Clone>(all: &[T], i: usize, n: usize) -> Vec<T> {
+    let size = all.len() / n;
+    all[i * size..(i + 1) * size].to_vec()
+}
+
+/// Unsigned numbers as a tensor of the device's integers.
+pub fn ints<const D: usize>(values: &[u32], shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    let values: Vec<i64> = values.iter().map(|&value| i64::from(value)).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// What a backbone says of the `L` places that are to be made.
+#[derive(Clone, Debug)]
+// A tensor's handle is a few hundred bytes and made once a step: not worth a box.
+#[allow(clippy::large_enum_variant)]
+pub enum Prediction {
+    /// Unnormalised log-probabilities, of each modality that there is.
+    Logits(Vec<Logits>),
+    /// A vector for each place, `[B, L, C]`; what it stands for is the objective's choice.
+    Field(Tensor<3>),
+}
+
+/// Unnormalised log-probabilities of the codes at some of the places.
+#[derive(Clone, Debug)]
+pub struct Logits {
+    /// Which of the `L` places, rising: `n` of them.
+    pub at: Vec<usize>,
+    /// A large vocabulary is factorised into digits, most significant first; each head gives `[B, n, K_head]`, and
+    /// the head after the first may have seen the digits before it (see the backbone).
+    pub heads: Vec<Tensor<3>>,
+}
+
+impl Logits {
+    /// Those of all `L` places, `[B, L, K]` a head.
+    pub fn whole(heads: Vec<Tensor<3>>) -> Self {
+        Self { at: (0..heads.first().map_or(0, |head| head.dims()[1])).collect(), heads }
+    }
+
+    /// Those of the codes `[B, L]` that these are of, `[B, n]`.
+    pub fn codes(&self, codes: &Tensor<2, Int>) -> Tensor<2, Int> {
+        columns(codes.clone(), &self.at)
+    }
+}
+
+/// The columns `at` of `[B, L]`: `[B, n]`.
+pub fn columns<const D: usize, K: burn::tensor::kind::Basic>(x: Tensor<D, K>, at: &[usize]) -> Tensor<D, K> {
+    if at.iter().copied().eq(0..x.dims()[1]) {
+        return x;
+    }
+    let index: Vec<i64> = at.iter().map(|&i| i as i64).collect();
+    let index = Tensor::<1, Int>::from_data(TensorData::new(index, [at.len()]), &x.device());
+    x.select(1, index)
+}

@@ -1,0 +1,199 @@
+//! The canvas: the one sequence that backbones, samplers and objectives see.
+//!
+//! A prompt of `P` text tokens, then the tokens of the media. Where a token lies is its *place*: places are
+//! numbered, those of the clip first, in C order of its grid, then those of its sound, in time. A [`Layout`] says
+//! which places stand in a sequence: those whose tokens are given, then those whose tokens are to be made. So a
+//! task is data: image to video, extension, inpainting and video to audio are different layouts of one canvas. No
+//! special tokens tell parts and tasks apart, because each position is told its place.
+//!
+//! A prompt that is short or absent is filled with [`PAD`], so that "no prompt" is a row of pads and
+//! classifier-free guidance needs no second kind of canvas.
+
+mod batch;
+mod values;
+
+pub use batch::{CanvasBatch, CleanBatch, Content, Field, Given, Hidden, Known, Logits, Prediction, columns, ints};
+pub use values::{CanvasTokens, Values};
+
+use crate::{Modality, TokenKind, TokenShape};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The text token that stands where the prompt has no word.
+pub const PAD: u32 = 0;
+
+/// The lengths and kinds of a canvas, known before there are any tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CanvasShape {
+    /// Length `P` of the prompt.
+    pub prompt: usize,
+    /// How many text tokens there are to choose from.
+    pub words: usize,
+    /// The tokens of the clip.
+    pub tokens: TokenShape,
+    /// Those of its sound, where it has any.
+    pub sound: Option<SoundShape>,
+    /// Whether tokens may be given beside the prompt.
+    pub given: bool,
+    /// In which order places follow each other.
+    pub order: PlaceOrder,
+}
+
+/// In which order places follow each other, for models that make one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlaceOrder {
+    /// Step by step of the clip's grid, at each the clip and then its sound: nothing is heard before it is seen.
+    #[default]
+    InTime,
+    /// The whole clip, then its whole sound (VideoPoet, Kondratyuk et al. 2023, section 3.2).
+    ClipFirst,
+}
+
+/// The tokens of a clip's sound, and where they lie beside its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoundShape {
+    /// The tokens: as many as there are, 1, 1.
+    pub tokens: TokenShape,
+    /// How many of them last as long as a frame of the clip.
+    pub a_frame: usize,
+    /// How many frames one step of the clip's grid stands for; its first stands for one.
+    pub stride: usize,
+}
+
+impl CanvasShape {
+    /// A prompt and the tokens of a silent clip, all of which are to be made.
+    pub fn new(prompt: usize, words: usize, tokens: TokenShape) -> Self {
+        Self { prompt, words, tokens, sound: None, given: false, order: PlaceOrder::InTime }
+    }
+
+    /// Length of the sequence that holds the prompt and every place once.
+    pub fn length(&self) -> usize {
+        self.prompt + self.places()
+    }
+
+    /// How many places there are.
+    pub fn places(&self) -> usize {
+        self.tokens.length() + self.sound.map_or(0, |sound| sound.tokens.length())
+    }
+
+    /// The tokens of a modality.
+    pub fn shape(&self, modality: Modality) -> Option<TokenShape> {
+        match modality {
+            Modality::Video => Some(self.tokens),
+            Modality::Audio => self.sound.map(|sound| sound.tokens),
+            Modality::Text => None,
+        }
+    }
+
+    /// The places of a modality.
+    pub fn range(&self, modality: Modality) -> std::ops::Range<usize> {
+        match modality {
+            Modality::Video => 0..self.tokens.length(),
+            Modality::Audio => self.tokens.length()..self.places(),
+            Modality::Text => 0..0,
+        }
+    }
+
+    /// Whose token lies at a place.
+    pub fn modality(&self, place: usize) -> Modality {
+        if place < self.tokens.length() { Modality::Video } else { Modality::Audio }
+    }
+
+    /// What the token at a place is.
+    pub fn kind(&self, place: usize) -> TokenKind {
+        match (self.modality(place), self.sound) {
+            (Modality::Audio, Some(sound)) => sound.tokens.kind,
+            _ => self.tokens.kind,
+        }
+    }
+
+    /// The step of the clip's grid at which a place lies; sound lies at the step that its frame is of.
+    pub fn step(&self, place: usize) -> usize {
+        let [_, h, w] = self.tokens.grid;
+        match (place.checked_sub(self.tokens.length()), self.sound) {
+            (Some(i), Some(sound)) => (i / sound.a_frame).div_ceil(sound.stride),
+            _ => place / (h * w),
+        }
+    }
+
+    /// Where a place lies: `[t, h, w]`, in steps of the clip's grid. Sound lies between its steps at `h = w = 0`.
+    pub fn place(&self, place: usize) -> [f64; 3] {
+        let [_, h, w] = self.tokens.grid;
+        match (place.checked_sub(self.tokens.length()), self.sound) {
+            (Some(i), Some(sound)) => {
+                // A step of `s` frames ends with frame `s·t`: its middle lies half a step, less half a frame, before.
+                let frame = (i as f64 + 0.5) / sound.a_frame as f64 - 0.5;
+                let stride = sound.stride as f64;
+                [(frame + (stride - 1.0) / 2.0) / stride, 0.0, 0.0]
+            }
+            _ => [(place / (h * w)) as f64, (place / w % h) as f64, (place % w) as f64],
+        }
+    }
+
+    /// Puts places in their order.
+    pub fn sort(&self, places: &mut [usize]) {
+        match self.order {
+            PlaceOrder::InTime => places.sort_by_key(|&place| (self.step(place), place)),
+            PlaceOrder::ClipFirst => places.sort_unstable(),
+        }
+    }
+
+    /// Length of the vectors that a diffusion backbone reads: that of the longest; the shorter ones end in zeros.
+    /// `None` where some tokens have none.
+    pub fn channels(&self) -> Option<usize> {
+        let sound = self.sound.map_or(Some(0), |sound| sound.tokens.kind.channels())?;
+        Some(self.tokens.kind.channels()?.max(sound))
+    }
+}
+
+/// Which places stand in a sequence after the prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    given: Vec<usize>,
+    made: Vec<usize>,
+}
+
+impl Layout {
+    /// Tokens are given at the first, and are to be made at the second. A place may be both, where what is given
+    /// there is only a hint of what is to be made.
+    pub fn new(given: Vec<usize>, made: Vec<usize>) -> Self {
+        Self { given, made }
+    }
+
+    /// All of a canvas is to be made.
+    pub fn whole(canvas: &CanvasShape) -> Self {
+        let mut all: Vec<usize> = (0..canvas.places()).collect();
+        canvas.sort(&mut all);
+        Self::new(Vec::new(), all)
+    }
+
+    /// Where tokens are given.
+    pub fn given(&self) -> &[usize] {
+        &self.given
+    }
+
+    /// Where tokens are to be made, in their order.
+    pub fn made(&self) -> &[usize] {
+        &self.made
+    }
+
+    /// All places of the sequence.
+    pub fn places(&self) -> impl Iterator<Item = usize> {
+        self.given.iter().chain(&self.made).copied()
+    }
+
+    /// How many steps of the clip's grid there is something to make at, and the how-manyeth of them each place is of.
+    pub fn steps(&self, canvas: &CanvasShape) -> (usize, Vec<usize>) {
+        let of: Vec<usize> = self.made.iter().map(|&place| canvas.step(place)).collect();
+        let steps: BTreeSet<usize> = of.iter().copied().collect();
+        let rank = |step: usize| steps.range(..step).count();
+        (steps.len(), of.into_iter().map(rank).collect())
+    }
+
+    /// How many tokens follow the prompt.
+    pub fn length(&self) -> usize {
+        self.given.len() + self.made.len()
+    }
+}

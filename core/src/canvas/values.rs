@@ -1,0 +1,185 @@
+//! Tokens at places, on the host.
+
+use super::{CanvasShape, Layout, ints};
+use crate::{Modality, Result, TokenKind, TokenShape, Tokens, tokens};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Tokens at some places on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// A code each.
+    Codes(Vec<u32>),
+    /// `C` numbers each, [`CanvasShape::channels`].
+    Vectors(Vec<f32>),
+}
+
+impl Values {
+    /// None, of the same sort as these.
+    pub fn empty(&self) -> Self {
+        match self {
+            Self::Codes(_) => Self::Codes(Vec::new()),
+            Self::Vectors(_) => Self::Vectors(Vec::new()),
+        }
+    }
+
+    /// Those of some of the places, of which these are all.
+    pub fn at(&self, places: &[usize], canvas: &CanvasShape) -> Self {
+        match self {
+            Self::Codes(codes) => Self::Codes(places.iter().map(|&place| codes[place]).collect()),
+            Self::Vectors(values) => {
+                let channels = canvas.channels().unwrap_or(1);
+                Self::Vectors(places.iter().flat_map(|&p| &values[p * channels..(p + 1) * channels]).copied().collect())
+            }
+        }
+    }
+
+    /// Writes tokens over those that begin at a place.
+    ///
+    /// # Errors
+    /// Where these are codes and the tokens are latents or the other way round, or there are more of them than places.
+    pub fn lay(&mut self, place: usize, tokens: &Tokens) -> Result<()> {
+        let long = || tokens::tokens_error(format!("a grid of {:?} does not fit the canvas", tokens.grid()));
+        match self {
+            Self::Codes(codes) => {
+                let new = tokens.packed()?;
+                codes.get_mut(place..place + new.len()).ok_or_else(long)?.copy_from_slice(&new);
+            }
+            Self::Vectors(values) => {
+                let new = tokens.as_latents()?;
+                let channels = new.len() / tokens.grid().iter().product::<usize>().max(1);
+                let range = place * channels..place * channels + new.len();
+                values.get_mut(range).ok_or_else(long)?.copy_from_slice(new);
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of several samples after each other.
+    pub fn concat(all: &[Self]) -> Self {
+        let codes = |values: &Self| if let Self::Codes(codes) = values { codes.clone() } else { Vec::new() };
+        let vectors = |values: &Self| if let Self::Vectors(values) = values { values.clone() } else { Vec::new() };
+        match all.first() {
+            Some(Self::Vectors(_)) => Self::Vectors(all.iter().flat_map(vectors).collect()),
+            _ => Self::Codes(all.iter().flat_map(codes).collect()),
+        }
+    }
+
+    /// The codes as a tensor `[B, n]`, where these are codes.
+    pub fn codes(&self, size: usize, device: &Device) -> Option<Tensor<2, Int>> {
+        match self {
+            Self::Codes(codes) => Some(ints(codes, [size, codes.len() / size.max(1)], device)),
+            Self::Vectors(_) => None,
+        }
+    }
+
+    /// The vectors at `places` as a tensor `[B, n, C]`: numbers as they are, codes as the signs of their bits,
+    /// and zeros where a vector is shorter than `C`; `None` where codes have no bits.
+    pub fn vectors(&self, canvas: &CanvasShape, places: &[usize], device: &Device) -> Option<Tensor<3>> {
+        let channels = canvas.channels()?;
+        let values = match self {
+            Self::Vectors(values) => values.clone(),
+            Self::Codes(codes) => {
+                let mut values = Vec::with_capacity(codes.len() * channels);
+                for (&code, &place) in codes.iter().zip(places.iter().cycle()) {
+                    values.extend(tokens::signs(code, canvas.kind(place).channels()?));
+                    values.resize(values.len().next_multiple_of(channels), 0.0);
+                }
+                values
+            }
+        };
+        let size = values.len() / (places.len() * channels).max(1);
+        Some(Tensor::from_data(TensorData::new(values, [size, places.len(), channels]), device))
+    }
+}
+
+/// The tokens of a clip, of its sound, or of both.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CanvasTokens {
+    /// Of the clip.
+    pub video: Option<Tokens>,
+    /// Of its sound.
+    pub audio: Option<Tokens>,
+}
+
+impl CanvasShape {
+    /// A value of nothing at every place.
+    pub fn blank(&self) -> Values {
+        match self.tokens.kind {
+            TokenKind::Latents { channels } => Values::Vectors(vec![0.0; self.places() * channels]),
+            _ => Values::Codes(vec![0; self.places()]),
+        }
+    }
+
+    /// The values of all places of tokens that fill the canvas; nothing where there are none.
+    ///
+    /// # Errors
+    /// Where they are not the canvas' tokens.
+    pub fn values(&self, tokens: &CanvasTokens) -> Result<Values> {
+        let mut values = self.blank();
+        for (modality, tokens) in [(Modality::Video, &tokens.video), (Modality::Audio, &tokens.audio)] {
+            if let (Some(tokens), Some(shape)) = (tokens, self.shape(modality)) {
+                values.lay(self.range(modality).start, tokens.fitting(&shape)?)?;
+            }
+        }
+        Ok(values)
+    }
+
+    /// What the vectors `[n, C]` at some places stand for: codes by the signs of their numbers, latents as they are.
+    pub fn read(&self, places: &[usize], vectors: &[f32]) -> Values {
+        let channels = self.channels().unwrap_or(1);
+        match self.tokens.kind {
+            TokenKind::Latents { .. } => Values::Vectors(vectors.to_vec()),
+            _ => {
+                let own = |place: usize| self.kind(place).channels().unwrap_or(0);
+                let code = |(&place, vector): (&usize, &[f32])| tokens::code_of(&vector[..own(place)]);
+                Values::Codes(places.iter().zip(vectors.chunks(channels)).map(code).collect())
+            }
+        }
+    }
+
+    /// The tokens of the media of which all places stand in `layout`, from the values of one sample.
+    ///
+    /// # Errors
+    /// Where there are not as many values as places, or one is out of range.
+    pub fn tokens(&self, layout: &Layout, given: &Values, made: &Values) -> Result<CanvasTokens> {
+        let mut found = CanvasTokens::default();
+        for modality in [Modality::Video, Modality::Audio] {
+            let (Some(shape), range) = (self.shape(modality), self.range(modality)) else { continue };
+            let mut at = vec![None; range.len()];
+            for (i, place) in layout.places().enumerate().filter(|(_, place)| range.contains(place)) {
+                at[place - range.start] = Some(i);
+            }
+            // Steps at the end that the layout leaves out, as where an image is all there is.
+            let area = shape.grid[1] * shape.grid[2];
+            let steps = at.iter().position(Option::is_none).unwrap_or(at.len()) / area;
+            let at: Vec<usize> = at[..steps * area].iter().flatten().copied().collect();
+            if at.is_empty() {
+                continue;
+            }
+            let shape = TokenShape { grid: [steps, shape.grid[1], shape.grid[2]], ..shape };
+            let tokens = match (given, made) {
+                (Values::Codes(given), Values::Codes(made)) => {
+                    let all = |i: usize| given.get(i).or_else(|| made.get(i - given.len())).copied();
+                    let codes: Option<Vec<u32>> = at.into_iter().map(all).collect();
+                    Tokens::unpacked(&shape, &codes.unwrap_or_default())?
+                }
+                (given, made) => {
+                    let channels = self.channels().unwrap_or(1);
+                    let numbers = |values: &Values| match values {
+                        Values::Vectors(values) => values.clone(),
+                        Values::Codes(_) => Vec::new(),
+                    };
+                    let all = [numbers(given), numbers(made)].concat();
+                    let own = shape.kind.channels().unwrap_or(0);
+                    let vector = |i: usize| all.get(i * channels..i * channels + own).unwrap_or_default();
+                    Tokens::latents(shape.grid, own, at.into_iter().flat_map(vector).copied().collect())?
+                }
+            };
+            match modality {
+                Modality::Video => found.video = Some(tokens),
+                _ => found.audio = Some(tokens),
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,384 @@
+//! Tasks: what of a clip and its sound is given, and what is to be made. `[[task]]` in a recipe.
+//!
+//! A task is data: it says which places of the canvas are given and which are made (a [`Layout`]), and what is left
+//! of a clip and a sound for the tokenizers to see. Training cuts its samples by the same functions as generating
+//! cuts what a user brings, so a model is asked for nothing that it was not trained on.
+
+mod mask;
+#[cfg(test)]
+mod tests;
+
+pub use mask::Mask;
+
+use crate::canvas::{CanvasShape, Layout, Values};
+use crate::{Clip, Flaw, Media, Modality, Result, Sound, Stream, Tokenizer};
+use mask::touched;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How much of a medium is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// There is none of it, and it leaves no tokens.
+    #[default]
+    Absent,
+    /// Nothing: all of it is made.
+    Made,
+    /// All of it.
+    Given,
+    /// What belongs to the first `frames`.
+    First,
+    /// What belongs to the last `frames`.
+    Last,
+    /// What belongs to the first `frames` and to the last.
+    Ends,
+    /// Of a clip what lies outside of a region.
+    Outside,
+    /// Of a clip what lies inside of a region.
+    Inside,
+    /// Nothing: of a clip the first frame alone is made.
+    Image,
+}
+
+impl Share {
+    fn makes(self) -> bool {
+        !matches!(self, Self::Absent | Self::Given)
+    }
+
+    fn gives(self) -> bool {
+        !matches!(self, Self::Absent | Self::Made | Self::Image)
+    }
+
+    fn of_frames(self) -> bool {
+        matches!(self, Self::First | Self::Last | Self::Ends)
+    }
+
+    /// Whether part of it lies in a region.
+    pub fn has_region(self) -> bool {
+        matches!(self, Self::Outside | Self::Inside)
+    }
+
+    /// Whether the tokens of what is given are those that the whole has there: a causal tokenizer does not know
+    /// what follows.
+    fn begins(self) -> bool {
+        matches!(self, Self::Given | Self::First)
+    }
+}
+
+/// One of the tasks of a recipe: `[[task]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// What it is called.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// How much of the clip is given.
+    #[serde(default)]
+    pub video: Share,
+    /// How much of its sound is given.
+    #[serde(default)]
+    pub audio: Share,
+    /// Of how many frames, for "first", "last" and "ends".
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    pub frames: usize,
+    /// How often training draws it, beside the others.
+    #[serde(default = "often")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub weight: f64,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn often() -> f64 {
+    1.0
+}
+
+impl Task {
+    /// The task of a recipe that names none: a clip, with its sound where it has one, from a prompt.
+    pub fn from_text(canvas: &CanvasShape) -> Self {
+        let (name, audio) = match canvas.sound {
+            Some(_) => ("text-to-video-with-sound", Share::Made),
+            None => ("text-to-video", Share::Absent),
+        };
+        Self { name: name.into(), video: Share::Made, audio, frames: 1, weight: 1.0 }
+    }
+
+    /// How much of a medium is given.
+    pub fn share(&self, modality: Modality) -> Share {
+        match modality {
+            Modality::Video => self.video,
+            Modality::Audio => self.audio,
+            Modality::Text => Share::Given,
+        }
+    }
+
+    /// Whether anything is given beside the prompt.
+    pub fn gives(&self) -> bool {
+        self.video.gives() || self.audio.gives()
+    }
+
+    /// What is wrong with it on such a canvas, of clips of so many frames.
+    pub fn flaws(&self, canvas: &CanvasShape, frames: usize) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        let mut flaw = |path: &str, message: String, mend: String| flaws.push(Flaw::new(path, message, mend));
+        if !self.video.makes() && !self.audio.makes() {
+            flaw("video", format!("`{}` makes nothing", self.name), "set `video = \"made\"`".into());
+        }
+        if self.audio.has_region() || self.audio == Share::Image {
+            flaw("audio", "a sound has no region and no image".into(), "set `audio = \"made\"`".into());
+        }
+        if self.audio != Share::Absent && canvas.sound.is_none() {
+            let message = format!("`{}` has to do with sound, and the canvas has none", self.name);
+            flaw("audio", message, "add `[tokenizer.audio]`, or delete `audio`".into());
+        }
+        if self.video == Share::Image && self.audio != Share::Absent {
+            flaw("audio", "an image has no sound".into(), "delete `audio`, or set `video = \"made\"`".into());
+        }
+        let ends = if self.video == Share::Ends || self.audio == Share::Ends { 2 } else { 1 };
+        if (self.video.of_frames() || self.audio.of_frames()) && ends * self.frames >= frames {
+            let message = format!("of {frames} frames {} are given: nothing is left to be made", ends * self.frames);
+            flaw("frames", message, format!("set `frames = {}` or less", (frames - 1) / ends));
+        }
+        flaws
+    }
+
+    /// Where tokens are given and where they are made. A task with a region has a mask, of a clip whose tokens
+    /// stand for `strides` pixels.
+    ///
+    /// # Errors
+    /// A flaw at `frames` where so many are no whole number of tokens.
+    pub fn layout(&self, canvas: &CanvasShape, strides: [usize; 3], mask: Option<&Mask>) -> Result<Layout, Flaw> {
+        let (mut given, mut made) = (Vec::new(), Vec::new());
+        let [steps, h, w] = canvas.tokens.grid;
+        let area = h * w;
+        let n = match self.video.of_frames() {
+            true => steps_of(self.frames, strides[0])?,
+            false => 0,
+        };
+        let clip = |range: std::ops::Range<usize>| range.start * area..range.end * area;
+        match self.video {
+            Share::Absent => {}
+            Share::Made => made.extend(clip(0..steps)),
+            Share::Given => given.extend(clip(0..steps)),
+            Share::Image => made.extend(clip(0..1)),
+            Share::First => {
+                given.extend(clip(0..n));
+                made.extend(clip(n..steps));
+            }
+            // The first of the last frames is given as an image. What its place stands for is more than that.
+            Share::Last => {
+                given.extend(clip(steps - n..steps));
+                made.extend(clip(0..steps - n + 1));
+            }
+            Share::Ends => {
+                given.extend(clip(0..n));
+                given.extend(clip(steps - n..steps));
+                made.extend(clip(n..steps - n + 1));
+            }
+            Share::Outside | Share::Inside => {
+                let touched = mask.map(|mask| touched(mask, [steps, h, w], strides)).unwrap_or_default();
+                let (to_make, known): (Vec<_>, Vec<_>) =
+                    clip(0..steps).partition(|&place| touched.get(place) != Some(&false));
+                given.extend(known);
+                made.extend(to_make);
+            }
+        }
+        if let Some(sound) = canvas.sound {
+            let all = canvas.range(Modality::Audio);
+            let (start, end, n) = (all.start, all.end, (self.frames * sound.a_frame).min(all.len()));
+            match self.audio {
+                Share::Made => made.extend(all),
+                Share::Given => given.extend(all),
+                Share::First => {
+                    given.extend(start..start + n);
+                    made.extend(start + n..end);
+                }
+                Share::Last => {
+                    given.extend(end - n..end);
+                    made.extend(start..end - n);
+                }
+                Share::Ends => {
+                    given.extend((start..start + n).chain(end - n..end));
+                    made.extend(start + n..end - n);
+                }
+                _ => {}
+            }
+        }
+        for places in [&mut given, &mut made] {
+            canvas.sort(places);
+        }
+        Ok(Layout::new(given, made))
+    }
+
+    /// What was made, and in it what was given where it was given, to the pixel. What was given is as `clips` of
+    /// [`Task::given`].
+    pub fn finish(&self, given: &Clip, made: &Clip, mask: Option<&Mask>) -> Clip {
+        let (n, frames) = (self.frames, made.frames());
+        let mut all = made.clone();
+        let size = made.pixels().len() / frames;
+        let mut put = |at: usize, clip: Clip| {
+            all.pixels_mut()[at * size..(at + clip.frames()) * size].copy_from_slice(clip.pixels());
+        };
+        let (first, last) = (|| given.slice(0..n), || given.slice(given.frames() - n..given.frames()));
+        match (self.video, mask) {
+            (Share::Given, _) => put(0, given.clone()),
+            (Share::First, _) => put(0, first()),
+            (Share::Last, _) => put(frames - n, last()),
+            (Share::Ends, _) => {
+                put(0, first());
+                put(frames - n, last());
+            }
+            (Share::Outside | Share::Inside, Some(mask)) => return mask.paste(given, made),
+            _ => {}
+        }
+        all
+    }
+
+    /// The mask of a training sample of this task, where it has one.
+    pub fn draw(&self, clip: [usize; 3], strides: [usize; 3], stream: &mut Stream) -> Option<Mask> {
+        self.video.has_region().then(|| Mask::drawn(self, clip, strides, stream))
+    }
+
+    /// Whether what is given has other tokens than the whole has at its places, so that it has to be encoded by itself.
+    pub fn encodes(&self) -> bool {
+        [self.video, self.audio].into_iter().any(|share| share.gives() && !share.begins())
+    }
+}
+
+impl std::fmt::Display for Task {
+    /// What is given and what is made, in words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let frames = if self.frames == 1 { "frame".to_owned() } else { format!("{} frames", self.frames) };
+        let (mut given, mut made) = (vec!["a prompt".to_owned()], Vec::new());
+        for (share, what) in [(self.video, "clip"), (self.audio, "sound")] {
+            match share {
+                Share::Absent => {}
+                Share::Made => made.push(format!("the {what}")),
+                Share::Given => given.push(format!("the {what}")),
+                Share::Image => made.push("an image".into()),
+                Share::First | Share::Last | Share::Ends => {
+                    let which = match share {
+                        Share::First => format!("first {frames}"),
+                        Share::Last => format!("last {frames}"),
+                        _ => format!("first and last {frames}"),
+                    };
+                    given.push(format!("the {what} of the {which}"));
+                    made.push(format!("the rest of the {what}"));
+                }
+                Share::Outside => {
+                    given.push("a clip but for a region".into());
+                    made.push("the region".into());
+                }
+                Share::Inside => {
+                    given.push("a region of a clip".into());
+                    made.push("what lies around it".into());
+                }
+            }
+        }
+        write!(f, "from {} it makes {}", given.join(" and "), made.join(" and "))
+    }
+}
+
+/// How many steps of the grid so many frames are.
+fn steps_of(frames: usize, stride: usize) -> Result<usize, Flaw> {
+    if (frames - 1).is_multiple_of(stride) {
+        return Ok((frames - 1) / stride + 1);
+    }
+    let fitting = (frames - 1) / stride * stride + 1;
+    let message = format!("{frames} frames are no whole number of tokens, of which each after the first has {stride}");
+    Err(Flaw::new("frames", message, format!("set `frames = {fitting}` or {}", fitting + stride)))
+}
+
+/// The tokenizers that what is given is encoded with.
+pub struct Encoders<'a> {
+    /// Of clips.
+    pub video: &'a dyn Tokenizer,
+    /// Of sounds, where the canvas has any.
+    pub audio: Option<&'a dyn Tokenizer>,
+}
+
+impl Task {
+    /// The tokens at the places of `layout` that are given, of each sample, from what `clips` and `sounds` show there;
+    /// what is to be made is not looked at. Media that are not given may be missing.
+    ///
+    /// # Errors
+    /// As encoding.
+    pub fn given(
+        &self,
+        canvas: &CanvasShape,
+        encoders: &Encoders,
+        layout: &Layout,
+        mask: Option<&Mask>,
+        clips: &[Clip],
+        sounds: &[Sound],
+    ) -> Result<Vec<Values>> {
+        let mut all = vec![canvas.blank(); clips.len().max(sounds.len())];
+        let stride = encoders.video.spec().strides[0];
+        for (piece, step) in self.clips(canvas, stride, clips, mask) {
+            let at = canvas.range(Modality::Video).start + step * canvas.tokens.grid[1] * canvas.tokens.grid[2];
+            for (all, tokens) in all.iter_mut().zip(encoders.video.encode_all(&piece)?) {
+                all.lay(at, &tokens)?;
+            }
+        }
+        if let Some(audio) = encoders.audio {
+            let hop = audio.spec().strides[0];
+            for (piece, token) in self.sounds(canvas, hop, sounds) {
+                for (all, tokens) in all.iter_mut().zip(audio.encode_all(&piece)?) {
+                    all.lay(canvas.range(Modality::Audio).start + token, &tokens)?;
+                }
+            }
+        }
+        Ok(all.into_iter().map(|all| all.at(layout.given(), canvas)).collect())
+    }
+
+    /// What is given of the clips, each piece with the step of the grid at which its tokens lie.
+    fn clips(
+        &self,
+        canvas: &CanvasShape,
+        stride: usize,
+        clips: &[Clip],
+        mask: Option<&Mask>,
+    ) -> Vec<(Vec<Media>, usize)> {
+        let cut = |of: &dyn Fn(&Clip) -> Clip| clips.iter().map(|clip| Media::Clip(of(clip))).collect::<Vec<_>>();
+        let (n, steps) = (self.frames, canvas.tokens.grid[0]);
+        let first = || (cut(&|clip| clip.slice(0..n)), 0);
+        let last = || (cut(&|clip| clip.slice(clip.frames() - n..clip.frames())), steps - 1 - (n - 1) / stride);
+        match (self.video, mask) {
+            (Share::Given, _) => vec![(cut(&Clip::clone), 0)],
+            (Share::First, _) => vec![first()],
+            (Share::Last, _) => vec![last()],
+            (Share::Ends, _) => vec![first(), last()],
+            (Share::Outside | Share::Inside, Some(mask)) => vec![(cut(&|clip| mask.cover(clip)), 0)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is given of the sounds, each piece with the token at which it begins.
+    fn sounds(&self, canvas: &CanvasShape, hop: usize, sounds: &[Sound]) -> Vec<(Vec<Media>, usize)> {
+        let Some(sound) = canvas.sound else { return Vec::new() };
+        let tokens = sound.tokens.length();
+        let n = (self.frames * sound.a_frame).min(tokens);
+        let first = |n: usize| {
+            let piece = |sound: &Sound| Media::Sound(sound.slice(0..(n * hop).min(sound.length())));
+            (sounds.iter().map(piece).collect::<Vec<_>>(), 0)
+        };
+        let last = || {
+            let piece = |sound: &Sound| {
+                let length = sound.length();
+                Media::Sound(sound.slice(length - (n * hop).min(length)..length))
+            };
+            (sounds.iter().map(piece).collect::<Vec<_>>(), tokens - n)
+        };
+        match self.audio {
+            Share::Given => vec![first(tokens)],
+            Share::First => vec![first(n)],
+            Share::Last => vec![last()],
+            Share::Ends => vec![first(n), last()],
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Layouts, masks, and what tokens become of both.
+
+use super::*;
+use crate::canvas::SoundShape;
+use crate::{Draw, Purpose, Rate, TokenKind, TokenShape};
+use std::collections::BTreeSet;
+
+const STRIDES: [usize; 3] = [4, 2, 2];
+
+/// Nine frames of 4 × 6 pixels, [3, 2, 3] tokens, two tokens of sound a frame.
+fn canvas() -> CanvasShape {
+    let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
+    let sound = TokenShape { grid: [18, 1, 1], kind: TokenKind::Levels { levels: 2, entries: 4 } };
+    CanvasShape {
+        sound: Some(SoundShape { tokens: sound, a_frame: 2, stride: 4 }),
+        given: true,
+        ..CanvasShape::new(3, 5, TokenShape { grid: [3, 2, 3], kind })
+    }
+}
+
+fn task(video: Share, audio: Share, frames: usize) -> Task {
+    Task { name: "x".into(), video, audio, frames, weight: 1.0 }
+}
+
+fn layout(task: &Task, mask: Option<&Mask>) -> Layout {
+    task.layout(&canvas(), STRIDES, mask).unwrap()
+}
+
+#[test]
+fn every_place_that_there_is_is_given_or_made() {
+    use Share::*;
+    let canvas = canvas();
+    let all = |modality| canvas.range(modality).collect::<BTreeSet<_>>();
+    for (video, frames) in [(Made, 1), (Given, 1), (First, 5), (Last, 5), (Ends, 1), (Outside, 1), (Inside, 1)] {
+        for audio in [Absent, Made, Given, First, Last, Ends] {
+            let task = task(video, audio, frames);
+            let mask = task.draw([9, 4, 6], STRIDES, &mut Draw::new(3).stream(Purpose::Task));
+            assert_eq!(mask.is_some(), video.has_region());
+            let layout = layout(&task, mask.as_ref());
+            let places: BTreeSet<usize> = layout.places().collect();
+            let mut wanted = all(Modality::Video);
+            if audio != Absent {
+                wanted.extend(all(Modality::Audio));
+            }
+            assert_eq!(places, wanted, "{video:?} {audio:?}");
+            // A place that is both is where a last piece begins as an image.
+            let both = layout.given().iter().filter(|place| layout.made().contains(place)).count();
+            assert_eq!(both, if matches!(video, Last | Ends) { 6 } else { 0 }, "{video:?}");
+            // In time: nothing is made before what comes earlier.
+            let steps: Vec<usize> = layout.made().iter().map(|&place| canvas.step(place)).collect();
+            assert!(steps.is_sorted());
+        }
+    }
+    assert_eq!(layout(&task(Image, Absent, 1), None).made(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn sound_lies_at_the_step_of_its_frame() {
+    let canvas = canvas();
+    // Frame 0 is step 0, frames 1 to 4 step 1, frames 5 to 8 step 2: of two tokens each.
+    let steps: Vec<usize> = (18..36).map(|place| canvas.step(place)).collect();
+    assert_eq!(steps, [vec![0; 2], vec![1; 8], vec![2; 8]].concat());
+    let times: Vec<f64> = (18..36).map(|place| canvas.place(place)[0]).collect();
+    // The middle of step 1 is the middle of frames 1 to 4.
+    let middle = (times[2..10].iter().sum::<f64>()) / 8.0;
+    assert!((middle - 1.0).abs() < 1e-9, "{middle}");
+    assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - 0.125).abs() < 1e-9));
+}
+
+#[test]
+fn a_token_is_made_where_one_of_its_pixels_is() {
+    // One pixel, in frame 6: step 2, row 1, column 2.
+    let mask = Mask::new([9, 4, 6], |t, y, x| (t, y, x) == (6, 3, 4));
+    let layout = layout(&task(Share::Outside, Share::Absent, 1), Some(&mask));
+    assert_eq!(layout.made(), [17]);
+    assert_eq!(layout.given().len(), 17);
+}
+
+#[test]
+fn drawn_regions_lie_within_and_leave_something() {
+    for seed in 0..200 {
+        for video in [Share::Outside, Share::Inside] {
+            let mut stream = Draw::new(seed).stream(Purpose::Task);
+            let mask = task(video, Share::Absent, 1).draw([9, 16, 24], [4, 4, 4], &mut stream).unwrap();
+            let made = mask.made().iter().filter(|made| **made).count();
+            assert!(made > 0 && made < 9 * 16 * 24, "{seed}");
+        }
+    }
+}
+
+#[test]
+fn covered_pixels_tell_nothing_and_pasted_ones_are_exact() {
+    let pixels = |seed: usize| (0..9 * 24 * 3).map(|i| (i * seed % 251) as u8).collect();
+    let clip = |seed| Clip::new([9, 4, 6], Rate::whole(8), pixels(seed)).unwrap();
+    let mask = Mask::new([9, 4, 6], |_, y, x| y == 1 && x > 2);
+    let (given, made) = (clip(7), clip(11));
+    let mut other = given.clone();
+    for (pixel, _) in other.pixels_mut().chunks_exact_mut(3).zip(mask.made()).filter(|(_, made)| **made) {
+        pixel.fill(99);
+    }
+    assert_ne!(given, other);
+    assert_eq!(mask.cover(&given), mask.cover(&other));
+    let pasted = mask.paste(&given, &made);
+    for (i, &inside) in mask.made().iter().enumerate() {
+        let of = if inside { &made } else { &given };
+        assert_eq!(pasted.pixels()[3 * i..3 * i + 3], of.pixels()[3 * i..3 * i + 3]);
+    }
+    let last = task(Share::Last, Share::Absent, 5).finish(&given.slice(4..9), &made, None);
+    assert_eq!((last.slice(0..4), last.slice(4..9)), (made.slice(0..4), given.slice(4..9)));
+}
+
+#[test]
+fn flaws_are_told_with_their_mend() {
+    use Share::*;
+    let canvas = canvas();
+    let told = |task: Task| task.flaws(&canvas, 9).into_iter().map(|flaw| flaw.path).collect::<Vec<_>>();
+    assert_eq!(told(task(Given, Given, 1)), ["video"]);
+    assert_eq!(told(task(Made, Outside, 1)), ["audio"]);
+    assert_eq!(told(task(Image, Made, 1)), ["audio"]);
+    assert_eq!(told(task(Ends, Absent, 5)), ["frames"]);
+    assert!(told(task(First, First, 5)).is_empty());
+    let silent = CanvasShape { sound: None, ..canvas };
+    assert_eq!(task(Made, Made, 1).flaws(&silent, 9)[0].path, "audio");
+    let flaw = task(First, Absent, 4).layout(&canvas, STRIDES, None).unwrap_err();
+    assert!(flaw.mend.contains("frames = 1") && flaw.mend.contains('5'), "{}", flaw.mend);
+}
+
+#[test]
+fn tokens_are_assembled_from_what_is_given_and_what_is_made() {
+    let canvas = canvas();
+    let layout = layout(&task(Share::Ends, Share::First, 1), None);
+    let values = |places: &[usize], salt: u32| {
+        let limit = |place: usize| canvas.kind(place).entries().unwrap() as u32;
+        Values::Codes(places.iter().map(|&place| (place as u32 * 7 + salt) % limit(place)).collect())
+    };
+    let (given, made) = (values(layout.given(), 1), values(layout.made(), 2));
+    let tokens = canvas.tokens(&layout, &given, &made).unwrap();
+    let all = canvas.values(&tokens).unwrap();
+    // Where a place is both, what was made stands there.
+    assert_eq!(all.at(layout.made(), &canvas), made);
+    let only: Vec<usize> = layout.given().iter().copied().filter(|p| !layout.made().contains(p)).collect();
+    assert_eq!(all.at(&only, &canvas), values(&only, 1));
+    // Three levels of the same place are one code, and are three again.
+    let audio = tokens.audio.unwrap();
+    let shape = canvas.shape(Modality::Audio).unwrap();
+    assert_eq!(crate::Tokens::unpacked(&shape, &audio.packed().unwrap()).unwrap(), audio);
+}

@@ -1,0 +1,224 @@
+//! Which of a recipe's tasks is meant: what is given says what is made.
+
+use super::given::{GivenArgs, Media};
+use musiva_core::{Error, ErrorKind, Result, Share, Task};
+use std::path::Path;
+
+/// What a file can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    Both,
+    Clip,
+    Sound,
+}
+
+impl Holds {
+    /// By its name.
+    pub fn of(path: &Path) -> Self {
+        match path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .as_str()
+        {
+            "wav" | "flac" => Self::Sound,
+            "png" | "gif" => Self::Clip,
+            _ => Self::Both,
+        }
+    }
+}
+
+/// What is to be done: a first piece, and more of it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What makes the first piece; `None` where it is given.
+    pub first: Option<Task>,
+    /// What makes the pieces after it, for so many seconds more.
+    pub after: Option<(Task, f64)>,
+    /// What makes the pieces before it, for so many seconds more.
+    pub before: Option<(Task, f64)>,
+}
+
+impl Plan {
+    fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.first.iter().chain(self.after.iter().map(|(task, _)| task)).chain(self.before.iter().map(|(task, _)| task))
+    }
+
+    /// The names of its tasks.
+    pub fn name(&self) -> String {
+        self.tasks().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What is said of it.
+    pub fn told(&self) -> String {
+        self.tasks().map(|task| format!("{}: {task}", task.name)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The plan for what was brought.
+pub fn plan(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Result<Plan> {
+    let grows = args.extend.is_some() || args.extend_before.is_some();
+    let given = grows && !media.clips.is_empty() && media.clips[0].frames() > 1;
+    let first = if given { None } else { Some(first(tasks, args, media, holds)?) };
+    let heard = media.sound.is_some() || first.as_ref().is_some_and(|task| task.audio == Share::Made);
+    let frames = match &first {
+        Some(_) => usize::MAX,
+        None => media.clips[0].frames(),
+    };
+    let more = |seconds: Option<f64>, share: Share, words: &str| {
+        let Some(seconds) = seconds else { return Ok(None) };
+        let audio = if heard { share } else { Share::Absent };
+        let fits = |task: &&Task| task.video == share && task.audio == audio && task.frames <= frames;
+        match tasks.iter().filter(fits).max_by_key(|task| task.frames) {
+            Some(task) => Ok(Some((task.clone(), seconds))),
+            None => {
+                let sound = if heard { " and its sound" } else { "" };
+                Err(refused(tasks, format!("this model was not trained to go on {words} with a clip{sound}")))
+            }
+        }
+    };
+    let (after, before) = (more(args.extend, Share::First, "after")?, more(args.extend_before, Share::Last, "before")?);
+    Ok(Plan { first, after, before })
+}
+
+fn first(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Result<Task> {
+    let video = match () {
+        () if media.mask.is_some() && args.outside => Some(Share::Inside),
+        () if media.mask.is_some() => Some(Share::Outside),
+        () if media.clips.len() > 1 => Some(Share::Ends),
+        () => media.clips.first().map(|clip| if clip.frames() == 1 { Share::First } else { Share::Given }),
+    };
+    let audio = media.sound.as_ref().map(|_| Share::Given);
+    let frames = media.clips.iter().map(|clip| clip.frames()).min().unwrap_or(usize::MAX);
+    let fits = |task: &Task| {
+        let counted = !matches!(task.video, Share::First | Share::Ends) || task.frames <= frames;
+        let video = match video {
+            None => matches!(task.video, Share::Made | Share::Absent | Share::Image),
+            Some(share) => task.video == share && counted,
+        };
+        let audio = match audio {
+            None => matches!(task.audio, Share::Made | Share::Absent),
+            Some(share) => task.audio == share,
+        };
+        let shown = task.video != Share::Absent;
+        let held = match holds {
+            Holds::Both => shown,
+            Holds::Clip => shown && task.video != Share::Given,
+            Holds::Sound => task.audio == Share::Made && !matches!(task.video, Share::Made | Share::Image),
+        };
+        video && audio && held
+    };
+    if let Some(name) = &args.task {
+        let Some(task) = tasks.iter().find(|task| task.name == *name) else {
+            return Err(refused(tasks, format!("this recipe has no task `{name}`")));
+        };
+        return match fits(task) {
+            true => Ok(task.clone()),
+            false => {
+                Err(refused(tasks, format!("`{name}` does not go with what is given, or not with the output file")))
+            }
+        };
+    }
+    // What makes most of what the file can hold, and of equals what is given most.
+    let rank = |task: &&Task| {
+        let sound = task.audio == Share::Made;
+        let of_clip = usize::from(matches!(task.video, Share::Absent | Share::Image) == (holds == Holds::Sound));
+        (of_clip, sound == (holds != Holds::Clip), task.frames)
+    };
+    let found = tasks.iter().filter(|task| fits(task)).max_by_key(rank);
+    found.cloned().ok_or_else(|| refused(tasks, "this model was not trained for what is given here".to_owned()))
+}
+
+fn refused(tasks: &[Task], message: String) -> Error {
+    let known: Vec<String> = tasks.iter().map(|task| format!("  {}: {task}", task.name)).collect();
+    Error::new(ErrorKind::Unsupported, "generate", message)
+        .mend(format!("give what one of its tasks asks for, or name one by --task\n{}", known.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::{Clip, Mask, Rate, Sound};
+
+    fn task(name: &str, video: Share, audio: Share, frames: usize) -> Task {
+        Task { name: name.into(), video, audio, frames, weight: 1.0 }
+    }
+
+    fn tasks() -> Vec<Task> {
+        use Share::*;
+        vec![
+            task("t2i", Image, Absent, 1),
+            task("t2v", Made, Absent, 1),
+            task("t2a", Absent, Made, 1),
+            task("t2va", Made, Made, 1),
+            task("i2v", First, Absent, 1),
+            task("extension", First, Absent, 9),
+            task("backward", Last, Absent, 9),
+            task("interpolation", Ends, Absent, 1),
+            task("connection", Ends, Absent, 5),
+            task("inpainting", Outside, Absent, 1),
+            task("outpainting", Inside, Absent, 1),
+            task("v2a", Given, Made, 1),
+            task("a2v", Made, Given, 1),
+            task("continuation", First, First, 9),
+        ]
+    }
+
+    fn clip(frames: usize) -> Clip {
+        Clip::new([frames, 2, 2], Rate::whole(8), vec![0; frames * 12]).unwrap()
+    }
+
+    fn sound() -> Sound {
+        Sound::new(1, Rate::whole(16_000), vec![0.0; 10]).unwrap()
+    }
+
+    fn chosen(args: &GivenArgs, media: &Media, file: &str) -> Result<String> {
+        plan(&tasks(), args, media, Holds::of(Path::new(file))).map(|plan| plan.name())
+    }
+
+    #[test]
+    fn what_is_given_says_what_is_made() {
+        let none = GivenArgs::default();
+        let clips = |frames: &[usize]| Media { clips: frames.iter().map(|&n| clip(n)).collect(), ..Media::default() };
+        let heard = Media { sound: Some(sound()), ..Media::default() };
+        let name = |args: &GivenArgs, media: &Media, file| chosen(args, media, file).unwrap();
+        assert_eq!(name(&none, &Media::default(), "a.mp4"), "t2va");
+        assert_eq!(name(&none, &Media::default(), "a.gif"), "t2v");
+        assert_eq!(name(&none, &Media::default(), "a.wav"), "t2a");
+        assert_eq!(name(&none, &clips(&[1]), "a.mp4"), "i2v");
+        assert_eq!(name(&none, &clips(&[1, 1]), "a.mp4"), "interpolation");
+        assert_eq!(name(&none, &clips(&[7, 5]), "a.mp4"), "connection");
+        assert_eq!(name(&none, &clips(&[17]), "a.mp4"), "v2a");
+        assert_eq!(name(&none, &clips(&[17]), "a.wav"), "v2a");
+        assert_eq!(name(&none, &heard, "a.mp4"), "a2v");
+        let masked = Media { mask: Some(Mask::new([17, 2, 2], |_, _, x| x == 0)), ..clips(&[17]) };
+        assert_eq!(name(&none, &masked, "a.mp4"), "inpainting");
+        assert_eq!(name(&GivenArgs { outside: true, ..none.clone() }, &masked, "a.mp4"), "outpainting");
+        let extend = GivenArgs { extend: Some(2.0), ..none.clone() };
+        assert_eq!(name(&extend, &clips(&[17]), "a.mp4"), "extension");
+        assert_eq!(name(&extend, &clips(&[1]), "a.mp4"), "i2v, extension");
+        assert_eq!(name(&extend, &Media::default(), "a.mp4"), "t2va, continuation");
+        let both = Media { sound: Some(sound()), ..clips(&[17]) };
+        assert_eq!(name(&extend, &both, "a.mp4"), "continuation");
+        assert_eq!(name(&GivenArgs { extend_before: Some(1.0), ..none.clone() }, &clips(&[9]), "a.mp4"), "backward");
+        assert_eq!(name(&GivenArgs { task: Some("t2i".into()), ..none }, &Media::default(), "a.png"), "t2i");
+    }
+
+    #[test]
+    fn what_it_was_not_trained_for_is_refused_with_what_it_was() {
+        let none = GivenArgs::default();
+        let both = Media { clips: vec![clip(17)], sound: Some(sound()), ..Media::default() };
+        let error = chosen(&none, &both, "a.mp4").unwrap_err().to_string();
+        assert!(error.contains("not trained for what is given") && error.contains("continuation"), "{error}");
+        let before = GivenArgs { extend_before: Some(1.0), ..none.clone() };
+        assert!(chosen(&before, &both, "a.mp4").unwrap_err().to_string().contains("before with a clip and its sound"));
+        // A clip shorter than what is to be gone on from.
+        let short = Media { clips: vec![clip(5)], ..Media::default() };
+        assert!(chosen(&GivenArgs { extend: Some(1.0), ..none.clone() }, &short, "a.mp4").is_err());
+        let named = GivenArgs { task: Some("t2a".into()), ..none.clone() };
+        assert!(chosen(&named, &Media::default(), "a.mp4").unwrap_err().to_string().contains("output file"));
+        let unknown = GivenArgs { task: Some("t2x".into()), ..none };
+        assert!(chosen(&unknown, &Media::default(), "a.mp4").unwrap_err().to_string().contains("no task `t2x`"));
+    }
+}

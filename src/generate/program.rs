@@ -1,0 +1,257 @@
+//! The program: a first piece, then more of it before and after, each from the last of what is there.
+
+use super::choose::Plan;
+use super::given::Media;
+use crate::output::say;
+use crate::progress::{Stages, bar};
+use musiva_core::pipeline::{Pipeline, Premise, Request};
+use musiva_core::{CanvasTokens, Clip, Error, ErrorKind, Result, Share, Sound, Task};
+
+/// Samples are numbered by round, so that each piece has noise of its own; there are no more of them at once.
+const SAMPLES: u64 = 1024;
+
+/// What is made, from what.
+pub struct Program<'a> {
+    pub pipeline: &'a Pipeline,
+    pub plan: &'a Plan,
+    pub media: &'a Media,
+    pub prompt: &'a str,
+    /// Prompts that hold from a second on.
+    pub story: &'a [(f64, String)],
+    pub seed: u64,
+    /// How many samples at once.
+    pub batch: usize,
+    /// Whether what was given comes back to the pixel.
+    pub paste: bool,
+}
+
+/// A sample.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    pub clip: Option<Clip>,
+    pub sound: Option<Sound>,
+}
+
+/// Told of the tokens of each sample and round before they are decoded.
+type Save<'a> = dyn FnMut(usize, usize, &CanvasTokens) -> Result<()> + 'a;
+
+impl Program<'_> {
+    /// Makes `count` samples.
+    pub fn run(&self, count: usize, stages: &mut Stages, save: &mut Save) -> Result<Vec<Made>> {
+        let mut all = vec![Made { clip: self.media.clips.first().cloned(), sound: self.media.sound.clone() }; count];
+        let mut round = 0;
+        if let Some(task) = &self.plan.first {
+            let premise = self.premise(task)?;
+            let made = self.piece(task, vec![premise.clone(); count], self.prompt, round, stages, save)?;
+            for (all, made) in all.iter_mut().zip(made) {
+                *all = self.first(task, &premise, made);
+            }
+            round += 1;
+        }
+        for (more, after) in [(&self.plan.after, true), (&self.plan.before, false)] {
+            let Some((task, seconds)) = more else { continue };
+            self.grow(task, *seconds, after, &mut all, &mut round, stages, save)?;
+        }
+        Ok(all)
+    }
+
+    /// What the first task is given, as long as it wants it.
+    fn premise(&self, task: &Task) -> Result<Made> {
+        let Media { clips, sound, .. } = self.media;
+        let canvas = self.pipeline.canvas();
+        let stride = self.pipeline.codec().tokenizer().spec().strides[0];
+        let frames = (canvas.tokens.grid[0] - 1) * stride + 1;
+        let short = |what: &str, has: String, wanted: String| {
+            Err(Error::new(ErrorKind::Media, what, format!("`{}` wants {wanted}, this has {has}", task.name))
+                .mend("give a longer one, or another task by --task"))
+        };
+        let clip = match task.video {
+            Share::Ends => {
+                let n = task.frames;
+                let (first, last) = (&clips[0], &clips[1]);
+                Some(joined([&first.slice(first.frames() - n..first.frames()), &last.slice(0..n)])?)
+            }
+            Share::Given | Share::Outside | Share::Inside => match clips.first() {
+                Some(clip) if clip.frames() < frames => {
+                    return short("--video", format!("{}", clip.frames()), format!("{frames} frames"));
+                }
+                Some(clip) => {
+                    if clip.frames() > frames {
+                        say!("the first {frames} of its {} frames", clip.frames());
+                    }
+                    Some(clip.slice(0..frames))
+                }
+                None => None,
+            },
+            _ => clips.first().cloned(),
+        };
+        let sound = match (task.audio, sound, self.pipeline.audio(), canvas.sound) {
+            (Share::Given, Some(sound), Some(codec), Some(shape)) => {
+                let samples = shape.tokens.length() * codec.tokenizer().spec().strides[0];
+                if sound.length() != samples {
+                    let how = if sound.length() < samples { "silence follows" } else { "the rest is left out" };
+                    say!("a sound of {} samples for a clip of {samples}: {how}", sound.length());
+                }
+                Some(sound.clone().with_length(samples))
+            }
+            _ => None,
+        };
+        Ok(Made { clip, sound })
+    }
+
+    /// What the first task made, with what was given beside it.
+    fn first(&self, task: &Task, premise: &Made, made: Made) -> Made {
+        let clip = match (&premise.clip, made.clip) {
+            (Some(given), Some(clip)) if self.paste => {
+                let finished = task.finish(given, &clip, self.media.mask.as_ref());
+                if let Some(mask) = &self.media.mask {
+                    let off =
+                        |i: usize| (0..3).map(move |c| 3 * i + c).map(|i| given.pixels()[i].abs_diff(clip.pixels()[i]));
+                    let known = mask.made().iter().enumerate().filter(|(_, made)| !**made);
+                    let (sum, n) =
+                        known.flat_map(|(i, _)| off(i)).fold((0u64, 0u64), |(s, n), d| (s + u64::from(d), n + 1));
+                    let off = sum as f64 / n.max(1) as f64;
+                    say!(
+                        "what was given is as it was; along the seam the model's own picture of it is {off:.1} of 255 off"
+                    );
+                }
+                Some(finished)
+            }
+            (Some(given), None) if task.video == Share::Given => Some(given.clone()),
+            (_, clip) => clip,
+        };
+        // From the start of one clip to the end of the other.
+        let clip = match (task.video, clip, &self.media.clips[..]) {
+            (Share::Ends, Some(clip), [first, last]) => {
+                let n = task.frames;
+                let parts = [(first, 0..first.frames() - n), (&clip, 0..clip.frames()), (last, n..last.frames())];
+                let parts: Vec<Clip> = parts
+                    .into_iter()
+                    .filter(|(_, range)| !range.is_empty())
+                    .map(|(clip, range)| clip.slice(range))
+                    .collect();
+                joined(&parts).ok().or(Some(clip.clone()))
+            }
+            (_, clip, _) => clip,
+        };
+        Made { clip, sound: if task.audio == Share::Given { premise.sound.clone() } else { made.sound } }
+    }
+
+    /// Adds pieces after or before all that is there, until so many seconds have been added.
+    #[allow(clippy::too_many_arguments)]
+    fn grow(
+        &self,
+        task: &Task,
+        seconds: f64,
+        after: bool,
+        all: &mut [Made],
+        round: &mut usize,
+        stages: &mut Stages,
+        save: &mut Save,
+    ) -> Result<()> {
+        let rate = self.pipeline.codec().rate();
+        let wanted = (seconds * rate.as_f64()).round().max(1.0) as usize;
+        let (n, mut added) = (task.frames, 0);
+        while added < wanted {
+            let ends: Result<Vec<Made>> = all.iter().map(|made| self.end(made, n, after)).collect();
+            let now = all[0].clip.as_ref().map_or(0, Clip::frames) as f64 / rate.as_f64();
+            let made =
+                self.piece(task, ends?, if after { self.prompt_at(now) } else { self.prompt }, *round, stages, save)?;
+            let mut new = 0;
+            for (all, made) in all.iter_mut().zip(made) {
+                let (Some(old), Some(clip)) = (&all.clip, &made.clip) else { continue };
+                new = (clip.frames() - n).min(wanted - added);
+                let range = if after { n..n + new } else { clip.frames() - n - new..clip.frames() - n };
+                let piece = clip.slice(range.clone());
+                if let (Some(heard), Some(sound)) = (&all.sound, &made.sound) {
+                    let a_frame = sound.length() / clip.frames();
+                    // A clip and its sound end together from here on.
+                    let heard = heard.clone().with_length(old.frames() * a_frame);
+                    let piece = sound.slice(range.start * a_frame..range.end * a_frame);
+                    let parts = if after { [heard, piece] } else { [piece, heard] };
+                    let samples = parts.iter().flat_map(|sound| sound.samples()).copied().collect();
+                    all.sound = Some(Sound::new(1, sound.rate(), samples)?);
+                }
+                all.clip = Some(joined(if after { [old, &piece] } else { [&piece, old] })?);
+            }
+            if new == 0 {
+                return Err(Error::new(ErrorKind::Unsupported, "--extend", "there is no clip to go on with"));
+            }
+            added += new;
+            *round += 1;
+        }
+        Ok(())
+    }
+
+    /// The prompt that holds at a second.
+    fn prompt_at(&self, second: f64) -> &str {
+        let begun = self.story.iter().filter(|(from, _)| *from <= second + 1e-9);
+        begun.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(self.prompt, |(_, prompt)| prompt)
+    }
+
+    /// The last frames of what is there, or the first, with their sound.
+    fn end(&self, made: &Made, n: usize, last: bool) -> Result<Made> {
+        let clip = made.clip.as_ref().filter(|clip| clip.frames() >= n).ok_or_else(|| {
+            Error::new(ErrorKind::Media, "--extend", format!("to go on takes {n} frames, and there are fewer"))
+                .mend("give a longer clip")
+        })?;
+        let range = if last { clip.frames() - n..clip.frames() } else { 0..n };
+        let sound = match (&made.sound, self.pipeline.canvas().sound, self.pipeline.audio()) {
+            (Some(sound), Some(shape), Some(codec)) => {
+                let a_frame = shape.a_frame * codec.tokenizer().spec().strides[0];
+                let whole = sound.clone().with_length(clip.frames() * a_frame);
+                Some(whole.slice(range.start * a_frame..range.end * a_frame))
+            }
+            _ => None,
+        };
+        Ok(Made { clip: Some(clip.slice(range)), sound })
+    }
+
+    /// A piece of each sample.
+    fn piece(
+        &self,
+        task: &Task,
+        given: Vec<Made>,
+        prompt: &str,
+        round: usize,
+        stages: &mut Stages,
+        save: &mut Save,
+    ) -> Result<Vec<Made>> {
+        let (batches, bar) = (given.len().div_ceil(self.batch), bar(0, "sample"));
+        let mut all = Vec::with_capacity(given.len());
+        for (index, given) in given.chunks(self.batch).enumerate() {
+            let clips: Vec<Clip> = given.iter().filter_map(|given| given.clip.clone()).collect();
+            let sounds: Vec<Sound> = given.iter().filter_map(|given| given.sound.clone()).collect();
+            let first = (index * self.batch) as u64 + SAMPLES * round as u64;
+            let request = Request { prompts: vec![prompt.to_owned(); given.len()], seed: self.seed, first };
+            let premise = Premise { task, clips: &clips, sounds: &sounds, mask: self.media.mask.as_ref() };
+            let order = stages.time("encode", || self.pipeline.order_of(&request, &premise))?;
+            all.extend(stages.time("sample", || {
+                self.pipeline.once(&order, &mut |done, total| {
+                    bar.set_length((batches * total) as u64);
+                    bar.set_position((index * total + done) as u64);
+                    Ok(())
+                })
+            })?);
+        }
+        bar.finish_and_clear();
+        for (sample, tokens) in all.iter().enumerate() {
+            save(sample, round, tokens)?;
+        }
+        let decode = |tokens: &CanvasTokens| {
+            // What is given whole is not decoded: it is there.
+            let clip = if task.video == Share::Given { None } else { self.pipeline.clip(tokens)? };
+            Ok(Made { clip, sound: self.pipeline.sound(tokens)? })
+        };
+        stages.time("decode", || all.iter().map(decode).collect())
+    }
+}
+
+/// Clips of one size, one after the other.
+fn joined<'a>(clips: impl IntoIterator<Item = &'a Clip>) -> Result<Clip> {
+    let clips: Vec<&Clip> = clips.into_iter().collect();
+    let [_, height, width] = clips[0].shape();
+    let frames = clips.iter().map(|clip| clip.frames()).sum();
+    let pixels = clips.iter().flat_map(|clip| clip.pixels()).copied().collect();
+    Clip::new([frames, height, width], clips[0].rate(), pixels)
+}

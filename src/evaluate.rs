@@ -1,13 +1,21 @@
 //! `evaluate`: how good a recipe's tokenizer and backbone are.
 
 use crate::device::DeviceArgs;
-use crate::output::{print, say, table};
+use crate::output::{self, print, say, table};
 use crate::progress::bar;
+use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
-use musiva_core::{Result, files};
+use musiva_core::{Clip, Result, files};
 use musiva_data::world::Scores;
-use musiva_train::evaluate::{Done, Evaluation, Parts, Resounded, evaluate};
+use musiva_media::contact_sheet;
+use musiva_train::evaluate::{
+    Amount, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264, evaluate,
+    sheet,
+};
 use std::path::PathBuf;
+
+/// Frames of each clip on a sheet, and sounds.
+const COLUMNS: usize = 9;
 
 /// Measure a recipe on prompts and clips that training never saw
 ///
@@ -16,6 +24,7 @@ use std::path::PathBuf;
 ///
 ///   musiva evaluate text-to-video
 ///   musiva evaluate text-to-video --prompts 64 --seed 1 --json
+///   musiva evaluate tokenizer-video --baselines --sheet sheet.png
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -27,6 +36,13 @@ pub struct Args {
     /// Seed of scenes and noise, instead of `evaluate.seed`
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Do the same with the same bits by other ways: of clips fewer pixels and H.264, of sounds Opus; those by the
+    /// ffmpeg on the PATH, where it is
+    #[arg(long)]
+    baselines: bool,
+    /// Write a sheet of a few originals beside what became of them, with maps of the errors; of sounds, spectrograms: .png
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -40,12 +56,16 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
+    if let Some(path) = &args.sheet {
+        output::prepare(path, &["png"])?;
+    }
     let settings = recipe.evaluate;
     let parts = Parts::build(&recipe, &device)?;
     let n = args.prompts.map_or(settings.prompts, |n| n as usize);
     let seed = args.seed.unwrap_or(settings.seed);
     let bar = bar(0, "");
-    let evaluation = evaluate(&recipe, &parts, n, seed, settings.batch, &mut |stage, done, total| {
+    let amount = Amount { n, seed, batch: settings.batch, baselines: args.baselines };
+    let evaluation = evaluate(&recipe, &parts, &amount, &mut |stage, done, total| {
         if bar.message() != stage {
             bar.reset();
             bar.set_message(stage.to_owned());
@@ -55,6 +75,12 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(())
     })?;
     bar.finish_and_clear();
+    if let Some(path) = &args.sheet {
+        let (labels, rows): (Vec<String>, Vec<Clip>) = sheet(&recipe, &parts, args.baselines)?.into_iter().unzip();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let metadata = Provenance::of(&recipe, args.device.device)?.media()?;
+        eprintln!("{}", output::write(path, &contact_sheet(&rows, COLUMNS, &labels)?, &metadata, None)?);
+    }
     // Plain numbers and strings are always JSON.
     let json = serde_json::to_string_pretty(&evaluation).unwrap_or_default();
     if let Some(path) = &args.output {
@@ -75,13 +101,7 @@ fn text(evaluation: &Evaluation) -> String {
         text.push_str(&resounded(sound));
     }
     let Some(made) = &evaluation.reconstruction else { return text };
-    text.push_str(&format!(
-        "reconstruction of {} held-out clips: PSNR {:.2} dB, SSIM {:.4}, codebook use {}\n",
-        made.n,
-        made.psnr,
-        made.ssim,
-        percent(made.codebook_use)
-    ));
+    text.push_str(&reconstructed(made));
     let metrics = evaluation.metrics.iter().map(|metric| {
         let values: Vec<_> = metric.values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
         vec![metric.clips.clone(), metric.kind.clone(), values.join(", ")]
@@ -124,27 +144,57 @@ fn done(tasks: &[Done]) -> String {
     table(&rows)
 }
 
-fn resounded(sound: &Resounded) -> String {
-    let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
-    let mut rows = vec![row(["levels", "bits a second", "SI-SNR", "mel distance", "log-spectral distance"])];
-    rows.extend(sound.levels.iter().map(|with| {
-        let bits = with.bits_per_second.map_or("–".into(), |bits| format!("{bits:.0}"));
-        vec![
-            with.levels.to_string(),
-            bits,
-            format!("{:.2} dB", with.si_snr),
-            format!("{:.3}", with.mel_distance),
-            format!("{:.2} dB", with.log_spectral_distance),
-        ]
-    }));
-    let uses: Vec<String> = sound.codebook_use.iter().map(|part| format!("{:.1} %", 100.0 * part)).collect();
-    let mut text = format!("{} held-out sounds made again, {} tokens a second\n", sound.n, sound.tokens_per_second);
-    if !uses.is_empty() {
-        text.push_str(&format!("codebook use, level by level: {}\n", uses.join(", ")));
+fn reconstructed(made: &Reconstructed) -> String {
+    let head = ["", "bits a pixel", "PSNR", "SSIM", "flicker"];
+    let row = |name: &str, bits: Option<f64>, figures: &Figures| {
+        let bits = bits.map_or("–".into(), |bits| format!("{bits:.4}"));
+        let Figures { psnr, ssim, flicker } = figures;
+        vec![name.to_owned(), bits, format!("{psnr:.2} dB"), format!("{ssim:.4}"), format!("{flicker:.2}")]
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec(), row("tokens", made.bits_per_pixel, &made.figures)];
+    rows.extend(made.baselines.iter().map(|other| row(other.name, Some(other.bits_per_pixel), &other.figures)));
+    let mut text = format!("{} held-out clips made again\n{}", made.n, table(&rows));
+    if let Some(used) = made.codebook_use {
+        let perplexity: Vec<_> = made.perplexity.iter().map(|value| format!("{value:.0}")).collect();
+        text.push_str(&format!("codebook use {:.1} %, perplexity {}\n", 100.0 * used, perplexity.join(", ")));
     }
+    let has = |name| made.baselines.iter().any(|other| other.name == name);
+    if has(FEWER_PIXELS) && !has(X264) {
+        text.push_str(&format!("{X264} is not compared with: there is no ffmpeg with it on the PATH\n"));
+    }
+    text
+}
+
+fn resounded(sound: &Resounded) -> String {
+    let percent = |part: f64| format!("{:.1} %", 100.0 * part);
+    let head = ["", "bits a second", "SI-SNR", "mel distance", "log-spectral distance", "captions read"];
+    let row = |name: String, bits: Option<f64>, figures: &SoundFigures| {
+        let SoundFigures { si_snr, mel_distance, log_spectral_distance, read } = figures;
+        let bits = bits.map_or("–".into(), |bits| format!("{bits:.0}"));
+        let (snr, spectral) = (format!("{si_snr:.2} dB"), format!("{log_spectral_distance:.2} dB"));
+        [name, bits, snr, format!("{mel_distance:.3}"), spectral].into_iter().chain(read.map(percent)).collect()
+    };
+    let columns = if sound.read.is_some() { 6 } else { 5 };
+    let mut rows: Vec<Vec<String>> = vec![head[..columns].iter().map(|&cell| cell.to_owned()).collect()];
+    for with in &sound.levels {
+        let name = if with.levels == 1 { "1 level".to_owned() } else { format!("{} levels", with.levels) };
+        rows.push(row(name, with.bits_per_second, &with.figures));
+    }
+    if let Some(opus) = &sound.opus {
+        rows.push(row("Opus".into(), Some(opus.bits_per_second), &opus.figures));
+    }
+    let mut text = format!("{} held-out sounds made again, {} tokens a second\n", sound.n, sound.tokens_per_second);
     text.push_str(&table(&rows));
+    if let Some(read) = sound.read {
+        text.push_str(&format!("of the originals the classifier reads {}\n", percent(read)));
+    }
+    if !sound.codebook_use.is_empty() {
+        let uses: Vec<String> = sound.codebook_use.iter().map(|&part| percent(part)).collect();
+        let perplexity: Vec<String> = sound.perplexity.iter().map(|value| format!("{value:.0}")).collect();
+        let (uses, perplexity) = (uses.join(", "), perplexity.join(", "));
+        text.push_str(&format!("codebook use, level by level: {uses}\nperplexity, level by level: {perplexity}\n"));
+    }
     if let Some(heard) = sound.heard {
-        let percent = |part: f64| format!("{:.1} %", 100.0 * part);
         let (pitch, timbre) = (percent(heard.colour), percent(heard.shape));
         text.push_str(&format!(
             "heard as it should be: onsets (F1) {}, pitch {pitch}, timbre {timbre}, loudness {}\n",

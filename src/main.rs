@@ -20,6 +20,7 @@ mod provenance;
 mod recipes;
 mod reconstruct;
 mod schema;
+mod shards;
 mod stream;
 mod tokenize;
 mod train;

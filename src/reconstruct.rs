@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Result, Tokens};
-use musiva_media::{contact_sheet, spectrogram};
+use musiva_media::{contact_sheet, error_map, spectrogram};
 use musiva_tokenizers::quantizers::CodeUse;
 use musiva_tokenizers::tiles;
 use musiva_train::measure::{psnr, si_snr, ssim};
@@ -21,12 +21,12 @@ use std::path::PathBuf;
 /// Frames of each row on a sheet.
 const COLUMNS: usize = 9;
 /// What stands above the rows of a picture.
-const LABELS: [&str; 2] = ["original", "reconstruction"];
+const LABELS: [&str; 3] = ["original", "reconstruction", "error"];
 
 /// Put a clip, an image or a sound through the recipe's tokenizer and back
 ///
 /// The input is brought to the recipe's rate, length and size first; every step is said. A .png
-/// shows the original above the reconstruction, of sounds their spectrograms.
+/// shows the original above the reconstruction and a map of the error, of sounds their spectrograms.
 ///
 ///   musiva reconstruct text-to-video walk.mp4 -o walk-again.mp4
 ///   musiva reconstruct text-to-video walk.mp4 -o compare.png
@@ -78,7 +78,8 @@ pub fn run(args: &Args) -> Result<()> {
             let after = after.with_rate(before.rate());
             let line = stages.time("write", || match picture {
                 true => {
-                    let sheet = contact_sheet(&[before.clone(), after.clone()], COLUMNS, &LABELS)?;
+                    let sheet =
+                        contact_sheet(&[before.clone(), after.clone(), error_map(&before, &after)?], COLUMNS, &LABELS)?;
                     output::write(&args.output, &sheet, &metadata, args.scale.get())
                 }
                 false => output::write(&args.output, &after, &metadata, args.scale.get()),
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
             let after = after.with_length(before.length());
             let line = stages.time("write", || match picture {
                 true => {
-                    let sheet = contact_sheet(&[spectrogram(&before)?, spectrogram(&after)?], 1, &LABELS)?;
+                    let sheet = contact_sheet(&[spectrogram(&before)?, spectrogram(&after)?], 1, &LABELS[..2])?;
                     output::write(&args.output, &sheet, &metadata, args.scale.get())
                 }
                 false => output::write_media(&args.output, &Media::Sound(after.clone()), &metadata, None),

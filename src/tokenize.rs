@@ -8,10 +8,11 @@ use crate::output::{self, say};
 use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
-use crate::stream;
+use crate::{shards, stream};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Error, ErrorKind, Modality, Rate, Result, Tokens};
+use musiva_train::shards::Share;
 use std::path::{Path, PathBuf};
 
 /// Make tokens of a clip, an image or a sound and save them
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 ///   musiva tokenize text-to-video walk.mp4 -o walk.safetensors
 ///   musiva tokenize text-to-video film.mp4 --native -o film.safetensors
 ///   musiva tokenize tokenizer-audio steps.wav -o steps.safetensors
+///   musiva tokenize text-to-video --dataset -o tokens --shard 3/16
 ///   ffmpeg -i steps.mp3 -f s16le -ac 1 -ar 16000 - | musiva tokenize tokenizer-audio --stream
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -29,9 +31,9 @@ pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// A clip, an image or a sound
-    #[arg(value_name = "IN", required_unless_present = "stream")]
+    #[arg(value_name = "IN", required_unless_present_any = ["stream", "dataset"])]
     input: Option<PathBuf>,
-    /// Where to: .safetensors
+    /// Where to: .safetensors; with `--dataset` a folder
     #[arg(short, long, default_value = "tokens.safetensors", value_name = "FILE")]
     output: PathBuf,
     /// Keep a clip's own size and rate instead of the recipe's
@@ -39,6 +41,16 @@ pub struct Args {
     native: bool,
     #[command(flatten)]
     tiles: TileArgs,
+    /// Tokens of all that the recipe trains on, as WebDataset shards: `train.tokens` reads them. Shards that are there
+    /// are kept
+    #[arg(long, conflicts_with_all = ["input", "sound", "stream"], requires = "output")]
+    dataset: bool,
+    /// With `--dataset`: make one share of the shards, so that many machines fill one folder
+    #[arg(long, value_name = "I/N", default_value = "1/1", requires = "dataset")]
+    shard: Share,
+    /// With `--dataset`: samples of a shard
+    #[arg(long, value_name = "N", default_value_t = 1024, requires = "dataset", value_parser = clap::value_parser!(u64).range(1..))]
+    per_shard: u64,
     /// Take the sound of a file with pictures and sound, where the recipe reads both
     #[arg(long)]
     sound: bool,
@@ -51,8 +63,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let device = args.device.open()?;
     let recipe = args.recipe.open()?;
+    if args.dataset {
+        return shards::fill(&recipe, &args.output, args.shard, args.per_shard, &args.device);
+    }
+    let device = args.device.open()?;
     let Some(input) = &args.input else {
         return stream::encode(&Codec::build(&recipe, Modality::Audio, &device)?);
     };

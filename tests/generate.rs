@@ -99,5 +99,10 @@ fn an_evaluation_counts_what_it_says() {
     assert_eq!(said["recipe_sha256"].as_str().map(str::len), Some(64));
     assert_eq!(lab.text("e.json"), json);
     let alone = lab.run(&["evaluate", "video.toml", "--prompts", "2"]).succeeds().out;
-    assert!(alone.contains("of 2 held-out clips") && !alone.contains("generated"), "{alone}");
+    assert!(
+        alone.contains("2 held-out clips") && !alone.contains("generated") && !alone.contains("bicubic"),
+        "{alone}"
+    );
+    let beside = lab.run(&["evaluate", "video.toml", "--prompts", "2", "--baselines"]).succeeds().out;
+    assert!(beside.contains("fewer pixels, bicubic") && beside.contains("H.264"), "{beside}");
 }

@@ -59,6 +59,28 @@ fn a_killed_diffusion_model_goes_on_bit_by_bit() {
 }
 
 #[test]
+fn tokens_that_machines_made_train_the_same_weights() {
+    let lab = Lab::trained();
+    lab.run(&["train", "lm.toml", "--steps=5", "--run", "alone"]).succeeds();
+    for share in ["2/2", "1/2", "1/1"] {
+        let fill = ["tokenize", "lm.toml", "--dataset", "-o", "tokens", "--per-shard", "7", "--shard", share];
+        lab.run(&fill).succeeds();
+    }
+    let train = |run: &str, more: &[&str]| {
+        let these = ["train", "lm.toml", "--steps=5", "--set", "train.tokens=tokens", "--run", run];
+        lab.run(&[&these, more].concat())
+    };
+    train("sharded", &[]).succeeds();
+    assert!(lab.values("alone/weights.safetensors") == lab.values("sharded/weights.safetensors"));
+    // Tokens of another tokenizer, and not all of them.
+    lab.run(&["train", "video.toml", "--steps=1", "--run", "other"]).succeeds();
+    train("no", &["--set", "tokenizer.video.weights=other/weights.safetensors"])
+        .fails(4, &["another video tokenizer", "musiva tokenize"]);
+    std::fs::remove_file(lab.path("tokens/000000.tar")).unwrap();
+    train("nor", &[]).fails(4, &["comes where 0 is wanted", "musiva tokenize"]);
+}
+
+#[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {
     let lab = Lab::trained();
     let arguments = ["train", "lm.toml", LONG, "--run", "run", "--set", "train.checkpoint_every=1000"];

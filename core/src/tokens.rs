@@ -282,7 +282,16 @@ impl Tokens {
 
     /// Writes the tokens as safetensors: a tensor `codes` (U32, `[t, h, w]`, of levels `[t, h, w, Q]`)
     /// or `latents` (F32, `[t, h, w, C]`), and `metadata`. Written to a temporary name and renamed.
-    pub fn save(&self, path: &Path, mut metadata: HashMap<String, String>) -> Result<()> {
+    pub fn save(&self, path: &Path, metadata: HashMap<String, String>) -> Result<()> {
+        let file = self.to_safetensors(metadata).map_err(|error| at(path, error.message().into()))?;
+        crate::files::write(path, &file)
+    }
+
+    /// The bytes of the file that [`save`](Self::save) writes.
+    ///
+    /// # Errors
+    /// Where there are more tokens than a file can hold.
+    pub fn to_safetensors(&self, mut metadata: HashMap<String, String>) -> Result<Vec<u8>> {
         let [t, h, w] = self.grid;
         let bytes = |codes: &[u32]| codes.iter().flat_map(|code| code.to_le_bytes()).collect::<Vec<u8>>();
         let (name, dtype, shape, bytes) = match &self.values {
@@ -299,9 +308,8 @@ impl Tokens {
                 ("latents", Dtype::F32, vec![t, h, w, *channels], bytes)
             }
         };
-        let view = TensorView::new(dtype, shape, &bytes).map_err(|e| at(path, e.to_string()))?;
-        let file = crate::files::safetensors([(name, view)], metadata).map_err(|e| at(path, e.to_string()))?;
-        crate::files::write(path, &file)
+        let view = TensorView::new(dtype, shape, &bytes).map_err(|e| tokens_error(e.to_string()))?;
+        crate::files::safetensors([(name, view)], metadata).map_err(|e| tokens_error(e.to_string()))
     }
 
     /// Reads tokens that [`Tokens::save`] wrote, with their metadata.
@@ -309,13 +317,20 @@ impl Tokens {
     /// # Errors
     /// Where the file is truncated, holds something else, or a value is out of range.
     pub fn open(path: &Path) -> Result<(Self, HashMap<String, String>)> {
-        let bytes = crate::files::read(path, crate::files::GIGABYTE)?;
+        Self::from_safetensors(&crate::files::read(path, crate::files::GIGABYTE)?, path)
+    }
+
+    /// Tokens and metadata of the bytes of such a file; `path` is where they come from.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_safetensors(bytes: &[u8], path: &Path) -> Result<(Self, HashMap<String, String>)> {
         let broken = |e: safetensors::SafeTensorError| {
             at(path, format!("not a whole safetensors file ({e})")).mend("make the tokens again")
         };
-        let (_, head) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
+        let (_, head) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let metadata = head.metadata().clone().unwrap_or_default();
-        let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
         let words = |view: &TensorView| -> Vec<[u8; 4]> { view.data().as_chunks().0.to_vec() };
         let tokens = if let Ok(view) = tensors.tensor("codes") {
             let (Dtype::U32, &[t, h, w, ref levels @ ..]) = (view.dtype(), view.shape()) else {

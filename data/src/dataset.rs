@@ -69,6 +69,15 @@ pub trait Dataset: Send + Sync {
     fn report(&self) -> DataReport;
 }
 
+/// Which part of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// Never trained on.
+    HeldOut,
+}
+
 /// What a dataset found when it was opened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataReport {

@@ -11,18 +11,20 @@
 //! - **window**: so many frames in a row of a longer clip, or samples of a longer sound.
 //! - **scene**: one sample of the world before it is rendered.
 //!
-//! Order, shuffling and batches are the training loop's; words become tokens in the tokenizers.
+//! Batches are the training loop's; words become tokens in the tokenizers.
 #![forbid(unsafe_code)]
 
 pub mod dataset;
 pub mod folder;
+mod order;
 mod register;
 mod scan;
 pub mod sounds;
 pub mod world;
 
-pub use dataset::{DataReport, Dataset, Dropped, Loudness, PixelRange, Sample};
+pub use dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
 pub use folder::{Folder, FolderConfig};
+pub use order::shuffled;
 pub use register::register;
 pub use sounds::{Sounds, SoundsConfig};
 pub use world::{World, WorldConfig};

@@ -1,7 +1,7 @@
 //! A folder of sounds, cut into windows of one length; a caption may stand in `name.txt` beside
 //! `name.wav`, or in `metadata.jsonl`.
 
-use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Sample};
+use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, Sample};
 use crate::scan;
 use musiva_core::{DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result, Sound};
 use schemars::JsonSchema;
@@ -33,11 +33,15 @@ pub struct SoundsConfig {
     /// Files whose names hold one of these texts are never trained on, but evaluated: speakers, instruments. Without
     /// any, the last twentieth of the windows is held out.
     pub held_out: Vec<String>,
+    /// A file without a caption has the part of its name before this text as its own: with "_", `7_jackson_32.wav` says
+    /// "7".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_until: Option<String>,
 }
 
 impl Default for SoundsConfig {
     fn default() -> Self {
-        Self { path: String::new(), rate: 16_000, samples: 16_000, held_out: Vec::new() }
+        Self { path: String::new(), rate: 16_000, samples: 16_000, held_out: Vec::new(), caption_until: None }
     }
 }
 
@@ -58,6 +62,12 @@ impl SoundsConfig {
         }
         flaws
     }
+
+    /// What the name of a file, its path below the folder, says of it.
+    fn named(&self, name: &str) -> Option<String> {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        file.split_once(self.caption_until.as_deref()?).map(|(caption, _)| caption.trim().to_owned())
+    }
 }
 
 /// Reads sounds from files, at any rate that is asked for, as one channel.
@@ -76,15 +86,6 @@ pub trait SoundFiles: Send + Sync {
     /// # Errors
     /// Where the file cannot be read so far.
     fn read(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>>;
-}
-
-/// Which part of the folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// To train on.
-    Train,
-    /// Never trained on.
-    HeldOut,
 }
 
 /// The windows of a folder of sounds, or of a part of it.
@@ -130,7 +131,7 @@ impl Sounds {
                 Err(error) => unreadable.push(format!("{}: {}", file.name, error.message())),
                 Ok(length) => {
                     end += length.div_ceil(config.samples) as u64;
-                    let caption = file.caption.unwrap_or_default();
+                    let caption = file.caption.or_else(|| config.named(&file.name)).unwrap_or_default();
                     entries.push(Entry { path: file.path, name: file.name, caption, length, end });
                 }
             }
@@ -234,7 +235,7 @@ mod tests {
             std::fs::write(folder.path().join(name), vec![0; *length]).unwrap();
         }
         let path = folder.path().display().to_string();
-        (folder, SoundsConfig { path, rate: 8000, samples: 10, held_out: Vec::new() })
+        (folder, SoundsConfig { path, rate: 8000, samples: 10, ..SoundsConfig::default() })
     }
 
     fn open(config: &SoundsConfig, part: Part) -> Result<Sounds> {
@@ -272,11 +273,25 @@ mod tests {
     }
 
     #[test]
+    fn names_are_captions_where_there_are_no_others() {
+        let (folder, mut config) = folder(&[("1_ann.wav", 10), ("2_bob.wav", 10), ("three.wav", 10)]);
+        std::fs::write(folder.path().join("2_bob.txt"), "two").unwrap();
+        let captions = |config: &SoundsConfig| {
+            let config = SoundsConfig { held_out: vec!["nobody".into()], ..config.clone() };
+            let sounds = open(&config, Part::Train).unwrap();
+            (0..3).map(|i| sounds.get(i).unwrap().caption).collect::<Vec<_>>()
+        };
+        assert_eq!(captions(&config), ["", "two", ""]);
+        config.caption_until = Some("_".into());
+        assert_eq!(captions(&config), ["1", "two", ""]);
+    }
+
+    #[test]
     fn a_folder_without_sounds_says_why() {
         let (_folder, config) = folder(&[("d.wav", 13)]);
         let error = open(&config, Part::Train).unwrap_err().to_string();
         assert!(error.contains("1 unreadable (such as d.wav: an unlucky file)"), "{error}");
-        let flaws = SoundsConfig { path: String::new(), rate: 0, samples: 0, held_out: vec![] }.validate();
+        let flaws = SoundsConfig { rate: 0, samples: 0, ..SoundsConfig::default() }.validate();
         assert_eq!(flaws.iter().map(|flaw| flaw.path.as_str()).collect::<Vec<_>>(), ["path", "rate", "samples"]);
     }
 }

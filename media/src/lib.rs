@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod codecs;
 mod colour;
+mod error_map;
 mod fault;
 mod ffmpeg;
 mod font;
@@ -20,6 +22,8 @@ mod timeline;
 mod write;
 mod writer;
 
+pub use codecs::{Coded, H264, Opus};
+pub use error_map::error_map;
 pub use info::{Format, Matrix, Orientation, Range, SourceInfo};
 pub use metadata::{Metadata, metadata_of_bytes, read_metadata};
 pub use read::{Frame, Opened, ReadOptions, VideoReader, read_clip};

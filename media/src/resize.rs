@@ -16,6 +16,8 @@ pub enum Filter {
     /// Linear interpolation: Pillow's `BILINEAR`, torchvision's `antialias=True`.
     #[default]
     Triangle,
+    /// Cubic interpolation (Keys 1981, a = -1/2): Pillow's `BICUBIC`.
+    Bicubic,
     /// Windowed sinc of three lobes: the sharpest.
     Lanczos3,
 }
@@ -31,6 +33,11 @@ impl Filter {
             // Open at one end, so that a pixel half-way between two belongs to one of them.
             Self::Nearest | Self::Area => (0.5, |x| f64::from(u8::from(x > -0.5 && x <= 0.5))),
             Self::Triangle => (1.0, |x| (1.0 - x.abs()).max(0.0)),
+            Self::Bicubic => (2.0, |x| match x.abs() {
+                x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+                x if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+                _ => 0.0,
+            }),
             Self::Lanczos3 => (3.0, |x| if x.abs() < 3.0 { sinc(x) * sinc(x / 3.0) } else { 0.0 }),
         }
     }
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn others_give_the_same() {
-        // Triangle and Lanczos3 as Pillow has them; its `BOX` takes whole pixels, ours is by hand:
+        // Triangle, Bicubic and Lanczos3 as Pillow has them; its `BOX` takes whole pixels, ours is by hand:
         // (0 + 10 + 40/3) / (7/3) and so on.
         // numpy.asarray(PIL.Image.fromarray(ramp).resize((3, 1), filter)), ramp = [[0, 10, 40, 90, 160, 250, 255]].
         let ramp = [0u8, 10, 40, 90, 160, 250, 255].iter().flat_map(|&grey| [grey; 3]).collect();
@@ -193,13 +200,17 @@ mod tests {
         }
     }
 
-    const WANTED: [(Filter, [i32; 3]); 3] =
-        [(Filter::Area, [10, 96, 239]), (Filter::Triangle, [13, 99, 233]), (Filter::Lanczos3, [3, 96, 245])];
+    const WANTED: [(Filter, [i32; 3]); 4] = [
+        (Filter::Area, [10, 96, 239]),
+        (Filter::Triangle, [13, 99, 233]),
+        (Filter::Bicubic, [7, 97, 240]),
+        (Filter::Lanczos3, [3, 96, 245]),
+    ];
 
     proptest! {
         #[test]
-        fn flat_stays_flat(grey: u8, height in 1usize..23, width in 1usize..23, filter in 0usize..4) {
-            let filter = [Filter::Nearest, Filter::Area, Filter::Triangle, Filter::Lanczos3][filter];
+        fn flat_stays_flat(grey: u8, height in 1usize..23, width in 1usize..23, filter in 0usize..5) {
+            let filter = [Filter::Nearest, Filter::Area, Filter::Triangle, Filter::Bicubic, Filter::Lanczos3][filter];
             let flat = Clip::new([2, 7, 11], Rate::whole(8), vec![grey; 2 * 7 * 11 * 3]).unwrap();
             let out = resize(&flat, height, width, filter).unwrap();
             prop_assert!(out.pixels().iter().all(|&code| code == grey));

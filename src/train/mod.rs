@@ -8,6 +8,7 @@ use crate::output::say;
 use crate::progress::bar;
 use crate::provenance::{Provenance, weights};
 use crate::recipes::{RecipeArgs, cache};
+use crate::shards::origin;
 use burn::tensor::Device;
 use folder::RunFolder;
 use musiva_core::recipe::{Part, Recipe, Target, TrainSettings};
@@ -205,6 +206,9 @@ fn tokens(
     parts: &BackboneParts,
     stop: &Stop,
 ) -> Result<TokenSet> {
+    if let Some(folder) = &settings.tokens {
+        return TokenSet::sharded(folder, &origin(recipe)?.tokenizers, &parts.canvas, &*parts.text);
+    }
     let data = dataset_of(recipe)?;
     let count = data.len().unwrap_or(settings.clips as u64);
     let path = match data.len() {

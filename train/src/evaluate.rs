@@ -3,24 +3,30 @@
 //! Of the procedural world, oracles read what a clip shows and compare it with what its caption
 //! asks for; of any other data there is no oracle, and only reconstructions are measured.
 
+mod baselines;
+mod reader;
+mod sheet;
 mod sound;
 mod tasks;
+mod video;
 
-pub use sound::{Heard, Resounded, WithLevels};
+pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
+pub use sheet::sheet;
+pub use sound::{ByOpus, Heard, Resounded, SoundFigures, WithLevels};
 pub use tasks::Done;
+pub use video::{Figures, Reconstructed};
 
-use crate::measure::{psnr, ssim};
-use crate::sources::{held_out_of, world_of};
+use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Draw, Media, Metric, Modality, Result, Tokens};
-use musiva_data::world::{Attributes, Oracle, PartialAttributes, Scores, Split, score};
-use musiva_data::{Dataset, World};
-use musiva_tokenizers::quantizers::CodeUse;
+use musiva_core::{Clip, Draw, Metric, Modality, Result};
+use musiva_data::World;
+use musiva_data::world::{Attributes, Oracle, Scores, Split, score};
 use serde::Serialize;
-use sound::resound;
+use sound::{Sources, resound};
 use std::collections::BTreeMap;
+use video::{reconstruct_data, reconstruct_world};
 
 /// Told of each stage how far it is: its name, done, total. An error from it cancels.
 pub type Progress<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
@@ -48,23 +54,6 @@ pub struct Evaluation {
     /// How well the recipe's `[[task]]`s are done, instead; empty where it names none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<Done>,
-}
-
-/// How well a tokenizer makes held-out clips again.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reconstructed {
-    /// How many clips.
-    pub n: usize,
-    /// Peak signal-to-noise ratio in dB, mean over the clips.
-    pub psnr: f64,
-    /// Structural similarity, mean over the clips.
-    pub ssim: f64,
-    /// The part of the codebook's entries that occurred, 0 to 1; `None` of continuous tokens.
-    pub codebook_use: Option<f64>,
-    /// What the oracle still sees in the reconstructions; `None` where there is no oracle.
-    pub seen: Option<Scores>,
-    /// The part of the reconstructions with as many bounces as the scene has.
-    pub bounces: Option<f64>,
 }
 
 /// How much of what prompts ask for the clips show.
@@ -108,30 +97,48 @@ impl Metrics {
     }
 }
 
-/// Measures `n` clips (and `n` prompts of each set) with `seed`.
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount {
+    /// Clips and sounds, and prompts of each set.
+    pub n: usize,
+    /// Seed of scenes and noise.
+    pub seed: u64,
+    /// How many prompts are sampled at a time.
+    pub batch: usize,
+    /// Whether other codecs do the same with the same bits: [`Baseline`].
+    pub baselines: bool,
+}
+
+/// Measures a recipe.
 ///
 /// # Errors
 /// What building, tokenizing, sampling or `progress` return.
-pub fn evaluate(
-    recipe: &Recipe,
-    parts: &Parts,
-    n: usize,
-    seed: u64,
-    batch: usize,
-    progress: &mut Progress,
-) -> Result<Evaluation> {
+pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut Progress) -> Result<Evaluation> {
+    let Amount { n, seed, batch, baselines } = *amount;
     let world = world_of(recipe)?;
     let (mut measured, mut metrics) = (Vec::new(), Metrics::new(recipe)?);
     let reconstruction = match (parts.video(), &world) {
-        (Some(codec), Some(world)) => Some(reconstruct_world(codec, world, n, seed, &mut metrics, progress)?),
-        (Some(codec), None) => Some(reconstruct_data(codec, &*held_out_of(recipe)?, n, &mut metrics, progress)?),
+        (Some(codec), Some(world)) => {
+            Some(reconstruct_world(codec, world, [n as u64, seed], baselines, &mut metrics, progress)?)
+        }
+        (Some(codec), None) => {
+            Some(reconstruct_data(codec, &*held_out_of(recipe)?, n as u64, baselines, &mut metrics, progress)?)
+        }
         (None, _) => None,
     };
     if reconstruction.as_ref().is_some_and(|made| made.n > 0) {
         measured.extend(metrics.results("reconstructed")?);
     }
     let sound = match &parts.audio {
-        Some(codec) => Some(resound(codec, world.as_ref(), &*held_out_of(recipe)?, n, seed, progress)?),
+        Some(codec) => {
+            let sources = Sources {
+                world: world.as_ref(),
+                held_out: &*held_out_of(recipe)?,
+                train: if recipe.evaluate.read_captions { Some(dataset_of(recipe)?) } else { None },
+            };
+            Some(resound(codec, &sources, [n as u64, seed], baselines, progress)?)
+        }
         None => None,
     };
     let (mut generation, mut done) = (Vec::new(), Vec::new());
@@ -142,10 +149,9 @@ pub fn evaluate(
         let none_held_out = world.config().held_out.is_empty();
         for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
             let mut metrics = Metrics::new(recipe)?;
-            let seen =
-                generate(pipeline, world, split, &Amount { n, seed, batch }, &mut metrics, &mut |done, total| {
-                    progress(&format!("generate, {prompts}"), done, total)
-                })?;
+            let seen = generate(pipeline, world, split, amount, &mut metrics, &mut |done, total| {
+                progress(&format!("generate, {prompts}"), done, total)
+            })?;
             measured.extend(metrics.results(&format!("generated, {prompts}"))?);
             generation.push(Generated { prompts, seen });
         }
@@ -193,87 +199,6 @@ impl Parts {
     }
 }
 
-/// Sums over reconstructions.
-#[derive(Default)]
-struct Sums {
-    n: usize,
-    psnr: f64,
-    ssim: f64,
-    tokens: Vec<Tokens>,
-}
-
-impl Sums {
-    fn add(&mut self, before: &Clip, codec: &Codec) -> Result<Clip> {
-        let tokens = codec.encode(&Media::Clip(before.clone()))?;
-        let after = codec.clip(&tokens)?;
-        self.n += 1;
-        self.psnr += psnr(before, &after)?;
-        self.ssim += ssim(before, &after)?;
-        self.tokens.push(tokens);
-        Ok(after)
-    }
-
-    fn mean(self) -> Reconstructed {
-        let codebook_use = CodeUse::in_use(&self.tokens).map(|(used, codes)| used as f64 / codes as f64);
-        let n = self.n.max(1) as f64;
-        let (psnr, ssim) = (self.psnr / n, self.ssim / n);
-        Reconstructed { n: self.n, psnr, ssim, codebook_use, seen: None, bounces: None }
-    }
-}
-
-fn reconstruct_world(
-    codec: &Codec,
-    world: &World,
-    n: usize,
-    seed: u64,
-    metrics: &mut Metrics,
-    progress: &mut Progress,
-) -> Result<Reconstructed> {
-    let oracle = Oracle::new(world.config());
-    let (mut sums, mut scores, mut bounces) = (Sums::default(), Vec::with_capacity(n), 0);
-    for i in 0..n {
-        progress("reconstruct", i, n)?;
-        let draw = Draw::new(seed).sample(i as u64);
-        let scene = world.scene(draw, Split::Test);
-        let before = scene.render();
-        let after = sums.add(&before, codec)?;
-        metrics.update(&after, &before, &scene.caption(draw))?;
-        let reading = oracle.read(&after);
-        scores.push(score(PartialAttributes::from(scene.attributes), &reading));
-        bounces += usize::from(reading.bounces == Some(scene.events().len()));
-    }
-    progress("reconstruct", n, n)?;
-    let (seen, bounces) = (Some(scores.into_iter().collect()), Some(bounces as f64 / n.max(1) as f64));
-    Ok(Reconstructed { seen, bounces, ..sums.mean() })
-}
-
-fn reconstruct_data(
-    codec: &Codec,
-    data: &dyn Dataset,
-    n: usize,
-    metrics: &mut Metrics,
-    progress: &mut Progress,
-) -> Result<Reconstructed> {
-    let n = data.len().map_or(n, |len| n.min(usize::try_from(len).unwrap_or(n)));
-    let mut sums = Sums::default();
-    for i in 0..n {
-        progress("reconstruct", i, n)?;
-        let sample = data.get(i as u64)?;
-        let caption = sample.caption.clone();
-        let before = sample.into_clip()?;
-        metrics.update(&sums.add(&before, codec)?, &before, &caption)?;
-    }
-    progress("reconstruct", n, n)?;
-    Ok(sums.mean())
-}
-
-/// How many clips are made, from which seed, and how many at a time.
-struct Amount {
-    n: usize,
-    seed: u64,
-    batch: usize,
-}
-
 fn generate(
     pipeline: &Pipeline,
     world: &World,
@@ -282,7 +207,7 @@ fn generate(
     metrics: &mut Metrics,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Scores> {
-    let Amount { n, seed, batch } = *amount;
+    let Amount { n, seed, batch, .. } = *amount;
     let oracle = Oracle::new(world.config());
     let mut scores = Vec::with_capacity(n);
     for start in (0..n).step_by(batch.max(1)) {

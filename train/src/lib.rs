@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod log;
 pub mod measure;
 pub mod optimizer;
+pub mod shards;
 pub mod sources;
 pub mod token_set;
 pub mod tokenizer;

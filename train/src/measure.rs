@@ -43,6 +43,18 @@ pub fn ssim(a: &Clip, b: &Clip) -> Result<f64> {
     Ok(sum / count as f64)
 }
 
+/// How unsteady the error of `b` against `a` is: the root mean square, in codes of 255, of how the differences of each two
+/// frames in a row differ, 0 for a clip of one frame. It is the warping error of Lai et al. 2018 ("Learning Blind Video
+/// Temporal Consistency", section 4) with the original's own changes in the place of a warp by optical flow: a wrong but
+/// steady picture has none, and a frozen one all of the film's motion.
+pub fn flicker(a: &Clip, b: &Clip) -> Result<f64> {
+    same_shape(a, b)?;
+    let error = |t: usize| a.frame(t).iter().zip(b.frame(t)).map(|(&a, &b)| f64::from(b) - f64::from(a));
+    let change = |t: usize| error(t).zip(error(t - 1)).map(|(now, before)| (now - before).powi(2)).sum::<f64>();
+    let changes = a.pixels().len() / a.frames() * (a.frames() - 1);
+    Ok(((1..a.frames()).map(change).sum::<f64>() / changes.max(1) as f64).sqrt())
+}
+
 /// Scale-invariant signal-to-noise ratio in dB (Le Roux et al. 2019, equation 3) of the first channel of
 /// `made` against `wanted`, both without their means: how much of it is the wanted sound at any loudness.
 /// Infinite where it is that sound alone, -∞ where nothing of it is. Both are one of silence: 0.
@@ -93,6 +105,20 @@ mod tests {
         assert!((psnr(&a, &b).unwrap() - 20.0 * (255.0f64 / 5.0).log10()).abs() < 1e-9);
         let noise = clip(|i| (i * 91 % 251) as u8);
         assert!(ssim(&a, &noise).unwrap() < ssim(&a, &b).unwrap());
+    }
+
+    #[test]
+    fn a_steady_error_does_not_flicker() {
+        let a = clip(|i| (i * 37 % 200) as u8);
+        assert_eq!(flicker(&a, &clip(|i| (i * 37 % 200 + 5) as u8)).unwrap(), 0.0);
+        let frame = 11 * 13 * 3;
+        // Off by 3 in the first frame and by -4 in the second.
+        let unsteady = clip(|i| (i * 37 % 200) as u8 + 4).pixels().to_vec();
+        let unsteady: Vec<u8> =
+            unsteady.iter().enumerate().map(|(i, &x)| if i < frame { x + 3 } else { x - 4 }).collect();
+        let unsteady = Clip::new([2, 11, 13], Rate::whole(8), unsteady).unwrap();
+        assert!((flicker(&a, &unsteady).unwrap() - 7.0).abs() < 1e-12);
+        assert_eq!(flicker(&a.slice(0..1), &unsteady.slice(1..2)).unwrap(), 0.0);
     }
 
     #[test]

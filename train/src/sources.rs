@@ -3,10 +3,10 @@
 use musiva_core::recipe::Recipe;
 use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound, Timing};
 use musiva_data::folder::{Probe, Reader};
-use musiva_data::sounds::{Part, SoundFiles};
+use musiva_data::sounds::SoundFiles;
 use musiva_data::world::Split;
 use musiva_data::{
-    DataReport, Dataset, Folder, FolderConfig, PixelRange, Sample, Sounds, SoundsConfig, World, WorldConfig,
+    DataReport, Dataset, Folder, FolderConfig, Part, PixelRange, Sample, Sounds, SoundsConfig, World, WorldConfig,
 };
 use musiva_media::{SoundOptions, SoundReader, VideoReader, resample};
 use musiva_plugin_host::{HostedDataset, HostedDatasetConfig};
@@ -32,11 +32,12 @@ pub fn dataset_of(recipe: &Recipe) -> Result<Arc<dyn Dataset>> {
             Ok(Arc::new(Slice { inner: data, range }))
         }
         Opened::Sounds(config) => Ok(Arc::new(Sounds::open(config, Arc::new(Files), Part::Train)?)),
+        Opened::Cut(config) => Ok(Arc::new(Folder::open(config, Arc::new(Files), Part::Train)?)),
     }
 }
 
-/// What training on [`dataset_of`] never sees: the world's test scenes, the last twentieth of a
-/// folder's windows or a plugin's samples (8 to 64), or the first 64 of a plugin's that have no end.
+/// What training on [`dataset_of`] never sees: the world's test scenes, what a folder holds out of each file or else the
+/// last twentieth of its windows or of a plugin's samples (8 to 64), or the first 64 of a plugin's that have no end.
 /// Of fewer than 16 nothing can be held out, and both are all of them.
 ///
 /// # Errors
@@ -49,6 +50,7 @@ pub fn held_out_of(recipe: &Recipe) -> Result<Arc<dyn Dataset>> {
             Ok(Arc::new(Slice { inner: data, range }))
         }
         Opened::Sounds(config) => Ok(Arc::new(Sounds::open(config, Arc::new(Files), Part::HeldOut)?)),
+        Opened::Cut(config) => Ok(Arc::new(Folder::open(config, Arc::new(Files), Part::HeldOut)?)),
     }
 }
 
@@ -66,6 +68,8 @@ pub fn world_of(recipe: &Recipe) -> Result<Option<World>> {
 enum Opened {
     World(World),
     Sounds(SoundsConfig),
+    /// A folder that holds out a part of each file.
+    Cut(FolderConfig),
     /// Samples that end: a folder's, or a plugin's.
     Listed(Arc<dyn Dataset>),
 }
@@ -77,7 +81,10 @@ fn open(recipe: &Recipe) -> Result<Opened> {
         return Ok(Opened::World(world(config)?));
     }
     if let Some(config) = config.downcast_ref::<FolderConfig>() {
-        return Ok(Opened::Listed(Arc::new(Folder::open(config.clone(), Arc::new(Files))?)));
+        return Ok(match config.held_out > 0.0 {
+            true => Opened::Cut(config.clone()),
+            false => Opened::Listed(Arc::new(Folder::open(config.clone(), Arc::new(Files), Part::Train)?)),
+        });
     }
     if let Some(config) = config.downcast_ref::<HostedDatasetConfig>() {
         return Ok(Opened::Listed(Arc::new(Hosted(config.open()?))));

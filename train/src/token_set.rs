@@ -1,9 +1,11 @@
 //! Clips, sounds and captions as tokens, made once and kept on the host.
 
+use crate::shards;
 use musiva_core::canvas::{CanvasShape, CanvasTokens, Values};
-use musiva_core::{Encoders, Error, ErrorKind, Media, Result, Tokenizer, Tokens, files};
+use musiva_core::{Encoders, Error, ErrorKind, Media, Modality, Result, Tokenizer, Tokens, files};
 use musiva_data::Dataset;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Samples encoded at once.
@@ -59,6 +61,42 @@ impl TokenSet {
             }
             progress(start + clips.len() as u64);
         }
+        Ok(Self { prompts, tokens: Values::concat(&values), count: count as usize })
+    }
+
+    /// The set of a folder of shards, whose tokens were made by the tokenizers with these hashes.
+    ///
+    /// # Errors
+    /// As [`shards::read`], and where its tokens do not fit the canvas.
+    pub fn sharded(
+        folder: &Path,
+        tokenizers: &BTreeMap<String, String>,
+        canvas: &CanvasShape,
+        text: &dyn Tokenizer,
+    ) -> Result<Self> {
+        // Only what stands on the canvas is asked for.
+        let on_canvas = |modality: &String| {
+            *modality == shards::word(Modality::Video)
+                || (canvas.sound.is_some() && *modality == shards::word(Modality::Audio))
+        };
+        let tokenizers = tokenizers.iter().filter(|(modality, _)| on_canvas(modality));
+        let tokenizers = tokenizers.map(|(modality, hash)| (modality.clone(), hash.clone())).collect();
+        let (mut prompts, mut values) = (Vec::new(), Vec::new());
+        let count = shards::read(folder, &tokenizers, &mut |sample| {
+            prompts.extend_from_slice(text.encode(&Media::Text(sample.caption))?.as_codes()?);
+            let mut tokens: HashMap<Modality, Tokens> = sample.tokens.into_iter().collect();
+            let mut of = |modality| tokens.remove(&modality);
+            let tokens = CanvasTokens {
+                video: of(Modality::Video),
+                audio: of(Modality::Audio).filter(|_| canvas.sound.is_some()),
+            };
+            values.push(canvas.values(&tokens).map_err(|error| {
+                let place = format!("{}: {}", folder.display(), sample.about.id);
+                Error::new(ErrorKind::Data, place, error.message())
+                    .mend("set `data.frames` and `data.size` to those that the tokens were made with")
+            })?);
+            Ok(())
+        })?;
         Ok(Self { prompts, tokens: Values::concat(&values), count: count as usize })
     }
 

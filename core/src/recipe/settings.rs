@@ -128,6 +128,11 @@ pub struct TrainSettings {
     /// How many clips of an endless dataset make an epoch; a backbone's are tokenized ahead.
     #[schemars(range(min = 1))]
     pub clips: usize,
+    /// A folder of shards that `musiva tokenize --dataset` filled by the recipe's tokenizers: a backbone trains on its
+    /// tokens; left out, what it trains on is tokenized first.
+    #[schemars(extend("format" = "path"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<PathBuf>,
     /// Train a video tokenizer on random windows of so many frames; absent: on whole clips.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,6 +204,7 @@ impl Default for TrainSettings {
             ema: 0.999,
             seed: 0,
             clips: 8192,
+            tokens: None,
             frames: None,
             samples: None,
             images: 0.0,
@@ -251,6 +257,10 @@ impl TrainSettings {
         if self.samples.is_some() && self.target != Target::Audio {
             let message = format!("windows of samples are for an audio tokenizer, the target is \"{}\"", self.target);
             flaws.push(Flaw::new("samples", message, "delete this key"));
+        }
+        if self.tokens.is_some() && self.target != Target::Backbone {
+            let message = format!("tokens are for a backbone, the target is \"{}\"", self.target);
+            flaws.push(Flaw::new("tokens", message, "delete this key"));
         }
         if self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
             let message = format!("a batch of {} does not fall into {} equal parts", self.batch, self.accumulate);
@@ -428,11 +438,14 @@ pub struct EvaluateSettings {
     /// How many at a time.
     #[schemars(range(min = 1, max = 65536))]
     pub batch: usize,
+    /// Whether a small classifier, learnt from the sounds that are trained on, tells the captions of held-out sounds and
+    /// of what becomes of them: for sounds that have one of a few captions, such as spoken words.
+    pub read_captions: bool,
 }
 
 impl Default for EvaluateSettings {
     fn default() -> Self {
-        Self { prompts: 256, seed: 0, batch: 16 }
+        Self { prompts: 256, seed: 0, batch: 16, read_captions: false }
     }
 }
 

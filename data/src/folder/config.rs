@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Windows of the clips in a folder, with captions beside them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FolderConfig {
     /// The folder; its subfolders belong to it.
@@ -23,6 +23,11 @@ pub struct FolderConfig {
     pub stride: Option<usize>,
     /// Whether a clip needs a caption.
     pub captions: Captions,
+    /// The part of each file, at its end, that is never trained on but evaluated, 0 to 0.9: what is measured then comes
+    /// later than all that was trained on. A file too short for a window on either side is trained on whole. 0: the
+    /// last twentieth of the windows of all files together.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub held_out: f64,
 }
 
 /// Whether a clip needs a caption.
@@ -38,7 +43,15 @@ pub enum Captions {
 
 impl Default for FolderConfig {
     fn default() -> Self {
-        Self { path: String::new(), frames: 17, size: [64, 64], fps: 8, stride: None, captions: Captions::default() }
+        Self {
+            path: String::new(),
+            frames: 17,
+            size: [64, 64],
+            fps: 8,
+            stride: None,
+            captions: Captions::default(),
+            held_out: 0.0,
+        }
     }
 }
 
@@ -74,6 +87,10 @@ impl FolderConfig {
                 "windows 0 frames apart never end",
                 format!("set `stride = {}`", self.frames.max(1)),
             ));
+        }
+        if !(0.0..=0.9).contains(&self.held_out) {
+            let message = format!("{} of each file; 0 to 0.9 can be held out", self.held_out);
+            flaws.push(Flaw::new("held_out", message, "set `held_out = 0.1`"));
         }
         flaws
     }

@@ -11,12 +11,14 @@ mod reader;
 pub use config::{Captions, FolderConfig};
 pub use reader::{Probe, Reader};
 
-use crate::dataset::{DataReport, Dataset, Dropped, PixelRange, Sample};
+use crate::dataset::{DataReport, Dataset, Dropped, Part, PixelRange, Sample};
 use crate::scan;
 use framing::{Framing, lasts, shown};
 use musiva_core::{Clip, DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result};
 use std::{
     fmt,
+    iter::StepBy,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,7 +26,7 @@ use std::{
 /// Windows of which the pixels are looked at for a report.
 const LOOKED_AT: u64 = 16;
 
-/// A folder of clips, cut into windows.
+/// A folder of clips, or a part of each of them, cut into windows.
 pub struct Folder {
     config: FolderConfig,
     reader: Arc<dyn Reader>,
@@ -39,6 +41,8 @@ struct Entry {
     name: String,
     caption: String,
     probe: Probe,
+    /// Its windows by their first frames.
+    starts: StepBy<Range<usize>>,
     /// Windows of this and all entries before it.
     end: u64,
 }
@@ -53,12 +57,13 @@ enum Reason {
 }
 
 impl Folder {
-    /// Opens the folder of `config`; its files are read by `reader`.
+    /// Opens a part of the folder of `config`; its files are read by `reader`. Where `config` holds out no part of each
+    /// file, both parts are all windows.
     ///
     /// # Errors
     /// Where `config` is invalid, the folder or its captions cannot be read, or nothing in it can
     /// be trained on; the error then says why.
-    pub fn open(config: FolderConfig, reader: Arc<dyn Reader>) -> Result<Self> {
+    pub fn open(config: FolderConfig, reader: Arc<dyn Reader>, part: Part) -> Result<Self> {
         if let Some(Flaw { path, message, mend }) = config.validate().into_iter().next() {
             return Err(Error::new(ErrorKind::Recipe, path, message).mend(mend));
         }
@@ -70,14 +75,16 @@ impl Folder {
             match (reader.probe(&file.path), file.caption) {
                 (Err(error), _) => left_out.push((Reason::Unreadable, format!("{}: {}", file.name, error.message()))),
                 (Ok(_), None) if config.captions == Captions::Required => left_out.push((Reason::NoCaption, file.name)),
-                (Ok(probe), caption) => match windows(&config, &probe) {
-                    0 => left_out.push((Reason::TooShort, too_short(&file.name, &probe))),
-                    count => {
-                        end += count;
-                        let caption = caption.unwrap_or_default();
-                        entries.push(Entry { path: file.path, name: file.name, caption, probe, end });
+                (Ok(probe), caption) => {
+                    let starts = windows(&config, &probe, part);
+                    if starts.len() == 0 {
+                        left_out.push((Reason::TooShort, too_short(&file.name, &probe)));
+                        continue;
                     }
-                },
+                    end += starts.len() as u64;
+                    let caption = caption.unwrap_or_default();
+                    entries.push(Entry { path: file.path, name: file.name, caption, probe, starts, end });
+                }
             }
         }
         left_out.extend(listing.missing.into_iter().map(|name| (Reason::Missing, name)));
@@ -100,7 +107,7 @@ impl Folder {
             .max_by_key(|&reason| count(reason));
         let mend = match most {
             Some(Reason::NoCaption) => "put `name.txt` beside each `name.mp4`, or set `captions = \"optional\"`",
-            Some(Reason::TooShort) => "set fewer `frames` or a higher `fps`",
+            Some(Reason::TooShort) => "set fewer `frames` or a higher `fps`, or hold out another part of each file",
             Some(Reason::Unreadable) => "convert the files to H.264 in MP4",
             Some(Reason::Missing) => "name files in `metadata.jsonl` by their path below the folder",
             None => "set `path` to a folder of .mp4, .mov, .gif, .png, .jpg or .webp files",
@@ -109,19 +116,28 @@ impl Folder {
     }
 }
 
-/// How many windows a file has.
-fn windows(config: &FolderConfig, probe: &Probe) -> u64 {
+/// The first frames of the windows of `part` of a file.
+fn windows(config: &FolderConfig, probe: &Probe, part: Part) -> StepBy<Range<usize>> {
     let FolderConfig { frames, fps, .. } = *config;
+    let stride = config.stride.unwrap_or(frames);
     // A picture stands for itself, at whatever rate its reader states.
     let lasts = if probe.frames == 1 { 1 } else { lasts(probe.frames, probe.rate, fps) };
-    if probe.size.contains(&0) || probe.frames == 0 || lasts < frames {
-        return 0;
+    if probe.size.contains(&0) || probe.frames == 0 {
+        return (0..0).step_by(stride);
     }
-    ((lasts - frames) / stride(config) + 1) as u64
-}
-
-fn stride(config: &FolderConfig) -> usize {
-    config.stride.unwrap_or(config.frames)
+    let starts = |part: Range<usize>| part.start..(part.end + 1).saturating_sub(frames).max(part.start);
+    if config.held_out == 0.0 {
+        return starts(0..lasts).step_by(stride);
+    }
+    let kept = lasts - (lasts as f64 * config.held_out).ceil() as usize;
+    let (early, late) = (starts(0..kept), starts(kept..lasts));
+    match (part, early.is_empty() || late.is_empty()) {
+        (Part::Train, true) => starts(0..lasts).step_by(stride),
+        (Part::Train, false) => early.step_by(stride),
+        (Part::HeldOut, true) => (0..0).step_by(stride),
+        // What is measured is measured once.
+        (Part::HeldOut, false) => late.step_by(stride.max(frames)),
+    }
 }
 
 fn too_short(name: &str, probe: &Probe) -> String {
@@ -159,7 +175,7 @@ impl Dataset for Folder {
         };
         let before = place.checked_sub(1).map_or(0, |previous| self.entries[previous].end);
         let FolderConfig { frames, size, fps, .. } = self.config;
-        let start = (index - before) as usize * stride(&self.config);
+        let start = entry.starts.clone().nth((index - before) as usize).unwrap_or_default();
         // A picture has frame 0 alone, whatever its rate; the last frame of a file is its last one.
         let wanted: Vec<_> =
             (start..start + frames).map(|i| shown(i, fps, entry.probe.rate).min(entry.probe.frames - 1)).collect();

@@ -36,7 +36,7 @@ fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, FolderConfig) {
 }
 
 fn open(config: &FolderConfig) -> Result<Folder> {
-    Folder::open(config.clone(), Arc::new(Numbers))
+    Folder::open(config.clone(), Arc::new(Numbers), Part::Train)
 }
 
 #[test]
@@ -105,6 +105,31 @@ fn what_is_left_out_is_reported() {
 }
 
 #[test]
+fn what_is_held_out_comes_after_all_that_is_trained_on() {
+    // a lasts 41 frames and 28 of them are kept; b is too short for a window on both sides.
+    let (_guard, config) =
+        folder(&[("a.mp4", "41 9 9 8"), ("a.txt", "long"), ("b.mp4", "9 9 9 8"), ("b.txt", "short")]);
+    let config = FolderConfig { stride: Some(3), held_out: 0.3, ..config };
+    let frames = |part| {
+        let folder = Folder::open(config.clone(), Arc::new(Numbers), part).unwrap();
+        let clips = (0..folder.len().unwrap()).map(|i| folder.get(i).unwrap());
+        clips
+            .map(|sample| (sample.id, sample.clip.unwrap()))
+            .map(|(id, c)| (id, [c.frame(0)[0], c.frame(4)[0]]))
+            .collect()
+    };
+    let train: Vec<(String, [u8; 2])> = frames(Part::Train);
+    assert_eq!(train.first().unwrap(), &("a.mp4 from frame 0".to_owned(), [0, 4]));
+    assert_eq!(train[7], ("a.mp4 from frame 21".to_owned(), [21, 25]));
+    assert_eq!(train[8..].iter().map(|(_, frames)| *frames).collect::<Vec<_>>(), [[0, 4], [3, 7]]);
+    let held_out: Vec<(String, [u8; 2])> = frames(Part::HeldOut);
+    assert_eq!(held_out.iter().map(|(_, frames)| *frames).collect::<Vec<_>>(), [[28, 32], [33, 37]]);
+    let nothing = FolderConfig { held_out: 0.05, ..config };
+    let error = Folder::open(nothing, Arc::new(Numbers), Part::HeldOut).unwrap_err();
+    assert!(error.to_string().contains("hold out another part"), "{error}");
+}
+
+#[test]
 fn an_empty_epoch_says_why() {
     let (_guard, config) = folder(&[("a.mp4", "5 9 9 8"), ("b.mp4", "5 9 9 8"), ("c.mp4", "?")]);
     let error = open(&config).unwrap_err();
@@ -116,8 +141,8 @@ fn an_empty_epoch_says_why() {
     assert!(open(&config).unwrap_err().message().contains("no clips or images"));
     let nowhere = FolderConfig { path: "no/such/folder".into(), ..config.clone() };
     assert_eq!(open(&nowhere).unwrap_err().kind(), ErrorKind::Io);
-    let invalid = FolderConfig { stride: Some(0), fps: 0, ..config };
-    assert_eq!(invalid.validate().len(), 2);
+    let invalid = FolderConfig { stride: Some(0), fps: 0, held_out: 1.0, ..config };
+    assert_eq!(invalid.validate().len(), 3);
     assert_eq!(open(&invalid).unwrap_err().kind(), ErrorKind::Recipe);
     assert_eq!(FolderConfig::default().validate().len(), 1);
 }

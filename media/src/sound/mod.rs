@@ -20,3 +20,4 @@ pub use spectrogram::spectrogram;
 pub use write::{SampleFormat, write_sound, write_sound_with};
 
 pub(crate) use info_list::read as wav_metadata;
+pub(crate) use spectrogram::colour;

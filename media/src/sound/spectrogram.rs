@@ -52,8 +52,8 @@ pub fn spectrogram(sound: &Sound) -> Result<Clip> {
     Clip::new([1, ROWS, columns], Rate::whole(1), pixels)
 }
 
-/// The colour of a brightness from 0 to 1.
-fn colour(brightness: f64) -> [u8; 3] {
+/// The colour of a brightness from 0 to 1; darker and brighter ones are its ends.
+pub(crate) fn colour(brightness: f64) -> [u8; 3] {
     let place = brightness.clamp(0.0, 1.0) * (COLOURS.len() - 1) as f64;
     let below = (place as usize).min(COLOURS.len() - 2);
     let part = place - below as f64;

@@ -1,6 +1,8 @@
 //! How well an audio tokenizer makes held-out sounds again.
 
 use super::Progress;
+use super::reader::{MOST, Reader};
+use super::video::bits_of;
 use crate::measure::si_snr;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
@@ -8,9 +10,11 @@ use musiva_core::pipeline::Codec;
 use musiva_core::{Draw, Media, Result, Sound, TokenKind, Tokens};
 use musiva_data::world::{Hearing, Onsets, Scene, Split};
 use musiva_data::{Dataset, World};
+use musiva_media::Opus;
 use musiva_tokenizers::losses::MelScales;
 use musiva_tokenizers::quantizers::CodeUse;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// How well sounds are made again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,8 +25,15 @@ pub struct Resounded {
     pub tokens_per_second: f64,
     /// The part of each level's entries that occurred, 0 to 1; empty of continuous tokens.
     pub codebook_use: Vec<f64>,
+    /// How many entries of each level would, used evenly, have the entropy of the codes that occurred.
+    pub perplexity: Vec<f64>,
     /// Quality with the coarse levels alone, 1 to all; one row where tokens have no levels.
     pub levels: Vec<WithLevels>,
+    /// The part of the originals whose captions a classifier tells; `None` where it was not asked for.
+    pub read: Option<f64>,
+    /// Opus with the same bits or, below what it can do, its fewest; `None` where it was not asked for or is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opus: Option<ByOpus>,
     /// What the world's ear still hears; `None` where the sounds are not the world's.
     pub heard: Option<Heard>,
 }
@@ -34,12 +45,33 @@ pub struct WithLevels {
     pub levels: usize,
     /// What they take, in bits a second; `None` of continuous tokens.
     pub bits_per_second: Option<f64>,
+    /// How like the originals they are.
+    #[serde(flatten)]
+    pub figures: SoundFigures,
+}
+
+/// What Opus makes of the sounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ByOpus {
+    /// What it takes, in bits a second.
+    pub bits_per_second: f64,
+    /// How like the originals they are.
+    #[serde(flatten)]
+    pub figures: SoundFigures,
+}
+
+/// How like sounds are to what they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SoundFigures {
     /// Scale-invariant signal-to-noise ratio in dB, mean over the sounds that are not silent.
     pub si_snr: f64,
     /// Multi-scale mel distance, mean over the sounds.
     pub mel_distance: f64,
     /// Log-spectral distance in dB, mean over the sounds.
     pub log_spectral_distance: f64,
+    /// The part of them whose captions a classifier of originals tells; `None` where it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<f64>,
 }
 
 /// What the world's ear hears of what was to be heard, 0 to 1.
@@ -55,71 +87,102 @@ pub struct Heard {
     pub speed: f64,
 }
 
-/// Sums over sounds with so many levels.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    loud: usize,
-    si_snr: f64,
-    mel: f64,
-    spectral: f64,
+/// Where sounds come from.
+pub(super) struct Sources<'a> {
+    /// The world, where they are its own: its test scenes are measured, and its ear listens.
+    pub world: Option<&'a World>,
+    /// What is measured elsewhere.
+    pub held_out: &'a dyn Dataset,
+    /// What a classifier of captions learns from, where it is asked for.
+    pub train: Option<Arc<dyn Dataset>>,
 }
 
-/// Measures `n` of the sounds of `data`, or test scenes of `world` where there is one.
+/// Measures `n` sounds, the world's by `seed`.
 pub(super) fn resound(
     codec: &Codec,
-    world: Option<&World>,
-    data: &dyn Dataset,
-    n: usize,
-    seed: u64,
+    sources: &Sources,
+    [n, seed]: [u64; 2],
+    baselines: bool,
     progress: &mut Progress,
 ) -> Result<Resounded> {
-    let n = match world {
+    let n = match sources.world {
         Some(_) => n,
-        None => data.len().map_or(n, |len| n.min(usize::try_from(len).unwrap_or(n))),
+        None => sources.held_out.len().map_or(n, |len| n.min(len)),
     };
     let spec = codec.tokenizer().spec();
-    let (levels, bits) = match spec.kind {
-        TokenKind::Levels { levels, entries } => (levels, Some((entries as f64).log2())),
-        TokenKind::Codes { entries, .. } => (1, Some((entries as f64).log2())),
-        TokenKind::Latents { .. } => (1, None),
-    };
-    let (mut sums, mut tokens, mut ear) = (vec![Sums::default(); levels], Vec::new(), Ear::default());
-    let (mut rate, mut scales) = (0.0, None);
+    let levels = if let TokenKind::Levels { levels, .. } = spec.kind { levels } else { 1 };
+    let reader = sources.train.as_ref().map(|train| learnt(&**train, progress)).transpose()?;
+    let opus = baselines.then(Opus::find).flatten();
+    let (mut sums, mut by_opus, mut opus_bits) = (vec![Sums::default(); levels], Sums::default(), 0.0);
+    let (mut tokens, mut ear, mut read, mut seconds, mut bits) = (Vec::new(), Ear::default(), 0, 0.0, None);
+    let mut measures = None;
     for i in 0..n {
-        progress("sounds", i, n)?;
-        let scene = world.map(|world| world.scene(Draw::new(seed).sample(i as u64), Split::Test));
-        let sound = match scene.as_ref().and_then(Scene::sound) {
-            Some(sound) => sound,
-            None => data.get(i as u64)?.into_sound()?,
+        progress("sounds", i as usize, n as usize)?;
+        let scene = sources.world.map(|world| world.scene(Draw::new(seed).sample(i), Split::Test));
+        let (sound, caption) = match scene.as_ref().and_then(|scene| scene.sound()) {
+            Some(sound) => (sound, String::new()),
+            None => {
+                let sample = sources.held_out.get(i)?;
+                (sample.clone().into_sound()?, sample.caption)
+            }
         };
-        rate = sound.rate().as_f64();
         let made = codec.encode(&Media::Sound(sound.clone()))?;
-        let scales = scales.get_or_insert_with(|| MelScales::new(sound.rate(), sound.length(), &Device::flex()));
+        let measures = measures.get_or_insert_with(|| Measures {
+            scales: MelScales::new(sound.rate(), sound.length(), &Device::flex()),
+            reader: reader.as_ref(),
+        });
+        read += usize::from(reader.as_ref().is_some_and(|reader| reader.read(&sound) == caption));
         for (keep, sums) in sums.iter_mut().enumerate() {
             let again = sounded(codec, &made.coarse(keep + 1), &sound)?;
-            sums.add(&sound, &again, scales)?;
+            sums.add(&sound, &again, &caption, measures)?;
             if let Some(scene) = scene.as_ref().filter(|_| keep + 1 == levels) {
                 ear.listen(scene, &again);
             }
         }
+        seconds += sound.seconds();
+        if let Some(its) = bits_of(spec.kind, &made) {
+            *bits.get_or_insert(0.0) += its;
+            if let Some(opus) = opus {
+                let coded = opus.code(&sound, (its / 8.0).ceil() as usize)?;
+                opus_bits += 8.0 * coded.bytes as f64;
+                by_opus.add(&sound, &coded.media, &caption, measures)?;
+            }
+        }
         tokens.push(made);
     }
-    progress("sounds", n, n)?;
-    let per_second = rate / spec.strides[0] as f64;
-    let row = |(i, sums): (usize, Sums)| WithLevels {
+    progress("sounds", n as usize, n as usize)?;
+    let places: usize = tokens.iter().map(|tokens: &Tokens| tokens.grid().iter().product::<usize>()).sum();
+    let uses = CodeUse::of_tokens(&tokens);
+    let each = bits.map(|bits: f64| bits / seconds / levels as f64);
+    let row = |(i, sums): (usize, &Sums)| WithLevels {
         levels: i + 1,
-        bits_per_second: bits.map(|bits| bits * per_second * (i + 1) as f64),
-        si_snr: sums.si_snr / sums.loud.max(1) as f64,
-        mel_distance: sums.mel / n.max(1) as f64,
-        log_spectral_distance: sums.spectral / n.max(1) as f64,
+        bits_per_second: each.map(|bits| bits * (i + 1) as f64),
+        figures: sums.mean(reader.is_some()),
     };
     Ok(Resounded {
-        n,
-        tokens_per_second: per_second,
-        codebook_use: CodeUse::of_tokens(&tokens).iter().map(CodeUse::utilisation).collect(),
-        levels: sums.into_iter().enumerate().map(row).collect(),
-        heard: world.map(|_| ear.heard(n)),
+        n: n as usize,
+        tokens_per_second: places as f64 / seconds,
+        codebook_use: uses.iter().map(CodeUse::utilisation).collect(),
+        perplexity: uses.iter().map(CodeUse::perplexity).collect(),
+        levels: sums.iter().enumerate().map(row).collect(),
+        read: reader.as_ref().map(|_| read as f64 / n.max(1) as f64),
+        opus: (by_opus.n > 0)
+            .then(|| ByOpus { bits_per_second: opus_bits / seconds, figures: by_opus.mean(reader.is_some()) }),
+        heard: sources.world.map(|_| ear.heard(n as usize)),
     })
+}
+
+/// A classifier of the captions of `data`.
+fn learnt(data: &dyn Dataset, progress: &mut Progress) -> Result<Reader> {
+    let len = data.len().unwrap_or(MOST);
+    let count = len.min(MOST);
+    let mut sounds = Vec::new();
+    for i in 0..count {
+        progress("learn the captions", i as usize, count as usize)?;
+        let sample = data.get(i * len / count)?;
+        sounds.push((sample.clone().into_sound()?, sample.caption));
+    }
+    Reader::learn(&sounds)
 }
 
 /// Tokens as a sound as long as the one that they are of.
@@ -127,20 +190,50 @@ fn sounded(codec: &Codec, tokens: &Tokens, of: &Sound) -> Result<Sound> {
     Ok(codec.decode(tokens)?.sound("tokenizer.audio")?.with_length(of.length()))
 }
 
+/// What sounds are measured with.
+struct Measures<'a> {
+    scales: MelScales,
+    reader: Option<&'a Reader>,
+}
+
+/// Sums over sounds.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    n: usize,
+    loud: usize,
+    si_snr: f64,
+    mel: f64,
+    spectral: f64,
+    read: usize,
+}
+
 impl Sums {
-    fn add(&mut self, sound: &Sound, again: &Sound, scales: &MelScales) -> Result<()> {
+    fn add(&mut self, sound: &Sound, again: &Sound, caption: &str, measures: &Measures) -> Result<()> {
         let row = |sound: &Sound| {
             let samples: Vec<f32> = sound.channel(0).collect();
             let shape = [1, samples.len()];
             Tensor::<2>::from_data(TensorData::new(samples, shape), &Device::flex())
         };
+        self.n += 1;
         if sound.samples().iter().any(|x| *x != 0.0) {
             self.loud += 1;
             self.si_snr += si_snr(sound, again)?;
         }
+        let scales = &measures.scales;
         self.mel += f64::from(to_vec(scales.distance(row(sound), row(again)))[0]);
         self.spectral += f64::from(to_vec(scales.log_spectral_distance(row(sound), row(again)))[0]);
+        self.read += usize::from(measures.reader.is_some_and(|reader| reader.read(again) == caption));
         Ok(())
+    }
+
+    fn mean(&self, read: bool) -> SoundFigures {
+        let n = self.n.max(1) as f64;
+        SoundFigures {
+            si_snr: self.si_snr / self.loud.max(1) as f64,
+            mel_distance: self.mel / n,
+            log_spectral_distance: self.spectral / n,
+            read: read.then(|| self.read as f64 / n),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use musiva_core::recipe::{Perceptual, TrainSettings};
 use musiva_core::{
     Clip, Draw, Error, ErrorKind, Loss, Media, Modality, Purpose, Quantized, Result, Tokenizer, TokenizerConfig, Tokens,
 };
-use musiva_data::Dataset;
+use musiva_data::{Dataset, shuffled};
 use musiva_tokenizers::losses::perceptual::FeatureNet;
 use musiva_tokenizers::losses::{LossWeights, Target, distortion, latent_loss};
 
@@ -123,7 +123,7 @@ impl Clips {
 
 /// A window of so many frames of the clip of sample `index` of the run.
 fn window(settings: &TrainSettings, wanted: Option<usize>, data: &dyn Dataset, index: u64) -> Result<Clip> {
-    let clip = data.get(data.len().map_or(index, |n| index % n))?.into_clip()?;
+    let clip = data.get(shuffled(index, data.len(), settings.seed))?.into_clip()?;
     let frames = clip.frames();
     let window = wanted.unwrap_or(frames).min(frames);
     let start = Draw::new(settings.seed).sample(index).stream(Purpose::Data).below(frames - window + 1);

@@ -9,7 +9,7 @@ use musiva_core::{
     Draw, Error, ErrorKind, Loss, Media, Modality, Purpose, Quantized, Result, Sound, Stream, Tokenizer,
     TokenizerConfig, Tokens,
 };
-use musiva_data::Dataset;
+use musiva_data::{Dataset, shuffled};
 use musiva_media::spectrogram;
 use musiva_tokenizers::losses::{MelScales, SoundLossWeights, sound_distortion, sound_latent_loss};
 
@@ -112,7 +112,7 @@ type Windows = (Vec<f32>, usize);
 fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) -> Result<Windows> {
     let (mut values, mut count) = (Vec::new(), 0);
     for index in settings.samples(part) {
-        let sound = data.get(data.len().map_or(index, |n| index % n))?.into_sound()?;
+        let sound = data.get(shuffled(index, data.len(), settings.seed))?.into_sound()?;
         let window = settings.samples.unwrap_or(sound.length()).min(sound.length());
         let mut stream = Draw::new(settings.seed).sample(index).stream(Purpose::Data);
         let start = start(&sound, window, &mut stream);

@@ -1,0 +1,82 @@
+//! Tokens of a whole dataset, in shards that many machines fill.
+
+use crate::device::DeviceArgs;
+use crate::output::say;
+use crate::progress::bar;
+use crate::provenance::weights;
+use musiva_core::recipe::{Recipe, TrainSettings};
+use musiva_core::{Error, ErrorKind, Modality, Result, files};
+use musiva_train::shards::{Filling, Origin, Outcome, Share, word};
+use musiva_train::sources::dataset_of;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Makes the shards of `share` in `folder` that are not there yet.
+pub fn fill(recipe: &Recipe, folder: &Path, share: Share, per_shard: u64, device: &DeviceArgs) -> Result<()> {
+    let data = dataset_of(recipe)?;
+    let clips = recipe.train.as_ref().map_or(TrainSettings::default().clips, |train| train.clips);
+    let device = device.open()?;
+    let mut built = Vec::new();
+    for modality in [Modality::Video, Modality::Audio] {
+        if let Some(part) = recipe.tokenizer(modality).filter(|_| data.shape(modality).is_some()) {
+            built.push((modality, part.component.build(&device, &part.source()?)?));
+        }
+    }
+    if built.is_empty() {
+        return Err(Error::new(ErrorKind::Unsupported, "data", "the recipe has no tokenizer for what is in its data")
+            .mend("name a recipe with `[tokenizer.video]` and clips, or `[tokenizer.audio]` and sounds"));
+    }
+    let filling = Filling {
+        folder,
+        data: &*data,
+        count: data.len().unwrap_or(clips as u64),
+        per_shard,
+        tokenizers: built.iter().map(|(modality, tokenizer)| (*modality, &**tokenizer)).collect(),
+        origin: origin(recipe)?,
+    };
+    let numbers: Vec<u64> = filling.shards(share).collect();
+    let bar = bar(numbers.len() as u64 * per_shard, "tokenize the data");
+    let (mut made, mut kept) = (0, 0);
+    for &number in &numbers {
+        match filling.fill(number, &mut || {
+            bar.inc(1);
+            Ok(())
+        })? {
+            Outcome::Made => made += 1,
+            Outcome::Kept => {
+                kept += 1;
+                bar.inc(per_shard);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    let all = filling.count.div_ceil(per_shard);
+    say!("{}: {made} shards made, {kept} kept, of {all} for {} samples", folder.display(), filling.count);
+    say!("train on them: --set train.tokens={}", folder.display());
+    Ok(())
+}
+
+/// What the tokens of the recipe's dataset depend on beside its content.
+pub fn origin(recipe: &Recipe) -> Result<Origin> {
+    let hash = |value: Value| files::sha256(value.to_string().as_bytes());
+    let data = recipe.need_data()?;
+    let mut config = data.config.clone();
+    if let Some(config) = config.as_object_mut() {
+        // Machines may have the same data at different places.
+        config.remove("path");
+    }
+    let weights = weights(recipe)?;
+    let mut tokenizers = BTreeMap::new();
+    for modality in [Modality::Video, Modality::Audio] {
+        if let Some(part) = recipe.tokenizer(modality) {
+            let mut key = json!([part.kind, part.config, weights.get(part.section)]);
+            if let Some(key) = key.as_array_mut().filter(|_| !recipe.plugins.is_empty()) {
+                // Nothing else says which bytes a plugin is.
+                key.push(json!(recipe.plugins));
+            }
+            tokenizers.insert(word(modality).to_owned(), hash(key));
+        }
+    }
+    Ok(Origin { dataset: hash(json!([data.kind, config])), tokenizers })
+}

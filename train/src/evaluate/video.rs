@@ -1,0 +1,185 @@
+//! How well a video tokenizer makes held-out clips again.
+
+use super::baselines::{Baseline, Baselines};
+use super::{Metrics, Progress};
+use crate::measure::{flicker, psnr, ssim};
+use musiva_core::pipeline::Codec;
+use musiva_core::{Clip, Draw, Media, Result, TokenKind, Tokens};
+use musiva_data::world::{Oracle, PartialAttributes, Scores, Split, score};
+use musiva_data::{Dataset, World};
+use musiva_tokenizers::quantizers::CodeUse;
+use serde::Serialize;
+
+/// How well a tokenizer makes held-out clips again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reconstructed {
+    /// How many clips.
+    pub n: usize,
+    /// Bits of the tokens a pixel; `None` of continuous tokens.
+    pub bits_per_pixel: Option<f64>,
+    /// Means over the clips.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// The part of the codebook's entries that occurred, 0 to 1; `None` of continuous tokens.
+    pub codebook_use: Option<f64>,
+    /// How many entries would, used evenly, have the entropy of the codes that occurred, for each level; empty of
+    /// continuous tokens.
+    pub perplexity: Vec<f64>,
+    /// The same clips with the same bits by other ways; empty where they were not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<Baseline>,
+    /// What the oracle still sees in the reconstructions; `None` where there is no oracle.
+    pub seen: Option<Scores>,
+    /// The part of the reconstructions with as many bounces as the scene has.
+    pub bounces: Option<f64>,
+}
+
+/// How like clips are to what they should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Figures {
+    /// Peak signal-to-noise ratio in dB.
+    pub psnr: f64,
+    /// Structural similarity, 1 for equal clips.
+    pub ssim: f64,
+    /// How unsteady the error is from frame to frame, in codes of 255: [`flicker`].
+    pub flicker: f64,
+}
+
+impl Figures {
+    /// Of `made` against what it should be, a clip of the same shape.
+    ///
+    /// # Errors
+    /// Where the shapes are unlike.
+    pub fn of(wanted: &Clip, made: &Clip) -> Result<Self> {
+        Ok(Self { psnr: psnr(wanted, made)?, ssim: ssim(wanted, made)?, flicker: flicker(wanted, made)? })
+    }
+}
+
+/// The mean of figures.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mean {
+    n: usize,
+    sum: Figures,
+}
+
+impl Mean {
+    pub fn add(&mut self, figures: Figures) {
+        self.n += 1;
+        self.sum.psnr += figures.psnr;
+        self.sum.ssim += figures.ssim;
+        self.sum.flicker += figures.flicker;
+    }
+
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    pub fn mean(&self) -> Figures {
+        let n = self.n.max(1) as f64;
+        Figures { psnr: self.sum.psnr / n, ssim: self.sum.ssim / n, flicker: self.sum.flicker / n }
+    }
+}
+
+/// All that is measured of reconstructions.
+struct Sums<'a> {
+    codec: &'a Codec,
+    mean: Mean,
+    bits_per_pixel: Option<f64>,
+    baselines: Option<Baselines>,
+    tokens: Vec<Tokens>,
+}
+
+impl<'a> Sums<'a> {
+    fn new(codec: &'a Codec, baselines: bool) -> Self {
+        let baselines = baselines.then(Baselines::new);
+        Self { codec, mean: Mean::default(), bits_per_pixel: None, baselines, tokens: Vec::new() }
+    }
+
+    /// The clip made again.
+    fn add(&mut self, before: &Clip) -> Result<Clip> {
+        let tokens = self.codec.encode(&Media::Clip(before.clone()))?;
+        let after = self.codec.clip(&tokens)?;
+        self.mean.add(Figures::of(before, &after)?);
+        if let Some(bits) = bits_of(self.codec.tokenizer().spec().kind, &tokens) {
+            self.bits_per_pixel = Some(bits / before.shape().iter().product::<usize>() as f64);
+            if let Some(baselines) = &mut self.baselines {
+                baselines.add(before, bits)?;
+            }
+        }
+        self.tokens.push(tokens);
+        Ok(after)
+    }
+
+    fn mean(self) -> Reconstructed {
+        let codebook_use = CodeUse::in_use(&self.tokens).map(|(used, codes)| used as f64 / codes as f64);
+        Reconstructed {
+            n: self.mean.n(),
+            bits_per_pixel: self.bits_per_pixel,
+            figures: self.mean.mean(),
+            codebook_use,
+            perplexity: CodeUse::of_tokens(&self.tokens).iter().map(CodeUse::perplexity).collect(),
+            baselines: self.baselines.map(Baselines::rows).unwrap_or_default(),
+            seen: None,
+            bounces: None,
+        }
+    }
+}
+
+/// What tokens of a kind take when all codes are alike; `None` of latents.
+pub(super) fn bits_of(kind: TokenKind, tokens: &Tokens) -> Option<f64> {
+    let each = match kind {
+        TokenKind::Codes { entries, .. } => (entries as f64).log2(),
+        TokenKind::Levels { levels, entries } => levels as f64 * (entries as f64).log2(),
+        TokenKind::Latents { .. } => return None,
+    };
+    Some(each * tokens.grid().iter().product::<usize>() as f64)
+}
+
+/// Test scenes of the world.
+pub(super) fn reconstruct_world(
+    codec: &Codec,
+    world: &World,
+    [n, seed]: [u64; 2],
+    baselines: bool,
+    metrics: &mut Metrics,
+    progress: &mut Progress,
+) -> Result<Reconstructed> {
+    let oracle = Oracle::new(world.config());
+    let (mut sums, mut scores, mut bounces) = (Sums::new(codec, baselines), Vec::new(), 0);
+    for i in 0..n {
+        progress("reconstruct", i as usize, n as usize)?;
+        let draw = Draw::new(seed).sample(i);
+        let scene = world.scene(draw, Split::Test);
+        let before = scene.render();
+        let after = sums.add(&before)?;
+        metrics.update(&after, &before, &scene.caption(draw))?;
+        let reading = oracle.read(&after);
+        scores.push(score(PartialAttributes::from(scene.attributes), &reading));
+        bounces += usize::from(reading.bounces == Some(scene.events().len()));
+    }
+    progress("reconstruct", n as usize, n as usize)?;
+    let (seen, bounces) = (Some(scores.into_iter().collect()), Some(bounces as f64 / n.max(1) as f64));
+    Ok(Reconstructed { seen, bounces, ..sums.mean() })
+}
+
+/// The first `n` clips of `data`.
+pub(super) fn reconstruct_data(
+    codec: &Codec,
+    data: &dyn Dataset,
+    n: u64,
+    baselines: bool,
+    metrics: &mut Metrics,
+    progress: &mut Progress,
+) -> Result<Reconstructed> {
+    let n = data.len().map_or(n, |len| n.min(len));
+    let mut sums = Sums::new(codec, baselines);
+    for i in 0..n {
+        progress("reconstruct", i as usize, n as usize)?;
+        let sample = data.get(i)?;
+        let caption = sample.caption.clone();
+        let before = sample.into_clip()?;
+        metrics.update(&sums.add(&before)?, &before, &caption)?;
+    }
+    progress("reconstruct", n as usize, n as usize)?;
+    Ok(sums.mean())
+}

@@ -134,7 +134,8 @@ impl Codebook {
     }
 
     /// One step of the averages towards placed latents `[N, C]` and their codes, then a new start for
-    /// dead entries at latents that are drawn. An entry that started again has its fair share, so that
+    /// dead entries at latents that are drawn, those far from their entries before those near them: where most latents
+    /// are alike, as silence is, entries would else start again among them and die again. An entry that started again has its fair share, so that
     /// it takes `ln(restart) / ln(decay)` unused steps to die.
     pub fn follow(&mut self, latents: &[f32], codes: &[usize], draw: &mut Stream) {
         let [k, c] = self.entries.dims();
@@ -149,12 +150,13 @@ impl Codebook {
         mix(&mut shares.usage, to_vec(self.usage.val().inner()));
         mix(&mut shares.sums, to_vec(self.sums.val().inner()));
         let mut entries = to_vec(self.entries());
+        let order = far_first(latents, codes, &entries, c, draw);
         shares.means(&mut entries);
 
         let fair = 1.0 / k as f32;
         let least = self.following.restart as f32 * fair;
         let dead: Vec<usize> = (0..k).filter(|&entry| shares.usage[entry] < least).collect();
-        for (entry, i) in dead.into_iter().zip(shuffled(codes.len(), draw)) {
+        for (entry, i) in dead.into_iter().zip(order) {
             let latent = &latents[i * c..][..c];
             shares.usage[entry] = fair;
             entries[entry * c..][..c].copy_from_slice(latent);
@@ -200,6 +202,25 @@ impl Shares {
             }
         }
     }
+}
+
+/// All latents in a random order in which each comes next with a probability proportional to its squared distance from
+/// its entry (the seeding of k-means++, Arthur and Vassilvitskii 2007; drawn by exponential clocks, Efraimidis and Spirakis
+/// 2006).
+fn far_first(latents: &[f32], codes: &[usize], entries: &[f32], c: usize, draw: &mut Stream) -> Vec<usize> {
+    let rings: Vec<f64> = latents
+        .chunks(c)
+        .zip(codes)
+        .map(|(latent, &code)| {
+            let apart = |(z, e): (&f32, &f32)| (f64::from(*z) - f64::from(*e)).powi(2);
+            let distance: f64 = latent.iter().zip(&entries[code * c..]).map(apart).sum();
+            -f64::from(1.0 - draw.uniform()).ln() / distance
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..codes.len()).collect();
+    // What lies on its entry never rings; of equals the first.
+    order.sort_by(|&a, &b| rings[a].total_cmp(&rings[b]));
+    order
 }
 
 fn shuffled(n: usize, draw: &mut Stream) -> Vec<usize> {
@@ -330,6 +351,22 @@ mod tests {
             book.follow(&to_vec(z), &codes, &mut draw(step));
         }
         assert!(used(&book, 99) > 0);
+    }
+
+    #[test]
+    fn dead_entries_start_again_where_latents_are_far_from_theirs() {
+        // Of a thousand latents a hundredth is loud; all others lie on an entry.
+        let mut book = book(9, 1, Following { restart: 0.5, ..FOLLOWING });
+        let mut weights = book.weights();
+        weights.get_mut("entries").unwrap().values = vec![0.0, 50.0, 51.0, 52.0, 53.0, 54.0, 55.0, 56.0, 57.0];
+        weights.get_mut("usage").unwrap().values = vec![1.0; 1].into_iter().chain(vec![0.0; 8]).collect();
+        book.load(&weights, "the test").unwrap();
+        let latents: Vec<f32> = (0..1000).map(|i| if i % 100 == 7 { 1.0 + i as f32 / 1000.0 } else { 0.0 }).collect();
+        let z = Tensor::from_data(TensorData::new(latents.clone(), [1000, 1]), &Device::flex());
+        let codes = to_indices(book.nearest(z.clone()));
+        book.follow(&latents, &codes, &mut draw(0));
+        let entries = to_vec(book.entries());
+        assert!(entries[1..].iter().all(|&entry| (1.0..2.0).contains(&entry)), "{entries:?}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Adversarial {
     pub adaptive: Option<f64>,
     /// Step at which the discriminator begins to learn and to count.
     pub start: usize,
-    /// Its learning rate, with the warm-up and the schedule of the tokenizer's.
+    /// Its learning rate, with the warm-up and the schedule of the tokenizer's; `weight` rises with its warm-up.
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
     pub learning_rate: f64,
     /// Decay of its optimizer's first and second moments.

@@ -67,9 +67,7 @@ impl Adversary {
         distortion: impl FnOnce(Tensor<5>) -> Loss,
         step: u64,
     ) -> Loss {
-        if self.step(step).is_none() {
-            return distortion(made);
-        }
+        let Some(its_step) = self.step(step) else { return distortion(made) };
         let copy = made.clone().detach().require_grad();
         let far = distortion(copy.clone());
         let (of_distortion, value) = (slope(&copy, far.total.clone()), far.total.detach());
@@ -88,13 +86,15 @@ impl Adversary {
             total = total + feature * self.game.feature;
         }
         let (of_judgement, judgement) = (slope(&copy, total.clone()), total.detach());
+        // What it says at first is noise, which an adaptive weight would make as loud as all else.
+        let warm = ((its_step + 1) as f64 / self.settings.warmup.max(1) as f64).min(1.0);
         let weight = match self.game.adaptive {
             Some(most) => {
                 let adaptive = adaptive_weight(of_distortion.clone(), of_judgement.clone(), most);
                 parts.push(("adaptive_weight", adaptive.clone()));
-                adaptive * self.game.weight
+                adaptive * (self.game.weight * warm)
             }
-            None => Tensor::full([1], self.game.weight, &made.device()),
+            None => Tensor::full([1], self.game.weight * warm, &made.device()),
         };
         let pull = of_distortion + of_judgement * weight.clone().reshape([1, 1, 1, 1, 1]);
         self.media = Some((real, made.clone().detach()));

@@ -221,7 +221,7 @@ fn the_pull_on_media_is_the_gradient_of_the_sum_of_losses() {
     use musiva_tokenizers::discriminators::Discriminator;
     use musiva_tokenizers::losses::adversarial::{feature_matching, fooling};
     let game = Adversarial { adaptive: None, start: 0, ..settings(Target::Video).adversarial.unwrap() };
-    let with = TrainSettings { adversarial: Some(game.clone()), ..settings(Target::Video) };
+    let with = TrainSettings { adversarial: Some(game.clone()), warmup: 0, ..settings(Target::Video) };
     let config = of_clips();
     let mut pulled = trainee::<Clips>(&with, &config, &Source::Seed(3));
     let loss = pulled.loss(0, 0).unwrap().total;

@@ -10,7 +10,7 @@ const PROMPT: [&str; 2] = ["--prompt", "a red ring moves left"];
 #[test]
 fn the_command_line() {
     let lab = Lab::bare();
-    lab.run(&["generate", "lm.toml"]).fails(2, &["--prompt"]);
+    lab.run(&["generate", "lm.toml", "--count", "0"]).fails(2, &["--count"]);
     lab.run(&["generate", "lm.toml", "--prompt", "x", "--device", "gpu"]).fails(2, &["cpu, cuda, cuda:N"]);
     lab.run(&["frobnicate"]).fails(2, &["frobnicate"]);
     assert!(lab.run(&["--help"]).succeeds().out.contains("Exit codes:"));

@@ -213,9 +213,11 @@ mod tests {
         assert!(error.contains("not trained for what is given") && error.contains("continuation"), "{error}");
         let before = GivenArgs { extend_before: Some(1.0), ..none.clone() };
         assert!(chosen(&before, &both, "a.mp4").unwrap_err().to_string().contains("before with a clip and its sound"));
-        // A clip shorter than what is to be gone on from.
+        // A clip too short for what goes on from nine frames goes on from its last one; with sound there is no such task.
+        let extend = GivenArgs { extend: Some(1.0), ..none.clone() };
         let short = Media { clips: vec![clip(5)], ..Media::default() };
-        assert!(chosen(&GivenArgs { extend: Some(1.0), ..none.clone() }, &short, "a.mp4").is_err());
+        assert_eq!(chosen(&extend, &short, "a.mp4").unwrap(), "i2v");
+        assert!(chosen(&extend, &Media { sound: Some(sound()), ..short }, "a.mp4").is_err());
         let named = GivenArgs { task: Some("t2a".into()), ..none.clone() };
         assert!(chosen(&named, &Media::default(), "a.mp4").unwrap_err().to_string().contains("output file"));
         let unknown = GivenArgs { task: Some("t2x".into()), ..none };

@@ -248,10 +248,11 @@ mod tests {
         assert_eq!(few.media.shape(), sound.shape());
         let far =
             |made: &Sound| -> f32 { made.samples().iter().zip(sound.samples()).map(|(a, b)| (a - b).powi(2)).sum() };
-        // Its speech mode cuts what is low and shifts what is left, so of the samples themselves not much is the same.
-        let [few, more] = [far(&few.media), far(&more.media)];
+        // More bits are nearer to the ear, not always to the samples.
         let energy = far(&sound.clone().slice(0..1).with_length(8001));
-        assert!(more < few && more < 0.5 * energy, "{few}, {more} of {energy}");
+        for made in [&few.media, &more.media] {
+            assert!(far(made) < 0.1 * energy, "{} of {energy}", far(made));
+        }
         let stereo = Sound::new(2, Rate::whole(8000), vec![0.0; 8]).unwrap();
         assert!(opus.code(&stereo, 100).is_err());
     }

@@ -42,8 +42,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
 /// Sees to it before any work is done that `path` can be written: a known format, a folder that is
 /// there or can be made, and room for a file in it.
 pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if !extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)) {
+    if !extensions.contains(&&*extension(path)) {
         let names: Vec<_> = extensions.iter().map(|extension| format!(".{extension}")).collect();
         let message = format!("its name ends in none of {}", names.join(", "));
         return Err(Error::new(ErrorKind::Unsupported, path.display().to_string(), message)
@@ -63,10 +62,15 @@ pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
 /// Formats that clips and sounds are written in.
 pub const MEDIA: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
 
+/// How a file's name ends, in small letters.
+pub fn extension(path: &Path) -> String {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
+}
+
 /// Whether a file of this name is to hold pictures or sound, of a recipe that can make either: a .png
 /// shows a sound where the recipe makes no clips.
 pub fn modality(recipe: &Recipe, path: &Path) -> Result<Modality> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let extension = extension(path);
     let modality = match &*extension {
         "wav" | "flac" => Modality::Audio,
         "png" if recipe.video.is_none() => Modality::Audio,
@@ -85,7 +89,7 @@ pub fn modality(recipe: &Recipe, path: &Path) -> Result<Modality> {
 
 /// Whether `path` is a still picture, on which frames stand side by side.
 pub fn is_picture(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
+    extension(path) == "png"
 }
 
 /// `out.mp4` → `out-3.mp4`.
@@ -184,17 +188,10 @@ pub fn write_movie(
     metadata: &Metadata,
     scale: Option<usize>,
 ) -> Result<String> {
-    let [frames, height, width] = clip.shape();
-    let scale = scale.unwrap_or(VISIBLE.div_ceil(height.min(width)));
-    let options = WriteOptions { scale, ..WriteOptions::default() };
-    musiva_media::write_movie(path, clip, sound, metadata, &options)?;
-    let enlarged = if scale > 1 { format!(", each pixel enlarged to {scale}×{scale}") } else { String::new() };
-    Ok(format!(
-        "{}: {frames} frames at {} per second, {width}×{height} pixels{enlarged}, with {:.2} s of sound",
-        path.display(),
-        clip.rate(),
-        sound.seconds()
-    ))
+    let [_, height, width] = clip.shape();
+    let scale = visible(scale, height.min(width));
+    musiva_media::write_movie(path, clip, sound, metadata, &WriteOptions { scale, ..WriteOptions::default() })?;
+    Ok(format!("{}, with {:.2} s of sound", written(path, clip.shape(), clip.rate(), scale), sound.seconds()))
 }
 
 /// Writes a clip as [`write`] does, or a sound, as a picture its spectrogram, and says what it wrote.

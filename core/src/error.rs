@@ -125,4 +125,9 @@ impl Flaw {
     pub fn new(path: impl Into<String>, message: impl Into<String>, mend: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into(), mend: mend.into() }
     }
+
+    /// The same as an error of `kind` at `place`.
+    pub fn error(self, kind: ErrorKind, place: impl Into<String>) -> Error {
+        Error::new(kind, place, self.message).mend(self.mend)
+    }
 }

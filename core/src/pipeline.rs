@@ -180,9 +180,9 @@ impl Pipeline {
         let Premise { task, clips, sounds, mask } = *premise;
         let mut order = self.order(request)?;
         let video = self.codec.tokenizer();
-        let layout = task.layout(self.canvas(), video.spec().strides, mask).map_err(|flaw| {
-            Error::new(ErrorKind::Recipe, format!("task `{}`", task.name), flaw.message).mend(flaw.mend)
-        })?;
+        let layout = task
+            .layout(self.canvas(), video.spec().strides, mask)
+            .map_err(|flaw| flaw.error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
         if task.gives() {
             let encoders = Encoders { video, audio: self.audio.as_ref().map(Codec::tokenizer) };
             order.given = task.given(self.canvas(), &encoders, &layout, mask, clips, sounds)?;

@@ -1,6 +1,7 @@
 //! Which of a recipe's tasks is meant: what is given says what is made.
 
 use super::given::{GivenArgs, Media};
+use crate::output;
 use musiva_core::{Error, ErrorKind, Result, Share, Task};
 use std::path::Path;
 
@@ -15,13 +16,7 @@ pub enum Holds {
 impl Holds {
     /// By its name.
     pub fn of(path: &Path) -> Self {
-        match path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .as_str()
-        {
+        match &*output::extension(path) {
             "wav" | "flac" => Self::Sound,
             "png" | "gif" => Self::Clip,
             _ => Self::Both,
@@ -60,6 +55,18 @@ impl Plan {
 pub fn plan(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Result<Plan> {
     let grows = args.extend.is_some() || args.extend_before.is_some();
     let given = grows && !media.clips.is_empty() && media.clips[0].frames() > 1;
+    if given && media.clips.len() > 1 {
+        return Err(Error::new(ErrorKind::Unsupported, "--extend", "two clips are given, and one goes on")
+            .mend("give one clip, or leave `--extend` out"));
+    }
+    if given && args.task.is_some() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "--task",
+            "a clip that goes on does so by the task that fits it",
+        )
+        .mend("leave `--task` out"));
+    }
     let first = if given { None } else { Some(first(tasks, args, media, holds)?) };
     let heard = media.sound.is_some() || first.as_ref().is_some_and(|task| task.audio == Share::Made);
     let frames = match &first {
@@ -218,6 +225,12 @@ mod tests {
         let short = Media { clips: vec![clip(5)], ..Media::default() };
         assert_eq!(chosen(&extend, &short, "a.mp4").unwrap(), "i2v");
         assert!(chosen(&extend, &Media { sound: Some(sound()), ..short }, "a.mp4").is_err());
+        // What would be ignored is refused.
+        let two = Media { clips: vec![clip(17), clip(17)], ..Media::default() };
+        assert!(chosen(&extend, &two, "a.mp4").unwrap_err().to_string().contains("two clips"));
+        let one = Media { clips: vec![clip(17)], ..Media::default() };
+        let by_name = GivenArgs { task: Some("extension".into()), ..extend.clone() };
+        assert!(chosen(&by_name, &one, "a.mp4").unwrap_err().to_string().contains("--task"));
         let named = GivenArgs { task: Some("t2a".into()), ..none.clone() };
         assert!(chosen(&named, &Media::default(), "a.mp4").unwrap_err().to_string().contains("output file"));
         let unknown = GivenArgs { task: Some("t2x".into()), ..none };

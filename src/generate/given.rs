@@ -19,10 +19,10 @@ pub struct GivenArgs {
     #[arg(long, value_name = "FILE")]
     pub audio: Option<PathBuf>,
     /// A rectangle of the clip that is made anew, in pixels of the recipe's frames
-    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", requires = "video", value_parser = rectangle)]
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", requires = "video", conflicts_with_all = ["extend", "extend_before"], value_parser = rectangle)]
     pub region: Option<[usize; 4]>,
     /// A picture or a clip that is white where the clip is made anew
-    #[arg(long, value_name = "FILE", requires = "video", conflicts_with = "region")]
+    #[arg(long, value_name = "FILE", requires = "video", conflicts_with_all = ["region", "extend", "extend_before"])]
     pub mask: Option<PathBuf>,
     /// Keep the region and make what lies around it
     #[arg(long, requires = "video")]
@@ -79,9 +79,11 @@ impl GivenArgs {
             return Err(Error::new(ErrorKind::Unsupported, "generate", "more than two images or clips are given")
                 .mend("give one to begin with, and one to end with"));
         }
-        if self.looped {
-            media.clips.truncate(1);
+        if self.looped && media.clips.len() == 1 {
             media.clips.extend_from_within(..);
+        } else if self.looped {
+            return Err(Error::new(ErrorKind::Unsupported, "--loop", "there are two images, and a loop has one")
+                .mend("give one image, or leave `--loop` out"));
         }
         if let Some(path) = &self.audio {
             media.sound = Some(adapted(recipe, path, Modality::Audio, Extent::Uncut)?.sound("--audio")?);

@@ -28,12 +28,12 @@ const COLUMNS: usize = 9;
 ///
 ///   musiva generate text-to-video --prompt "a red ring moves left" -o ring.mp4
 ///   musiva generate text-to-video --prompt "a green triangle moves right" --count 4 -o sheet.png
-///   musiva generate world-lm.toml --prompt "a red ring moves left" -o ring-that-is-heard.mp4
-///   musiva generate world-lm.toml --image ring.png --prompt "a red ring moves left" -o ring.mp4
-///   musiva generate world-lm.toml --video ring.mp4 --extend 4 -o longer.mp4
-///   musiva generate world-lm.toml --video ring.mp4 --region 16,16,32,32 -o other-middle.mp4
-///   musiva generate world-lm.toml --video silent.mp4 -o heard.mp4
-///   musiva generate world-lm.toml --audio steps.wav -o seen.mp4
+///   musiva generate world-lm --prompt "a red ring moves left" -o ring-that-is-heard.mp4
+///   musiva generate world-lm --image ring.png --prompt "a red ring moves left" -o ring.mp4
+///   musiva generate world-lm --video ring.mp4 --extend 4 -o longer.mp4
+///   musiva generate world-lm --video ring.mp4 --region 16,16,32,32 -o other-middle.mp4
+///   musiva generate world-lm --video silent.mp4 -o heard.mp4
+///   musiva generate world-lm --audio steps.wav -o seen.mp4
 ///
 /// With --count above 1, a .png is one sheet with a row for each clip; other formats are numbered
 /// files, out-1.mp4, out-2.mp4 and so on.

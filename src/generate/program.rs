@@ -44,7 +44,7 @@ impl Program<'_> {
             let premise = self.premise(task)?;
             let made = self.piece(task, vec![premise.clone(); count], self.prompt, round, stages, save)?;
             for (all, made) in all.iter_mut().zip(made) {
-                *all = self.first(task, &premise, made);
+                *all = self.first(task, &premise, made)?;
             }
             round += 1;
         }
@@ -100,20 +100,13 @@ impl Program<'_> {
     }
 
     /// What the first task made, with what was given beside it.
-    fn first(&self, task: &Task, premise: &Made, made: Made) -> Made {
+    fn first(&self, task: &Task, premise: &Made, made: Made) -> Result<Made> {
         let clip = match (&premise.clip, made.clip) {
             (Some(given), Some(clip)) if self.paste => {
                 let finished = task.finish(given, &clip, self.media.mask.as_ref());
                 if let Some(mask) = &self.media.mask {
-                    let off =
-                        |i: usize| (0..3).map(move |c| 3 * i + c).map(|i| given.pixels()[i].abs_diff(clip.pixels()[i]));
-                    let known = mask.made().iter().enumerate().filter(|(_, made)| !**made);
-                    let (sum, n) =
-                        known.flat_map(|(i, _)| off(i)).fold((0u64, 0u64), |(s, n), d| (s + u64::from(d), n + 1));
-                    let off = sum as f64 / n.max(1) as f64;
-                    say!(
-                        "what was given is as it was; along the seam the model's own picture of it is {off:.1} of 255 off"
-                    );
+                    let off = mask.apart(given, &clip);
+                    say!("what was given is as it was; the model's own picture of it is {off:.1} of 255 off");
                 }
                 Some(finished)
             }
@@ -130,11 +123,11 @@ impl Program<'_> {
                     .filter(|(_, range)| !range.is_empty())
                     .map(|(clip, range)| clip.slice(range))
                     .collect();
-                joined(&parts).ok().or(Some(clip.clone()))
+                Some(joined(&parts)?)
             }
             (_, clip, _) => clip,
         };
-        Made { clip, sound: if task.audio == Share::Given { premise.sound.clone() } else { made.sound } }
+        Ok(Made { clip, sound: if task.audio == Share::Given { premise.sound.clone() } else { made.sound } })
     }
 
     /// Adds pieces after or before all that is there, until so many seconds have been added.

@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, Decoding, Draw, Encoding, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate,
+    Clip, Decoding, Draw, Encoding, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate,
     Reconstruction, Result, TokenShape, Tokenizer, TokenizerSpec, Tokens, TrainableTokenizer,
 };
 
@@ -117,8 +117,8 @@ impl<N: VideoNetwork> VideoTokenizer<N> {
         let (stride, before) = (self.spec.strides[0], usize::from(past.started()));
         // A clip's first latent frame is one frame; a piece of a later part is as one that follows it.
         let shape = MediaShape::Clip { frames: frames + before, height, width, rate: clips[0].rate() };
-        let mut shape = token_shape(self.kind, &self.spec, &shape)
-            .map_err(|flaw| Error::new(ErrorKind::Unsupported, SECTION, flaw.message).mend(flaw.mend))?;
+        let mut shape =
+            token_shape(self.kind, &self.spec, &shape).map_err(|flaw| flaw.error(ErrorKind::Unsupported, SECTION))?;
         shape.grid[0] -= before;
         // Piece by piece: of the first latent frame there is one frame, of each other one `stride`.
         let piece = stride * at_once(shape.grid[1] * shape.grid[2]);

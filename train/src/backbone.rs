@@ -70,9 +70,9 @@ impl Samples {
             _ => [0; 3],
         };
         let mask = task.draw(clip, strides, stream);
-        let layout = task.layout(canvas, strides, mask.as_ref()).map_err(|flaw| {
-            Error::new(ErrorKind::Recipe, format!("task `{}`", task.name), flaw.message).mend(flaw.mend)
-        })?;
+        let layout = task
+            .layout(canvas, strides, mask.as_ref())
+            .map_err(|flaw| flaw.error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
         let given = match task.encodes() {
             false => self.tokens.values(canvas, indices, layout.given()),
             true => {

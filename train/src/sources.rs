@@ -99,7 +99,8 @@ fn open(recipe: &Recipe) -> Result<Opened> {
 fn world(config: &WorldConfig) -> Result<World> {
     World::new(config.clone()).map_err(|flaws| {
         let flaw = flaws.into_iter().next().expect("an error names a flaw");
-        Error::new(ErrorKind::Recipe, format!("data.{}", flaw.path), flaw.message).mend(flaw.mend)
+        let place = format!("data.{}", flaw.path);
+        flaw.error(ErrorKind::Recipe, place)
     })
 }
 

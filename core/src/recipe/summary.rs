@@ -116,6 +116,12 @@ impl Recipe {
                     (format!("[{length}, {channels}]"), "a vector for each token".to_owned())
                 }
             };
+            let meaning = match (canvas.sound, spec) {
+                (Some(sound), BackboneSpec::NextToken | BackboneSpec::Masked) => {
+                    format!("{meaning}; of sound, {}", sound.tokens.kind)
+                }
+                _ => meaning,
+            };
             if let Some(objective) = &self.objective {
                 edge("backbone", "objective", shape.clone(), format!("{meaning}, against {}", objective.kind));
             }

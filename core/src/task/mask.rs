@@ -74,6 +74,22 @@ impl Mask {
         self.onto(given, |i| std::array::from_fn(|c| made.pixels()[3 * i + c]))
     }
 
+    /// How far two clips are apart where nothing is to be made: mean over pixels and colours, 0 to 255.
+    ///
+    /// # Panics
+    /// Where the clips are of another shape.
+    pub fn apart(&self, a: &Clip, b: &Clip) -> f64 {
+        assert!(self.shape == a.shape() && self.shape == b.shape(), "a mask is of its clips' shape");
+        let pixels = a.pixels().chunks_exact(3).zip(b.pixels().chunks_exact(3)).zip(&self.made);
+        let known = pixels.filter(|(_, made)| !**made).map(|(pair, _)| pair);
+        let (mut sum, mut count) = (0, 0u64);
+        for (a, b) in known {
+            sum += a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>();
+            count += 3;
+        }
+        sum as f64 / count.max(1) as f64
+    }
+
     fn onto(&self, clip: &Clip, value: impl Fn(usize) -> [u8; 3]) -> Clip {
         let mut clip = clip.clone();
         for (i, pixel) in clip.pixels_mut().chunks_exact_mut(3).enumerate().filter(|(i, _)| self.made[*i]) {

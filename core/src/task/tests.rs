@@ -105,6 +105,11 @@ fn covered_pixels_tell_nothing_and_pasted_ones_are_exact() {
         let of = if inside { &made } else { &given };
         assert_eq!(pasted.pixels()[3 * i..3 * i + 3], of.pixels()[3 * i..3 * i + 3]);
     }
+    assert_eq!(mask.apart(&given, &pasted), 0.0);
+    let mut brighter = pasted.clone();
+    brighter.pixels_mut().iter_mut().for_each(|value| *value = value.wrapping_add(3));
+    let off = mask.apart(&pasted, &brighter);
+    assert!((2.9..8.0).contains(&off), "{off}");
     let last = task(Share::Last, Share::Absent, 5).finish(&given.slice(4..9), &made, None);
     assert_eq!((last.slice(0..4), last.slice(4..9)), (made.slice(0..4), given.slice(4..9)));
 }

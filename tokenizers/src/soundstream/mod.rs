@@ -227,10 +227,7 @@ impl SoundStream {
     fn encode_pieces(&self, sounds: &[&Sound], past: &mut Past<3>) -> Result<Vec<Tokens>> {
         let [samples, channels] = sounds[0].shape();
         let shape = MediaShape::Sound { samples, channels, rate: sounds[0].rate() };
-        let shape = self
-            .config
-            .shape(&shape)
-            .map_err(|flaw| Error::new(ErrorKind::Unsupported, SECTION, flaw.message).mend(flaw.mend))?;
+        let shape = self.config.shape(&shape).map_err(|flaw| flaw.error(ErrorKind::Unsupported, SECTION))?;
         let piece = PIECE * self.config.hop();
         let mut latents = Vec::new();
         for start in (0..samples).step_by(piece) {

@@ -24,7 +24,7 @@ impl Dataset for Greys {
     }
 
     fn report(&self) -> DataReport {
-        unimplemented!("nobody asks")
+        DataReport { clips: self.len(), windows: self.len(), dropped: Vec::new(), pixels: None, loudness: None }
     }
 }
 

@@ -10,7 +10,7 @@ const LONGEST_CANVAS: usize = 1 << 24;
 
 impl Checker<'_> {
     /// The canvas of a silent clip.
-    pub(super) fn canvas(&mut self, tokens: TokenShape, text: TokenShape) -> Option<CanvasShape> {
+    pub(super) fn canvas(&mut self, recipe: &Recipe, tokens: TokenShape, text: TokenShape) -> Option<CanvasShape> {
         let TokenKind::Codes { entries: words, .. } = text.kind else {
             let message = format!("it makes {}, a canvas begins with codes", text.kind);
             self.add("tokenizer.text", &Flaw::new("", message, "name a text tokenizer that makes codes"));
@@ -21,6 +21,11 @@ impl Checker<'_> {
         {
             let message = format!("a codebook of {entries} entries does not fit 32-bit codes");
             self.add("tokenizer.video", &Flaw::new("", message, "make the codebook smaller"));
+            return None;
+        }
+        // Without a backbone nobody wants all levels of a place in one code.
+        if matches!(tokens.kind, TokenKind::Levels { .. }) && recipe.backbone.is_some() && !is_a_code(tokens.kind) {
+            self.too_many_bits("tokenizer.video", tokens.kind);
             return None;
         }
         let mut sides = tokens.grid.into_iter().chain(text.grid);
@@ -49,15 +54,9 @@ impl Checker<'_> {
         };
         let hop = recipe.audio.as_ref()?.component.spec().strides[0] as u64;
         let stride = recipe.video.as_ref()?.component.spec().strides[0];
-        let fits = |kind: TokenKind| kind.entries().is_some_and(|entries| entries <= 1 << 32);
-        if let Some((section, tokens)) =
-            [("tokenizer.video", video), ("tokenizer.audio", audio)].into_iter().find(|(_, tokens)| !fits(tokens.kind))
-        {
-            let message = format!("a canvas with sound holds codes of 32 bits at most, this makes {}", tokens.kind);
-            self.add(
-                section,
-                &Flaw::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"),
-            );
+        let parts = [("tokenizer.video", video.kind), ("tokenizer.audio", audio.kind)];
+        if let Some((section, kind)) = parts.into_iter().find(|(_, kind)| !is_a_code(*kind)) {
+            self.too_many_bits(section, kind);
             return None;
         }
         // Samples of a frame, and how many samples of tokens as many frames have as it takes to be whole.
@@ -79,6 +78,11 @@ impl Checker<'_> {
         None
     }
 
+    fn too_many_bits(&mut self, section: &str, kind: TokenKind) {
+        let message = format!("a place of this canvas holds a code of 32 bits at most, this makes {kind}");
+        self.add(section, &Flaw::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"));
+    }
+
     pub(super) fn check_tasks(&mut self, recipe: &Recipe, canvas: &CanvasShape, frames: usize) {
         let Some(video) = &recipe.video else { return };
         let strides = video.component.spec().strides;
@@ -96,4 +100,9 @@ impl Checker<'_> {
             self.add("task.0", &Flaw::new("weight", "no task is ever drawn", "set `weight = 1.0`"));
         }
     }
+}
+
+/// Whether all levels of a token together are one 32-bit code.
+fn is_a_code(kind: TokenKind) -> bool {
+    kind.entries().is_some_and(|entries| entries <= 1 << 32)
 }

@@ -318,7 +318,7 @@ impl Checker<'_> {
             flow.text = self.placed("tokenizer.text", "tokenizer.text", shape);
         }
         if let (Some(tokens), Some(text)) = (flow.video, flow.text) {
-            flow.canvas = self.canvas(tokens, text);
+            flow.canvas = self.canvas(recipe, tokens, text);
             // A canvas has sound where there is something to make of it.
             let heard = recipe.backbone.is_some() || !recipe.tasks.is_empty();
             if let (Some(canvas), Some(audio), true) = (&mut flow.canvas, flow.audio, heard) {

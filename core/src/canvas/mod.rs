@@ -134,10 +134,21 @@ impl CanvasShape {
 
     /// Puts places in their order.
     pub fn sort(&self, places: &mut [usize]) {
-        match self.order {
-            PlaceOrder::InTime => places.sort_by_key(|&place| (self.step(place), place)),
-            PlaceOrder::ClipFirst => places.sort_unstable(),
-        }
+        self.sort_by_step(places, |step| step);
+    }
+
+    /// Puts places that are to be made in the order in which they are: as [`CanvasShape::sort`], but what lies next to
+    /// the steps `known` comes first, so that a clip that is given its end grows backwards.
+    pub fn sort_from(&self, known: &BTreeSet<usize>, places: &mut [usize]) {
+        let away = |step: usize| known.iter().map(|known| known.abs_diff(step)).min();
+        self.sort_by_step(places, |step| (away(step), step));
+    }
+
+    fn sort_by_step<K: Ord>(&self, places: &mut [usize], rank: impl Fn(usize) -> K) {
+        places.sort_by_cached_key(|&place| {
+            let sound_waits = self.order == PlaceOrder::ClipFirst && self.modality(place) == Modality::Audio;
+            (sound_waits, rank(self.step(place)), place)
+        });
     }
 
     /// Length of the vectors that a diffusion backbone reads: that of the longest; the shorter ones end in zeros.
@@ -184,12 +195,19 @@ impl Layout {
         self.given.iter().chain(&self.made).copied()
     }
 
-    /// How many steps of the clip's grid there is something to make at, and the how-manyeth of them each place is of.
+    /// How many steps of the clip's grid there is something to make at, and the how-manyeth of them, in the order in
+    /// which they are made, each place is of.
     pub fn steps(&self, canvas: &CanvasShape) -> (usize, Vec<usize>) {
-        let of: Vec<usize> = self.made.iter().map(|&place| canvas.step(place)).collect();
-        let steps: BTreeSet<usize> = of.iter().copied().collect();
-        let rank = |step: usize| steps.range(..step).count();
-        (steps.len(), of.into_iter().map(rank).collect())
+        let mut steps = Vec::new();
+        let rank = |&place: &usize| {
+            let step = canvas.step(place);
+            steps.iter().position(|&known| known == step).unwrap_or_else(|| {
+                steps.push(step);
+                steps.len() - 1
+            })
+        };
+        let of = self.made.iter().map(rank).collect();
+        (steps.len(), of)
     }
 
     /// How many tokens follow the prompt.

@@ -46,12 +46,32 @@ fn every_place_that_there_is_is_given_or_made() {
             // A place that is both is where a last piece begins as an image.
             let both = layout.given().iter().filter(|place| layout.made().contains(place)).count();
             assert_eq!(both, if matches!(video, Last | Ends) { 6 } else { 0 }, "{video:?}");
-            // In time: nothing is made before what comes earlier.
-            let steps: Vec<usize> = layout.made().iter().map(|&place| canvas.step(place)).collect();
-            assert!(steps.is_sorted());
         }
     }
     assert_eq!(layout(&task(Image, Absent, 1), None).made(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn what_lies_next_to_what_is_given_is_made_first() {
+    use Share::*;
+    let orders: [(Share, Share, usize, &[usize]); 7] = [
+        (Made, Made, 1, &[0, 1, 2]),
+        (First, Made, 1, &[0, 1, 2]),
+        (First, First, 5, &[2]),
+        (Last, Absent, 5, &[1, 0]),
+        (Ends, Absent, 1, &[2, 1]),
+        (Last, Made, 1, &[2, 1, 0]),
+        (Given, Last, 1, &[2, 1, 0]),
+    ];
+    for (video, audio, frames, wanted) in orders {
+        let layout = layout(&task(video, audio, frames), None);
+        let mut steps: Vec<usize> = layout.made().iter().map(|&place| canvas().step(place)).collect();
+        steps.dedup();
+        assert_eq!(steps, wanted, "{video:?} {audio:?}");
+        let (count, ranks) = layout.steps(&canvas());
+        assert_eq!(count, wanted.len());
+        assert!(ranks.is_sorted(), "{video:?} {audio:?}");
+    }
 }
 
 #[test]

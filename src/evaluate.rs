@@ -4,32 +4,34 @@ use crate::device::DeviceArgs;
 use crate::output::{self, print, say, table};
 use crate::progress::bar;
 use crate::provenance::Provenance;
-use crate::recipes::RecipeArgs;
+use crate::recipes::RecipesArgs;
 use musiva_core::{Clip, Result, files};
 use musiva_data::world::Scores;
 use musiva_media::contact_sheet;
 use musiva_train::evaluate::{
-    Amount, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264, evaluate,
-    sheet,
+    Amount, BACKBONE, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264,
+    comparable, evaluate, sheet,
 };
 use std::path::PathBuf;
 
 /// Frames of each clip on a sheet, and sounds.
 const COLUMNS: usize = 9;
 
-/// Measure a recipe on prompts and clips that training never saw
+/// Measure a recipe, or several side by side, on prompts and clips that training never saw
 ///
 /// Of the procedural world, oracles read from the clips what they show; of other data there is no
-/// oracle, and the tokenizer alone is measured.
+/// oracle, and the tokenizer alone is measured. Recipes stand side by side where they have the same
+/// data, tokenizers and tasks.
 ///
 ///   musiva evaluate text-to-video
 ///   musiva evaluate text-to-video --prompts 64 --seed 1 --json
+///   musiva evaluate world-lm world-masked world-dit
 ///   musiva evaluate tokenizer-video --baselines --sheet sheet.png
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
-    recipe: RecipeArgs,
+    recipes: RecipesArgs,
     /// How many clips and prompts, instead of `evaluate.prompts`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     prompts: Option<u32>,
@@ -43,7 +45,7 @@ pub struct Args {
     /// Write a sheet of a few originals beside what became of them, with maps of the errors; of sounds, spectrograms: .png
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
-    /// JSON instead of a table
+    /// JSON instead of a table; of several recipes, a list
     #[arg(long)]
     json: bool,
     /// Write the JSON here as well
@@ -55,93 +57,125 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
-    let recipe = args.recipe.open()?;
+    let recipes = args.recipes.open()?;
+    comparable(&recipes)?;
     if let Some(path) = &args.sheet {
         output::prepare(path, &["png"])?;
     }
-    let settings = recipe.evaluate;
-    let parts = Parts::build(&recipe, &device)?;
+    let settings = &recipes[0].evaluate;
     let n = args.prompts.map_or(settings.prompts, |n| n as usize);
     let seed = args.seed.unwrap_or(settings.seed);
     let bar = bar(0, "");
-    let amount = Amount { n, seed, batch: settings.batch, baselines: args.baselines };
-    let evaluation = evaluate(&recipe, &parts, &amount, &mut |stage, done, total| {
-        if bar.message() != stage {
-            bar.reset();
-            bar.set_message(stage.to_owned());
+    let mut evaluations = Vec::new();
+    for (i, recipe) in recipes.iter().enumerate() {
+        let parts = Parts::build(recipe, &device)?;
+        // All have the same tokenizers.
+        let amount = Amount { n, seed, batch: recipe.evaluate.batch, tokenizers: i == 0, baselines: args.baselines };
+        evaluations.push(evaluate(recipe, &parts, &amount, &mut |stage, done, total| {
+            let message = if recipes.len() > 1 { format!("{}: {stage}", recipe.name) } else { stage.to_owned() };
+            if bar.message() != message {
+                bar.reset();
+                bar.set_message(message);
+            }
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+            Ok(())
+        })?);
+        if let Some(path) = args.sheet.as_ref().filter(|_| i == 0) {
+            let (labels, rows): (Vec<String>, Vec<Clip>) = sheet(recipe, &parts, args.baselines)?.into_iter().unzip();
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            let metadata = Provenance::of(recipe, args.device.device)?.media()?;
+            eprintln!("{}", output::write(path, &contact_sheet(&rows, COLUMNS, &labels)?, &metadata, None)?);
         }
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    if let Some(path) = &args.sheet {
-        let (labels, rows): (Vec<String>, Vec<Clip>) = sheet(&recipe, &parts, args.baselines)?.into_iter().unzip();
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        let metadata = Provenance::of(&recipe, args.device.device)?.media()?;
-        eprintln!("{}", output::write(path, &contact_sheet(&rows, COLUMNS, &labels)?, &metadata, None)?);
     }
+    bar.finish_and_clear();
     // Plain numbers and strings are always JSON.
-    let json = serde_json::to_string_pretty(&evaluation).unwrap_or_default();
+    let json = match &evaluations[..] {
+        [one] => serde_json::to_string_pretty(one),
+        all => serde_json::to_string_pretty(all),
+    };
+    let json = json.unwrap_or_default();
     if let Some(path) = &args.output {
         files::write(path, format!("{json}\n").as_bytes())?;
     }
     match args.json {
         true => say!("{json}"),
-        false => print(&text(&evaluation)),
+        false => print(&text(&evaluations)),
     }
     Ok(())
 }
 
-fn text(evaluation: &Evaluation) -> String {
-    let percent = |part: Option<f64>| part.map_or("–".to_owned(), |part| format!("{:.1} %", 100.0 * part));
-    let mut text =
-        format!("{}  sha256 {}  seed {}\n\n", evaluation.recipe, &evaluation.recipe_sha256[..16], evaluation.seed);
-    if let Some(sound) = &evaluation.sound {
-        text.push_str(&resounded(sound));
+fn text(evaluations: &[Evaluation]) -> String {
+    let mut text = String::new();
+    for Evaluation { recipe, recipe_sha256, seed, .. } in evaluations {
+        text.push_str(&format!("{recipe}  sha256 {}  seed {seed}\n", &recipe_sha256[..16]));
     }
-    let Some(made) = &evaluation.reconstruction else { return text };
-    text.push_str(&reconstructed(made));
-    let metrics = evaluation.metrics.iter().map(|metric| {
-        let values: Vec<_> = metric.values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        vec![metric.clips.clone(), metric.kind.clone(), values.join(", ")]
+    text.push('\n');
+    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.sound.as_ref()).map(resounded));
+    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.reconstruction.as_ref()).map(reconstructed));
+    let several = evaluations.len() > 1;
+    let metrics = evaluations.iter().flat_map(|evaluation| {
+        evaluation.metrics.iter().map(move |metric| {
+            let values: Vec<_> = metric.values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            let clips = if several { format!("{}, {}", evaluation.recipe, metric.clips) } else { metric.clips.clone() };
+            vec![clips, metric.kind.clone(), values.join(", ")]
+        })
     });
     text.push_str(&table(&metrics.collect::<Vec<_>>()));
-    if made.seen.is_none() {
+    let Some(made) = evaluations.iter().find_map(|evaluation| evaluation.reconstruction.as_ref()) else {
+        return text;
+    };
+    let Some(seen) = &made.seen else {
         text.push_str("there is no oracle for these data: nothing else is measured\n");
         return text;
-    }
+    };
     let head = ["", "n", "colour", "shape", "direction", "speed", "all three", "bounces"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let mut row = |name: &str, seen: &Scores, bounces: Option<f64>| {
+    let mut row = |name: String, seen: &Scores, bounces: Option<f64>| {
         let parts = [seen.colour, seen.shape, seen.direction, seen.speed, seen.all, bounces];
-        rows.push([name.to_owned(), seen.n.to_string()].into_iter().chain(parts.map(percent)).collect());
+        rows.push([name, seen.n.to_string()].into_iter().chain(parts.map(percent)).collect());
     };
-    if let Some(seen) = &made.seen {
-        row("reconstructed", seen, made.bounces);
-    }
-    for generated in &evaluation.generation {
-        row(&format!("generated, {}", generated.prompts), &generated.seen, None);
+    row("reconstructed".into(), seen, made.bounces);
+    for evaluation in evaluations {
+        let by = if several { &evaluation.recipe } else { "generated" };
+        for generated in &evaluation.generation {
+            row(format!("{by}, {}", generated.prompts), &generated.seen, None);
+        }
     }
     text.push_str(&format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows)));
-    if !evaluation.tasks.is_empty() {
-        text.push_str(&format!("\nhow well each task is done\n{}", done(&evaluation.tasks)));
+    if evaluations.iter().any(|evaluation| !evaluation.tasks.is_empty()) {
+        text.push_str(&format!("\nhow well each task is done\n{}", done(evaluations)));
     }
     text
 }
 
-fn done(tasks: &[Done]) -> String {
-    let percent = |part: Option<f64>| part.map_or("–".to_owned(), |part| format!("{:.1} %", 100.0 * part));
-    let head = ["", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre"];
+/// Task after task, what each recipe makes of it.
+fn done(evaluations: &[Evaluation]) -> String {
+    let head = ["", "", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(tasks.iter().map(|done| {
-        let name = if done.by == "backbone" { done.task.clone() } else { format!("{}, {}", done.task, done.by) };
+    let mut task = "";
+    // A way without learning is the same whatever recipe it stands beside.
+    let all = evaluations.iter().enumerate().flat_map(|(i, evaluation)| {
+        let each = evaluation.tasks.iter().filter(move |done| done.by == BACKBONE || i == 0);
+        each.map(move |done| (if done.by == BACKBONE { evaluation.recipe.as_str() } else { done.by }, done))
+    });
+    let mut all: Vec<(&str, &Done)> = all.collect();
+    let order = |name: &str| evaluations[0].tasks.iter().position(|done| done.task == name);
+    all.sort_by_key(|(_, done)| order(&done.task));
+    for (by, done) in all {
         let seen = done.seen.unwrap_or_default();
         let parts =
             [seen.colour, seen.shape, seen.direction, seen.speed, done.position, done.onsets, done.pitch, done.timbre];
-        [name, done.n.to_string()].into_iter().chain(parts.map(percent)).collect()
-    }));
+        let name = if done.task == task { "" } else { &done.task };
+        task = &done.task;
+        let names = [name.to_owned(), by.to_owned(), done.n.to_string()];
+        rows.push(names.into_iter().chain(parts.map(percent)).collect());
+    }
     table(&rows)
+}
+
+fn percent(part: Option<f64>) -> String {
+    part.map_or("–".to_owned(), |part| format!("{:.1} %", 100.0 * part))
 }
 
 fn reconstructed(made: &Reconstructed) -> String {
@@ -166,13 +200,15 @@ fn reconstructed(made: &Reconstructed) -> String {
 }
 
 fn resounded(sound: &Resounded) -> String {
-    let percent = |part: f64| format!("{:.1} %", 100.0 * part);
     let head = ["", "bits a second", "SI-SNR", "mel distance", "log-spectral distance", "captions read"];
     let row = |name: String, bits: Option<f64>, figures: &SoundFigures| {
         let SoundFigures { si_snr, mel_distance, log_spectral_distance, read } = figures;
         let bits = bits.map_or("–".into(), |bits| format!("{bits:.0}"));
         let (snr, spectral) = (format!("{si_snr:.2} dB"), format!("{log_spectral_distance:.2} dB"));
-        [name, bits, snr, format!("{mel_distance:.3}"), spectral].into_iter().chain(read.map(percent)).collect()
+        [name, bits, snr, format!("{mel_distance:.3}"), spectral]
+            .into_iter()
+            .chain(read.map(|part| percent(Some(part))))
+            .collect()
     };
     let columns = if sound.read.is_some() { 6 } else { 5 };
     let mut rows: Vec<Vec<String>> = vec![head[..columns].iter().map(|&cell| cell.to_owned()).collect()];
@@ -186,20 +222,20 @@ fn resounded(sound: &Resounded) -> String {
     let mut text = format!("{} held-out sounds made again, {} tokens a second\n", sound.n, sound.tokens_per_second);
     text.push_str(&table(&rows));
     if let Some(read) = sound.read {
-        text.push_str(&format!("of the originals the classifier reads {}\n", percent(read)));
+        text.push_str(&format!("of the originals the classifier reads {}\n", percent(Some(read))));
     }
     if !sound.codebook_use.is_empty() {
-        let uses: Vec<String> = sound.codebook_use.iter().map(|&part| percent(part)).collect();
+        let uses: Vec<String> = sound.codebook_use.iter().map(|&part| percent(Some(part))).collect();
         let perplexity: Vec<String> = sound.perplexity.iter().map(|value| format!("{value:.0}")).collect();
         let (uses, perplexity) = (uses.join(", "), perplexity.join(", "));
         text.push_str(&format!("codebook use, level by level: {uses}\nperplexity, level by level: {perplexity}\n"));
     }
     if let Some(heard) = sound.heard {
-        let (pitch, timbre) = (percent(heard.colour), percent(heard.shape));
+        let (pitch, timbre) = (percent(Some(heard.colour)), percent(Some(heard.shape)));
         text.push_str(&format!(
             "heard as it should be: onsets (F1) {}, pitch {pitch}, timbre {timbre}, loudness {}\n",
-            percent(heard.onsets),
-            percent(heard.speed)
+            percent(Some(heard.onsets)),
+            percent(Some(heard.speed))
         ));
     }
     text.push('\n');

@@ -10,6 +10,7 @@ mod decode;
 mod device;
 mod evaluate;
 mod frames;
+mod gallery;
 mod generate;
 mod inspect;
 mod long;
@@ -74,6 +75,7 @@ enum Command {
     Check(check::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Gallery(gallery::Args),
     Data(data::Args),
     Inspect(inspect::Args),
     Plugin(plugin::Args),
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Gallery(args) => gallery::run(args),
         Command::Data(args) => data::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plugin(args) => plugin::run(args),

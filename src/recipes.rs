@@ -56,6 +56,31 @@ impl RecipeArgs {
     }
 }
 
+/// One recipe or several on the command line.
+#[derive(clap::Args)]
+pub struct RecipesArgs {
+    /// Recipe files, or names of built-in recipes such as `text-to-video`
+    #[arg(value_name = "RECIPE", required = true)]
+    recipes: Vec<String>,
+    /// Lay a single key on top of each recipe, e.g. `--set sampler.guidance=3`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    plugins: PluginArgs,
+}
+
+impl RecipesArgs {
+    /// The recipes, checked: one at least.
+    pub fn open(&self) -> Result<Vec<Recipe>> {
+        let args = |recipe: &String| RecipeArgs {
+            recipe: recipe.clone(),
+            set: self.set.clone(),
+            plugins: self.plugins.clone(),
+        };
+        self.recipes.iter().map(|recipe| args(recipe).open()).collect()
+    }
+}
+
 /// All built-in components.
 pub fn registry() -> Result<Registry> {
     let mut registry = Registry::default();

@@ -134,5 +134,42 @@ fn an_evaluation_has_a_row_for_each_task_and_one_without_learning() {
     // It is at its best what the world's own oracle sees.
     assert!(row("video-to-audio", "placed tones")["onsets"].as_f64().unwrap() > 0.5);
     let table = lab.run(&["evaluate", "heard-masked.toml", "--prompts", "2"]).succeeds().out;
-    assert!(table.contains("video-to-audio, placed tones") && table.contains("how well each task is done"), "{table}");
+    assert!(table.contains("  placed tones  ") && table.contains("how well each task is done"), "{table}");
+}
+
+#[test]
+fn recipes_stand_side_by_side_where_they_have_the_same_tokens() {
+    let lab = Lab::heard();
+    let all = [&["evaluate"][..], &RECIPES, &["--prompts", "2", "--json"]].concat();
+    let json = lab.run(&all).succeeds().out;
+    let together: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(together.as_array().map(Vec::len), Some(3));
+    // Beside others the figures are those that it has alone.
+    let alone = lab.run(&["evaluate", "heard-dit.toml", "--prompts", "2", "--json"]).succeeds().out;
+    let alone: serde_json::Value = serde_json::from_str(&alone).unwrap();
+    assert_eq!(together[2]["tasks"], alone["tasks"]);
+    assert_eq!(together[0]["sound"], alone["sound"], "all have the same tokenizers, which are measured once");
+    assert!(together[2]["sound"].is_null());
+    let table = lab.run(&all[..all.len() - 1]).succeeds().out;
+    assert_eq!(table.matches("placed tones").count(), 1, "{table}");
+    lab.run(&["evaluate", "heard-lm.toml", "lm.toml"]).fails(3, &["differ in `[", "evaluate each by itself"]);
+}
+
+#[test]
+fn a_gallery_shows_every_task_by_every_recipe() {
+    let lab = Lab::heard();
+    let all = [&["gallery"][..], &RECIPES, &["-o", "page.md"]].concat();
+    lab.run(&all).succeeds();
+    let page = String::from_utf8(lab.bytes("page.md")).unwrap();
+    assert_eq!(page.matches("\n## ").count(), 12, "{page}");
+    // Everything that the page links to is there, and can be opened.
+    let links: Vec<&str> = page.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert_eq!(links.len(), 12 + 5 * 3, "{page}");
+    for link in links {
+        lab.run(&["inspect", link]).succeeds();
+    }
+    let first = lab.bytes("page/inpainting.png");
+    Outcome::of(lab.command(&all).env("RAYON_NUM_THREADS", "1")).succeeds();
+    assert!(first == lab.bytes("page/inpainting.png"));
+    lab.run(&["gallery", "heard-lm.toml", "-o", "page.html"]).fails(8, &["page.html", ".md"]);
 }

@@ -9,7 +9,7 @@ const GAP: usize = 2;
 const PAPER: u8 = 48;
 const INK: u8 = 230;
 
-/// One row for each clip: `columns` of its frames, spread evenly from its first to its last (all of
+/// One row for each clip, as high as its frames: `columns` of them, spread evenly from its first to its last (all of
 /// them, where it has no more). `labels`, if there are any, stand above the rows, in capitals.
 ///
 /// # Errors
@@ -23,22 +23,21 @@ pub fn contact_sheet(clips: &[Clip], columns: usize, labels: &[&str]) -> Result<
         return refuse(format!("{} labels for {} clips", labels.len(), clips.len()), "give each clip a label, or none");
     }
     let shapes = || clips.iter().map(Clip::shape);
-    let height = shapes().map(|[_, height, _]| height).max().unwrap_or(0);
     let width = shapes().map(|[_, _, width]| width).max().unwrap_or(0);
     let columns = columns.min(shapes().map(|[frames, _, _]| frames).max().unwrap_or(0));
     let label_height = if labels.is_empty() { 0 } else { HEIGHT + GAP };
-    let row_height = label_height + height + GAP;
-    let size = [clips.len() * row_height + GAP, columns * (width + GAP) + GAP];
+    let height = shapes().map(|[_, height, _]| label_height + height + GAP).sum::<usize>();
+    let size = [height + GAP, columns * (width + GAP) + GAP];
     if size.iter().any(|&side| side > 65_535) || size[0] * size[1] > 1 << 28 {
         return refuse(format!("{}×{} pixels", size[1], size[0]), "give fewer or smaller clips, or fewer columns");
     }
     let mut sheet = vec![PAPER; size[0] * size[1] * 3];
+    let mut top = GAP;
     for (row, clip) in clips.iter().enumerate() {
-        let top = GAP + row * row_height;
         if let Some(label) = labels.get(row) {
             draw(label, &mut sheet, size, [top, GAP], INK);
         }
-        let [frames, _, width_here] = clip.shape();
+        let [frames, height, width_here] = clip.shape();
         let shown = columns.min(frames);
         for column in 0..shown {
             let index = if shown == 1 { 0 } else { column * (frames - 1) / (shown - 1) };
@@ -48,6 +47,7 @@ pub fn contact_sheet(clips: &[Clip], columns: usize, labels: &[&str]) -> Result<
                 sheet[at..at + codes.len()].copy_from_slice(codes);
             }
         }
+        top += label_height + height + GAP;
     }
     Clip::new([1, size[0], size[1]], Rate::whole(1), sheet)
 }
@@ -74,7 +74,8 @@ mod tests {
     fn frames_are_spread_from_the_first_to_the_last() {
         let sheet = contact_sheet(&[grey(17, 5, 7), grey(1, 3, 2)], 3, &["seed 7", "x"]).unwrap();
         let [frames, height, width] = sheet.shape();
-        assert_eq!([frames, height, width], [1, 2 * (HEIGHT + GAP + 5 + GAP) + GAP, 3 * 9 + 2]);
+        let label = HEIGHT + GAP;
+        assert_eq!([frames, height, width], [1, label + 5 + GAP + label + 3 + GAP + GAP, 3 * 9 + 2]);
         let pixel = |y: usize, x: usize| sheet.pixels()[(y * width + x) * 3];
         let first_row = GAP + HEIGHT + GAP;
         assert_eq!([2, 11, 20].map(|x| pixel(first_row, x)), [0, 80, 160]);

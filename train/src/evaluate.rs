@@ -4,6 +4,7 @@
 //! asks for; of any other data there is no oracle, and only reconstructions are measured.
 
 mod baselines;
+mod cases;
 mod reader;
 mod sheet;
 mod sound;
@@ -11,16 +12,17 @@ mod tasks;
 mod video;
 
 pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
+pub use cases::{Case, Outcome, perform};
 pub use sheet::sheet;
 pub use sound::{ByOpus, Heard, Resounded, SoundFigures, WithLevels};
-pub use tasks::Done;
+pub use tasks::{BACKBONE, Done};
 pub use video::{Figures, Reconstructed};
 
 use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Draw, Metric, Modality, Result};
+use musiva_core::{Clip, Draw, Error, ErrorKind, Metric, Modality, Result};
 use musiva_data::World;
 use musiva_data::world::{Attributes, Oracle, Scores, Split, score};
 use serde::Serialize;
@@ -106,8 +108,35 @@ pub struct Amount {
     pub seed: u64,
     /// How many prompts are sampled at a time.
     pub batch: usize,
+    /// Whether the tokenizers are measured, too.
+    pub tokenizers: bool,
     /// Whether other codecs do the same with the same bits: [`Baseline`].
     pub baselines: bool,
+}
+
+/// Sees to it that the figures of recipes can stand side by side: that all have the same data, tokenizers and tasks.
+///
+/// # Errors
+/// Where two differ, naming in what.
+pub fn comparable(recipes: &[Recipe]) -> Result<()> {
+    let Some((first, others)) = recipes.split_first() else { return Ok(()) };
+    for other in others {
+        let data = |recipe: &Recipe| recipe.data.as_ref().map(|part| (part.kind.clone(), part.config.clone()));
+        let tokenizer = |recipe: &Recipe, modality| {
+            recipe.tokenizer(modality).map(|part| (part.kind.clone(), part.config.clone(), part.weights.clone()))
+        };
+        let mut differ = (data(first) != data(other)).then_some("data");
+        for modality in [Modality::Video, Modality::Audio, Modality::Text] {
+            let same = tokenizer(first, modality) == tokenizer(other, modality);
+            differ = differ.or((!same).then_some(modality.section()));
+        }
+        if let Some(section) = differ.or((first.tasks != other.tasks).then_some("task")) {
+            let message = format!("`{}` and `{}` differ in `[{section}]`", first.name, other.name);
+            return Err(Error::new(ErrorKind::Recipe, other.path.display().to_string(), message)
+                .mend("evaluate each by itself: figures of different tests do not stand side by side"));
+        }
+    }
+    Ok(())
 }
 
 /// Measures a recipe.
@@ -115,10 +144,10 @@ pub struct Amount {
 /// # Errors
 /// What building, tokenizing, sampling or `progress` return.
 pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut Progress) -> Result<Evaluation> {
-    let Amount { n, seed, batch, baselines } = *amount;
+    let Amount { n, seed, batch, tokenizers, baselines } = *amount;
     let world = world_of(recipe)?;
     let (mut measured, mut metrics) = (Vec::new(), Metrics::new(recipe)?);
-    let reconstruction = match (parts.video(), &world) {
+    let reconstruction = match (parts.video().filter(|_| tokenizers), &world) {
         (Some(codec), Some(world)) => {
             Some(reconstruct_world(codec, world, [n as u64, seed], baselines, &mut metrics, progress)?)
         }
@@ -130,7 +159,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
     if reconstruction.as_ref().is_some_and(|made| made.n > 0) {
         measured.extend(metrics.results("reconstructed")?);
     }
-    let sound = match &parts.audio {
+    let sound = match parts.audio.as_ref().filter(|_| tokenizers) {
         Some(codec) => {
             let sources = Sources {
                 world: world.as_ref(),

@@ -47,7 +47,8 @@ impl Share {
         !matches!(self, Self::Absent | Self::Given)
     }
 
-    fn gives(self) -> bool {
+    /// Whether any of it is given.
+    pub fn gives(self) -> bool {
         !matches!(self, Self::Absent | Self::Made | Self::Image)
     }
 

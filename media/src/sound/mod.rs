@@ -12,11 +12,13 @@ mod read;
 mod resample;
 mod spectrogram;
 mod wav;
+mod waveform;
 mod write;
 
 pub use read::{OpenedSound, SoundInfo, SoundOptions, SoundReader, read_sound};
 pub use resample::resample;
 pub use spectrogram::spectrogram;
+pub use waveform::waveform;
 pub use write::{SampleFormat, write_sound, write_sound_with};
 
 pub(crate) use info_list::read as wav_metadata;

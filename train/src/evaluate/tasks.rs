@@ -1,23 +1,25 @@
 //! How well a backbone does each of its tasks, by what the world's eye and ear make of the results.
 
 use super::Progress;
-use musiva_core::pipeline::{Pipeline, Premise, Request};
-use musiva_core::{Clip, Draw, Purpose, Result, Share, Sound, Task};
+use super::cases::{Case, Outcome, perform};
+use musiva_core::pipeline::Pipeline;
+use musiva_core::{Result, Share, Sound, Task};
 use musiva_data::World;
-use musiva_data::world::{
-    Attributes, Hearing, Onsets, Oracle, PartialAttributes, Reading, Scene, Score, Scores, Split, score,
-};
+use musiva_data::world::{Attributes, Hearing, Onsets, Oracle, PartialAttributes, Reading, Score, Scores, score};
 use serde::Serialize;
 
 /// Pixels that a shape may be off in the frame beside what is given.
 const NEAR: f32 = 2.0;
+
+/// Who does a task in [`Done::by`]: the recipe's backbone.
+pub const BACKBONE: &str = "backbone";
 
 /// How well one task is done: parts of the cases, 0 to 1; `None` of what the task has nothing of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Done {
     /// The task.
     pub task: String,
-    /// What does it: the recipe's backbone, or a way without learning.
+    /// What does it: [`BACKBONE`], or a way without learning.
     pub by: &'static str,
     /// How many cases.
     pub n: usize,
@@ -32,21 +34,6 @@ pub struct Done {
     pub pitch: Option<f64>,
     /// The timbre is right.
     pub timbre: Option<f64>,
-}
-
-/// A scene of the test, and what of it there is to give.
-struct Case {
-    scene: Scene,
-    caption: String,
-    clip: Clip,
-    sound: Option<Sound>,
-}
-
-impl Case {
-    fn new(world: &World, draw: Draw) -> Self {
-        let scene = world.scene(draw, Split::Test);
-        Self { caption: scene.caption(draw), clip: scene.render(), sound: scene.sound(), scene }
-    }
 }
 
 /// Counts over the cases of a task.
@@ -74,6 +61,17 @@ impl Counts {
             pitch: part(&self.pitch),
             timbre: part(&self.timbre),
             seen: (!self.scores.is_empty()).then(|| self.scores.into_iter().collect()),
+        }
+    }
+
+    fn count(&mut self, task: &Task, case: &Case, outcome: &Outcome, oracle: &Oracle) {
+        self.n += 1;
+        let reading = outcome.clip.as_ref().map(|clip| oracle.read(clip));
+        if let Some(reading) = reading.as_ref().filter(|_| task.video != Share::Given) {
+            self.see(task, case, reading);
+        }
+        if let Some(sound) = &outcome.sound {
+            self.hear(task, case, reading.as_ref(), sound);
         }
     }
 
@@ -134,80 +132,33 @@ pub(super) fn tasks(
     let oracle = Oracle::new(world.config());
     let mut all = Vec::new();
     for task in tasks {
-        let trial = Trial { pipeline, world, oracle: &oracle, task, seed };
         let mut counts = Counts::default();
         for start in (0..n).step_by(batch.max(1)) {
-            let draws: Vec<_> =
-                (start..n.min(start + batch.max(1))).map(|i| Draw::new(seed).sample(i as u64)).collect();
-            let cases: Vec<Case> = draws.iter().map(|&draw| Case::new(world, draw)).collect();
-            let name = task.name.clone();
-            let mut watch = |done, total: usize| progress(&name, start + cases.len() * done / total.max(1), n);
-            trial.batch(&cases, start as u64, &mut counts, &mut watch)?;
+            let numbers = start as u64..n.min(start + batch.max(1)) as u64;
+            let cases: Vec<Case> = numbers.map(|number| Case::new(world, seed, number)).collect();
+            let mut watch = |done, total: usize| progress(&task.name, start + cases.len() * done / total.max(1), n);
+            let made = perform(pipeline, task, &cases, &mut watch)?;
+            for (case, outcome) in cases.iter().zip(made) {
+                counts.count(task, case, &outcome, &oracle);
+            }
         }
-        all.push(counts.done(task, "backbone"));
+        all.push(counts.done(task, BACKBONE));
         if task.video == Share::Given && task.audio == Share::Made {
-            all.push(trial.placed(n));
+            all.push(placed(world, &oracle, task, [n as u64, seed]));
         }
     }
     Ok(all)
 }
 
-/// One task, done by one backbone.
-struct Trial<'a> {
-    pipeline: &'a Pipeline,
-    world: &'a World,
-    oracle: &'a Oracle,
-    task: &'a Task,
-    seed: u64,
-}
-
-impl Trial<'_> {
-    fn batch(
-        &self,
-        cases: &[Case],
-        first: u64,
-        counts: &mut Counts,
-        watch: &mut dyn FnMut(usize, usize) -> Result<()>,
-    ) -> Result<()> {
-        let Self { pipeline, task, seed, .. } = *self;
-        let prompts = cases.iter().map(|case| case.caption.clone()).collect();
-        let clips: Vec<Clip> = cases.iter().map(|case| case.clip.clone()).collect();
-        let sounds: Vec<Sound> = cases.iter().filter_map(|case| case.sound.clone()).collect();
-        let strides = pipeline.codec().tokenizer().spec().strides;
-        let mut stream = Draw::new(seed).sample(first).stream(Purpose::Task);
-        let mask = cases.first().and_then(|case| task.draw(case.clip.shape(), strides, &mut stream));
-        let premise = Premise { task, clips: &clips, sounds: &sounds, mask: mask.as_ref() };
-        let order = pipeline.order_of(&Request { prompts, seed, first }, &premise)?;
-        for (tokens, case) in pipeline.once(&order, watch)?.iter().zip(cases) {
-            counts.n += 1;
-            let clip = pipeline.clip(tokens)?.map(|clip| match clip.shape() == case.clip.shape() {
-                true => task.finish(&case.clip, &clip, mask.as_ref()),
-                false => clip,
-            });
-            let reading = clip.map(|clip| self.oracle.read(&clip));
-            if let Some(reading) = reading.as_ref().filter(|_| task.video != Share::Given) {
-                counts.see(task, case, reading);
-            }
-            if task.audio != Share::Given
-                && let Some(sound) = pipeline.sound(tokens)?
-            {
-                counts.hear(task, case, reading.as_ref(), &sound);
-            }
+/// The way without learning from a clip to its sound: see, classify, place.
+fn placed(world: &World, oracle: &Oracle, task: &Task, [n, seed]: [u64; 2]) -> Done {
+    let mut counts = Counts::default();
+    for case in (0..n).map(|number| Case::new(world, seed, number)) {
+        let sound = world.placed(&oracle.read(&case.clip));
+        if sound.is_none() {
+            [&mut counts.pitch, &mut counts.timbre].into_iter().for_each(|all| all.push(false));
         }
-        Ok(())
+        counts.count(task, &case, &Outcome { clip: Some(case.clip.clone()), sound }, oracle);
     }
-
-    /// The way without learning from a clip to its sound: see, classify, place.
-    fn placed(&self, n: usize) -> Done {
-        let mut counts = Counts::default();
-        for case in (0..n).map(|i| Case::new(self.world, Draw::new(self.seed).sample(i as u64))) {
-            counts.n += 1;
-            let reading = self.oracle.read(&case.clip);
-            match self.world.placed(&reading) {
-                Some(sound) => counts.hear(self.task, &case, Some(&reading), &sound),
-                None => [&mut counts.pitch, &mut counts.timbre].into_iter().for_each(|all| all.push(false)),
-            }
-        }
-        counts.done(self.task, "placed tones")
-    }
+    counts.done(task, "placed tones")
 }

@@ -1,0 +1,184 @@
+//! `gallery`: a page of what recipes make of each of their tasks.
+
+use crate::device::DeviceArgs;
+use crate::output::{self, say};
+use crate::progress::bar;
+use crate::provenance::Provenance;
+use crate::recipes::RecipesArgs;
+use musiva_core::pipeline::Pipeline;
+use musiva_core::recipe::Recipe;
+use musiva_core::{Clip, Error, ErrorKind, Result, Share, Sound, Task, files};
+use musiva_data::World;
+use musiva_media::{contact_sheet, waveform, write_movie, write_sound};
+use musiva_train::evaluate::{Case, Outcome, comparable, perform};
+use musiva_train::sources::world_of;
+use std::path::{Path, PathBuf};
+
+/// Rows of pixels of a waveform.
+const WAVE: usize = 28;
+/// Shorter sides of clips that are written with their sound.
+const VISIBLE: usize = 256;
+
+/// Show what recipes make of each of their tasks, on a page of pictures
+///
+/// Of each task one scene of the procedural world that training never saw: the first of the test for
+/// the first task, the second for the second and so on, none chosen. The page is Markdown; a folder beside
+/// it of the same name holds its sheets of frames, with sounds as waveforms below, and what is heard.
+///
+///   musiva gallery world-lm world-masked world-dit -o gallery.md
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipes: RecipesArgs,
+    /// Seed of scenes and noise, instead of `evaluate.seed`
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where to: .md
+    #[arg(short, long, default_value = "gallery.md", value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let recipes = args.recipes.open()?;
+    comparable(&recipes)?;
+    output::prepare(&args.output, &["md"])?;
+    let world = world_of(&recipes[0])?.ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "data", "a gallery shows scenes of the procedural world")
+            .mend("set `data.kind = \"world\"`, or use `musiva generate`")
+    })?;
+    let seed = args.seed.unwrap_or(recipes[0].evaluate.seed);
+    let tasks = recipes[0].need_tasks()?;
+    let pages = tasks.iter().zip(0..).map(|(task, number)| Page { task, case: Case::new(&world, seed, number) });
+    let mut pages: Vec<(Page, Vec<Outcome>)> = pages.map(|page| (page, Vec::new())).collect();
+
+    let bar = bar(0, "");
+    let mut strides = [1; 3];
+    for recipe in &recipes {
+        let pipeline = Pipeline::build(recipe, &device)?;
+        strides = pipeline.codec().tokenizer().spec().strides;
+        for (page, outcomes) in &mut pages {
+            bar.set_message(format!("{}: {}", recipe.name, page.task.name));
+            outcomes.extend(perform(&pipeline, page.task, std::slice::from_ref(&page.case), &mut |done, total| {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                Ok(())
+            })?);
+        }
+    }
+    bar.finish_and_clear();
+
+    let folder = args.output.with_extension("");
+    std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "make it", error))?;
+    let command = recipes.iter().map(|recipe| recipe.name.as_str()).collect::<Vec<_>>().join(" ");
+    let mut text = format!(
+        "# Gallery\n\nEach task once, of a scene that training never saw: case after case of the test, none chosen. \
+         Made by `musiva gallery {command} --seed {seed}`.\n"
+    );
+    for (page, outcomes) in &pages {
+        text.push_str(&page.write(&world, &recipes, outcomes, strides, &folder, args)?);
+    }
+    files::write(&args.output, text.as_bytes())?;
+    say!("{}: {} tasks by {} recipes", args.output.display(), tasks.len(), recipes.len());
+    Ok(())
+}
+
+/// A task and its scene.
+struct Page<'a> {
+    task: &'a Task,
+    case: Case,
+}
+
+impl Page<'_> {
+    /// Writes the files, and returns what the page says.
+    fn write(
+        &self,
+        world: &World,
+        recipes: &[Recipe],
+        outcomes: &[Outcome],
+        strides: [usize; 3],
+        folder: &Path,
+        args: &Args,
+    ) -> Result<String> {
+        let Self { task, case } = self;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let mut rows = Rows::new(case);
+        rows.add("scene", Some(&case.clip), case.sound.as_ref())?;
+        if task.gives() {
+            rows.add("given", case.shown(task, strides).as_ref(), case.heard(task).as_ref())?;
+        }
+        let mut media = Vec::new();
+        for (recipe, outcome) in recipes.iter().zip(outcomes) {
+            // What was given is not shown again.
+            let clip = outcome.clip.as_ref().filter(|_| task.video != Share::Given);
+            rows.add(&recipe.name, clip, outcome.sound.as_ref())?;
+            let sound = outcome.sound.as_ref().or(case.sound.as_ref().filter(|_| task.audio.gives()));
+            let Some(sound) = sound else { continue };
+            let metadata = Provenance::of(recipe, args.device.device)?.with("musiva.task", &task.name).media()?;
+            let file = |extension: &str| format!("{}-{}.{extension}", task.name, recipe.name);
+            let file = match &outcome.clip {
+                Some(clip) => {
+                    let file = file("mp4");
+                    let [_, height, width] = clip.shape();
+                    let scale = VISIBLE.div_ceil(height.min(width));
+                    let options = musiva_media::WriteOptions { scale, ..Default::default() };
+                    write_movie(&folder.join(&file), clip, sound, &metadata, &options)?;
+                    file
+                }
+                None => {
+                    let file = file("flac");
+                    write_sound(&folder.join(&file), sound, &metadata)?;
+                    file
+                }
+            };
+            media.push(format!("[{}]({name}/{file})", recipe.name));
+        }
+        let picture = format!("{}.png", task.name);
+        let metadata = Provenance::of(&recipes[0], args.device.device)?.media()?;
+        musiva_media::write_clip(folder.join(&picture), &rows.sheet()?, &metadata)?;
+        let title = format!("\n## {}\n\n", task.name);
+        let bounces = case.scene.events().len();
+        let bounces = match (world.config().sound.is_some(), bounces) {
+            (false, _) => String::new(),
+            (true, 1) => ", which bounces once".into(),
+            (true, n) => format!(", which bounces {n} times"),
+        };
+        let heard = if media.is_empty() { String::new() } else { format!("\nTo be heard: {}\n", media.join(", ")) };
+        Ok(format!("{title}“{}”{bounces}; {task}.\n\n![{}]({name}/{picture})\n{heard}", case.caption, task.name))
+    }
+}
+
+/// Rows of a sheet.
+struct Rows<'a> {
+    case: &'a Case,
+    labels: Vec<String>,
+    clips: Vec<Clip>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(case: &'a Case) -> Self {
+        Self { case, labels: Vec::new(), clips: Vec::new() }
+    }
+
+    /// A clip and below it its sound, as far as there are any.
+    fn add(&mut self, label: &str, clip: Option<&Clip>, sound: Option<&Sound>) -> Result<()> {
+        if let Some(clip) = clip {
+            self.labels.push(label.to_owned());
+            self.clips.push(clip.clone());
+        }
+        if let Some(sound) = sound {
+            let [frames, _, width] = self.case.clip.shape();
+            self.labels.push(format!("{label}: sound"));
+            self.clips.push(waveform(sound, self.case.clip.rate(), [frames, WAVE, width])?);
+        }
+        Ok(())
+    }
+
+    fn sheet(&self) -> Result<Clip> {
+        let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
+        contact_sheet(&self.clips, self.case.clip.frames(), &labels)
+    }
+}

@@ -15,7 +15,7 @@ use musiva_train::sources::world_of;
 use std::path::{Path, PathBuf};
 
 /// Rows of pixels of a waveform.
-const WAVE: usize = 28;
+const WAVE: usize = 40;
 /// Shorter sides of clips that are written with their sound.
 const VISIBLE: usize = 256;
 
@@ -154,13 +154,17 @@ impl Page<'_> {
 /// Rows of a sheet.
 struct Rows<'a> {
     case: &'a Case,
+    /// The loudest sample of the scene.
+    peak: f32,
     labels: Vec<String>,
     clips: Vec<Clip>,
 }
 
 impl<'a> Rows<'a> {
     fn new(case: &'a Case) -> Self {
-        Self { case, labels: Vec::new(), clips: Vec::new() }
+        let samples = case.sound.iter().flat_map(|sound| sound.samples());
+        let peak = samples.fold(0.01f32, |peak, value| peak.max(value.abs()));
+        Self { case, peak, labels: Vec::new(), clips: Vec::new() }
     }
 
     /// A clip and below it its sound, as far as there are any.
@@ -172,7 +176,7 @@ impl<'a> Rows<'a> {
         if let Some(sound) = sound {
             let [frames, _, width] = self.case.clip.shape();
             self.labels.push(format!("{label}: sound"));
-            self.clips.push(waveform(sound, self.case.clip.rate(), [frames, WAVE, width])?);
+            self.clips.push(waveform(sound, self.case.clip.rate(), [frames, WAVE, width], self.peak)?);
         }
         Ok(())
     }

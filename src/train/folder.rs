@@ -3,7 +3,7 @@
 use crate::device::Choice;
 use crate::provenance::weights;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Error, ErrorKind, Result, files};
+use musiva_core::{Error, ErrorKind, Registry, Result, files};
 use musiva_train::checkpoint::Checkpoint;
 use musiva_train::trainer::Run;
 use serde::{Deserialize, Serialize};
@@ -54,9 +54,9 @@ impl RunFolder {
     /// # Errors
     /// Where there is no checkpoint, or the recipe or the frozen weights that it names have changed in
     /// what is trained.
-    pub fn reopen(path: &Path, recipe: &Recipe) -> Result<Self> {
+    pub fn reopen(path: &Path, recipe: &Recipe, registry: &Registry) -> Result<Self> {
         let checkpoint = Checkpoint::newest(&Run::checkpoints(path))?;
-        let differences = recipe.differences(&checkpoint.recipe)?;
+        let differences = recipe.differences(&checkpoint.recipe, registry)?;
         let say = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
         let line = |d: &musiva_core::recipe::Difference| {
             format!("\n  `{}` is {}, the run has {}", d.path, say(&d.here), say(&d.there))

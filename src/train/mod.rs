@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     let recipe = named.open()?;
     let settings = recipe.need_train()?;
     let folder = match (&args.resume, &args.run) {
-        (Some(folder), _) => RunFolder::reopen(folder, &recipe)?,
+        (Some(folder), _) => RunFolder::reopen(folder, &recipe, &named.registry()?)?,
         (None, Some(folder)) => RunFolder::new(folder)?,
         (None, None) => RunFolder::new(&Path::new("runs").join(name(&recipe)))?,
     };

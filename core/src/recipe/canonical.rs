@@ -2,7 +2,7 @@
 
 use super::source::{Document, Node, Value};
 use super::{Recipe, Report};
-use crate::{Result, files};
+use crate::{Registry, Result, files};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use std::{collections::BTreeMap, path::Path};
@@ -71,14 +71,17 @@ impl Recipe {
         files::sha256(sorted(&json).to_string().as_bytes())
     }
 
-    /// How another recipe, as [`Recipe::resolved`] wrote it down, differs from this one.
+    /// How another recipe, as [`Recipe::resolved`] wrote it down, differs from this one. An older version may have
+    /// written it: keys that it did not know stand at their defaults, which do what that version did.
     ///
     /// # Errors
     /// Where it is not TOML.
-    pub fn differences(&self, resolved: &str) -> Result<Vec<Difference>, Report> {
+    pub fn differences(&self, resolved: &str, registry: &Registry) -> Result<Vec<Difference>, Report> {
+        let path = Path::new("resolved.toml");
+        let other = Self::parse(resolved, path, &[], registry).map_or(resolved.to_owned(), |other| other.resolved());
         let mut both: BTreeMap<String, [Option<String>; 2]> = BTreeMap::new();
-        for (side, text) in [self.resolved().as_str(), resolved].into_iter().enumerate() {
-            let tree = Document::file(Path::new("resolved.toml"), text.to_owned(), 0).parse()?;
+        for (side, text) in [self.resolved(), other].into_iter().enumerate() {
+            let tree = Document::file(path, text, 0).parse()?;
             leaves(&tree, "", &mut |path, value| both.entry(path).or_default()[side] = Some(value));
         }
         let differ = both.into_iter().filter(|(_, [here, there])| here != there);

@@ -6,17 +6,18 @@ const PAPER: [u8; 3] = [16, 16, 20];
 const INK: [u8; 3] = [120, 200, 255];
 
 /// The waveform of the first channel over `frames` frames of `[height, width]` pixels: each shows the samples that are
-/// heard while it is seen, each column from the lowest to the highest of its samples. Full scale is the height. So on a
-/// contact sheet a sound stands below its clip, moment below moment.
+/// heard while it is seen, each column from the lowest to the highest of its samples. The height is from `-peak` to `peak`.
+/// So on a contact sheet a sound stands below its clip, moment below moment.
 ///
 /// # Errors
 /// Where one of the lengths is 0.
-pub fn waveform(sound: &Sound, rate: Rate, [frames, height, width]: [usize; 3]) -> Result<Clip> {
+pub fn waveform(sound: &Sound, rate: Rate, [frames, height, width]: [usize; 3], peak: f32) -> Result<Clip> {
     let samples: Vec<f32> = sound.channel(0).collect();
     let a_frame = sound.rate().as_f64() / rate.as_f64();
     let mut pixels = PAPER.repeat(frames * height * width);
     // From the top; the middle is silence.
-    let row = |value: f32| ((1.0 - value.clamp(-1.0, 1.0)) / 2.0 * height.saturating_sub(1) as f32).round() as usize;
+    let row =
+        |value: f32| ((1.0 - (value / peak).clamp(-1.0, 1.0)) / 2.0 * height.saturating_sub(1) as f32).round() as usize;
     for column in 0..frames * width {
         let at = |column: usize| (column as f64 / width as f64 * a_frame) as usize;
         let Some(heard) = samples.get(at(column)..at(column + 1).max(at(column) + 1).min(samples.len())) else { break };
@@ -37,10 +38,10 @@ mod tests {
     fn a_click_stands_in_the_frame_in_which_it_is_heard() {
         let mut samples = vec![0.0; 8000];
         // Half a second: frame 2 of 4 a second.
-        samples[4000] = 1.0;
+        samples[4000] = 0.5;
         let sound = Sound::new(1, Rate::whole(8000), samples).unwrap();
         let shape = [4, 9, 10];
-        let picture = waveform(&sound, Rate::whole(4), shape).unwrap();
+        let picture = waveform(&sound, Rate::whole(4), shape, 0.5).unwrap();
         assert_eq!(picture.shape(), shape);
         let inked = |frame: usize, y: usize, x: usize| picture.frame(frame)[(y * 10 + x) * 3] == INK[0];
         for frame in 0..4 {
@@ -56,7 +57,7 @@ mod tests {
     fn what_ends_before_the_clip_leaves_the_rest_empty() {
         let sound = Sound::new(1, Rate::whole(8000), vec![0.5; 100]).unwrap();
         for shape in [[3, 1, 1], [2, 5, 300]] {
-            assert_eq!(waveform(&sound, Rate::whole(24), shape).unwrap().shape(), shape);
+            assert_eq!(waveform(&sound, Rate::whole(24), shape, 1.0).unwrap().shape(), shape);
         }
     }
 }

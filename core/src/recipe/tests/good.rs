@@ -44,7 +44,7 @@ fn what_is_written_down_in_full_is_the_same_recipe() {
     assert_eq!(again.flow(), recipe.flow());
     assert_eq!(recipe.need_data().unwrap().config["path"], "clips");
     assert_eq!(again.train, recipe.train);
-    assert_eq!(recipe.differences(&text).unwrap(), []);
+    assert_eq!(recipe.differences(&text, &registry()).unwrap(), []);
     assert!(Path::new(&again.need_tokenizer(Modality::Video).unwrap().weights.clone().unwrap()).is_absolute());
 }
 
@@ -62,7 +62,7 @@ fn the_hash_is_of_the_meaning() {
 fn differences_are_told_and_weighed() {
     let there = parse(FIELD, &["train.steps=2000", "sampler.steps=5", "tokenizer.text.weights=a.json"]).unwrap();
     let here = parse(FIELD, &["backbone.width=256", "backbone.entries=7"]).unwrap();
-    let found = here.differences(&there.resolved()).unwrap();
+    let found = here.differences(&there.resolved(), &registry()).unwrap();
     let found: Vec<_> = found
         .iter()
         .map(|d| (d.path.as_str(), d.matters, d.here.as_deref().unwrap_or("-"), d.there.as_deref().unwrap_or("-")))
@@ -75,6 +75,20 @@ fn differences_are_told_and_weighed() {
         ("train.steps", false, "1000", "2000"),
     ];
     assert_eq!(found, wanted);
+}
+
+#[test]
+fn what_an_older_version_did_not_know_is_no_difference() {
+    let recipe = parse(FIELD, &[]).unwrap();
+    let now = recipe.resolved();
+    let older: String =
+        now.lines().filter(|line| !line.starts_with("accumulate")).map(|line| format!("{line}\n")).collect();
+    assert_ne!(older, now);
+    assert_eq!(recipe.differences(&older, &registry()).unwrap(), []);
+    // But for one that is not at its default.
+    let other = parse(FIELD, &["train.accumulate=2"]).unwrap();
+    let found = other.differences(&older, &registry()).unwrap();
+    assert_eq!(found.iter().map(|difference| difference.path.as_str()).collect::<Vec<_>>(), ["train.accumulate"]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn both_families_are_accepted() {
     for recipe in [lm, dit] {
         let again = Recipe::parse(&recipe.resolved(), Path::new("elsewhere.toml"), &[], &registry()).unwrap();
         assert_eq!((again.hash(), again.resolved()), (recipe.hash(), recipe.resolved()));
-        assert!(recipe.differences(&again.resolved()).unwrap().is_empty());
+        assert!(recipe.differences(&again.resolved(), &registry()).unwrap().is_empty());
         let summary = recipe.summary();
         assert!(summary.training.unwrap().flops_per_step > 0.0 && summary.generation.unwrap().memory_bytes > 0.0);
     }

@@ -12,13 +12,15 @@ use std::{fmt, sync::Arc};
 
 /// Windows that are listened to for a report.
 const HEARD: u64 = 16;
+/// By how much a window is made louder at most: what is nearly silent is noise.
+const LOUDER: f32 = 32.0;
 /// Without names to hold out, one window in so many is.
 const HELD_OUT: u64 = 20;
 /// Samples of a window at most: 64 MB.
 const LONGEST: usize = 1 << 24;
 
 /// Windows of the sounds in a folder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SoundsConfig {
     /// The folder; its subfolders belong to it. Sound tracks of MP4 and MOV count.
@@ -30,6 +32,11 @@ pub struct SoundsConfig {
     /// Samples of a window. The last window of a file is filled up with silence.
     #[schemars(range(min = 1))]
     pub samples: usize,
+    /// Each window is made so loud, or so quiet, that the highest of its samples is this, but at most 32 times as loud as
+    /// it is; left out, sounds stay as loud as they are. Recordings of different people differ tenfold.
+    #[schemars(range(min = 0.001, max = 1.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak: Option<f32>,
     /// Files whose names hold one of these texts are never trained on, but evaluated: speakers, instruments. Without
     /// any, the last twentieth of the windows is held out.
     pub held_out: Vec<String>,
@@ -41,7 +48,14 @@ pub struct SoundsConfig {
 
 impl Default for SoundsConfig {
     fn default() -> Self {
-        Self { path: String::new(), rate: 16_000, samples: 16_000, held_out: Vec::new(), caption_until: None }
+        Self {
+            path: String::new(),
+            rate: 16_000,
+            samples: 16_000,
+            peak: None,
+            held_out: Vec::new(),
+            caption_until: None,
+        }
     }
 }
 
@@ -59,6 +73,9 @@ impl SoundsConfig {
         if !(1..=LONGEST).contains(&self.samples) {
             let message = format!("{} samples; a window has 1 to {LONGEST}", self.samples);
             flaws.push(Flaw::new("samples", message, "set `samples = 16000`"));
+        }
+        if let Some(peak) = self.peak.filter(|peak| !(0.001..=1.0).contains(peak)) {
+            flaws.push(Flaw::new("peak", format!("{peak} is not between 0.001 and 1"), "set `peak = 0.9`"));
         }
         flaws
     }
@@ -180,6 +197,11 @@ impl Dataset for Sounds {
         let start = (window - before) as usize * samples;
         let mut found = self.files.read(&entry.path, Rate::whole(rate), start..(start + samples).min(entry.length))?;
         found.resize(samples, 0.0);
+        if let Some(peak) = self.config.peak {
+            let loudest = found.iter().fold(0.0f32, |loudest, sample| loudest.max(sample.abs()));
+            let gain = (peak / loudest.max(f32::MIN_POSITIVE)).min(LOUDER);
+            found.iter_mut().for_each(|sample| *sample *= gain);
+        }
         let sound = Sound::new(1, Rate::whole(rate), found)?;
         let id = format!("{} from sample {start}", entry.name);
         Ok(Sample { clip: None, sound: Some(sound), caption: entry.caption.clone(), id })
@@ -240,6 +262,22 @@ mod tests {
 
     fn open(config: &SoundsConfig, part: Part) -> Result<Sounds> {
         Sounds::open(config.clone(), Arc::new(Counting), part)
+    }
+
+    #[test]
+    fn windows_are_made_as_loud_as_is_asked_for() {
+        let (_folder, config) = folder(&[("a.wav", 20), ("b.wav", 20)]);
+        let sounds = open(&SoundsConfig { peak: Some(0.5), ..config }, Part::Train).unwrap();
+        let samples = |i| sounds.get(i).unwrap().into_sound().unwrap().samples().to_vec();
+        let wanted: Vec<f32> = (0..10).map(|i| i as f32 * (0.5 / 9.0)).collect();
+        assert_eq!(samples(0), wanted);
+        assert_eq!(samples(1)[9], 19.0 * (0.5 / 19.0));
+        let quiet = SoundsConfig { samples: 1, ..sounds.config.clone() };
+        // Sample 0 of a file is silence, and stays so.
+        assert_eq!(open(&quiet, Part::Train).unwrap().get(0).unwrap().into_sound().unwrap().samples(), [0.0]);
+        for peak in [0.0, 2.0, f32::NAN] {
+            assert_eq!(SoundsConfig { peak: Some(peak), ..quiet.clone() }.validate()[0].path, "peak");
+        }
     }
 
     #[test]

@@ -246,6 +246,11 @@ fn a_metric_measures_what_evaluate_makes() {
     assert!(number(0, "moving_reference") == number(2, "moving_reference"));
     assert!(number(0, "moving_reference") > number(1, "moving_reference") && number(1, "moving_reference") > 0.0);
     assert!(run(&lab, &evaluate).succeeds().out.contains("moving_reference"));
+    // Other ways of spending the bits are measured, too.
+    let beside = run(&lab, &[&evaluate[..], &["--json", "--baselines"]].concat()).succeeds().out;
+    let beside: serde_json::Value = serde_json::from_str(&beside).unwrap();
+    let fewer = beside["metrics"].as_array().unwrap().iter().find(|one| one["clips"] == "fewer pixels, bicubic");
+    assert_eq!(fewer.unwrap()["values"]["moving_reference"], metrics[0]["values"]["moving_reference"]);
     #[cfg(target_os = "linux")]
     assert_eq!(run(&lab, &[&evaluate[..], &["--json", "--isolate"]].concat()).succeeds().out, said);
 

@@ -146,19 +146,17 @@ pub fn comparable(recipes: &[Recipe]) -> Result<()> {
 pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut Progress) -> Result<Evaluation> {
     let Amount { n, seed, batch, tokenizers, baselines } = *amount;
     let world = world_of(recipe)?;
-    let (mut measured, mut metrics) = (Vec::new(), Metrics::new(recipe)?);
     let reconstruction = match (parts.video().filter(|_| tokenizers), &world) {
         (Some(codec), Some(world)) => {
-            Some(reconstruct_world(codec, world, [n as u64, seed], baselines, &mut metrics, progress)?)
+            Some(reconstruct_world(codec, world, [n as u64, seed], recipe, baselines, progress)?)
         }
         (Some(codec), None) => {
-            Some(reconstruct_data(codec, &*held_out_of(recipe)?, n as u64, baselines, &mut metrics, progress)?)
+            Some(reconstruct_data(codec, &*held_out_of(recipe)?, n as u64, recipe, baselines, progress)?)
         }
         (None, _) => None,
     };
-    if reconstruction.as_ref().is_some_and(|made| made.n > 0) {
-        measured.extend(metrics.results("reconstructed")?);
-    }
+    let (reconstruction, measured) = reconstruction.unzip();
+    let mut measured = measured.unwrap_or_default();
     let sound = match parts.audio.as_ref().filter(|_| tokenizers) {
         Some(codec) => {
             let sources = Sources {

@@ -141,6 +141,10 @@ pub struct TrainSettings {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
+    /// How quiet an audio tokenizer's windows are made at most: each is multiplied by a number drawn between this and 1, so
+    /// that it learns sounds at any loudness; 1: none is.
+    #[schemars(range(min = 0.001, max = 1.0))]
+    pub gain: f64,
     /// The share of a video tokenizer's batches, or of their parts where `accumulate` is more than 1, that are single
     /// frames of clips.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -207,6 +211,7 @@ impl Default for TrainSettings {
             tokens: None,
             frames: None,
             samples: None,
+            gain: 1.0,
             images: 0.0,
             start: None,
             inflate: false,
@@ -257,6 +262,10 @@ impl TrainSettings {
         if self.samples.is_some() && self.target != Target::Audio {
             let message = format!("windows of samples are for an audio tokenizer, the target is \"{}\"", self.target);
             flaws.push(Flaw::new("samples", message, "delete this key"));
+        }
+        if self.gain != 1.0 && self.target != Target::Audio {
+            let message = format!("loudness is of an audio tokenizer's sounds, the target is \"{}\"", self.target);
+            flaws.push(Flaw::new("gain", message, "delete this key"));
         }
         if self.tokens.is_some() && self.target != Target::Backbone {
             let message = format!("tokens are for a backbone, the target is \"{}\"", self.target);

@@ -1,9 +1,10 @@
 //! How well a video tokenizer makes held-out clips again.
 
 use super::baselines::{Baseline, Baselines};
-use super::{Metrics, Progress};
+use super::{Measured, Metrics, Progress};
 use crate::measure::{flicker, psnr, ssim};
 use musiva_core::pipeline::Codec;
+use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Draw, Media, Result, TokenKind, Tokens};
 use musiva_data::world::{Oracle, PartialAttributes, Scores, Split, score};
 use musiva_data::{Dataset, World};
@@ -83,36 +84,56 @@ impl Mean {
 /// All that is measured of reconstructions.
 struct Sums<'a> {
     codec: &'a Codec,
+    recipe: &'a Recipe,
     mean: Mean,
     bits_per_pixel: Option<f64>,
     baselines: Option<Baselines>,
+    /// `[[metric]]`, of the reconstructions and then of each baseline.
+    metrics: Vec<(&'static str, Metrics)>,
     tokens: Vec<Tokens>,
 }
 
 impl<'a> Sums<'a> {
-    fn new(codec: &'a Codec, baselines: bool) -> Self {
+    fn new(codec: &'a Codec, recipe: &'a Recipe, baselines: bool) -> Self {
         let baselines = baselines.then(Baselines::new);
-        Self { codec, mean: Mean::default(), bits_per_pixel: None, baselines, tokens: Vec::new() }
+        Self {
+            codec,
+            recipe,
+            mean: Mean::default(),
+            bits_per_pixel: None,
+            baselines,
+            metrics: Vec::new(),
+            tokens: Vec::new(),
+        }
     }
 
     /// The clip made again.
-    fn add(&mut self, before: &Clip) -> Result<Clip> {
+    fn add(&mut self, before: &Clip, caption: &str) -> Result<Clip> {
         let tokens = self.codec.encode(&Media::Clip(before.clone()))?;
         let after = self.codec.clip(&tokens)?;
         self.mean.add(Figures::of(before, &after)?);
+        let mut all = vec![("reconstructed", after)];
         if let Some(bits) = bits_of(self.codec.tokenizer().spec().kind, &tokens) {
             self.bits_per_pixel = Some(bits / before.shape().iter().product::<usize>() as f64);
             if let Some(baselines) = &mut self.baselines {
-                baselines.add(before, bits)?;
+                all.extend(baselines.add(before, bits)?);
             }
         }
         self.tokens.push(tokens);
-        Ok(after)
+        for (i, (name, clip)) in all.iter().enumerate() {
+            if i == self.metrics.len() {
+                self.metrics.push((name, Metrics::new(self.recipe)?));
+            }
+            self.metrics[i].1.update(clip, before, caption)?;
+        }
+        Ok(all.swap_remove(0).1)
     }
 
-    fn mean(self) -> Reconstructed {
+    fn results(self) -> Result<(Reconstructed, Vec<Measured>)> {
         let codebook_use = CodeUse::in_use(&self.tokens).map(|(used, codes)| used as f64 / codes as f64);
-        Reconstructed {
+        let measured = self.metrics.into_iter().map(|(name, metrics)| metrics.results(name));
+        let measured = measured.collect::<Result<Vec<_>>>()?.concat();
+        let reconstructed = Reconstructed {
             n: self.mean.n(),
             bits_per_pixel: self.bits_per_pixel,
             figures: self.mean.mean(),
@@ -121,7 +142,8 @@ impl<'a> Sums<'a> {
             baselines: self.baselines.map(Baselines::rows).unwrap_or_default(),
             seen: None,
             bounces: None,
-        }
+        };
+        Ok((reconstructed, measured))
     }
 }
 
@@ -140,26 +162,25 @@ pub(super) fn reconstruct_world(
     codec: &Codec,
     world: &World,
     [n, seed]: [u64; 2],
+    recipe: &Recipe,
     baselines: bool,
-    metrics: &mut Metrics,
     progress: &mut Progress,
-) -> Result<Reconstructed> {
+) -> Result<(Reconstructed, Vec<Measured>)> {
     let oracle = Oracle::new(world.config());
-    let (mut sums, mut scores, mut bounces) = (Sums::new(codec, baselines), Vec::new(), 0);
+    let (mut sums, mut scores, mut bounces) = (Sums::new(codec, recipe, baselines), Vec::new(), 0);
     for i in 0..n {
         progress("reconstruct", i as usize, n as usize)?;
         let draw = Draw::new(seed).sample(i);
         let scene = world.scene(draw, Split::Test);
         let before = scene.render();
-        let after = sums.add(&before)?;
-        metrics.update(&after, &before, &scene.caption(draw))?;
-        let reading = oracle.read(&after);
+        let reading = oracle.read(&sums.add(&before, &scene.caption(draw))?);
         scores.push(score(PartialAttributes::from(scene.attributes), &reading));
         bounces += usize::from(reading.bounces == Some(scene.events().len()));
     }
     progress("reconstruct", n as usize, n as usize)?;
     let (seen, bounces) = (Some(scores.into_iter().collect()), Some(bounces as f64 / n.max(1) as f64));
-    Ok(Reconstructed { seen, bounces, ..sums.mean() })
+    let (reconstructed, measured) = sums.results()?;
+    Ok((Reconstructed { seen, bounces, ..reconstructed }, measured))
 }
 
 /// The first `n` clips of `data`.
@@ -167,19 +188,18 @@ pub(super) fn reconstruct_data(
     codec: &Codec,
     data: &dyn Dataset,
     n: u64,
+    recipe: &Recipe,
     baselines: bool,
-    metrics: &mut Metrics,
     progress: &mut Progress,
-) -> Result<Reconstructed> {
+) -> Result<(Reconstructed, Vec<Measured>)> {
     let n = data.len().map_or(n, |len| n.min(len));
-    let mut sums = Sums::new(codec, baselines);
+    let mut sums = Sums::new(codec, recipe, baselines);
     for i in 0..n {
         progress("reconstruct", i as usize, n as usize)?;
         let sample = data.get(i)?;
         let caption = sample.caption.clone();
-        let before = sample.into_clip()?;
-        metrics.update(&sums.add(&before)?, &before, &caption)?;
+        sums.add(&sample.into_clip()?, &caption)?;
     }
     progress("reconstruct", n as usize, n as usize)?;
-    Ok(sums.mean())
+    sums.results()
 }

@@ -116,7 +116,11 @@ fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) 
         let window = settings.samples.unwrap_or(sound.length()).min(sound.length());
         let mut stream = Draw::new(settings.seed).sample(index).stream(Purpose::Data);
         let start = start(&sound, window, &mut stream);
-        values.extend_from_slice(&sound.samples()[start..start + window]);
+        let gain = match settings.gain {
+            1.0 => 1.0,
+            least => least as f32 + (1.0 - least as f32) * stream.uniform(),
+        };
+        values.extend(sound.samples()[start..start + window].iter().map(|sample| sample * gain));
         count += 1;
         values.resize(count * window.next_multiple_of(hop), 0.0);
     }

@@ -6,14 +6,14 @@ use crate::progress::bar;
 use crate::provenance::weights;
 use musiva_core::recipe::{Recipe, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
-use musiva_train::shards::{Filling, Origin, Outcome, Share, word};
+use musiva_train::shards::{Filling, Origin, Outcome, Portion, word};
 use musiva_train::sources::dataset_of;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Makes the shards of `share` in `folder` that are not there yet.
-pub fn fill(recipe: &Recipe, folder: &Path, share: Share, per_shard: u64, device: &DeviceArgs) -> Result<()> {
+/// Makes the shards of `portion` in `folder` that are not there yet.
+pub fn fill(recipe: &Recipe, folder: &Path, portion: Portion, per_shard: u64, device: &DeviceArgs) -> Result<()> {
     let data = dataset_of(recipe)?;
     let clips = recipe.train.as_ref().map_or(TrainSettings::default().clips, |train| train.clips);
     let device = device.open()?;
@@ -35,7 +35,7 @@ pub fn fill(recipe: &Recipe, folder: &Path, share: Share, per_shard: u64, device
         tokenizers: built.iter().map(|(modality, tokenizer)| (*modality, &**tokenizer)).collect(),
         origin: origin(recipe)?,
     };
-    let numbers: Vec<u64> = filling.shards(share).collect();
+    let numbers: Vec<u64> = filling.shards(portion).collect();
     let bar = bar(numbers.len() as u64 * per_shard, "tokenize the data");
     let (mut made, mut kept) = (0, 0);
     for &number in &numbers {

@@ -12,7 +12,7 @@ use crate::{shards, stream};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Error, ErrorKind, Modality, Rate, Result, Tokens};
-use musiva_train::shards::Share;
+use musiva_train::shards::Portion;
 use std::path::{Path, PathBuf};
 
 /// Make tokens of a clip, an image or a sound and save them
@@ -45,9 +45,9 @@ pub struct Args {
     /// are kept
     #[arg(long, conflicts_with_all = ["input", "sound", "stream"], requires = "output")]
     dataset: bool,
-    /// With `--dataset`: make one share of the shards, so that many machines fill one folder
+    /// With `--dataset`: make one portion of the shards, so that many machines fill one folder
     #[arg(long, value_name = "I/N", default_value = "1/1", requires = "dataset")]
-    shard: Share,
+    shard: Portion,
     /// With `--dataset`: samples of a shard
     #[arg(long, value_name = "N", default_value_t = 1024, requires = "dataset", value_parser = clap::value_parser!(u64).range(1..))]
     per_shard: u64,

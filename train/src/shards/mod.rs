@@ -56,29 +56,29 @@ pub struct Origin {
     pub tokenizers: BTreeMap<String, String>,
 }
 
-/// One share of the shards: every machine makes its own.
+/// A portion of the shards: every machine makes its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Portion {
     /// Which one, from 1.
     pub number: u64,
     /// Of how many.
     pub of: u64,
 }
 
-impl Default for Share {
+impl Default for Portion {
     fn default() -> Self {
         Self { number: 1, of: 1 }
     }
 }
 
-impl std::str::FromStr for Share {
+impl std::str::FromStr for Portion {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let parts = text.split_once('/').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         match parts {
             Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
-            _ => Err("write it like 3/16: the third of sixteen shares".into()),
+            _ => Err("write it like 3/16: the third of sixteen".into()),
         }
     }
 }
@@ -109,9 +109,9 @@ pub enum Outcome {
 }
 
 impl Filling<'_> {
-    /// The numbers of the shards of `share`.
-    pub fn shards(&self, share: Share) -> impl Iterator<Item = u64> + use<> {
-        (share.number - 1..self.count.div_ceil(self.per_shard)).step_by(share.of as usize)
+    /// The numbers of the shards of `portion`.
+    pub fn shards(&self, portion: Portion) -> impl Iterator<Item = u64> + use<> {
+        (portion.number - 1..self.count.div_ceil(self.per_shard)).step_by(portion.of as usize)
     }
 
     /// The file of shard `number`.

@@ -41,8 +41,8 @@ fn filling<'a>(folder: &'a Path, data: &'a Greys, tokenizer: &'a dyn Tokenizer, 
     Filling { folder, data, count: 23, per_shard: 5, tokenizers, origin: origin(hash) }
 }
 
-fn fill(filling: &Filling, share: Share) -> Result<Vec<Outcome>> {
-    filling.shards(share).map(|number| filling.fill(number, &mut || Ok(()))).collect()
+fn fill(filling: &Filling, portion: Portion) -> Result<Vec<Outcome>> {
+    filling.shards(portion).map(|number| filling.fill(number, &mut || Ok(()))).collect()
 }
 
 fn samples(folder: &Path, hash: &str) -> Result<Vec<Stored>> {
@@ -64,7 +64,7 @@ fn machines_fill_one_folder_and_training_reads_it() {
     let missing = samples(folder.path(), "t").unwrap_err().to_string();
     assert!(missing.contains("sample 10 of 23 comes where 5 is wanted"), "{missing}");
     assert_eq!(fill(&filling, "2/3".parse().unwrap()).unwrap(), [Outcome::Made; 2]);
-    assert_eq!(fill(&filling, Share::default()).unwrap(), [Outcome::Kept; 5]);
+    assert_eq!(fill(&filling, Portion::default()).unwrap(), [Outcome::Kept; 5]);
     let all = samples(folder.path(), "t").unwrap();
     assert_eq!(all.len(), 23);
     for (i, sample) in all.iter().enumerate() {
@@ -93,13 +93,13 @@ fn the_same_shards_are_the_same_bytes() {
 #[test]
 fn tokens_of_others_are_refused() {
     let (folder, tokenizer) = (tempfile::tempdir().unwrap(), tokenizer());
-    fill(&filling(folder.path(), &Greys(0), &*tokenizer, "old"), Share::default()).unwrap();
+    fill(&filling(folder.path(), &Greys(0), &*tokenizer, "old"), Portion::default()).unwrap();
     let refused =
-        |data: Greys, hash| fill(&filling(folder.path(), &data, &*tokenizer, hash), Share::default()).unwrap_err();
+        |data: Greys, hash| fill(&filling(folder.path(), &data, &*tokenizer, hash), Portion::default()).unwrap_err();
     assert!(refused(Greys(0), "new").to_string().contains("another tokenizer"));
     assert!(refused(Greys(1), "old").to_string().contains("other data"));
     let cut = Filling { per_shard: 4, ..filling(folder.path(), &Greys(0), &*tokenizer, "old") };
-    assert!(fill(&cut, Share::default()).unwrap_err().to_string().contains("cut in another way"));
+    assert!(fill(&cut, Portion::default()).unwrap_err().to_string().contains("cut in another way"));
     assert!(samples(folder.path(), "new").unwrap_err().to_string().contains("another video tokenizer"));
     let sound = [("audio".to_owned(), "a".to_owned())].into();
     let error = read(folder.path(), &sound, &mut |_| Ok(())).unwrap_err();
@@ -118,10 +118,10 @@ fn a_shard_that_fails_is_not_there() {
 }
 
 #[test]
-fn shares_are_counted_from_one() {
-    assert_eq!("3/16".parse(), Ok(Share { number: 3, of: 16 }));
+fn portions_are_counted_from_one() {
+    assert_eq!("3/16".parse(), Ok(Portion { number: 3, of: 16 }));
     for wrong in ["", "3", "0/4", "5/4", "1/0", "a/b", "-1/3"] {
-        assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        assert!(wrong.parse::<Portion>().is_err(), "{wrong}");
     }
 }
 

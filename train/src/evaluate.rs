@@ -251,7 +251,7 @@ fn generate(
             if !metrics.0.is_empty() {
                 metrics.update(&clip, &scenes[i].0.render(), &prompts[i])?;
             }
-            scores.push(score(asked, &oracle.read(&clip)));
+            scores.push(score(asked.within(clip.frames()), &oracle.read(&clip)));
         }
     }
     progress(n, n)?;

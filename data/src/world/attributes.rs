@@ -145,6 +145,16 @@ impl From<Attributes> for PartialAttributes {
     }
 }
 
+impl PartialAttributes {
+    /// What of it a clip of so many frames can show: a still shows no motion.
+    pub fn within(self, frames: usize) -> Self {
+        match frames {
+            1 => Self { direction: None, speed: None, ..self },
+            _ => self,
+        }
+    }
+}
+
 /// One of the 48 combinations of colour, shape and direction: what can be held out of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Combination {

@@ -80,6 +80,8 @@ mod tests {
         let full = score(Attributes::parse("a red ring moves left").unwrap(), &seen);
         assert_eq!((full.colour, full.shape, full.direction), (Some(true), Some(true), Some(false)));
         assert_eq!((full.speed, full.all), (None, Some(false)));
+        let still = score(Attributes::parse("a red ring moves left").unwrap().within(1), &seen);
+        assert_eq!((still.shape, still.direction, still.all), (Some(true), None, None));
         let half = score(Attributes::parse("a red square").unwrap(), &seen);
         assert_eq!((half.shape, half.all), (Some(false), None));
         let moving = Reading { direction: Some(Direction::Left), ..seen };

@@ -77,15 +77,12 @@ impl Counts {
 
     fn see(&mut self, task: &Task, case: &Case, reading: &Reading) {
         let forced = !matches!(task.video, Share::Made | Share::Image);
-        let mut asked = match forced {
+        let asked = match forced {
             true => PartialAttributes::from(case.scene.attributes),
             false => Attributes::parse(&case.caption).unwrap_or_default(),
         };
-        if task.video == Share::Image {
-            // A still shows no motion.
-            (asked.direction, asked.speed) = (None, None);
-        }
-        self.scores.push(score(asked, reading));
+        let frames = if task.video == Share::Image { 1 } else { case.clip.frames() };
+        self.scores.push(score(asked.within(frames), reading));
         if task.audio == Share::Given {
             let frame = case.scene.seconds_per_frame();
             let wanted: Vec<f64> = case.scene.events().iter().map(|event| event.time).collect();

@@ -174,7 +174,7 @@ pub(super) fn reconstruct_world(
         let scene = world.scene(draw, Split::Test);
         let before = scene.render();
         let reading = oracle.read(&sums.add(&before, &scene.caption(draw))?);
-        scores.push(score(PartialAttributes::from(scene.attributes), &reading));
+        scores.push(score(PartialAttributes::from(scene.attributes).within(before.frames()), &reading));
         bounces += usize::from(reading.bounces == Some(scene.events().len()));
     }
     progress("reconstruct", n as usize, n as usize)?;

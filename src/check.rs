@@ -43,6 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "sha256": recipe.hash(),
                 "edges": recipe.edges(),
                 "summary": summary(&recipe),
+                "program": recipe.program,
                 "report": weights,
             })
         );
@@ -76,7 +77,11 @@ fn text(recipe: &Recipe) -> String {
         vec![edge.from.to_owned(), "→".to_owned(), to.to_owned(), edge.shape, edge.meaning]
     });
     text.push_str(&format!("\n{}\n", table(&edges.collect::<Vec<_>>())));
-    text.push_str(&table(&rows(&summary(recipe))));
+    let mut rows = rows(&summary(recipe));
+    if recipe.sampler.is_some() {
+        rows.push(vec!["program".to_owned(), recipe.program.to_string()]);
+    }
+    text.push_str(&table(&rows));
     text
 }
 

@@ -4,16 +4,14 @@
 //! checked, and answers everything that `check` prints (shapes, parameters, work) without touching
 //! a weight. *Built* on a device, it has weights and computes.
 
-use crate::canvas::{
-    CanvasBatch, CanvasShape, CanvasTokens, CleanBatch, Given, Known, Layout, PAD, PlaceOrder, Prediction, Values, ints,
-};
+use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Given, PlaceOrder, Prediction, Values};
 use crate::parameters::open_weights;
 use crate::{
-    Clip, Draw, Error, ErrorKind, Flaw, Init, Media, MediaShape, Parameters, Result, TokenKind, TokenShape, Tokens,
-    Weights,
+    Clip, Draw, Error, ErrorKind, Flaw, Init, Media, MediaShape, Order, Parameters, Result, TokenKind, TokenShape,
+    Tokens, Weights,
 };
 use burn::tensor::{Device, Int, Tensor};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Which part of the road a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -383,6 +381,19 @@ pub enum NoisePath {
     Cosine,
 }
 
+impl NoisePath {
+    /// `α(t)` and `σ(t)`.
+    pub fn mix(self, t: f64) -> (f64, f64) {
+        match self {
+            Self::Straight => (1.0 - t, t),
+            Self::Cosine => {
+                let angle = std::f64::consts::FRAC_PI_2 * t;
+                (angle.cos(), angle.sin())
+            }
+        }
+    }
+}
+
 /// What a diffusion backbone's field stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predicts {
@@ -390,63 +401,6 @@ pub enum Predicts {
     Data,
     /// `dx_t/dt` on the straight path, `v = α·ε - σ·x` on the cosine path.
     Velocity,
-}
-
-/// What a sampler is asked for.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// Prompts, padded: `[B, P]`.
-    pub prompt: Vec<Vec<u32>>,
-    /// The places of all samples.
-    pub layout: Arc<Layout>,
-    /// The tokens that are given, of each sample.
-    pub given: Vec<Values>,
-    /// Seed, and the number of each sample: the same sample comes out in whatever batch it is made.
-    pub draws: Vec<Draw>,
-}
-
-impl Order {
-    /// Whole canvases from prompts alone.
-    pub fn prompts(prompt: Vec<Vec<u32>>, draws: Vec<Draw>, canvas: &CanvasShape) -> Self {
-        Self { prompt, layout: Arc::new(Layout::whole(canvas)), given: Vec::new(), draws }
-    }
-
-    /// Prompts and given tokens `rows` times over, the repetitions without a prompt: what guidance compares.
-    pub fn told(&self, backbone: &dyn Backbone, rows: usize) -> Given {
-        let (canvas, device) = (backbone.canvas(), backbone.device());
-        let mut prompt = self.prompt.concat();
-        prompt.resize(rows * canvas.prompt, PAD);
-        let places = self.layout.given();
-        let tokens = (!places.is_empty()).then(|| {
-            let all = || self.given.iter().cycle().take(rows);
-            match backbone.spec() {
-                BackboneSpec::Field { .. } => {
-                    let each: Option<Vec<_>> = all().map(|values| values.vectors(canvas, places, &device)).collect();
-                    each.map(|each| Known::Vectors(Tensor::cat(each, 0)))
-                }
-                _ => {
-                    let each: Option<Vec<_>> = all().map(|values| values.codes(1, &device)).collect();
-                    each.map(|each| Known::Codes(Tensor::cat(each, 0)))
-                }
-            }
-        });
-        let prompt = ints(&prompt, [rows, canvas.prompt], &device);
-        Given { prompt, layout: self.layout.clone(), tokens: tokens.flatten() }
-    }
-}
-
-impl Order {
-    /// The tokens of each sample once this was `made`.
-    ///
-    /// # Errors
-    /// Where that does not fill the places.
-    pub fn tokens(&self, canvas: &CanvasShape, made: &[Values]) -> Result<Vec<CanvasTokens>> {
-        let whole = |(i, made): (usize, &Values)| match self.given.get(i) {
-            Some(given) => canvas.tokens(&self.layout, given, made),
-            None => canvas.tokens(&self.layout, &made.empty(), made),
-        };
-        made.iter().enumerate().map(whole).collect()
-    }
 }
 
 /// Tokens in the making: one step at a time, so that progress, previews, streaming and cancelling
@@ -468,7 +422,11 @@ pub trait Sampler: Send + Sync {
     fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw>;
     /// How many forward passes over the whole canvas one sample takes, guidance included.
     fn forwards(&self, canvas: &CanvasShape) -> f64;
-    /// Starts.
+    /// Why it cannot go on from an [`Order::start`], if it cannot. Who can walks [`Order::left`] of its way.
+    fn edits(&self) -> Result<(), Flaw> {
+        Err(Flaw::new("kind", "this sampler makes everything from nothing", "name a sampler that can change a clip"))
+    }
+    /// Starts. Of an order with a start only samplers that edit are asked.
     fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>>;
 }
 

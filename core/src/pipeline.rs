@@ -5,8 +5,8 @@
 
 use crate::recipe::Recipe;
 use crate::{
-    Backbone, CanvasShape, CanvasTokens, Clip, Draw, Encoders, Error, ErrorKind, Mask, Media, MediaShape, Modality,
-    Order, Process, Rate, Result, Sampler, Sound, Task, Tokenizer, Tokens,
+    Backbone, CanvasShape, CanvasTokens, Clip, Draw, Encoders, Error, ErrorKind, Layout, Mask, Media, MediaShape,
+    Modality, Order, Process, Rate, Result, Sampler, Share, Sound, Start, Task, Tokenizer, Tokens,
 };
 use burn::tensor::Device;
 use std::sync::Arc;
@@ -179,16 +179,42 @@ impl Pipeline {
     pub fn order_of(&self, request: &Request, premise: &Premise) -> Result<Order> {
         let Premise { task, clips, sounds, mask } = *premise;
         let mut order = self.order(request)?;
-        let video = self.codec.tokenizer();
+        let strides = self.codec.tokenizer().spec().strides;
         let layout = task
-            .layout(self.canvas(), video.spec().strides, mask)
+            .layout(self.canvas(), strides, mask)
             .map_err(|flaw| flaw.error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
         if task.gives() {
-            let encoders = Encoders { video, audio: self.audio.as_ref().map(Codec::tokenizer) };
-            order.given = task.given(self.canvas(), &encoders, &layout, mask, clips, sounds)?;
+            order.given = task.given(self.canvas(), &self.encoders(), &layout, mask, clips, sounds)?;
         }
         order.layout = Arc::new(layout);
         Ok(order)
+    }
+
+    /// The same, to be gone on from what the clips and sounds show at the places that are to be made instead of from
+    /// nothing: editing by `strength`, see [`Start`].
+    ///
+    /// # Errors
+    /// As [`Pipeline::order_of`]; where the sampler cannot, or there is no clip or no sound of which one is to be made.
+    pub fn edit_of(&self, request: &Request, premise: &Premise, strength: f64) -> Result<Order> {
+        self.sampler.edits().map_err(|flaw| flaw.error(ErrorKind::Unsupported, "sampler"))?;
+        let Premise { task, clips, sounds, .. } = *premise;
+        let mut order = self.order_of(request, premise)?;
+        let (canvas, made) = (self.canvas(), order.layout.made().to_vec());
+        for (modality, none) in [(Modality::Video, clips.is_empty()), (Modality::Audio, sounds.is_empty())] {
+            if none && made.iter().any(|&place| canvas.modality(place) == modality) {
+                let message = format!("`{}` makes {}, and none are there to be changed", task.name, modality.plural());
+                return Err(Error::new(ErrorKind::Unsupported, "edit", message).mend("give one, or name another task"));
+            }
+        }
+        let share = |none: bool| if none { Share::Absent } else { Share::Given };
+        let whole = Task { video: share(clips.is_empty()), audio: share(sounds.is_empty()), ..task.clone() };
+        let tokens = whole.given(canvas, &self.encoders(), &Layout::new(made, Vec::new()), None, clips, sounds)?;
+        order.start = Some(Start { tokens, strength });
+        Ok(order)
+    }
+
+    fn encoders(&self) -> Encoders<'_> {
+        Encoders { video: self.codec.tokenizer(), audio: self.audio.as_ref().map(Codec::tokenizer) }
     }
 
     /// The prompt as the model reads it: its tokens turned back into text.

@@ -37,6 +37,8 @@ pub enum Purpose {
     Levels = 11,
     /// Which frames a loss looks at.
     Frames = 13,
+    /// Which tokens of what is edited are hidden.
+    Edit = 15,
 }
 
 /// The key of a stream: who draws, and what for.

@@ -1,5 +1,6 @@
 //! Which of a recipe's tasks is meant: what is given says what is made.
 
+use super::course::Course;
 use super::given::{GivenArgs, Media};
 use crate::output;
 use musiva_core::{Error, ErrorKind, Result, Share, Task};
@@ -29,32 +30,64 @@ impl Holds {
 pub struct Plan {
     /// What makes the first piece; `None` where it is given.
     pub first: Option<Task>,
-    /// What makes the pieces after it, for so many seconds more.
-    pub after: Option<(Task, f64)>,
-    /// What makes the pieces before it, for so many seconds more.
-    pub before: Option<(Task, f64)>,
+    /// By how much it changes what is given, where it does.
+    pub strength: Option<f64>,
+    /// What makes more of it, one after the other.
+    pub growth: Vec<Growth>,
+}
+
+/// More of a clip.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    /// What makes each piece.
+    pub task: Task,
+    /// Whether the pieces come after what is there, or before it.
+    pub after: bool,
+    /// How many seconds are added.
+    pub seconds: f64,
 }
 
 impl Plan {
-    fn tasks(&self) -> impl Iterator<Item = &Task> {
-        self.first.iter().chain(self.after.iter().map(|(task, _)| task)).chain(self.before.iter().map(|(task, _)| task))
-    }
-
     /// The names of its tasks.
     pub fn name(&self) -> String {
-        self.tasks().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ")
+        let tasks = self.first.iter().chain(self.growth.iter().map(|growth| &growth.task));
+        tasks.map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// What is said of it.
     pub fn told(&self) -> String {
-        self.tasks().map(|task| format!("{}: {task}", task.name)).collect::<Vec<_>>().join("\n")
+        let first = self.first.iter().map(|task| match self.strength {
+            Some(strength) => format!("{}: {}", task.name, changed(task, strength)),
+            None => format!("{}: {task}", task.name),
+        });
+        let more = self.growth.iter().map(|Growth { task, after, seconds }| {
+            format!("{}: {task}, {seconds} s {}", task.name, if *after { "more" } else { "before" })
+        });
+        first.chain(more).collect::<Vec<_>>().join("\n")
     }
 }
 
+/// What an edit does, in words.
+fn changed(task: &Task, strength: f64) -> String {
+    let clip = match task.video {
+        Share::Absent => None,
+        Share::Outside => Some("a region of the clip"),
+        Share::Inside => Some("what lies around a region of the clip"),
+        _ => Some("the clip"),
+    };
+    let what: Vec<&str> = clip.into_iter().chain((task.audio == Share::Made).then_some("the sound")).collect();
+    // A product such as 100 · 0.07 is a little more than it is.
+    let part = (1e4 * strength).round() / 100.0;
+    format!(
+        "by a prompt it changes {}: strength {strength}, the last {part} % of the sampler's way",
+        what.join(" and ")
+    )
+}
+
 /// The plan for what was brought.
-pub fn plan(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Result<Plan> {
-    let grows = args.extend.is_some() || args.extend_before.is_some();
-    let given = grows && !media.clips.is_empty() && media.clips[0].frames() > 1;
+pub fn plan(tasks: &[Task], args: &GivenArgs, course: &Course, media: &Media, holds: Holds) -> Result<Plan> {
+    let grows = course.after.is_some() || course.before.is_some();
+    let given = grows && args.strength.is_none() && !media.clips.is_empty() && media.clips[0].frames() > 1;
     if given && media.clips.len() > 1 {
         return Err(Error::new(ErrorKind::Unsupported, "--extend", "two clips are given, and one goes on")
             .mend("give one clip, or leave `--extend` out"));
@@ -73,30 +106,40 @@ pub fn plan(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Re
         Some(_) => usize::MAX,
         None => media.clips[0].frames(),
     };
-    let more = |seconds: Option<f64>, share: Share, words: &str| {
+    let more = |seconds: Option<f64>, after: bool| {
         let Some(seconds) = seconds else { return Ok(None) };
+        let share = if after { Share::First } else { Share::Last };
         let audio = if heard { share } else { Share::Absent };
         let fits = |task: &&Task| task.video == share && task.audio == audio && task.frames <= frames;
         match tasks.iter().filter(fits).max_by_key(|task| task.frames) {
-            Some(task) => Ok(Some((task.clone(), seconds))),
+            Some(task) => Ok(Some(Growth { task: task.clone(), after, seconds })),
             None => {
+                let words = if after { "after" } else { "before" };
                 let sound = if heard { " and its sound" } else { "" };
-                Err(refused(tasks, format!("this model was not trained to go on {words} with a clip{sound}")))
+                let whose = if course.of_recipe { "the recipe's `[program]` goes on, and " } else { "" };
+                Err(refused(tasks, format!("{whose}this model was not trained to go on {words} with a clip{sound}")))
             }
         }
     };
-    let (after, before) = (more(args.extend, Share::First, "after")?, more(args.extend_before, Share::Last, "before")?);
-    Ok(Plan { first, after, before })
+    let growth = [more(course.after, true)?, more(course.before, false)?].into_iter().flatten().collect();
+    Ok(Plan { first, strength: args.strength, growth })
 }
 
 fn first(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Result<Task> {
+    // What is changed is made, though there is some of it; nothing else is.
+    let changed = |there: bool| Some(if there { Share::Made } else { Share::Absent });
+    let edited = args.strength.is_some();
     let video = match () {
         () if media.mask.is_some() && args.outside => Some(Share::Inside),
         () if media.mask.is_some() => Some(Share::Outside),
+        () if edited => changed(!media.clips.is_empty()),
         () if media.clips.len() > 1 => Some(Share::Ends),
         () => media.clips.first().map(|clip| if clip.frames() == 1 { Share::First } else { Share::Given }),
     };
-    let audio = media.sound.as_ref().map(|_| Share::Given);
+    let audio = match edited {
+        true => changed(media.sound.is_some()),
+        false => media.sound.as_ref().map(|_| Share::Given),
+    };
     let frames = media.clips.iter().map(|clip| clip.frames()).min().unwrap_or(usize::MAX);
     let fits = |task: &Task| {
         let counted = !matches!(task.video, Share::First | Share::Ends) || task.frames <= frames;
@@ -146,6 +189,7 @@ fn refused(tasks: &[Task], message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use musiva_core::recipe::ProgramSettings;
     use musiva_core::{Clip, Mask, Rate, Sound};
 
     fn task(name: &str, video: Share, audio: Share, frames: usize) -> Task {
@@ -181,7 +225,9 @@ mod tests {
     }
 
     fn chosen(args: &GivenArgs, media: &Media, file: &str) -> Result<String> {
-        plan(&tasks(), args, media, Holds::of(Path::new(file))).map(|plan| plan.name())
+        let holds = Holds::of(Path::new(file));
+        let course = Course::new(args, &ProgramSettings::Once, holds);
+        plan(&tasks(), args, &course, media, holds).map(|plan| plan.name())
     }
 
     #[test]
@@ -209,7 +255,15 @@ mod tests {
         let both = Media { sound: Some(sound()), ..clips(&[17]) };
         assert_eq!(name(&extend, &both, "a.mp4"), "continuation");
         assert_eq!(name(&GivenArgs { extend_before: Some(1.0), ..none.clone() }, &clips(&[9]), "a.mp4"), "backward");
-        assert_eq!(name(&GivenArgs { task: Some("t2i".into()), ..none }, &Media::default(), "a.png"), "t2i");
+        let named = GivenArgs { task: Some("t2i".into()), ..none.clone() };
+        assert_eq!(name(&named, &Media::default(), "a.png"), "t2i");
+        // What is changed is made anew, whatever the file could hold besides.
+        let edit = GivenArgs { strength: Some(0.5), ..none };
+        assert_eq!(name(&edit, &clips(&[17]), "a.mp4"), "t2v");
+        assert_eq!(name(&edit, &both, "a.mp4"), "t2va");
+        assert_eq!(name(&edit, &heard, "a.wav"), "t2a");
+        assert_eq!(name(&edit, &masked, "a.mp4"), "inpainting");
+        assert_eq!(name(&GivenArgs { extend: Some(1.0), ..edit }, &both, "a.mp4"), "t2va, continuation");
     }
 
     #[test]

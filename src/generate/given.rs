@@ -3,7 +3,7 @@
 use crate::adapt::{Extent, adapted};
 use crate::output::say;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Mask, MediaShape, Modality, Result, Sound};
+use musiva_core::{Clip, Error, ErrorKind, Flaw, Mask, MediaShape, Modality, Result, Sound};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -36,6 +36,10 @@ pub struct GivenArgs {
     /// From this second on another prompt holds; may be repeated
     #[arg(long, value_name = "SECOND:TEXT", value_parser = moment, requires = "extend")]
     pub then: Vec<(f64, String)>,
+    /// Change the clip and the sound that are given instead of going on from them: near 0 they stay as they are, 1
+    /// leaves nothing of them
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub strength: Option<f64>,
     /// End with the image that it begins with
     #[arg(long = "loop", requires = "image")]
     pub looped: bool,
@@ -64,8 +68,31 @@ impl GivenArgs {
         !self.image.is_empty() || !self.video.is_empty() || self.audio.is_some()
     }
 
+    /// Whether what is given can be changed by so much, where it is to be: before anything is read.
+    fn check_strength(&self, recipe: &Recipe) -> Result<()> {
+        if self.strength.is_none() {
+            return Ok(());
+        }
+        let refused = |message: &str, mend: &str| {
+            Err(Error::new(ErrorKind::Unsupported, "--strength", message).mend(mend.to_owned()))
+        };
+        if self.video.is_empty() && self.audio.is_none() {
+            return refused("there is no clip and no sound to change", "give one by --video or --audio");
+        }
+        if self.video.len() > 1 || !self.image.is_empty() {
+            return refused("one clip is changed, and more is given", "give one clip by --video");
+        }
+        recipe.need_sampler()?.component.edits().map_err(|flaw| {
+            let else_do =
+                "or keep a part as it is and make the rest: --region X,Y,WIDTH,HEIGHT, or --image to begin with";
+            let mend = format!("{}; {else_do}", flaw.mend);
+            Flaw { mend, ..flaw }.error(ErrorKind::Unsupported, "--strength")
+        })
+    }
+
     /// Reads it; every adaptation is said.
     pub fn read(&self, recipe: &Recipe) -> Result<Media> {
+        self.check_strength(recipe)?;
         let mut media = Media::default();
         for path in self.image.iter().chain(&self.video) {
             let clip = clip(recipe, path, Extent::Uncut)?;
@@ -149,6 +176,11 @@ fn rectangle(text: &str) -> std::result::Result<[usize; 4], String> {
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let number = text.trim_end_matches('s').parse::<f64>();
     number.ok().filter(|s| (0.0..=3600.0).contains(s) && *s > 0.0).ok_or_else(|| "above 0, 3600 at most".into())
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse::<f64>();
+    number.ok().filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| "above 0, 1 at most".into())
 }
 
 fn moment(text: &str) -> std::result::Result<(f64, String), String> {

@@ -1,6 +1,7 @@
 //! `generate`: what is not there, from a prompt and from what is.
 
 mod choose;
+mod course;
 mod given;
 mod program;
 
@@ -10,6 +11,7 @@ use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
 use choose::Holds;
+use course::Course;
 use given::GivenArgs;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::{Clip, Result};
@@ -32,6 +34,7 @@ const COLUMNS: usize = 9;
 ///   musiva generate world-lm --image ring.png --prompt "a red ring moves left" -o ring.mp4
 ///   musiva generate world-lm --video ring.mp4 --extend 4 -o longer.mp4
 ///   musiva generate world-lm --video ring.mp4 --region 16,16,32,32 -o other-middle.mp4
+///   musiva generate world-dit --video ring.mp4 --prompt "a blue ring moves left" --strength 0.6 -o blue.mp4
 ///   musiva generate world-lm --video silent.mp4 -o heard.mp4
 ///   musiva generate world-lm --audio steps.wav -o seen.mp4
 ///
@@ -42,7 +45,7 @@ const COLUMNS: usize = 9;
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// What is to be seen and heard; left out, the model decides
+    /// What is to be seen and heard; left out, the recipe's program says so, or the model decides
     #[arg(short, long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     prompt: String,
     #[command(flatten)]
@@ -72,18 +75,26 @@ pub fn run(args: &Args) -> Result<()> {
     let holds = Holds::of(&args.output);
     let mut stages = Stages::default();
     let media = stages.time("read", || args.given.read(&recipe))?;
-    let plan = choose::plan(&recipe.need_tasks()?, &args.given, &media, holds)?;
+    let course = Course::new(&args.given, &recipe.program, holds);
+    let plan = choose::plan(&recipe.need_tasks()?, &args.given, &course, &media, holds)?;
+    let prompt = match (&*args.prompt, &course.prompt) {
+        ("", Some(prompt)) => prompt,
+        (prompt, _) => prompt,
+    };
     if args.given.any() || !recipe.tasks.is_empty() {
         say!("{}", plan.told());
     }
     let pipeline = stages.time("load", || Pipeline::build(&recipe, &device))?;
-    note_unread(&pipeline, &args.prompt)?;
+    note_unread(&pipeline, prompt)?;
 
     let count = usize::from(args.count);
     let mut provenance =
-        Provenance::of(&recipe, args.device.device)?.with("musiva.prompt", &args.prompt).with("musiva.seed", args.seed);
+        Provenance::of(&recipe, args.device.device)?.with("musiva.prompt", prompt).with("musiva.seed", args.seed);
     if !recipe.tasks.is_empty() {
         provenance = provenance.with("musiva.task", plan.name());
+    }
+    if let Some(strength) = plan.strength {
+        provenance = provenance.with("musiva.strength", strength);
     }
     let files: Vec<PathBuf> = match count {
         1 => vec![args.output.clone()],
@@ -94,8 +105,8 @@ pub fn run(args: &Args) -> Result<()> {
         pipeline: &pipeline,
         plan: &plan,
         media: &media,
-        prompt: &args.prompt,
-        story: &args.given.then,
+        prompt,
+        story: &course.story,
         seed: args.seed,
         batch: recipe.evaluate.batch,
         paste: !args.given.no_paste,
@@ -128,7 +139,7 @@ pub fn run(args: &Args) -> Result<()> {
             .collect(),
     });
     written?.iter().for_each(|line| say!("{line}"));
-    say!("{} from \"{}\", seed {}: {}", recipe.name, args.prompt, args.seed, stages.text());
+    say!("{} from \"{prompt}\", seed {}: {}", recipe.name, args.seed, stages.text());
     Ok(())
 }
 

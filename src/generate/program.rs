@@ -1,6 +1,6 @@
 //! The program: a first piece, then more of it before and after, each from the last of what is there.
 
-use super::choose::Plan;
+use super::choose::{Growth, Plan};
 use super::given::Media;
 use crate::output::say;
 use crate::progress::{Stages, bar};
@@ -38,21 +38,15 @@ type Save<'a> = dyn FnMut(usize, usize, &CanvasTokens) -> Result<()> + 'a;
 impl Program<'_> {
     /// Makes `count` samples.
     pub fn run(&self, count: usize, stages: &mut Stages, save: &mut Save) -> Result<Vec<Made>> {
-        let mut all = vec![Made { clip: self.media.clips.first().cloned(), sound: self.media.sound.clone() }; count];
-        let mut round = 0;
+        let there = Made { clip: self.media.clips.first().cloned(), sound: self.media.sound.clone() };
+        let mut run = Run { program: self, all: vec![there; count], round: 0, stages, save };
         if let Some(task) = &self.plan.first {
             let premise = self.premise(task)?;
-            let made = self.piece(task, vec![premise.clone(); count], self.prompt, round, stages, save)?;
-            for (all, made) in all.iter_mut().zip(made) {
-                *all = self.first(task, &premise, made)?;
-            }
-            round += 1;
+            let made = run.piece(task, vec![premise.clone(); count], self.prompt, self.plan.strength)?;
+            run.all = made.into_iter().map(|made| self.first(task, &premise, made)).collect::<Result<_>>()?;
         }
-        for (more, after) in [(&self.plan.after, true), (&self.plan.before, false)] {
-            let Some((task, seconds)) = more else { continue };
-            self.grow(task, *seconds, after, &mut all, &mut round, stages, save)?;
-        }
-        Ok(all)
+        self.plan.growth.iter().try_for_each(|growth| run.grow(growth))?;
+        Ok(run.all)
     }
 
     /// What the first task is given, as long as it wants it.
@@ -71,7 +65,8 @@ impl Program<'_> {
                 let (first, last) = (&clips[0], &clips[1]);
                 Some(joined([&first.slice(first.frames() - n..first.frames()), &last.slice(0..n)])?)
             }
-            Share::Given | Share::Outside | Share::Inside => match clips.first() {
+            // What is changed is made, and yet it is there.
+            Share::Given | Share::Made | Share::Outside | Share::Inside => match clips.first() {
                 Some(clip) if clip.frames() < frames => {
                     return short("--video", format!("{}", clip.frames()), format!("{frames} frames"));
                 }
@@ -86,7 +81,7 @@ impl Program<'_> {
             _ => clips.first().cloned(),
         };
         let sound = match (task.audio, sound, self.pipeline.audio(), canvas.sound) {
-            (Share::Given, Some(sound), Some(codec), Some(shape)) => {
+            (Share::Given | Share::Made, Some(sound), Some(codec), Some(shape)) => {
                 let samples = shape.tokens.length() * codec.tokenizer().spec().strides[0];
                 if sound.length() != samples {
                     let how = if sound.length() < samples { "silence follows" } else { "the rest is left out" };
@@ -130,52 +125,6 @@ impl Program<'_> {
         Ok(Made { clip, sound: if task.audio == Share::Given { premise.sound.clone() } else { made.sound } })
     }
 
-    /// Adds pieces after or before all that is there, until so many seconds have been added.
-    #[allow(clippy::too_many_arguments)]
-    fn grow(
-        &self,
-        task: &Task,
-        seconds: f64,
-        after: bool,
-        all: &mut [Made],
-        round: &mut usize,
-        stages: &mut Stages,
-        save: &mut Save,
-    ) -> Result<()> {
-        let rate = self.pipeline.codec().rate();
-        let wanted = (seconds * rate.as_f64()).round().max(1.0) as usize;
-        let (n, mut added) = (task.frames, 0);
-        while added < wanted {
-            let ends: Result<Vec<Made>> = all.iter().map(|made| self.end(made, n, after)).collect();
-            let now = all[0].clip.as_ref().map_or(0, Clip::frames) as f64 / rate.as_f64();
-            let made =
-                self.piece(task, ends?, if after { self.prompt_at(now) } else { self.prompt }, *round, stages, save)?;
-            let mut new = 0;
-            for (all, made) in all.iter_mut().zip(made) {
-                let (Some(old), Some(clip)) = (&all.clip, &made.clip) else { continue };
-                new = (clip.frames() - n).min(wanted - added);
-                let range = if after { n..n + new } else { clip.frames() - n - new..clip.frames() - n };
-                let piece = clip.slice(range.clone());
-                if let (Some(heard), Some(sound)) = (&all.sound, &made.sound) {
-                    let a_frame = sound.length() / clip.frames();
-                    // A clip and its sound end together from here on.
-                    let heard = heard.clone().with_length(old.frames() * a_frame);
-                    let piece = sound.slice(range.start * a_frame..range.end * a_frame);
-                    let parts = if after { [heard, piece] } else { [piece, heard] };
-                    let samples = parts.iter().flat_map(|sound| sound.samples()).copied().collect();
-                    all.sound = Some(Sound::new(1, sound.rate(), samples)?);
-                }
-                all.clip = Some(joined(if after { [old, &piece] } else { [&piece, old] })?);
-            }
-            if new == 0 {
-                return Err(Error::new(ErrorKind::Unsupported, "--extend", "there is no clip to go on with"));
-            }
-            added += new;
-            *round += 1;
-        }
-        Ok(())
-    }
-
     /// The prompt that holds at a second.
     fn prompt_at(&self, second: f64) -> &str {
         let begun = self.story.iter().filter(|(from, _)| *from <= second + 1e-9);
@@ -199,28 +148,73 @@ impl Program<'_> {
         };
         Ok(Made { clip: Some(clip.slice(range)), sound })
     }
+}
 
-    /// A piece of each sample.
-    fn piece(
-        &self,
-        task: &Task,
-        given: Vec<Made>,
-        prompt: &str,
-        round: usize,
-        stages: &mut Stages,
-        save: &mut Save,
-    ) -> Result<Vec<Made>> {
-        let (batches, bar) = (given.len().div_ceil(self.batch), bar(0, "sample"));
+/// A program on its way.
+struct Run<'a> {
+    program: &'a Program<'a>,
+    /// What there is so far of each sample.
+    all: Vec<Made>,
+    /// How many pieces have been made of each.
+    round: usize,
+    stages: &'a mut Stages,
+    save: &'a mut Save<'a>,
+}
+
+impl Run<'_> {
+    /// Adds pieces after or before all that is there, until so many seconds have been added.
+    fn grow(&mut self, &Growth { ref task, after, seconds }: &Growth) -> Result<()> {
+        let program = self.program;
+        let rate = program.pipeline.codec().rate();
+        let wanted = (seconds * rate.as_f64()).round().max(1.0) as usize;
+        let (n, mut added) = (task.frames, 0);
+        while added < wanted {
+            let ends: Result<Vec<Made>> = self.all.iter().map(|made| program.end(made, n, after)).collect();
+            let now = self.all[0].clip.as_ref().map_or(0, Clip::frames) as f64 / rate.as_f64();
+            let prompt = if after { program.prompt_at(now) } else { program.prompt };
+            let made = self.piece(task, ends?, prompt, None)?;
+            let mut new = 0;
+            for (all, made) in self.all.iter_mut().zip(made) {
+                let (Some(old), Some(clip)) = (&all.clip, &made.clip) else { continue };
+                new = (clip.frames() - n).min(wanted - added);
+                let range = if after { n..n + new } else { clip.frames() - n - new..clip.frames() - n };
+                let piece = clip.slice(range.clone());
+                if let (Some(heard), Some(sound)) = (&all.sound, &made.sound) {
+                    let a_frame = sound.length() / clip.frames();
+                    // A clip and its sound end together from here on.
+                    let heard = heard.clone().with_length(old.frames() * a_frame);
+                    let piece = sound.slice(range.start * a_frame..range.end * a_frame);
+                    let parts = if after { [heard, piece] } else { [piece, heard] };
+                    let samples = parts.iter().flat_map(|sound| sound.samples()).copied().collect();
+                    all.sound = Some(Sound::new(1, sound.rate(), samples)?);
+                }
+                all.clip = Some(joined(if after { [old, &piece] } else { [&piece, old] })?);
+            }
+            if new == 0 {
+                return Err(Error::new(ErrorKind::Unsupported, "--extend", "there is no clip to go on with"));
+            }
+            added += new;
+        }
+        Ok(())
+    }
+
+    /// A piece of each sample, or with a strength a changed one: the next round.
+    fn piece(&mut self, task: &Task, given: Vec<Made>, prompt: &str, strength: Option<f64>) -> Result<Vec<Made>> {
+        let Program { pipeline, media, seed, batch, .. } = *self.program;
+        let (batches, bar) = (given.len().div_ceil(batch), bar(0, "sample"));
         let mut all = Vec::with_capacity(given.len());
-        for (index, given) in given.chunks(self.batch).enumerate() {
+        for (index, given) in given.chunks(batch).enumerate() {
             let clips: Vec<Clip> = given.iter().filter_map(|given| given.clip.clone()).collect();
             let sounds: Vec<Sound> = given.iter().filter_map(|given| given.sound.clone()).collect();
-            let first = (index * self.batch) as u64 + SAMPLES * round as u64;
-            let request = Request { prompts: vec![prompt.to_owned(); given.len()], seed: self.seed, first };
-            let premise = Premise { task, clips: &clips, sounds: &sounds, mask: self.media.mask.as_ref() };
-            let order = stages.time("encode", || self.pipeline.order_of(&request, &premise))?;
-            all.extend(stages.time("sample", || {
-                self.pipeline.once(&order, &mut |done, total| {
+            let first = (index * batch) as u64 + SAMPLES * self.round as u64;
+            let request = Request { prompts: vec![prompt.to_owned(); given.len()], seed, first };
+            let premise = Premise { task, clips: &clips, sounds: &sounds, mask: media.mask.as_ref() };
+            let order = self.stages.time("encode", || match strength {
+                Some(strength) => pipeline.edit_of(&request, &premise, strength),
+                None => pipeline.order_of(&request, &premise),
+            })?;
+            all.extend(self.stages.time("sample", || {
+                pipeline.once(&order, &mut |done, total| {
                     bar.set_length((batches * total) as u64);
                     bar.set_position((index * total + done) as u64);
                     Ok(())
@@ -229,14 +223,15 @@ impl Program<'_> {
         }
         bar.finish_and_clear();
         for (sample, tokens) in all.iter().enumerate() {
-            save(sample, round, tokens)?;
+            (self.save)(sample, self.round, tokens)?;
         }
+        self.round += 1;
         let decode = |tokens: &CanvasTokens| {
             // What is given whole is not decoded: it is there.
-            let clip = if task.video == Share::Given { None } else { self.pipeline.clip(tokens)? };
-            Ok(Made { clip, sound: self.pipeline.sound(tokens)? })
+            let clip = if task.video == Share::Given { None } else { pipeline.clip(tokens)? };
+            Ok(Made { clip, sound: pipeline.sound(tokens)? })
         };
-        stages.time("decode", || all.iter().map(decode).collect())
+        self.stages.time("decode", || all.iter().map(decode).collect())
     }
 }
 

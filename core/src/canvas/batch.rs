@@ -126,6 +126,7 @@ impl CleanBatch {
             layout: self.layout.clone(),
             given: (0..self.size()).map(each).collect(),
             draws,
+            start: None,
         }
     }
 

@@ -8,10 +8,11 @@ use serde_json::{Map, Value as Json};
 use std::{collections::BTreeMap, path::Path};
 
 /// Keys whose change leaves what was trained so far what it was.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 14] = [
     "name",
     "description",
     "sampler",
+    "program",
     "evaluate",
     "metric",
     "backbone.decode",

@@ -12,6 +12,7 @@ mod canonical;
 mod check;
 mod merge;
 mod plugin;
+mod program;
 mod reference;
 mod report;
 mod schema;
@@ -28,6 +29,7 @@ pub use adversarial::{Adversarial, AdversarialLoss, Perceptual};
 pub use canonical::Difference;
 pub use check::Flow;
 pub use plugin::PluginPin;
+pub use program::{Moment, ProgramSettings};
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
@@ -126,6 +128,8 @@ pub struct Recipe {
     pub metrics: Vec<Part<dyn MetricConfig>>,
     /// `[[task]]`.
     pub tasks: Vec<Task>,
+    /// `[program]`, one piece where the recipe has none.
+    pub program: ProgramSettings,
     /// `[train]`.
     pub train: Option<TrainSettings>,
     /// `[evaluate]`, its defaults where the recipe has none.

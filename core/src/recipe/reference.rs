@@ -31,9 +31,13 @@ pub fn reference(registry: &Registry) -> String {
     }
     page.line(&format!("\n## `[[metric]]`\n\n{METRIC}"));
     registry.of(Role::Metric).for_each(|component| page.component("metric", component));
-    for (section, header) in
-        [("task", "[[task]]"), ("train", "[train]"), ("evaluate", "[evaluate]"), ("plugin", "[[plugin]]")]
-    {
+    for (section, header) in [
+        ("task", "[[task]]"),
+        ("program", "[program]"),
+        ("train", "[train]"),
+        ("evaluate", "[evaluate]"),
+        ("plugin", "[[plugin]]"),
+    ] {
         let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
         let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
         page.line(&format!("\n## `{header}`\n\n{description}\n"));
@@ -67,13 +71,13 @@ impl Page<'_> {
 
     fn table(&mut self, schema: &Json) {
         self.head();
-        self.rows("", schema, 0);
+        self.below("", schema, 0);
     }
 
     fn rows(&mut self, prefix: &str, schema: &Json, depth: usize) {
         let Some(properties) = schema.get("properties").and_then(Json::as_object) else { return };
         for (key, property) in properties {
-            let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            let name = child(prefix, key);
             if name != "kind" {
                 self.row(&name, property, requires(schema, key), depth);
             }
@@ -88,33 +92,44 @@ impl Page<'_> {
             (Some(default), _) => format!("`{}`", toml(default)),
             (None, false) => "none".to_owned(),
         };
-        let said = |schema: &Json| schema.get("description").and_then(Json::as_str).map(str::to_owned);
         let meaning = said(property).or_else(|| said(schema)).unwrap_or_default();
         let kind = describe(self.root, schema);
         let _ = writeln!(self.text, "| `{name}` | {} | {} | {} |", cell(&kind), cell(&default), cell(&meaning));
-        if depth > 6 {
-            return;
+        if depth <= 6 {
+            self.below(name, schema, depth + 1);
         }
-        // What stands below: a table, a choice of tables, an array of tables.
-        self.rows(name, schema, depth + 1);
+    }
+
+    /// What stands below a key: a table, a choice of tables, an array of tables.
+    fn below(&mut self, name: &str, schema: &Json, depth: usize) {
+        self.rows(name, schema, depth);
         if let Some(items) = schema.get("items") {
-            self.rows(&format!("{name}[]"), deref(self.root, items), depth + 1);
+            self.rows(&format!("{name}[]"), deref(self.root, items), depth);
         }
         for branch in branches(self.root, schema).into_iter().flatten() {
             if let Some(kind) = tag(branch, "kind") {
                 let meaning = said(branch).unwrap_or_default();
-                let _ = writeln!(self.text, "| `{name}.kind = \"{kind}\"` | | | {} |", cell(&meaning));
+                let _ = writeln!(self.text, "| `{} = \"{kind}\"` | | | {} |", child(name, "kind"), cell(&meaning));
                 let Some(properties) = branch.get("properties").and_then(Json::as_object) else { continue };
                 for (key, property) in properties.iter().filter(|(key, _)| *key != "kind") {
-                    self.row(&format!("{name}.{key}"), property, requires(branch, key), depth + 1);
+                    self.row(&child(name, key), property, requires(branch, key), depth);
                 }
             } else if branch.get("properties").is_some() {
-                self.rows(name, branch, depth + 1);
+                self.rows(name, branch, depth);
             } else if let (Some(text), Some(meaning)) = (branch.get("const").and_then(Json::as_str), said(branch)) {
                 let _ = writeln!(self.text, "| `{name} = \"{text}\"` | | | {} |", cell(&meaning));
             }
         }
     }
+}
+
+fn said(schema: &Json) -> Option<String> {
+    schema.get("description").and_then(Json::as_str).map(str::to_owned)
+}
+
+/// The name of a key below another.
+fn child(name: &str, key: &str) -> String {
+    if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") }
 }
 
 /// A table's cell is one line, and a bar would end it.

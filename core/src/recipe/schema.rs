@@ -3,6 +3,7 @@
 //! no second description that could differ.
 
 use super::plugin::PluginPin;
+use super::program::ProgramSettings;
 use super::settings::{EvaluateSettings, TrainSettings};
 use super::words::shortest;
 use crate::{Component, Modality, Registry, Role, Task};
@@ -87,6 +88,7 @@ pub fn schema(registry: &Registry) -> Json {
     fixed("evaluate", schemars::schema_for!(EvaluateSettings));
     fixed("plugin", schemars::schema_for!(PluginPin));
     fixed("task", schemars::schema_for!(Task));
+    fixed("program", schemars::schema_for!(ProgramSettings));
     // What is to be trained has to be said: the default is only there for the struct's sake.
     if let Some(train) = defs.get_mut("train") {
         train["required"] = json!(["target"]);
@@ -129,6 +131,7 @@ pub fn schema(registry: &Registry) -> Json {
             "sampler": { "$ref": "#/$defs/sampler" },
             "metric": { "description": METRIC, "type": "array", "items": { "$ref": "#/$defs/metric" } },
             "task": { "description": TASK, "type": "array", "items": { "$ref": "#/$defs/task" } },
+            "program": { "$ref": "#/$defs/program" },
             "train": { "$ref": "#/$defs/train" },
             "evaluate": { "$ref": "#/$defs/evaluate" },
         },

@@ -87,17 +87,6 @@ impl Default for Ddpm {
     }
 }
 
-/// `α(t)` and `σ(t)`.
-pub fn mix(path: NoisePath, t: f64) -> (f64, f64) {
-    match path {
-        NoisePath::Straight => (1.0 - t, t),
-        NoisePath::Cosine => {
-            let angle = std::f64::consts::FRAC_PI_2 * t;
-            (angle.cos(), angle.sin())
-        }
-    }
-}
-
 /// The clean data that a prediction stands for where `x_t = α·x + σ·ε`; `[B, L, C]`, and `[B, L, 1]`
 /// for α and σ.
 pub fn clean(
@@ -178,8 +167,8 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
         let values: Vec<f32> = (0..size).flat_map(|b| (0..length).map(move |l| of(b, l))).collect();
         Tensor::<3>::from_data(TensorData::new(values, [size, length, 1]), &device)
     };
-    let alpha = column(&|t| mix(s.process.path, t).0);
-    let sigma = column(&|t| mix(s.process.path, t).1);
+    let alpha = column(&|t| s.process.path.mix(t).0);
+    let sigma = column(&|t| s.process.path.mix(t).1);
     let noisy = x.clone() * alpha.clone() + noise.clone() * sigma.clone();
     let moments: Vec<f32> = times.iter().map(|&t| t as f32).collect();
     let field = |guess| {

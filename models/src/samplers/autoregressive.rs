@@ -63,6 +63,12 @@ impl Sampler for Autoregressive {
         if self.guidance == 1.0 { 1.0 } else { 2.0 }
     }
 
+    fn edits(&self) -> Result<(), Flaw> {
+        let message = "a model that makes one token after the other has no way from a clip to a changed one; \
+                       diffusion and masked models have";
+        Err(Flaw::new("kind", message, "name a recipe of one of these, such as `world-dit` or `world-masked`"))
+    }
+
     fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
         let (guided, size) = (self.guidance != 1.0, order.draws.len());
         let given = order.told(backbone, if guided { 2 * size } else { size });

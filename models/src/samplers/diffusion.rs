@@ -1,6 +1,6 @@
 //! `euler`, `heun` and `ddim`: from noise to data in a few steps.
 
-use crate::objectives::diffusion::{clean, frame_times, mix, shifted};
+use crate::objectives::diffusion::{clean, frame_times, shifted};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, Values};
 use musiva_core::parameters::to_vec;
@@ -70,6 +70,9 @@ macro_rules! sampler {
             }
             fn forwards(&self, _: &CanvasShape) -> f64 {
                 forwards(&self.0, $solver)
+            }
+            fn edits(&self) -> Result<(), Flaw> {
+                Ok(())
             }
             fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
                 begin(self.0, $solver, backbone, process, order)
@@ -176,24 +179,38 @@ fn begin(
     let noise: Vec<f32> =
         order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(length * channels)).collect();
     let device = backbone.device();
+    let mut x = Tensor::from_data(TensorData::new(noise, [size, length, channels]), &device);
+    let (strength, steps) = order.left(settings.steps);
+    // At strength 1 nothing is left of a start, whatever the path's rounding.
+    if let Some(start) = order.start.as_ref().filter(|_| strength < 1.0) {
+        let start = start.vectors(&canvas, order.layout.made(), &device).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "sampler", "these codes have no bits, so no vectors to go on from")
+        })?;
+        let (alpha, sigma) = process.path.mix(shifted(strength, f64::from(settings.shift)));
+        x = start * alpha + x * sigma;
+    }
     let (frames, frame_of) = order.layout.steps(&canvas);
     Ok(Box::new(State {
         frames,
         frame_of,
-        settings,
+        settings: Steps { steps, ..settings },
+        strength,
         solver,
         process,
         canvas,
         given: order.told(backbone, if settings.guidance == 1.0 { size } else { 2 * size }),
         draws: order.draws.clone(),
-        x: Tensor::from_data(TensorData::new(noise, [size, length, channels]), &device),
+        x,
         guess: None,
         step: 0,
     }))
 }
 
 struct State {
+    /// Of the steps, those that are left.
     settings: Steps,
+    /// The time, before the shift, that every frame sets out from.
+    strength: f64,
     solver: Solver,
     process: Process,
     canvas: CanvasShape,
@@ -212,7 +229,7 @@ impl State {
     fn times(&self, step: usize) -> Vec<f64> {
         let gone = step as f64 / self.settings.steps as f64;
         let times = frame_times(gone, self.frames, f64::from(self.settings.stagger));
-        times.into_iter().map(|t| shifted(t, f64::from(self.settings.shift))).collect()
+        times.into_iter().map(|t| shifted(self.strength * t, f64::from(self.settings.shift))).collect()
     }
 
     /// A number for each frame as a number for each token, `[1, L, 1]`.
@@ -227,8 +244,8 @@ impl State {
         if t == next {
             return [0.0, 1.0, 0.0];
         }
-        let (alpha, sigma) = mix(self.process.path, t);
-        let (alpha_next, sigma_next) = mix(self.process.path, next);
+        let (alpha, sigma) = self.process.path.mix(t);
+        let (alpha_next, sigma_next) = self.process.path.mix(next);
         // The deviation of what comes, given x and the clean data, times η.
         let kept = alpha / alpha_next * sigma_next;
         let fresh = f64::from(self.settings.eta) * sigma_next / sigma * (sigma * sigma - kept * kept).max(0.0).sqrt();
@@ -273,7 +290,7 @@ impl State {
         let Prediction::Field(predicted) = backbone.forward(&batch) else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no field"));
         };
-        let mixed: Vec<_> = times.iter().map(|&t| mix(self.process.path, t)).collect();
+        let mixed: Vec<_> = times.iter().map(|&t| self.process.path.mix(t)).collect();
         let alpha = self.column(mixed.iter().map(|m| m.0).collect());
         let sigma = self.column(mixed.iter().map(|m| m.1).collect());
         let mut x = clean(self.process, alpha, sigma, noisy, predicted);

@@ -76,18 +76,42 @@ impl Sampler for MaskGit {
         self.steps as f64 * if self.guidance == 1.0 { 1.0 } else { 2.0 }
     }
 
+    fn edits(&self) -> Result<(), Flaw> {
+        Ok(())
+    }
+
     fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
         let size = order.draws.len();
         let rows = if self.guidance == 1.0 { size } else { 2 * size };
         let length = order.layout.made().len();
-        let nothing = Canvas { codes: vec![0; length], hidden: vec![true; length] };
+        let (strength, steps) = order.left(self.steps);
+        let canvases = match &order.start {
+            None => vec![Canvas { codes: vec![0; length], hidden: vec![true; length] }; size],
+            Some(start) => {
+                let hidden = self.hidden(1.0 - strength, length);
+                let each = start.tokens.iter().zip(&order.draws);
+                each.map(|(tokens, draw)| Canvas::hiding(tokens, hidden, draw)).collect::<Result<_>>()?
+            }
+        };
         Ok(Box::new(State {
-            settings: *self,
+            settings: Self { steps, ..*self },
+            strength,
             given: order.told(backbone, rows),
             draws: order.draws.clone(),
-            canvases: vec![nothing; size],
+            canvases,
             step: 0,
         }))
+    }
+}
+
+impl MaskGit {
+    /// How many of so many tokens are hidden once a part `gone` of the way is walked: at its start all are, also by
+    /// schedules that begin below 1.
+    fn hidden(&self, gone: f64, tokens: usize) -> usize {
+        match gone > 0.0 {
+            true => (self.schedule.hidden(gone, tokens) * tokens as f64).floor() as usize,
+            false => tokens,
+        }
     }
 }
 
@@ -98,8 +122,29 @@ struct Canvas {
     hidden: Vec<bool>,
 }
 
+impl Canvas {
+    /// Hides so many of the tokens. In which order places are hidden hangs on the sample alone: where more are hidden,
+    /// it is these and more.
+    fn hiding(tokens: &Values, count: usize, draw: &Draw) -> Result<Self> {
+        let Values::Codes(codes) = tokens else {
+            return Err(Error::new(ErrorKind::Unsupported, "sampler", "only codes can be hidden, these are latents"));
+        };
+        let mut stream = draw.stream(Purpose::Edit);
+        let mut order: Vec<(u32, usize)> = (0..codes.len()).map(|place| (stream.bits(), place)).collect();
+        order.sort_unstable();
+        let mut canvas = Self { codes: codes.clone(), hidden: vec![false; codes.len()] };
+        for &(_, place) in order.iter().take(count) {
+            (canvas.codes[place], canvas.hidden[place]) = (0, true);
+        }
+        Ok(canvas)
+    }
+}
+
 struct State {
+    /// Of the steps, those that are left.
     settings: MaskGit,
+    /// The part of the way that they are.
+    strength: f64,
     given: Given,
     draws: Vec<Draw>,
     canvases: Vec<Canvas>,
@@ -144,14 +189,17 @@ impl State {
         Ok(logits.into_iter().map(group).collect())
     }
 
+    /// Which part of the whole way is walked once this step is done.
+    fn gone(&self) -> f64 {
+        (1.0 - self.strength) + self.strength * ((self.step + 1) as f64 / self.settings.steps as f64)
+    }
+
     /// How many tokens are hidden once this step is done: fewer than before, none at the end.
     fn left(&self, before: usize) -> usize {
-        let (done, length) = (self.step + 1, self.length());
-        if done >= self.settings.steps {
-            return 0;
+        match self.step + 1 < self.settings.steps {
+            true => self.settings.hidden(self.gone(), self.length()).min(before.saturating_sub(1)),
+            false => 0,
         }
-        let part = self.settings.schedule.hidden(done as f64 / self.settings.steps as f64, length);
-        ((part * length as f64).floor() as usize).min(before.saturating_sub(1))
     }
 }
 
@@ -168,7 +216,7 @@ impl Sampling for State {
             group.at.iter().enumerate().for_each(|(i, &at)| found[at] = (g, i));
         }
         // Noise falls to nothing by the last step.
-        let chance = self.settings.choice_temperature * (1.0 - (self.step + 1) as f32 / self.settings.steps as f32);
+        let chance = self.settings.choice_temperature * (1.0 - self.gone() as f32);
         let mut canvases = std::mem::take(&mut self.canvases);
         for (row, (canvas, draw)) in canvases.iter_mut().zip(&self.draws).enumerate() {
             let draw = draw.step(self.step as u64);

@@ -5,4 +5,6 @@ pub mod diffusion;
 pub mod maskgit;
 
 #[cfg(test)]
+mod edit_tests;
+#[cfg(test)]
 mod tests;

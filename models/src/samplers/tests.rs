@@ -4,7 +4,6 @@
 //! ones is `μ + α·s²/(α²s² + σ²)·(x_t - α·μ)`; a backbone that says so turns noise into `N(μ, s²)`.
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
-use crate::objectives::diffusion::mix;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction, Values};
 use musiva_core::{
@@ -12,16 +11,16 @@ use musiva_core::{
     TokenKind, TokenShape,
 };
 
-const MEAN: f64 = 0.7;
-const DEVIATION: f64 = 0.5;
+pub(super) const MEAN: f64 = 0.7;
+pub(super) const DEVIATION: f64 = 0.5;
 
-struct Exact {
+pub(super) struct Exact {
     canvas: CanvasShape,
-    process: Process,
+    pub(super) process: Process,
 }
 
 impl Exact {
-    fn new(path: NoisePath, predicts: Predicts) -> Self {
+    pub(super) fn new(path: NoisePath, predicts: Predicts) -> Self {
         let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Latents { channels: 3 } };
         Self { canvas: CanvasShape::new(2, 3, tokens), process: Process { path, predicts, stagger: 1.0 } }
     }
@@ -43,7 +42,7 @@ impl Backbone for Exact {
         let times = musiva_core::parameters::to_vec(field.times.clone());
         let column = |value: &dyn Fn(f64, f64) -> f64| {
             let of = |at: &usize| {
-                let (alpha, sigma) = mix(self.process.path, f64::from(times[*at]));
+                let (alpha, sigma) = self.process.path.mix(f64::from(times[*at]));
                 value(alpha, sigma) as f32
             };
             let values: Vec<f32> = field.at.iter().map(of).collect();

@@ -143,6 +143,17 @@ impl Sampler for HostedSampler {
         passes * if self.guided() { 2.0 } else { 1.0 }
     }
 
+    fn edits(&self) -> Result<(), Flaw> {
+        match self.answer.drives {
+            Drives::Field => Ok(()),
+            Drives::Codes => {
+                let message =
+                    format!("`{}` picks one code after the other: it has no way from a clip to a changed one", self.id);
+                Err(Flaw::new("kind", message, "name a sampler of a diffusion or a masked model"))
+            }
+        }
+    }
+
     fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
         let held = Held::new(self.library.create(&self.id, &self.config)?)?;
         let size = order.draws.len();
@@ -156,8 +167,18 @@ impl Sampler for HostedSampler {
         let process = process.ok_or_else(|| wrong(&self.id, "the objective names no noise"))?;
         let times = common.held().times()?;
         let count = common.length() * channels;
-        let x = order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(count)).collect();
-        Ok(Box::new(Vectors { common, process, channels, times, x, guess: None, step: 0 }))
+        let mut x: Vec<f32> = order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(count)).collect();
+        let steps = times.len() - 1;
+        let step = steps - order.left(steps).1;
+        // Before the first step all is noise, and nothing is left of a start.
+        if let Some(start) = order.start.as_ref().filter(|_| step > 0) {
+            let start = start.vectors(&common.canvas, order.layout.made(), &backbone.device());
+            let start =
+                start.ok_or_else(|| wrong(&self.id, "these codes have no bits, so no vectors to go on from"))?;
+            let (alpha, sigma) = process.path.mix(f64::from(times[step]));
+            x.iter_mut().zip(to_vec(start)).for_each(|(x, start)| *x = start * alpha as f32 + *x * sigma as f32);
+        }
+        Ok(Box::new(Vectors { common, process, channels, times, x, guess: None, step }))
     }
 }
 

@@ -20,8 +20,8 @@ typedef struct {
    * first step. Of codes: MUSIVA_UNSUPPORTED. */
   musiva_status (*begin)(musiva_instance *self, const musiva_call *call);
   /* [serial] Of a field, step `index`: takes x at time[index] and the model's guess of the clean vectors there, both
-   * f32 [B, L, C]. Output 0: x at time[index + 1]. Each sample of the batch on its own. Of codes: MUSIVA_UNSUPPORTED.
-   */
+   * f32 [B, L, C]. Output 0: x at time[index + 1]. Each sample of the batch on its own. The first step
+   * is 0, or a later one where what is there is changed: x was mixed with noise for it. Of codes: MUSIVA_UNSUPPORTED. */
   musiva_status (*step)(musiva_instance *self, const musiva_call *call, int64_t index, const musiva_tensor *x,
                         const musiva_tensor *clean);
   /* [serial] Of codes: picks by logits f32 [B, K] and a uniform number in [0, 1) for each row, f32 [B]. Output 0:

@@ -130,7 +130,7 @@ pub trait Sampler: Plugin {
     }
 
     /// Takes `x` at time `index` and the guess of the clean vectors there, both f32 `[B, L, C]`; writes `x` at time
-    /// `index + 1` to output 0.
+    /// `index + 1` to output 0. The first step is 0, or a later one where what is there is changed.
     ///
     /// # Errors
     /// Where it drives codes.

@@ -100,6 +100,15 @@ impl Checker<'_> {
             self.add("task.0", &Flaw::new("weight", "no task is ever drawn", "set `weight = 1.0`"));
         }
     }
+
+    pub(super) fn check_program(&mut self, recipe: &Recipe) {
+        // Without a canvas or tasks in order it would only repeat what is wrong with these.
+        if let (Ok(tasks), true, Some(MediaShape::Clip { frames, rate, .. })) =
+            (recipe.need_tasks(), self.clean("task"), recipe.flow().clip)
+        {
+            self.flaws("program", Some(recipe.program.flaws(&tasks, frames as f64 / rate.as_f64())));
+        }
+    }
 }
 
 /// Whether all levels of a token together are one 32-bit code.

@@ -7,7 +7,7 @@ use super::schema::{SECTIONS, schema};
 use super::source::Node;
 use super::walk::Walk;
 use super::words::choices;
-use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
+use super::{EvaluateSettings, Part, PluginPin, ProgramSettings, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
 use crate::{BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape};
 use serde_json::{Value as Json, json};
@@ -33,6 +33,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let sampler = checker.part("sampler", Make::sampler);
     let metrics: Vec<Part<dyn MetricConfig>> = checker.metrics();
     let tasks = checker.tasks();
+    let program: ProgramSettings = checker.settings("program").unwrap_or_default();
     let train: Option<TrainSettings> = checker.settings("train");
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
     if let Some(resolved) = checker.json.as_object_mut() {
@@ -67,6 +68,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         sampler,
         metrics,
         tasks,
+        program,
         train,
         evaluate,
         flow: Flow::default(),
@@ -75,6 +77,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         places: Node::empty(),
     };
     recipe.flow = checker.flow(&recipe);
+    checker.check_program(&recipe);
     checker.trainable(&recipe);
     Report(checker.found).into_result()?;
     recipe.places = tree;
@@ -244,6 +247,10 @@ impl Checker<'_> {
         }
         if self.written("sampler") {
             needs.push(("objective", "sampler", "it says what a sampler has to take predictions for"));
+        }
+        if self.written("program") {
+            needs.push(("sampler", "program", "it is what a program asks for pieces"));
+            needs.push(("backbone", "program", "without one nothing is predicted"));
         }
         match train.map(|train| train.target) {
             Some(Target::Backbone) => {

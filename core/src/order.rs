@@ -1,0 +1,112 @@
+//! What a sampler is asked for: prompts, the tokens that are given, the places of those to be made.
+
+use crate::canvas::{CanvasShape, CanvasTokens, Given, Known, Layout, PAD, Values, ints};
+use crate::{Backbone, BackboneSpec, Draw, Result};
+use burn::tensor::{Device, Tensor};
+use std::sync::Arc;
+
+/// What a sampler is asked for.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Prompts, padded: `[B, P]`.
+    pub prompt: Vec<Vec<u32>>,
+    /// The places of all samples.
+    pub layout: Arc<Layout>,
+    /// The tokens that are given, of each sample.
+    pub given: Vec<Values>,
+    /// Seed, and the number of each sample: the same sample comes out in whatever batch it is made.
+    pub draws: Vec<Draw>,
+    /// What stands at the places that are to be made before anything is; `None` for nothing.
+    pub start: Option<Start>,
+}
+
+/// Tokens that a sampler goes on from instead of from nothing: editing by strength.
+///
+/// A sampler goes a way, from nothing to all. An edit walks the last part of it, a share `strength`, and begins where the
+/// way would stand by then: a diffusion sampler with the tokens' vectors mixed with as much noise as is left there (SDEdit,
+/// Meng et al. 2022), one of masked models with as many tokens hidden as are hidden there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// The tokens at the places that are to be made, of each sample.
+    pub tokens: Vec<Values>,
+    /// The share of the way, in `(0, 1]`: near 0 the tokens stay, at 1 nothing is left of them and what is made is what
+    /// is made from nothing.
+    pub strength: f64,
+}
+
+impl Start {
+    /// The tokens as vectors `[B, L, C]`; `None` where codes have no bits.
+    pub fn vectors(&self, canvas: &CanvasShape, places: &[usize], device: &Device) -> Option<Tensor<3>> {
+        let each: Option<Vec<_>> = self.tokens.iter().map(|values| values.vectors(canvas, places, device)).collect();
+        each.map(|each| Tensor::cat(each, 0))
+    }
+}
+
+impl Order {
+    /// Whole canvases from prompts alone.
+    pub fn prompts(prompt: Vec<Vec<u32>>, draws: Vec<Draw>, canvas: &CanvasShape) -> Self {
+        Self { prompt, layout: Arc::new(Layout::whole(canvas)), given: Vec::new(), draws, start: None }
+    }
+
+    /// Prompts and given tokens `rows` times over, the repetitions without a prompt: what guidance compares.
+    pub fn told(&self, backbone: &dyn Backbone, rows: usize) -> Given {
+        let (canvas, device) = (backbone.canvas(), backbone.device());
+        let mut prompt = self.prompt.concat();
+        prompt.resize(rows * canvas.prompt, PAD);
+        let places = self.layout.given();
+        let tokens = (!places.is_empty()).then(|| {
+            let all = || self.given.iter().cycle().take(rows);
+            match backbone.spec() {
+                BackboneSpec::Field { .. } => {
+                    let each: Option<Vec<_>> = all().map(|values| values.vectors(canvas, places, &device)).collect();
+                    each.map(|each| Known::Vectors(Tensor::cat(each, 0)))
+                }
+                _ => {
+                    let each: Option<Vec<_>> = all().map(|values| values.codes(1, &device)).collect();
+                    each.map(|each| Known::Codes(Tensor::cat(each, 0)))
+                }
+            }
+        });
+        let prompt = ints(&prompt, [rows, canvas.prompt], &device);
+        Given { prompt, layout: self.layout.clone(), tokens: tokens.flatten() }
+    }
+
+    /// The share of a sampler's way that is to be walked, and in how many of its `steps`: at least one.
+    pub fn left(&self, steps: usize) -> (f64, usize) {
+        let share = self.start.as_ref().map_or(1.0, |start| start.strength);
+        // A product such as 0.07 · 100 is a little more than it is.
+        (share, ((share * steps as f64 - 1e-9).ceil() as usize).clamp(1, steps))
+    }
+
+    /// The tokens of each sample once this was `made`.
+    ///
+    /// # Errors
+    /// Where that does not fill the places.
+    pub fn tokens(&self, canvas: &CanvasShape, made: &[Values]) -> Result<Vec<CanvasTokens>> {
+        let whole = |(i, made): (usize, &Values)| match self.given.get(i) {
+            Some(given) => canvas.tokens(&self.layout, given, made),
+            None => canvas.tokens(&self.layout, &made.empty(), made),
+        };
+        made.iter().enumerate().map(whole).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TokenKind, TokenShape};
+
+    #[test]
+    fn an_edit_walks_the_last_steps() {
+        let kind = TokenKind::Codes { entries: 2, bits: Some(1) };
+        let canvas = CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 3], kind });
+        let order = |strength| {
+            let start = Some(Start { tokens: Vec::new(), strength });
+            Order { start, ..Order::prompts(Vec::new(), Vec::new(), &canvas) }
+        };
+        assert_eq!(Order::prompts(Vec::new(), Vec::new(), &canvas).left(7), (1.0, 7));
+        for (strength, steps, left) in [(1.0, 60, 60), (0.6, 60, 36), (0.07, 100, 7), (0.5, 7, 4), (1e-6, 7, 1)] {
+            assert_eq!(order(strength).left(steps), (strength, left));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Editing by strength: what a sampler makes of tokens that it starts from.
+
+use super::diffusion::{Ddim, Euler, Heun, Steps};
+use super::maskgit::MaskGit;
+use super::tests::{DEVIATION, Exact, MEAN};
+use crate::objectives::masked::MaskSchedule;
+use burn::tensor::{Device, Tensor};
+use musiva_core::canvas::{CanvasBatch, Given, Logits, Prediction, Values};
+use musiva_core::{
+    Backbone, BackboneSpec, CanvasShape, Draw, NoisePath, Order, Parameters, Predicts, Purpose, Sampler, Session,
+    Start, TokenKind, TokenShape,
+};
+
+/// Knows nothing: every token is as likely as any other.
+struct Ignorant(CanvasShape);
+
+/// So many that a token hardly comes out as what it was.
+const ENTRIES: usize = 4099;
+
+impl Ignorant {
+    fn new() -> Self {
+        let kind = TokenKind::Codes { entries: ENTRIES, bits: None };
+        Self(CanvasShape::new(1, 2, TokenShape { grid: [3, 5, 7], kind }))
+    }
+}
+
+impl Backbone for Ignorant {
+    fn spec(&self) -> BackboneSpec {
+        BackboneSpec::Masked
+    }
+    fn canvas(&self) -> &CanvasShape {
+        &self.0
+    }
+    fn device(&self) -> Device {
+        Device::flex()
+    }
+    fn forward(&self, batch: &CanvasBatch) -> Prediction {
+        let shape = [batch.given.prompt.dims()[0], self.0.places(), ENTRIES];
+        Prediction::Logits(vec![Logits::whole(vec![Tensor::zeros(shape, &self.device())])])
+    }
+    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
+        None
+    }
+    fn parameters(&self) -> &dyn Parameters {
+        unreachable!("nothing to learn")
+    }
+    fn parameters_mut(&mut self) -> &mut dyn Parameters {
+        unreachable!("nothing to learn")
+    }
+    fn frozen(&self) -> Box<dyn Backbone> {
+        unreachable!("nothing to learn")
+    }
+}
+
+/// What is made of each sample, from `start` or from nothing, and in how many steps.
+fn made(
+    sampler: &dyn Sampler,
+    backbone: &dyn Backbone,
+    process: Option<musiva_core::Process>,
+    samples: &[u64],
+    start: Option<Start>,
+) -> (Vec<Values>, usize) {
+    let (prompts, draws) = (vec![vec![1; backbone.canvas().prompt]; samples.len()], samples.iter());
+    let draws = draws.map(|&sample| Draw::new(3).sample(sample)).collect();
+    let order = Order { start, ..Order::prompts(prompts, draws, backbone.canvas()) };
+    let mut sampling = sampler.begin(backbone, process, &order).unwrap();
+    while sampling.progress().0 < sampling.progress().1 {
+        sampling.step(backbone).unwrap();
+    }
+    (sampling.made().unwrap(), sampling.progress().1)
+}
+
+fn numbers(values: &[Values]) -> Vec<f64> {
+    let Values::Vectors(numbers) = Values::concat(values) else { panic!("latents") };
+    numbers.into_iter().map(f64::from).collect()
+}
+
+/// Clips of the data that [`Exact`] knows.
+fn data(backbone: &Exact, samples: u64) -> Vec<Values> {
+    let numbers = backbone.canvas().places() * 3;
+    let normals = |sample| Draw::new(8).sample(sample).stream(Purpose::Data).normals(numbers);
+    let number = |x: f32| (MEAN + DEVIATION * f64::from(x)) as f32;
+    (0..samples).map(|sample| Values::Vectors(normals(sample).into_iter().map(number).collect())).collect()
+}
+
+/// Every diffusion sampler with a shift that rounds, in so many steps.
+fn diffusion(steps: usize) -> Vec<(Box<dyn Sampler>, NoisePath)> {
+    let plain = Steps { steps, shift: 2.9, ..Steps::default() };
+    let late = Steps { stagger: 0.7, eta: 0.3, ..plain };
+    vec![
+        (Box::new(Euler(plain)), NoisePath::Straight),
+        (Box::new(Euler(late)), NoisePath::Straight),
+        (Box::new(Heun(plain)), NoisePath::Straight),
+        (Box::new(Ddim(plain)), NoisePath::Cosine),
+        (Box::new(Ddim(Steps { stagger: 1.0, ..plain })), NoisePath::Cosine),
+    ]
+}
+
+#[test]
+fn strength_1_is_generation_from_nothing_to_the_byte() {
+    for (i, (sampler, path)) in diffusion(7).iter().enumerate() {
+        let backbone = Exact::new(*path, Predicts::Data);
+        let start = Start { tokens: data(&backbone, 2), strength: 1.0 };
+        let of = |start| made(&**sampler, &backbone, Some(backbone.process), &[4, 5], start);
+        assert!(of(Some(start)) == of(None), "sampler {i}");
+    }
+    use MaskSchedule::*;
+    let model = Ignorant::new();
+    let tokens = vec![Values::Codes(vec![1; model.0.places()]); 2];
+    for schedule in [Cosine, Linear, Square, Cubic, Root, Exponential, Logarithmic] {
+        let sampler = MaskGit { steps: 7, schedule, ..MaskGit::default() };
+        let start = Start { tokens: tokens.clone(), strength: 1.0 };
+        let of = |start| made(&sampler, &model, None, &[4, 5], start);
+        assert!(of(Some(start)) == of(None), "{schedule:?}");
+    }
+}
+
+#[test]
+fn near_0_clips_stay_and_with_strength_they_go_further() {
+    for (i, (sampler, path)) in diffusion(40).iter().enumerate() {
+        let backbone = Exact::new(*path, Predicts::Velocity);
+        let clips = data(&backbone, 3);
+        let away = |strength| {
+            let start = Start { tokens: clips.clone(), strength };
+            let (made, steps) = made(&**sampler, &backbone, Some(backbone.process), &[0, 1, 2], Some(start));
+            let pairs = numbers(&made).into_iter().zip(numbers(&clips));
+            let (sum, count) = pairs.fold((0.0, 0), |(sum, n), (a, b)| (sum + (a - b).powi(2), n + 1));
+            ((sum / f64::from(count)).sqrt(), steps)
+        };
+        let all = [0.001, 0.25, 0.5, 0.75, 1.0].map(away);
+        assert!(all[0].0 < 0.02 && all.windows(2).all(|pair| pair[0].0 < pair[1].0), "sampler {i}: {all:?}");
+        assert_eq!(all.map(|(_, steps)| steps), [1, 10, 20, 30, 40]);
+    }
+}
+
+/// The way from the data's noisy marginal leads back to the data: an edit of a clip is a clip, whatever the strength.
+#[test]
+fn what_an_edit_makes_of_the_data_is_distributed_as_the_data() {
+    for (i, (sampler, path)) in diffusion(400).iter().enumerate() {
+        let backbone = Exact::new(*path, Predicts::Data);
+        let samples: Vec<u64> = (0..60).collect();
+        let start = Start { tokens: data(&backbone, 60), strength: 0.5 };
+        let all = numbers(&made(&**sampler, &backbone, Some(backbone.process), &samples, Some(start)).0);
+        let n = all.len() as f64;
+        let mean = all.iter().sum::<f64>() / n;
+        let deviation = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
+        // Of 18,900 numbers the standard errors are 0.0036 and 0.0026.
+        assert!(
+            (mean - MEAN).abs() < 0.015 && (deviation - DEVIATION).abs() < 0.013,
+            "sampler {i}: {mean} {deviation}"
+        );
+    }
+}
+
+#[test]
+fn as_many_tokens_change_as_the_schedule_hides_there_and_with_strength_these_and_more() {
+    let model = Ignorant::new();
+    let sampler = MaskGit { steps: 10, guidance: 2.0, ..MaskGit::default() };
+    let tokens: Vec<u32> = (0..model.0.places() as u32).collect();
+    let edit = |strength, samples: &[u64]| {
+        let start = Start { tokens: vec![Values::Codes(tokens.clone()); samples.len()], strength };
+        made(&sampler, &model, None, samples, Some(start))
+    };
+    let changed = |strength| -> (Vec<usize>, usize) {
+        let (made, steps) = edit(strength, &[6]);
+        let Values::Codes(codes) = &made[0] else { panic!("codes") };
+        ((0..tokens.len()).filter(|&place| codes[place] != tokens[place]).collect(), steps)
+    };
+    let mut before = Vec::new();
+    for (strength, left) in [(0.001, 1), (0.2, 2), (0.45, 5), (0.8, 8), (1.0, 10)] {
+        let (now, steps) = changed(strength);
+        let hidden = (MaskSchedule::Cosine.hidden(1.0 - strength, tokens.len()) * tokens.len() as f64).floor() as usize;
+        // One of 4,099 comes out as it was.
+        assert!(now.len() <= hidden && hidden <= now.len() + 1, "{strength}: {} of {hidden}", now.len());
+        assert!(before.iter().all(|place| now.contains(place)), "{strength}");
+        assert_eq!(steps, left);
+        before = now;
+    }
+    assert_eq!(changed(0.001).0, [0; 0]);
+    assert_eq!(edit(0.6, &[3, 4, 5]).0[1], edit(0.6, &[4]).0[0], "a sample does not hang on its batch");
+}
+
+#[test]
+fn one_token_after_the_other_cannot_be_edited() {
+    let flaw = super::autoregressive::Autoregressive::default().edits().unwrap_err();
+    assert!(flaw.message.contains("diffusion and masked models"), "{}", flaw.message);
+}

@@ -2,7 +2,7 @@
 //!
 //! Time 0 is data, time 1 is noise: `x_t = α(t)·x + σ(t)·ε`.
 
-use super::drop_prompts;
+use super::{drop_prompts, frames_gone};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Field, Prediction};
 use musiva_core::{
@@ -109,14 +109,6 @@ pub fn shifted(t: f64, shift: f64) -> f64 {
     shift * t / (1.0 + (shift - 1.0) * t)
 }
 
-/// When each of `frames` frames stands, once a share `gone` of the way from noise (time 1) to data
-/// (time 0) is walked. Without `stagger` all go together; at 1 each sets out when the one before it
-/// has arrived; between, they overlap.
-pub fn frame_times(gone: f64, frames: usize, stagger: f64) -> Vec<f64> {
-    let ways = 1.0 + stagger * (frames - 1) as f64;
-    (0..frames).map(|frame| (1.0 - (gone * ways - stagger * frame as f64)).clamp(0.0, 1.0)).collect()
-}
-
 struct Settings {
     process: Process,
     shift: f64,
@@ -158,7 +150,7 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
         noise.extend(draw.stream(Purpose::Noise).normals(length * channels));
         let mut stream = draw.stream(Purpose::Time);
         let (left, stagger) = (f64::from(stream.uniform()), f64::from(stream.uniform()) * s.process.stagger);
-        times.extend(frame_times(1.0 - left, frames, stagger).into_iter().map(|t| shifted(t, s.shift)));
+        times.extend(frames_gone(1.0 - left, frames, stagger).into_iter().map(|gone| shifted(1.0 - gone, s.shift)));
     }
     let noise = Tensor::<3>::from_data(TensorData::new(noise, [size, length, channels]), &device);
     // What depends on the time of each token, [B, L, 1].

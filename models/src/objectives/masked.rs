@@ -1,9 +1,9 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::{drop_prompts, nats, parts, sum};
+use super::{drop_prompts, frames_gone, nats, parts, sum};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Hidden, Prediction, columns};
+use musiva_core::canvas::{CanvasBatch, CanvasShape, CleanBatch, Content, Hidden, Layout, Prediction, columns};
 use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Purpose, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,11 +56,15 @@ pub struct MaskedTokens {
     /// Probability of training without the prompt.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub prompt_dropout: f32,
+    /// Frames ahead of others: how far apart on their way from nothing to all the frames of a sample may stand while it
+    /// is made, 0 for all alike, 1 for one frame after the other; each training sample draws its own between 0 and this.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub stagger: f32,
 }
 
 impl Default for MaskedTokens {
     fn default() -> Self {
-        Self { schedule: MaskSchedule::Cosine, prompt_dropout: 0.1 }
+        Self { schedule: MaskSchedule::Cosine, prompt_dropout: 0.1, stagger: 0.0 }
     }
 }
 
@@ -90,10 +94,9 @@ impl Objective for MaskedTokens {
         })?;
         let given = drop_prompts(batch, self.prompt_dropout, draw).given_codes(&device);
         let [size, length] = codes.dims();
-        let mut hidden = Vec::with_capacity(size * length);
-        for &sample in &batch.samples {
-            hidden.extend(self.mask(length, draw.sample(sample)));
-        }
+        let frames = self.frames(&batch.layout, backbone.canvas());
+        let hidden: Vec<f32> =
+            batch.samples.iter().flat_map(|&sample| self.mask(&frames, draw.sample(sample))).collect();
         let count = hidden.iter().sum::<f32>();
         let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [size, length, 1]), &device);
         let content = Content::Masked(Hidden { codes: codes.clone(), hidden: hidden.clone() });
@@ -116,13 +119,30 @@ impl Objective for MaskedTokens {
 }
 
 impl MaskedTokens {
-    /// 1 for each token of a sample that is hidden: so many as the schedule says, one at least, at random.
-    fn mask(&self, length: usize, draw: Draw) -> Vec<f32> {
-        let part = self.schedule.hidden(f64::from(draw.stream(Purpose::Time).uniform()), length);
-        let count = ((part * length as f64).ceil() as usize).clamp(1, length);
-        let mut mask = vec![0.0; length];
-        mask[..count].fill(1.0);
-        draw.stream(Purpose::Shuffle).shuffle(&mut mask);
+    /// Which frame each token goes with: all with one where none goes ahead.
+    fn frames(&self, layout: &Layout, canvas: &CanvasShape) -> Vec<usize> {
+        match self.stagger {
+            0.0 => vec![0; layout.made().len()],
+            _ => layout.steps(canvas).1,
+        }
+    }
+
+    /// 1 for each token of a sample that is hidden: of each of the `frames` so many as the schedule says, one at least
+    /// of a frame that is not whole, at random.
+    fn mask(&self, frames: &[usize], draw: Draw) -> Vec<f32> {
+        let mut ranks: Vec<usize> = (0..frames.len()).collect();
+        draw.stream(Purpose::Shuffle).shuffle(&mut ranks);
+        let mut times = draw.stream(Purpose::Time);
+        let gone = f64::from(times.uniform());
+        let count = frames.iter().max().map_or(1, |last| last + 1);
+        let stagger = if self.stagger == 0.0 { 0.0 } else { f64::from(times.uniform() * self.stagger) };
+        let mut mask = vec![0.0; frames.len()];
+        for (frame, gone) in frames_gone(gone, count, stagger).into_iter().enumerate().filter(|(_, gone)| *gone < 1.0) {
+            let mut own: Vec<usize> = (0..frames.len()).filter(|&place| frames[place] == frame).collect();
+            own.sort_unstable_by_key(|&place| ranks[place]);
+            let hidden = (self.schedule.hidden(gone, own.len()) * own.len() as f64).ceil() as usize;
+            own.iter().take(hidden.max(1)).for_each(|&place| mask[place] = 1.0);
+        }
         mask
     }
 }
@@ -165,11 +185,26 @@ mod tests {
         let objective = MaskedTokens::default();
         let mut counts = [0.0f64; 50];
         for sample in 0..4000 {
-            let mask = objective.mask(50, Draw::new(7).sample(sample));
+            let mask = objective.mask(&[0; 50], Draw::new(7).sample(sample));
             counts.iter_mut().zip(mask).for_each(|(count, hidden)| *count += f64::from(hidden) / 4000.0);
         }
         // E[cos(πr/2)] = 2/π, and half a token more by rounding up.
         let wanted = 2.0 / std::f64::consts::PI + 0.01;
         assert!(counts.iter().all(|count| (count - wanted).abs() < 0.04), "{counts:?}");
+    }
+
+    #[test]
+    fn frames_go_ahead_of_others_where_they_may() {
+        let frames: Vec<usize> = (0..60).map(|place| place / 20).collect();
+        let objective = MaskedTokens { stagger: 1.0, ..MaskedTokens::default() };
+        let mut apart = 0;
+        for sample in 0..500 {
+            let mask = objective.mask(&frames, Draw::new(7).sample(sample));
+            let hidden: Vec<f32> = mask.chunks(20).map(|frame| frame.iter().sum()).collect();
+            assert!(hidden.is_sorted() && hidden[2] >= 1.0, "{hidden:?}");
+            apart += usize::from(hidden[0] == 0.0 && hidden[2] == 20.0);
+        }
+        // ∫(2s - 1)/(2s + 1) for s from 1/2 to 1, and a little more by rounding: one in ten.
+        assert!((30..150).contains(&apart), "{apart}");
     }
 }

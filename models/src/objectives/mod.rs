@@ -9,6 +9,13 @@ use musiva_core::canvas::{CleanBatch, Logits, PAD};
 use musiva_core::{Draw, Modality, Purpose};
 use musiva_kernels::cross_entropy;
 
+/// Which part of its way each of `frames` frames has walked, once the part `gone` of the whole is. Without `stagger` all
+/// go together; at 1 each sets out when the one before it has arrived; between, they overlap.
+pub fn frames_gone(gone: f64, frames: usize, stagger: f64) -> Vec<f64> {
+    let ways = 1.0 + stagger * (frames - 1) as f64;
+    (0..frames).map(|frame| (gone * ways - stagger * frame as f64).clamp(0.0, 1.0)).collect()
+}
+
 /// How many nats each code `[B, L]` costs by these logits: which of the `L` places, and `[B, n]`, for each modality.
 fn nats(logits: Vec<Logits>, codes: &Tensor<2, Int>) -> Vec<(Vec<usize>, Tensor<2>)> {
     let each = logits.into_iter().map(|logits| {

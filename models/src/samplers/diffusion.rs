@@ -1,6 +1,7 @@
 //! `euler`, `heun` and `ddim`: from noise to data in a few steps.
 
-use crate::objectives::diffusion::{clean, frame_times, shifted};
+use crate::objectives::diffusion::{clean, shifted};
+use crate::objectives::frames_gone;
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, Values};
 use musiva_core::parameters::to_vec;
@@ -228,8 +229,9 @@ impl State {
     /// The time of each frame before `step`.
     fn times(&self, step: usize) -> Vec<f64> {
         let gone = step as f64 / self.settings.steps as f64;
-        let times = frame_times(gone, self.frames, f64::from(self.settings.stagger));
-        times.into_iter().map(|t| shifted(self.strength * t, f64::from(self.settings.shift))).collect()
+        let frames = frames_gone(gone, self.frames, f64::from(self.settings.stagger));
+        let time = |gone: f64| shifted(self.strength * (1.0 - gone), f64::from(self.settings.shift));
+        frames.into_iter().map(time).collect()
     }
 
     /// A number for each frame as a number for each token, `[1, L, 1]`.

@@ -1,7 +1,7 @@
 //! `maskgit`: all hidden tokens are predicted at once, the surest of them stay, again and again until
 //! none is hidden (MaskGIT, Chang et al. 2022, section 3.2).
 
-use crate::objectives::masked::MaskSchedule;
+use crate::objectives::{frames_gone, masked::MaskSchedule};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Given, Hidden, Logits, Prediction, Values, ints};
 use musiva_core::parameters::to_vec;
@@ -42,6 +42,10 @@ pub struct MaskGit {
     /// Classifier-free guidance on logits: `without + guidance·(with - without)`; 1 for none.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub guidance: f32,
+    /// Frames one after the other: 0 for all together, 1 for each once the one before it is done, between for an
+    /// overlap. At most what the objective trains with.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub stagger: f32,
 }
 
 impl Default for MaskGit {
@@ -53,6 +57,7 @@ impl Default for MaskGit {
             choice_temperature: 4.5,
             temperature: 1.0,
             guidance: 1.0,
+            stagger: 0.0,
         }
     }
 }
@@ -84,13 +89,19 @@ impl Sampler for MaskGit {
         let size = order.draws.len();
         let rows = if self.guidance == 1.0 { size } else { 2 * size };
         let length = order.layout.made().len();
+        let (frames, frame_of) = match self.stagger {
+            0.0 => (1, vec![0; length]),
+            _ => order.layout.steps(backbone.canvas()),
+        };
+        let mut sizes = vec![0; frames];
+        frame_of.iter().for_each(|&frame| sizes[frame] += 1);
         let (strength, steps) = order.left(self.steps);
         let canvases = match &order.start {
             None => vec![Canvas { codes: vec![0; length], hidden: vec![true; length] }; size],
             Some(start) => {
-                let hidden = self.hidden(1.0 - strength, length);
+                let hidden: Vec<usize> = sizes.iter().map(|&size| self.hidden(1.0 - strength, size)).collect();
                 let each = start.tokens.iter().zip(&order.draws);
-                each.map(|(tokens, draw)| Canvas::hiding(tokens, hidden, draw)).collect::<Result<_>>()?
+                each.map(|(tokens, draw)| Canvas::hiding(tokens, &frame_of, &hidden, draw)).collect::<Result<_>>()?
             }
         };
         Ok(Box::new(State {
@@ -99,6 +110,8 @@ impl Sampler for MaskGit {
             given: order.told(backbone, rows),
             draws: order.draws.clone(),
             canvases,
+            sizes,
+            frame_of,
             step: 0,
         }))
     }
@@ -123,9 +136,9 @@ struct Canvas {
 }
 
 impl Canvas {
-    /// Hides so many of the tokens. In which order places are hidden hangs on the sample alone: where more are hidden,
+    /// Hides so many of the tokens of each frame. In which order places are hidden hangs on the sample alone: where more are hidden,
     /// it is these and more.
-    fn hiding(tokens: &Values, count: usize, draw: &Draw) -> Result<Self> {
+    fn hiding(tokens: &Values, frame_of: &[usize], counts: &[usize], draw: &Draw) -> Result<Self> {
         let Values::Codes(codes) = tokens else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "only codes can be hidden, these are latents"));
         };
@@ -133,8 +146,12 @@ impl Canvas {
         let mut order: Vec<(u32, usize)> = (0..codes.len()).map(|place| (stream.bits(), place)).collect();
         order.sort_unstable();
         let mut canvas = Self { codes: codes.clone(), hidden: vec![false; codes.len()] };
-        for &(_, place) in order.iter().take(count) {
-            (canvas.codes[place], canvas.hidden[place]) = (0, true);
+        let mut left = counts.to_vec();
+        for (_, place) in order {
+            if left[frame_of[place]] > 0 {
+                left[frame_of[place]] -= 1;
+                (canvas.codes[place], canvas.hidden[place]) = (0, true);
+            }
         }
         Ok(canvas)
     }
@@ -148,6 +165,9 @@ struct State {
     given: Given,
     draws: Vec<Draw>,
     canvases: Vec<Canvas>,
+    /// How many tokens each frame has, and which frame each token is of: all are of one where none goes ahead.
+    sizes: Vec<usize>,
+    frame_of: Vec<usize>,
     step: usize,
 }
 
@@ -189,17 +209,28 @@ impl State {
         Ok(logits.into_iter().map(group).collect())
     }
 
-    /// Which part of the whole way is walked once this step is done.
-    fn gone(&self) -> f64 {
-        (1.0 - self.strength) + self.strength * ((self.step + 1) as f64 / self.settings.steps as f64)
+    /// Which part of the steps is done once this one is.
+    fn done(&self) -> f64 {
+        (self.step + 1) as f64 / self.settings.steps as f64
     }
 
-    /// How many tokens are hidden once this step is done: fewer than before, none at the end.
-    fn left(&self, before: usize) -> usize {
-        match self.step + 1 < self.settings.steps {
-            true => self.settings.hidden(self.gone(), self.length()).min(before.saturating_sub(1)),
-            false => 0,
+    /// Of a part of the way that is left, which part of the whole way that is.
+    fn gone(&self, part: f64) -> f64 {
+        (1.0 - self.strength) + self.strength * part
+    }
+
+    /// How many tokens of each frame are hidden once this step is done, of so many `before`: fewer, where the frame has set
+    /// out, and none at the end.
+    fn left(&self, before: &[usize]) -> Vec<usize> {
+        if self.step + 1 >= self.settings.steps {
+            return vec![0; before.len()];
         }
+        let parts = frames_gone(self.done(), before.len(), f64::from(self.settings.stagger));
+        let each = before.iter().zip(&self.sizes).zip(parts).map(|((&before, &size), part)| match part > 0.0 {
+            true => self.settings.hidden(self.gone(part), size).min(before.saturating_sub(1)),
+            false => before,
+        });
+        each.collect()
     }
 }
 
@@ -216,12 +247,12 @@ impl Sampling for State {
             group.at.iter().enumerate().for_each(|(i, &at)| found[at] = (g, i));
         }
         // Noise falls to nothing by the last step.
-        let chance = self.settings.choice_temperature * (1.0 - self.gone() as f32);
+        let chance = self.settings.choice_temperature * (1.0 - self.gone(self.done()) as f32);
         let mut canvases = std::mem::take(&mut self.canvases);
         for (row, (canvas, draw)) in canvases.iter_mut().zip(&self.draws).enumerate() {
             let draw = draw.step(self.step as u64);
             let (mut picks, mut choices) = (draw.stream(Purpose::Pick), draw.stream(Purpose::Choice));
-            let mut candidates: Vec<(f32, usize)> = Vec::new();
+            let mut candidates: Vec<Vec<(f32, usize)>> = vec![Vec::new(); self.sizes.len()];
             for (place, &(group, i)) in found.iter().enumerate() {
                 let Group { at, heads } = &groups[group];
                 // A number for each place, whether it is asked for or not: a sample hangs on nothing else.
@@ -242,12 +273,15 @@ impl Sampling for State {
                     Choice::Confidence => sure + chance * noise,
                     Choice::Random => noise,
                 };
-                candidates.push((score, place));
+                candidates[self.frame_of[place]].push((score, place));
             }
-            // The surest stay; of equals the first.
-            candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            let kept = candidates.len() - self.left(candidates.len());
-            candidates[..kept].iter().for_each(|&(_, place)| canvas.hidden[place] = false);
+            let left = self.left(&candidates.iter().map(Vec::len).collect::<Vec<_>>());
+            for (mut candidates, left) in candidates.into_iter().zip(left) {
+                // The surest stay; of equals the first.
+                candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                let kept = candidates.len() - left;
+                candidates[..kept].iter().for_each(|&(_, place)| canvas.hidden[place] = false);
+            }
         }
         self.canvases = canvases;
         self.step += 1;
@@ -422,6 +456,27 @@ mod tests {
         assert!(found < 24.3, "{found}");
         // One step is another distribution: the test can tell.
         assert!(chi2(settings(1), &model, |codes| model.probability(codes)) > 100.0);
+    }
+
+    #[test]
+    fn frames_one_after_the_other_are_autoregression_in_time() {
+        let mut model = Chain::new(true);
+        model.canvas.tokens.grid = [3, 1, 1];
+        let in_time = MaskGit { stagger: 1.0, ..settings(3) };
+        assert!(chi2(in_time, &model, |codes| model.probability(codes)) < 24.3);
+        // Two steps are too few for each frame to see the one before.
+        assert!(chi2(MaskGit { steps: 2, ..in_time }, &model, |codes| model.probability(codes)) > 100.0);
+        let order = Order::prompts(vec![vec![1]], vec![Draw::new(1)], model.canvas());
+        let mut sampling = in_time.begin(&model, None, &order).unwrap();
+        sampling.step(&model).unwrap();
+        let first = |sampling: &dyn Sampling| match &sampling.made().unwrap()[0] {
+            Values::Codes(codes) => codes[0],
+            Values::Vectors(_) => panic!("codes"),
+        };
+        let kept = first(&*sampling);
+        sampling.step(&model).unwrap();
+        sampling.step(&model).unwrap();
+        assert_eq!(first(&*sampling), kept);
     }
 
     #[test]

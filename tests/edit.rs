@@ -147,7 +147,7 @@ fn a_recipes_program_is_what_the_flags_are() {
         let said = lab.run(&["inspect", file]).succeeds().out;
         assert!(said.contains(frames), "{file}: {frames:?} is not in\n{said}");
     }
-    // What it is, before anything is made; and a run goes on across it.
+    // It is shown, and what is wrong with it is told, before anything is made.
     let said = lab.run(&["check", "story.toml"]).succeeds().out;
     assert!(said.contains("a piece, then 1 s more; from 0 s \"a red ring moves left\"; from 1 s"), "{said}");
     write("late", &schedule.replace("at = 1.0", "at = 7.0"));

@@ -139,6 +139,13 @@ fn keys_and_values() {
         ("held_out_nonsense", "fps = 8", "held_out = [\"red ring up\", \"mauve ring up\"]"),
         ("size_too_small", "size = [64, 64]", "size = [8, 8]"),
         ("folder_without_path", "kind = \"world\"", "kind = \"folder\""),
+        ("unknown_program", "[train]", "[program]\nkind = \"extended\"\nseconds = 4\n[train]"),
+        (
+            "program_of_no_prompts",
+            "[train]",
+            "[program]\nkind = \"prompt-schedule\"\nseconds = 0\nprompts = []\n[train]",
+        ),
+        ("seconds_of_a_single_piece", "[train]", "[program]\nkind = \"once\"\nseconds = 4\n[train]"),
     ] {
         refused(name, parse(&edited(&[(line, by)]), &[]));
     }
@@ -210,6 +217,19 @@ fn parts_that_do_not_fit() {
             )],
         ),
         ("an_unknown_share", &[("[train]", "[[task]]\nname = \"a\"\nvideo = \"all\"\n[train]")]),
+        ("a_program_without_its_task", &[("[train]", "[program]\nkind = \"extend\"\nseconds = 4\n[train]")]),
+        (
+            "a_program_without_a_sampler",
+            &[("[sampler]\nkind = \"euler\"\n", ""), ("[train]", "[program]\nkind = \"once\"\n[train]")],
+        ),
+        (
+            "prompts_that_cannot_be",
+            &[(
+                "[train]",
+                "[[task]]\nname = \"a\"\nvideo = \"first\"\n[program]\nkind = \"prompt-schedule\"\nseconds = 4.0\n\
+                 prompts = [{ at = 3, prompt = \"b\" }, { at = 1, prompt = \"c\" }, { at = 9, prompt = \"d\" }]\n[train]",
+            )],
+        ),
         ("windows_for_a_backbone", &[("steps = 1000", "frames = 9")]),
         (
             "a_discriminator_for_a_backbone",

@@ -95,7 +95,7 @@ pub struct Request {
 }
 
 /// What is given beside the prompts: as many clips or sounds as there are prompts, of the canvas' length, where the
-/// task asks for some. What the task makes is not looked at.
+/// task asks for some. What the task makes is not looked at, but by [`Pipeline::edit_of`].
 #[derive(Clone, Copy, Debug)]
 pub struct Premise<'a> {
     /// The task.

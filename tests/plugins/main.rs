@@ -462,6 +462,17 @@ fn every_project_that_new_writes_builds_and_conforms() {
         fs::copy(trained.path(name), lab.path(name)).unwrap();
     }
     run(&lab, &[&["train", "stripes.toml"][..], &allow].concat()).succeeds();
+    // Its sampler's last steps change a clip, all of them make one from nothing.
+    let weights = ["--set", "backbone.weights=runs/stripes/weights.safetensors"];
+    let made = |stem: &str, given: &[&str]| {
+        let file = format!("{stem}.gif");
+        let generate = ["generate", "stripes.toml", "--prompt", "a red ring moves left", "-o", &file];
+        run(&lab, &[&generate[..], &weights, &allow, given].concat()).succeeds();
+        lab.values(&format!("{stem}.tokens.safetensors"))
+    };
+    let plain = made("plain", &[]);
+    assert!(plain == made("all", &["--video", "plain.gif", "--strength", "1"]));
+    assert!(plain != made("some", &["--video", "plain.gif", "--strength", "0.6"]));
     let conditioner = format!("schema = 1\nextends = \"dit.toml\"\n{}", pinned("conditioner"));
     fs::write(lab.path("conditioner.toml"), conditioner).unwrap();
     run(&lab, &["check", "conditioner.toml", "--allow-plugin", "org.example.my-conditioner"])

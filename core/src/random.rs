@@ -37,6 +37,8 @@ pub enum Purpose {
     Levels = 11,
     /// Which frames a loss looks at.
     Frames = 13,
+    /// The noise behind a sound that is to be taken out of it again.
+    Background = 15,
 }
 
 /// The key of a stream: who draws, and what for.

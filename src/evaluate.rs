@@ -9,8 +9,8 @@ use musiva_core::{Clip, Result, files};
 use musiva_data::world::Scores;
 use musiva_media::contact_sheet;
 use musiva_train::evaluate::{
-    Amount, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264, evaluate,
-    sheet,
+    Amount, Denoised, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264,
+    evaluate, sheet,
 };
 use std::path::PathBuf;
 
@@ -100,6 +100,9 @@ fn text(evaluation: &Evaluation) -> String {
     if let Some(sound) = &evaluation.sound {
         text.push_str(&resounded(sound));
     }
+    if !evaluation.denoised.is_empty() {
+        text.push_str(&denoised(&evaluation.denoised));
+    }
     let Some(made) = &evaluation.reconstruction else { return text };
     text.push_str(&reconstructed(made));
     let metrics = evaluation.metrics.iter().map(|metric| {
@@ -163,6 +166,24 @@ fn reconstructed(made: &Reconstructed) -> String {
         text.push_str(&format!("{X264} is not compared with: there is no ffmpeg with it on the PATH\n"));
     }
     text
+}
+
+fn denoised(all: &[Denoised]) -> String {
+    let head = ["", "SI-SNR to the clean sound", "mel distance", "SI-SNR to the noisy sound", "mel distance"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let row = |name: String, clean: &SoundFigures, noisy: Option<&SoundFigures>| {
+        let cells = |figures: Option<&SoundFigures>| match figures {
+            Some(figures) => [format!("{:.2} dB", figures.si_snr), format!("{:.3}", figures.mel_distance)],
+            None => ["–", "–"].map(str::to_owned),
+        };
+        [name].into_iter().chain(cells(Some(clean))).chain(cells(noisy)).collect::<Vec<_>>()
+    };
+    for Denoised { snr, noisy, on, off, .. } in all {
+        rows.push(row(format!("noise {snr} dB below"), noisy, None));
+        rows.push(row("  switch on".into(), &on.clean, Some(&on.noisy)));
+        rows.push(row("  switch off".into(), &off.clean, Some(&off.noisy)));
+    }
+    format!("{} held-out sounds with noise behind them\n{}\n", all[0].n, table(&rows))
 }
 
 fn resounded(sound: &Resounded) -> String {

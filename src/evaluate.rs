@@ -9,8 +9,8 @@ use musiva_core::{Clip, Result, files};
 use musiva_data::world::Scores;
 use musiva_media::contact_sheet;
 use musiva_train::evaluate::{
-    Amount, BACKBONE, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures, X264,
-    comparable, evaluate, sheet,
+    Amount, BACKBONE, Denoised, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures,
+    X264, comparable, evaluate, sheet,
 };
 use std::path::PathBuf;
 
@@ -112,6 +112,8 @@ fn text(evaluations: &[Evaluation]) -> String {
     }
     text.push('\n');
     text.extend(evaluations.iter().filter_map(|evaluation| evaluation.sound.as_ref()).map(resounded));
+    let noisy = evaluations.iter().filter(|evaluation| !evaluation.denoised.is_empty());
+    text.extend(noisy.map(|evaluation| denoised(&evaluation.denoised)));
     text.extend(evaluations.iter().filter_map(|evaluation| evaluation.reconstruction.as_ref()).map(reconstructed));
     let several = evaluations.len() > 1;
     let metrics = evaluations.iter().flat_map(|evaluation| {
@@ -197,6 +199,24 @@ fn reconstructed(made: &Reconstructed) -> String {
         text.push_str(&format!("{X264} is not compared with: there is no ffmpeg with it on the PATH\n"));
     }
     text
+}
+
+fn denoised(all: &[Denoised]) -> String {
+    let head = ["", "SI-SNR to the clean sound", "mel distance", "SI-SNR to the noisy sound", "mel distance"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let row = |name: String, clean: &SoundFigures, noisy: Option<&SoundFigures>| {
+        let cells = |figures: Option<&SoundFigures>| match figures {
+            Some(figures) => [format!("{:.2} dB", figures.si_snr), format!("{:.3}", figures.mel_distance)],
+            None => ["–", "–"].map(str::to_owned),
+        };
+        [name].into_iter().chain(cells(Some(clean))).chain(cells(noisy)).collect::<Vec<_>>()
+    };
+    for Denoised { snr, noisy, on, off, .. } in all {
+        rows.push(row(format!("noise {snr} dB below"), noisy, None));
+        rows.push(row("  switch on".into(), &on.clean, Some(&on.noisy)));
+        rows.push(row("  switch off".into(), &off.clean, Some(&off.noisy)));
+    }
+    format!("{} held-out sounds with noise behind them\n{}\n", all[0].n, table(&rows))
 }
 
 fn resounded(sound: &Resounded) -> String {

@@ -242,6 +242,34 @@ fn parts_that_do_not_fit() {
                 ("[train.loss]", "[train.adversarial]\nchannels = 64\nwidest = 32\n[train.loss]"),
             ],
         ),
+        ("noise_for_a_backbone", &[("[train.loss]", "[train.noise]\nsnr = [20.0, 0.0]\n[train.loss]")]),
+        (
+            "noise_without_a_switch",
+            &[
+                (
+                    "fps = 8",
+                    "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nstrides = [2, 4, 5, 10]\n\
+                     quantizer = { kind = \"rvq\", levels = 3, entries = 256, channels = 64 }",
+                ),
+                ("target = \"backbone\"", "target = \"tokenizer.audio\""),
+                ("[train.loss]", "[train.noise]\n[train.loss]"),
+            ],
+        ),
+        (
+            "a_switch_without_noise",
+            &[
+                (
+                    "fps = 8",
+                    "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nstrides = [2, 4, 5, 10]\n\
+                     quantizer = { kind = \"rvq\", levels = 3, entries = 256, channels = 64 }\nfilm.denoise = true",
+                ),
+                ("target = \"backbone\"", "target = \"tokenizer.audio\""),
+            ],
+        ),
+        (
+            "a_switch_that_does_not_say_which_way",
+            &[("fps = 8", "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nfilm = {}")],
+        ),
         ("unknown_game", &[("[train.loss]", "[train.adversarial]\nloss = \"wasserstein\"\n[train.loss]")]),
         (
             "everything_at_once",

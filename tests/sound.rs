@@ -96,6 +96,44 @@ fn evaluate_measures_each_number_of_levels_and_what_the_ear_hears() {
 }
 
 #[test]
+fn a_switch_for_noise_is_learnt_measured_and_used() {
+    let lab = Lab::trained();
+    tone(&lab);
+    let recipe = "schema = 1\nextends = \"audio.toml\"\nname = \"denoise\"\n\
+                  [tokenizer.audio]\nfilm = { denoise = true }\nweights = \"denoise.safetensors\"\n\
+                  [train]\nstart = \"audio.safetensors\"\ngrow = true\nlearning_rate = 0.05\n[train.noise]\n";
+    fs::write(lab.path("denoise.toml"), recipe).unwrap();
+    lab.run(&["train", "denoise.toml", "--run", "run", "--steps", "9"]).succeeds();
+    assert!(lab.text("run/metrics.jsonl").contains("si_snr_denoised"));
+    fs::copy(lab.path("run/weights.safetensors"), lab.path("denoise.safetensors")).unwrap();
+
+    let off = "--set=tokenizer.audio.film.denoise=false";
+    lab.run(&["reconstruct", "denoise.toml", "tone.wav", "-o", "on.wav"]).succeeds();
+    lab.run(&["reconstruct", "denoise.toml", "tone.wav", "-o", "off.wav", off]).succeeds();
+    let samples = |name: &str| read_sound(lab.path(name), &SoundOptions::default()).unwrap().sound;
+    assert_ne!(samples("on.wav"), samples("off.wav"));
+    // What was encoded without noise is decoded whichever way the switch is.
+    lab.run(&["tokenize", "denoise.toml", "tone.wav", "-o", "on.safetensors"]).succeeds();
+    lab.run(&["decode", "denoise.toml", "on.safetensors", "-o", "decoded.wav", off]).succeeds();
+    assert_eq!(samples("decoded.wav"), samples("on.wav"));
+
+    let json = lab.run(&["evaluate", "denoise.toml", "--json"]).succeeds().out;
+    let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = found["denoised"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["snr"].as_f64().unwrap()).collect::<Vec<_>>(), [20.0, 10.0, 0.0]);
+    for row in rows {
+        // Noise is at right angles to the sound, or nearly.
+        let [snr, noisy] = [&row["snr"], &row["noisy"]["si_snr"]].map(|value| value.as_f64().unwrap());
+        assert!((snr - noisy).abs() < 1.5, "{row}");
+        assert_eq!(row["n"], 5);
+    }
+    let text = lab.run(&["evaluate", "denoise.toml"]).succeeds().out;
+    assert!(text.contains("5 held-out sounds with noise behind them") && text.contains("switch off"), "{text}");
+    let json = lab.run(&["evaluate", "audio.toml", "--json"]).succeeds().out;
+    assert!(!json.contains("denoised"), "{json}");
+}
+
+#[test]
 fn what_does_not_fit_is_said() {
     let lab = Lab::trained();
     tone(&lab);

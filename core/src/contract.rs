@@ -135,6 +135,10 @@ pub trait TokenizerConfig: Send + Sync {
     fn trains(&self) -> Result<(), Flaw> {
         Ok(())
     }
+    /// Whether it takes the noise out of what it encodes; `None` where it has no switch for that.
+    fn denoises(&self) -> Option<bool> {
+        None
+    }
     /// The weights with which it treats each frame as a tokenizer of single frames with these `_weights` does.
     ///
     /// # Errors
@@ -156,8 +160,7 @@ pub trait Tokenizer: Send {
     /// # Errors
     /// Where the media do not fit, as [`TokenizerConfig::shape`] would have said.
     fn encode(&self, media: &Media) -> Result<Tokens>;
-    /// Many media to tokens: what [`Tokenizer::encode`] makes of each, at less cost where a tokenizer
-    /// can take them as one batch.
+    /// Many media to tokens: what [`Tokenizer::encode`] makes of each, at less cost where they can be one batch.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`] of the first that fails.
@@ -188,12 +191,16 @@ pub trait Tokenizer: Send {
 
 /// Media on their way to tokens, piece by piece.
 pub trait Encoding {
-    /// The tokens of the next piece, which is a whole number of tokens long: of clips `1 + n·t` frames at
-    /// first, then `n·t`, with `t` the stride over frames; of sounds a whole number of hops.
+    /// The tokens of the next piece, which is a whole number of tokens long: of clips `1 + n·t` frames at first, then
+    /// `n·t`, with `t` the stride over frames; of sounds a whole number of hops.
     ///
     /// # Errors
     /// Where the piece does not fit.
     fn push(&mut self, piece: &Media) -> Result<Tokens>;
+    /// Whether noise is to be taken out of the pieces to come; false where there is no switch for that.
+    fn denoise(&mut self, _on: bool) -> bool {
+        false
+    }
 }
 
 /// Tokens on their way to media, piece by piece.
@@ -211,6 +218,10 @@ pub trait TrainableTokenizer {
     /// `[B, T, 1, 1, C]`. What is drawn on the way (levels left out) is drawn from `draw`.
     /// Not to `quantize` lets the latents pass as they are, to warm up a decoder before codebooks start.
     fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction;
+    /// The same with noise to be taken out where `_switch`, `[B, L]`, is 1 and not 0, where there is a switch for that.
+    fn reconstruct_switched(&self, media: Tensor<5>, _switch: Tensor<2>, quantize: bool, draw: Draw) -> Reconstruction {
+        self.reconstruct(media, quantize, draw)
+    }
     /// Lets learned codebooks follow the batch that `made` is of: what moving averages teach and no
     /// gradient. Nothing where there are none.
     fn follow(&mut self, _made: &Quantized, _draw: Draw) {}

@@ -97,7 +97,7 @@ pub fn grown(network: &dyn Parameters, weights: Weights, place: &str) -> Result<
     let mut all = network.weights();
     let wrong = |message: String| {
         Error::new(ErrorKind::Weights, place, message)
-            .mend("name weights of the same kind of backbone, of the same width and depth")
+            .mend("name weights of a model of the same kind, of the same width and depth")
     };
     if weights.is_empty() {
         return Err(wrong("it holds no weights".into()));

@@ -39,6 +39,8 @@ pub enum Purpose {
     Frames = 13,
     /// Which tokens of what is edited are hidden.
     Edit = 15,
+    /// The noise behind a sound that is to be taken out of it again.
+    Background = 17,
 }
 
 /// The key of a stream: who draws, and what for.

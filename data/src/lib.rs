@@ -3,6 +3,7 @@
 //! - [`world`]: an endless procedural world of moving shapes, and oracles that read a clip back.
 //! - [`folder`]: a folder of clips or images with captions, cut into windows.
 //! - [`sounds`]: a folder of sounds, cut into windows.
+//! - [`noisy()`]: noise behind sounds.
 //!
 //! # Nomenclature
 //!
@@ -16,6 +17,7 @@
 
 pub mod dataset;
 pub mod folder;
+mod noise;
 mod order;
 mod register;
 mod scan;
@@ -24,6 +26,7 @@ pub mod world;
 
 pub use dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
 pub use folder::{Folder, FolderConfig};
+pub use noise::{noisy, power};
 pub use order::shuffled;
 pub use register::register;
 pub use sounds::{Sounds, SoundsConfig};

@@ -5,6 +5,7 @@
 
 mod baselines;
 mod cases;
+mod denoise;
 mod reader;
 mod sheet;
 mod sound;
@@ -13,6 +14,7 @@ mod video;
 
 pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
 pub use cases::{Case, Outcome, perform};
+pub use denoise::{Against, Denoised};
 pub use sheet::sheet;
 pub use sound::{ByOpus, Heard, Resounded, SoundFigures, WithLevels};
 pub use tasks::{BACKBONE, Done};
@@ -48,6 +50,9 @@ pub struct Evaluation {
     /// Sounds made again by the audio tokenizer, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sound: Option<Resounded>,
+    /// What becomes of sounds with more and more noise behind them; empty where no tokenizer takes noise out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub denoised: Vec<Denoised>,
     /// What `[[metric]]` asks for, of each of the above that is clips; empty where it asks for nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<Measured>,
@@ -157,6 +162,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
     };
     let (reconstruction, measured) = reconstruction.unzip();
     let mut measured = measured.unwrap_or_default();
+    let mut denoised = Vec::new();
     let sound = match parts.audio.as_ref().filter(|_| tokenizers) {
         Some(codec) => {
             let sources = Sources {
@@ -164,6 +170,8 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
                 held_out: &*held_out_of(recipe)?,
                 train: if recipe.evaluate.read_captions { Some(dataset_of(recipe)?) } else { None },
             };
+            let noise = recipe.train.as_ref().and_then(|train| train.noise).unwrap_or_default();
+            denoised = denoise::denoise(codec.tokenizer(), &sources, &noise, [n as u64, seed], progress)?;
             Some(resound(codec, &sources, [n as u64, seed], baselines, progress)?)
         }
         None => None,
@@ -190,6 +198,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
         seed,
         reconstruction,
         sound,
+        denoised,
         metrics: measured,
         generation,
         tasks: done,

@@ -5,6 +5,7 @@
 mod ahead;
 pub mod backbone;
 pub mod checkpoint;
+mod denoise;
 pub mod doctor;
 pub mod evaluate;
 pub mod log;

@@ -1,6 +1,7 @@
 //! The sections that are no components: `[train]` and `[evaluate]`.
 
 use super::adversarial::{Adversarial, Perceptual};
+use super::noise::Noise;
 use crate::{Flaw, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -157,8 +158,8 @@ pub struct TrainSettings {
     /// and no stride over time: they are put where the last frame of the kernels is seen, so that training starts from
     /// a tokenizer that treats each frame as that one did.
     pub inflate: bool,
-    /// `start` names the weights of a smaller canvas, of clips without sound or without tokens that are given: what it
-    /// lacks of the backbone starts from random numbers.
+    /// `start` names the weights of a backbone of a smaller canvas, of clips without sound or without tokens that are
+    /// given, or of an audio tokenizer without `film`: what they lack starts afresh.
     pub grow: bool,
     /// Parameters that stay as they are, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone,
     /// so that its tokens stay what they were.
@@ -180,6 +181,9 @@ pub struct TrainSettings {
     pub loss: TokenizerLoss,
     /// The loss of an audio tokenizer.
     pub sound_loss: SoundLoss,
+    /// Noise that an audio tokenizer with `film` learns to take out of sounds; left out, there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
     /// The discriminator that a tokenizer is trained against; left out, there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<Adversarial>,
@@ -224,6 +228,7 @@ impl Default for TrainSettings {
             keep: 2,
             loss: TokenizerLoss::default(),
             sound_loss: SoundLoss::default(),
+            noise: None,
             adversarial: None,
             perceptual: None,
         }
@@ -284,14 +289,15 @@ impl TrainSettings {
             let message = "only weights that a video tokenizer starts from can be inflated";
             flaws.push(Flaw::new("inflate", message, "name them by `start`, or delete this key"));
         }
-        if self.grow && (self.start.is_none() || self.target != Target::Backbone) {
-            let message = "only weights that a backbone starts from can be added to";
+        if self.grow && (self.start.is_none() || !matches!(self.target, Target::Backbone | Target::Audio)) {
+            let message = "only weights that a backbone or an audio tokenizer starts from can be added to";
             flaws.push(Flaw::new("grow", message, "name them by `start`, or delete this key"));
         }
         if self.perceptual.is_some() && self.target != Target::Video {
             let message = format!("it is for a video tokenizer, the target is \"{}\"", self.target);
             flaws.push(Flaw::new("perceptual", message, "delete this table"));
         }
+        flaws.extend(self.noise.iter().flat_map(|noise| noise.flaws(self.target)));
         match (&self.adversarial, self.target) {
             (Some(adversarial), Target::Video | Target::Audio) => {
                 let found = adversarial.flaws(self.target == Target::Audio, self.samples).into_iter();

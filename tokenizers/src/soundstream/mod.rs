@@ -1,13 +1,15 @@
 //! SoundStream's audio tokenizer: a causal 1-D convolutional autoencoder round a quantizer.
 //!
 //! Zeghidour et al., "SoundStream: An End-to-End Neural Audio Codec", 2021. `S` samples become `⌈S/hop⌉`
-//! tokens, each of which hears its own samples and those before them. Left out of the paper's body: the
-//! switch for denoising.
+//! tokens, each of which hears its own samples and those before them.
 
+mod film;
 mod layers;
 mod network;
 #[cfg(test)]
 mod tests;
+
+pub use film::FilmConfig;
 
 use crate::past::Past;
 use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
@@ -40,6 +42,9 @@ pub struct SoundStreamConfig {
     pub strides: Vec<usize>,
     /// What turns latents into tokens.
     pub quantizer: QuantizerConfig,
+    /// A switch for denoising, which `[train.noise]` teaches; left out, there is none, and nothing to learn for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub film: Option<FilmConfig>,
 }
 
 impl Default for SoundStreamConfig {
@@ -55,6 +60,7 @@ impl Default for SoundStreamConfig {
                 restart: 0.1,
                 dropout: 1.0,
             },
+            film: None,
         }
     }
 }
@@ -135,6 +141,10 @@ impl TokenizerConfig for SoundStreamConfig {
         [half; 2]
     }
 
+    fn denoises(&self) -> Option<bool> {
+        self.film.map(|film| film.denoise)
+    }
+
     fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
         let init = source.init(device);
         let channels = self.quantizer.channels();
@@ -181,7 +191,7 @@ impl Tokenizer for SoundStream {
         let sounds: Vec<&Sound> = sounds.collect::<Result<_>>()?;
         let mut tokens = Vec::with_capacity(sounds.len());
         for alike in sounds.chunk_by(|a, b| a.shape() == b.shape()) {
-            tokens.extend(self.encode_pieces(alike, &mut Past::streaming())?);
+            tokens.extend(self.encode_pieces(alike, self.denoises(), &mut Past::streaming())?);
         }
         Ok(tokens)
     }
@@ -191,11 +201,11 @@ impl Tokenizer for SoundStream {
     }
 
     fn encoding(&self) -> Option<Box<dyn Encoding + '_>> {
-        Some(Box::new(Stream { of: self, past: Past::streaming() }))
+        Some(Box::new(Encoded { of: self, denoise: self.denoises(), past: Past::streaming() }))
     }
 
     fn decoding(&self) -> Option<Box<dyn Decoding + '_>> {
-        Some(Box::new(Stream { of: self, past: Past::streaming() }))
+        Some(Box::new(Decoded { of: self, past: Past::streaming() }))
     }
 
     fn learned(&self) -> Option<&dyn Parameters> {
@@ -208,6 +218,16 @@ impl Tokenizer for SoundStream {
 }
 
 impl SoundStream {
+    /// Whether its configuration has the switch on.
+    fn denoises(&self) -> bool {
+        self.config.film.is_some_and(|film| film.denoise)
+    }
+
+    /// The switch, one way for all tokens: `[B, T]`.
+    fn switch(&self, on: bool, shape: [usize; 2]) -> Tensor<2> {
+        Tensor::full(shape, f32::from(u8::from(on)), &self.device)
+    }
+
     /// The next tokens of a sound that the decoder has the `past` of.
     fn decode_piece(&self, tokens: &Tokens, past: &mut Past<3>) -> Result<Media> {
         let channels = self.config.quantizer.channels();
@@ -224,7 +244,7 @@ impl SoundStream {
     }
 
     /// The next pieces, of one shape, of sounds that the encoder has the `past` of.
-    fn encode_pieces(&self, sounds: &[&Sound], past: &mut Past<3>) -> Result<Vec<Tokens>> {
+    fn encode_pieces(&self, sounds: &[&Sound], denoise: bool, past: &mut Past<3>) -> Result<Vec<Tokens>> {
         let [samples, channels] = sounds[0].shape();
         let shape = MediaShape::Sound { samples, channels, rate: sounds[0].rate() };
         let shape = self.config.shape(&shape).map_err(|flaw| flaw.error(ErrorKind::Unsupported, SECTION))?;
@@ -241,7 +261,8 @@ impl SoundStream {
             }
             let data = TensorData::new(values, [sounds.len(), filled, 1]);
             let sound = Tensor::<3>::from_data(data, &self.device).inner();
-            let moments = self.network.encoder.forward(sound, past);
+            let switch = self.switch(denoise, [sounds.len(), filled / self.config.hop()]).inner();
+            let moments = self.network.encoder.forward(sound, switch, past);
             past.advance();
             latents.push(moments.slice_dim(2, 0..self.config.quantizer.channels()).inner());
         }
@@ -252,12 +273,19 @@ impl SoundStream {
 }
 
 /// A sound that comes piece by piece.
-struct Stream<'a> {
+struct Encoded<'a> {
+    of: &'a SoundStream,
+    denoise: bool,
+    past: Past<3>,
+}
+
+/// Its tokens, that come piece by piece.
+struct Decoded<'a> {
     of: &'a SoundStream,
     past: Past<3>,
 }
 
-impl Encoding for Stream<'_> {
+impl Encoding for Encoded<'_> {
     fn push(&mut self, piece: &Media) -> Result<Tokens> {
         let Media::Sound(sound) = piece else { return Err(piece.unexpected(SECTION, Modality::Audio)) };
         if !sound.length().is_multiple_of(self.of.config.hop()) {
@@ -265,11 +293,16 @@ impl Encoding for Stream<'_> {
             return Err(Error::new(ErrorKind::Unsupported, SECTION, message)
                 .mend(format!("push pieces of {} samples, or of several times as many", self.of.config.hop())));
         }
-        Ok(self.of.encode_pieces(&[sound], &mut self.past)?.remove(0))
+        Ok(self.of.encode_pieces(&[sound], self.denoise, &mut self.past)?.remove(0))
+    }
+
+    fn denoise(&mut self, on: bool) -> bool {
+        self.denoise = on;
+        self.of.config.film.is_some()
     }
 }
 
-impl Decoding for Stream<'_> {
+impl Decoding for Decoded<'_> {
     fn push(&mut self, piece: &Tokens) -> Result<Media> {
         self.of.decode_piece(piece, &mut self.past)
     }
@@ -278,7 +311,13 @@ impl Decoding for Stream<'_> {
 impl TrainableTokenizer for SoundStream {
     fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction {
         let [b, samples, _, _, _] = media.dims();
-        let moments = self.network.encoder.forward(media.reshape([b, samples, 1]), &mut Past::none());
+        let switch = self.switch(self.denoises(), [b, samples / self.config.hop()]);
+        self.reconstruct_switched(media, switch, quantize, draw)
+    }
+
+    fn reconstruct_switched(&self, media: Tensor<5>, switch: Tensor<2>, quantize: bool, draw: Draw) -> Reconstruction {
+        let [b, samples, _, _, _] = media.dims();
+        let moments = self.network.encoder.forward(media.reshape([b, samples, 1]), switch, &mut Past::none());
         let [_, tokens, channels] = moments.dims();
         let quantized = match quantize {
             true => self.network.quantizer.forward(moments.reshape([b * tokens, channels]), b, draw),

@@ -1,6 +1,7 @@
 //! Encoder and decoder, mirror images of each other (SoundStream, figure 3).
 
 use super::SoundStreamConfig;
+use super::film::Film;
 use super::layers::{CausalConv1d, CausalConvTransposed1d, ResidualUnit, TAPS};
 use crate::past::Past;
 use burn::module::Module;
@@ -18,6 +19,7 @@ const LATENT_TAPS: usize = 3;
 pub struct Encoder {
     stem: CausalConv1d,
     blocks: Vec<EncoderBlock>,
+    film: Option<Film>,
     head: CausalConv1d,
 }
 
@@ -38,16 +40,20 @@ impl Encoder {
         Self {
             stem: CausalConv1d::new(&init.part("stem"), [1, config.channels], TAPS, [1, 1], 1.0),
             blocks: config.steps().enumerate().map(block).collect(),
+            film: config.film.map(|_| Film::new(&init.part("film"), config.widest())),
             head: CausalConv1d::new(&init.part("head"), [config.widest(), latents], LATENT_TAPS, [1, 1], 1.4),
         }
     }
 
-    /// `[B, S, 1]` → `[B, S/hop, C]`.
-    pub fn forward(&self, sound: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
+    /// `[B, S, 1]`, and the switch of each token, `[B, S/hop]`, which nothing reads without its layer → `[B, S/hop, C]`.
+    pub fn forward(&self, sound: Tensor<3>, switch: Tensor<2>, past: &mut Past<3>) -> Tensor<3> {
         let mut x = self.stem.forward(sound, past);
         for block in &self.blocks {
             x = block.units.iter().fold(x, |x, unit| unit.forward(x, past));
             x = block.down.forward(elu(x), past);
+        }
+        if let Some(film) = &self.film {
+            x = film.forward(x, switch);
         }
         self.head.forward(elu(x), past)
     }
@@ -123,6 +129,11 @@ pub fn size(config: &SoundStreamConfig, [encoded, decoded]: [usize; 2]) -> Size 
     }
     layer(widest, encoded, LATENT_TAPS, 1, hop);
     layer(decoded, widest, TAPS, 1, hop);
+    if config.film.is_some() {
+        size.parameters += Film::parameters(widest);
+        size.multiplications += widest as f64 / hop as f64;
+        size.kept += 2.0 * widest as f64 / hop as f64;
+    }
     size
 }
 

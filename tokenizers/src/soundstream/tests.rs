@@ -4,11 +4,14 @@ use musiva_core::{TokenKind, TokenValues};
 fn config() -> SoundStreamConfig {
     let quantizer =
         QuantizerConfig::Rvq { levels: 3, entries: 16, channels: 6, decay: 0.9, restart: 0.0, dropout: 0.0 };
-    SoundStreamConfig { channels: 4, strides: vec![2, 3, 5], quantizer }
+    SoundStreamConfig { channels: 4, strides: vec![2, 3, 5], quantizer, film: None }
 }
 
 fn built() -> SoundStream {
-    let config = config();
+    of(config())
+}
+
+fn of(config: SoundStreamConfig) -> SoundStream {
     let init = Source::Seed(5).init(&Device::flex());
     let network = Network {
         encoder: Encoder::new(&config, 6, &init.part("encoder")),
@@ -16,6 +19,12 @@ fn built() -> SoundStream {
         quantizer: config.quantizer.init(&init.part("quantizer")),
     };
     SoundStream { spec: config.spec(), config, device: Device::flex(), network }
+}
+
+/// Latents of a sound, the switch off.
+fn encoded(it: &SoundStream, sound: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
+    let switch = it.switch(false, [1, sound.dims()[1] / 30]);
+    it.network.encoder.forward(sound, switch, past)
 }
 
 fn noise(length: usize, seed: u64) -> Vec<f32> {
@@ -37,12 +46,12 @@ fn assert_near(a: &[f32], b: &[f32]) {
 fn pieces_are_the_whole() {
     let it = built();
     let sound = noise(30 * 11, 1);
-    let whole = it.network.encoder.forward(tensor(sound.clone(), 1), &mut Past::none());
+    let whole = encoded(&it, tensor(sound.clone(), 1), &mut Past::none());
     let mut past = Past::streaming();
     let mut pieces = Vec::new();
     // Of one token, of several.
     for piece in [&sound[..30], &sound[30..60], &sound[60..180], &sound[180..]] {
-        pieces.push(it.network.encoder.forward(tensor(piece.to_vec(), 1), &mut past));
+        pieces.push(encoded(&it, tensor(piece.to_vec(), 1), &mut past));
         past.advance();
     }
     assert_eq!(whole.dims(), [1, 11, 6]);
@@ -65,7 +74,7 @@ fn what_comes_later_is_not_heard() {
     let sound = noise(30 * 8, 2);
     let mut other = sound.clone();
     other[30 * 5..].iter_mut().for_each(|x| *x = 1.0 - *x);
-    let latents = |sound: Vec<f32>| to_vec(it.network.encoder.forward(tensor(sound, 1), &mut Past::none()));
+    let latents = |sound: Vec<f32>| to_vec(encoded(&it, tensor(sound, 1), &mut Past::none()));
     let (a, b) = (latents(sound), latents(other));
     assert_eq!(a[..5 * 6], b[..5 * 6], "a token hears its own samples and those before");
     assert_ne!(a[5 * 6..6 * 6], b[5 * 6..6 * 6]);
@@ -140,8 +149,13 @@ fn many_at_once_are_each_alone() {
 
 #[test]
 fn sizes_are_known_without_building() {
-    for quantizer in [config().quantizer, QuantizerConfig::Kl { channels: 5 }, QuantizerConfig::Lfq { bits: 7 }] {
-        let config = SoundStreamConfig { quantizer, ..config() };
+    let film = Some(FilmConfig { denoise: true });
+    for (quantizer, film) in [
+        (config().quantizer, film),
+        (QuantizerConfig::Kl { channels: 5 }, None),
+        (QuantizerConfig::Lfq { bits: 7 }, None),
+    ] {
+        let config = SoundStreamConfig { quantizer, film, ..config() };
         let built = config.build(&Device::flex(), &Source::Seed(1)).unwrap();
         assert_eq!(config.parameters(), built.learned().unwrap().count());
         assert_eq!(config.spec(), *built.spec());
@@ -158,8 +172,124 @@ fn sizes_are_known_without_building() {
 fn unquantized_latents_pass() {
     let it = built();
     let sound = tensor(noise(90, 7), 1);
-    let latents = it.network.encoder.forward(sound.clone(), &mut Past::none());
+    let latents = encoded(&it, sound.clone(), &mut Past::none());
     let free = it.reconstruct(sound.reshape([1, 90, 1, 1, 1]), false, Draw::new(1));
     assert_eq!(to_vec(free.quantized.vectors), to_vec(latents));
     assert!(free.quantized.codes.is_none() && free.quantized.commitment.is_none());
+}
+
+/// With the switch, whose layer has learned something, or nothing yet.
+fn switched(denoise: bool, learned: bool) -> SoundStream {
+    let mut it = of(SoundStreamConfig { film: Some(FilmConfig { denoise }), ..config() });
+    if learned {
+        it.network.update(&mut |name, shape, old| match name {
+            "encoder.film.modes" => Tensor::from_floats(&noise(shape.iter().product(), 9)[..], &old.device()),
+            _ => old,
+        });
+    }
+    it
+}
+
+#[test]
+fn a_fresh_switch_changes_nothing() {
+    let (without, with) = (built(), switched(true, false));
+    let names = |it: &SoundStream| it.network.weights().into_keys().collect::<Vec<_>>();
+    let mut found = names(&with);
+    found.retain(|name| name != "encoder.film.modes");
+    assert_eq!(found, names(&without), "and without one there is nothing more to load");
+    let sound = tensor(noise(30 * 7, 1), 1);
+    let expected = to_vec(encoded(&without, sound.clone(), &mut Past::none()));
+    for on in [false, true] {
+        let latents = with.network.encoder.forward(sound.clone(), with.switch(on, [1, 7]), &mut Past::none());
+        assert_eq!(to_vec(latents), expected);
+    }
+}
+
+#[test]
+fn the_switch_reaches_every_moment_and_no_other() {
+    let init = Source::Seed(1).init(&Device::flex());
+    let mut film = film::Film::new(&init, 6);
+    film.update(&mut |_, shape, old| Tensor::from_floats(&noise(shape.iter().product(), 9)[..], &old.device()));
+    let rows: Vec<Vec<f32>> = noise(24, 9).chunks(12).map(<[f32]>::to_vec).collect();
+    let features = noise(2 * 5 * 6, 2);
+    let switch = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0];
+    let [made, switches] = [(&features[..], 6), (&switch[..], 1)].map(|(values, channels)| {
+        Tensor::<3>::from_data(TensorData::new(values.to_vec(), [2, 5, channels]), &Device::flex())
+    });
+    let made = to_vec(film.forward(made, switches.squeeze_dim(2)));
+    for (i, (&a, &made)) in features.iter().zip(&made).enumerate() {
+        let (row, channel) = (&rows[switch[i / 6] as usize], i % 6);
+        let wanted = (1.0 + row[channel]) * a + row[6 + channel];
+        assert!((made - wanted).abs() < 1e-6, "number {i}: {made}, not {wanted}");
+    }
+}
+
+#[test]
+fn the_switch_is_causal_and_streams() {
+    let it = switched(false, true);
+    let sound = tensor(noise(30 * 11, 1), 1);
+    let latents = |switch: [f32; 11]| {
+        let switch = Tensor::from_floats([switch], &Device::flex());
+        to_vec(it.network.encoder.forward(sound.clone(), switch, &mut Past::none()))
+    };
+    let mut on = [0.0; 11];
+    let off = latents(on);
+    on[4] = 1.0;
+    let once = latents(on);
+    let differs = |t: usize| off[6 * t..6 * (t + 1)] != once[6 * t..6 * (t + 1)];
+    // Three taps of the convolution that follows hear it.
+    assert_eq!((0..11).filter(|&t| differs(t)).collect::<Vec<_>>(), [4, 5, 6]);
+
+    let mut past = Past::streaming();
+    let mut pieces = Vec::new();
+    for range in [0..1, 1..4, 4..5, 5..11] {
+        let switch = it.switch(range.start == 4, [1, range.len()]);
+        let piece = sound.clone().slice_dim(1, 30 * range.start..30 * range.end);
+        pieces.push(it.network.encoder.forward(piece, switch, &mut past));
+        past.advance();
+    }
+    assert_near(&once, &to_vec(Tensor::cat(pieces, 1)));
+}
+
+#[test]
+fn a_stream_may_be_switched_between_pieces() {
+    let samples = noise(30 * 9, 8);
+    let sound = |range: std::ops::Range<usize>| {
+        Media::Sound(Sound::new(1, Rate::whole(8000), samples[30 * range.start..30 * range.end].to_vec()).unwrap())
+    };
+    let codes = |tokens: Tokens| match tokens.values() {
+        TokenValues::Levels { codes, .. } => codes.clone(),
+        _ => panic!("levels"),
+    };
+    let [on, off] = [true, false].map(|denoise| switched(denoise, true));
+    let wholes = [&on, &off].map(|it| codes(it.encode(&sound(0..9)).unwrap()));
+    assert_ne!(wholes[0], wholes[1]);
+    let mut encoding = off.encoding().unwrap();
+    assert!(encoding.denoise(true));
+    let mut found = codes(encoding.push(&sound(0..5)).unwrap());
+    assert!(encoding.denoise(false));
+    found.extend(codes(encoding.push(&sound(5..9)).unwrap()));
+    assert_eq!(found[..3 * 5], wholes[0][..3 * 5]);
+    assert_eq!(found[3 * 7..], wholes[1][3 * 7..], "two tokens later nothing of it is left");
+    assert!(!built().encoding().unwrap().denoise(true), "without a layer there is no switch");
+}
+
+#[test]
+fn both_modes_learn() {
+    let device = Device::flex().autodiff();
+    let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..config() };
+    let mut built = config.build(&device, &Source::Seed(5)).unwrap();
+    let sound = Tensor::<5>::from_data(TensorData::new(noise(2 * 210, 7), [2, 210, 1, 1, 1]), &device);
+    let switch = Tensor::<2>::from_floats([[1.0; 7], [0.0; 7]], &device);
+    let it = built.trainable().unwrap();
+    let made = it.reconstruct_switched(sound, switch, false, Draw::new(1));
+    let (mut gradients, mut slopes) = (made.media.square().mean().backward(), Vec::new());
+    it.parameters_mut().gradients(&mut gradients, &mut |name, slope| {
+        if name == "encoder.film.modes" {
+            slopes = to_vec(slope);
+        }
+    });
+    // γ and β of both modes, of each channel.
+    assert_eq!(slopes.len(), film::Film::parameters(32));
+    assert!(slopes.iter().filter(|slope| **slope != 0.0).count() > slopes.len() * 9 / 10, "{slopes:?}");
 }

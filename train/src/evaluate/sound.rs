@@ -127,10 +127,7 @@ pub(super) fn resound(
             }
         };
         let made = codec.encode(&Media::Sound(sound.clone()))?;
-        let measures = measures.get_or_insert_with(|| Measures {
-            scales: MelScales::new(sound.rate(), sound.length(), &Device::flex()),
-            reader: reader.as_ref(),
-        });
+        let measures = measures.get_or_insert_with(|| Measures::of(&sound, reader.as_ref()));
         read += usize::from(reader.as_ref().is_some_and(|reader| reader.read(&sound) == caption));
         for (keep, sums) in sums.iter_mut().enumerate() {
             let again = sounded(codec, &made.coarse(keep + 1), &sound)?;
@@ -191,14 +188,21 @@ fn sounded(codec: &Codec, tokens: &Tokens, of: &Sound) -> Result<Sound> {
 }
 
 /// What sounds are measured with.
-struct Measures<'a> {
+pub(super) struct Measures<'a> {
     scales: MelScales,
     reader: Option<&'a Reader>,
 }
 
+impl<'a> Measures<'a> {
+    /// For sounds like this one.
+    pub fn of(sound: &Sound, reader: Option<&'a Reader>) -> Self {
+        Self { scales: MelScales::new(sound.rate(), sound.length(), &Device::flex()), reader }
+    }
+}
+
 /// Sums over sounds.
 #[derive(Clone, Copy, Default)]
-struct Sums {
+pub(super) struct Sums {
     n: usize,
     loud: usize,
     si_snr: f64,
@@ -208,7 +212,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, sound: &Sound, again: &Sound, caption: &str, measures: &Measures) -> Result<()> {
+    /// Takes one more sound, and what was made of it.
+    pub fn add(&mut self, sound: &Sound, again: &Sound, caption: &str, measures: &Measures) -> Result<()> {
         let row = |sound: &Sound| {
             let samples: Vec<f32> = sound.channel(0).collect();
             let shape = [1, samples.len()];
@@ -226,7 +231,8 @@ impl Sums {
         Ok(())
     }
 
-    fn mean(&self, read: bool) -> SoundFigures {
+    /// The figures, whether captions were `read` or not.
+    pub fn mean(&self, read: bool) -> SoundFigures {
         let n = self.n.max(1) as f64;
         SoundFigures {
             si_snr: self.si_snr / self.loud.max(1) as f64,

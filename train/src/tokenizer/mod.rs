@@ -12,7 +12,7 @@ use crate::ahead::Ahead;
 use crate::doctor::Vitals;
 use crate::trainer::{Look, Trainee, learning_on};
 use burn::tensor::{Device, Int, Tensor};
-use musiva_core::parameters::open_weights;
+use musiva_core::parameters::{grown, open_weights};
 use musiva_core::recipe::{Recipe, Summary, Target, TrainSettings};
 use musiva_core::{
     Draw, Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, Source,
@@ -50,8 +50,17 @@ pub trait Medium: Sized + 'static {
     fn cut(settings: &TrainSettings, strides: [usize; 3], data: &dyn Dataset, part: u64) -> Result<Self::Cut>;
     /// Puts it on the device.
     fn target(&self, cut: Self::Cut) -> Self::Target;
-    /// The media themselves, as the tokenizer reads them.
+    /// The media that are to be made, which most often are also those that they are made of.
     fn media(target: &Self::Target) -> Tensor<5>;
+    /// What the tokenizer makes of what it is given.
+    fn reconstruct(
+        tokenizer: &dyn TrainableTokenizer,
+        target: &Self::Target,
+        quantize: bool,
+        draw: Draw,
+    ) -> Reconstruction {
+        tokenizer.reconstruct(Self::media(target), quantize, draw)
+    }
     /// Whether latents are quantized at `step`.
     fn quantizes(&self, _step: u64) -> bool {
         true
@@ -94,10 +103,15 @@ impl<'a, M: Medium> TokenizerTrainee<'a, M> {
     ) -> Result<Self> {
         let device = learning_on(device, settings);
         let mut tokenizer = match source {
-            Source::File(path) if settings.inflate => {
-                let weights = config.inflate(open_weights(path)?.0)?;
+            Source::File(path) if settings.inflate || settings.grow => {
                 let mut tokenizer = config.build(&device, &Source::Seed(settings.seed))?;
-                trained(&mut tokenizer, M::MODALITY)?.parameters_mut().load(&weights, &path.display().to_string())?;
+                let network = trained(&mut tokenizer, M::MODALITY)?.parameters_mut();
+                let (weights, place) = (open_weights(path)?.0, path.display().to_string());
+                let weights = match settings.inflate {
+                    true => config.inflate(weights)?,
+                    false => grown(network, weights, &place)?,
+                };
+                network.load(&weights, &place)?;
                 tokenizer
             }
             _ => config.build(&device, source)?,
@@ -140,7 +154,7 @@ impl<M: Medium> Trainee for TokenizerTrainee<'_, M> {
         let draw = Draw::new(self.settings.seed).step(step);
         let quantize = self.medium.quantizes(step);
         let tokenizer = trained(&mut self.tokenizer, M::MODALITY)?;
-        let made = tokenizer.reconstruct(media.clone(), quantize, draw);
+        let made = M::reconstruct(tokenizer, &target, quantize, draw);
         // A frozen encoder's latents stay, so what stands for them stays too.
         if quantize && ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
             tokenizer.follow(&made.quantized, draw);

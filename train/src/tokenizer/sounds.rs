@@ -1,15 +1,16 @@
 //! Sounds in training.
 
 use super::Medium;
+use crate::denoise::{switched, with_noise};
 use crate::measure::si_snr;
 use crate::trainer::Look;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::recipe::{SoundLoss, TrainSettings};
+use musiva_core::recipe::{Noise, SoundLoss, TrainSettings};
 use musiva_core::{
-    Draw, Error, ErrorKind, Loss, Media, Modality, Purpose, Quantized, Result, Sound, Stream, Tokenizer,
-    TokenizerConfig, Tokens,
+    Draw, Error, ErrorKind, Loss, Media, Modality, Purpose, Quantized, Reconstruction, Result, Sound, Stream,
+    Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer,
 };
-use musiva_data::{Dataset, shuffled};
+use musiva_data::{Dataset, noisy, power, shuffled};
 use musiva_media::spectrogram;
 use musiva_tokenizers::losses::{MelScales, SoundLossWeights, sound_distortion, sound_latent_loss};
 
@@ -22,13 +23,22 @@ const LOUD: f32 = 0.75;
 pub struct Sounds {
     settings: SoundLoss,
     mel: MelScales,
-    heard: Vec<Sound>,
+    pub(super) heard: Vec<Sound>,
+    /// The same with noise behind them, where it is to be taken out.
+    pub(super) noisy: Vec<Sound>,
     device: Device,
+}
+
+/// Sounds to be made, on the device.
+pub struct Sounding {
+    wanted: Tensor<5>,
+    /// What they are made of where that is not the same, and the switch of each token, `[B, L]`.
+    noisy: Option<(Tensor<5>, Tensor<2>)>,
 }
 
 impl Medium for Sounds {
     type Cut = Windows;
-    type Target = Tensor<5>;
+    type Target = Sounding;
     const MODALITY: Modality = Modality::Audio;
 
     fn new(
@@ -50,31 +60,56 @@ impl Medium for Sounds {
             }
         }
         let mel = MelScales::new(first.rate(), window, device);
-        Ok(Self { settings: settings.sound_loss, mel, heard, device: device.clone() })
+        let noisy = match settings.noise {
+            Some(noise) => {
+                let noise = Noise { clean: 0.0, ..noise };
+                let draw = |i| Draw::new(settings.seed).sample(i);
+                (0..).zip(&heard).map(|(i, sound)| with_noise(sound, &noise, draw(i))).collect::<Result<_>>()?
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { settings: settings.sound_loss, mel, heard, noisy, device: device.clone() })
     }
 
     fn cut(settings: &TrainSettings, strides: [usize; 3], data: &dyn Dataset, part: u64) -> Result<Windows> {
         windows(settings, data, strides[0], part)
     }
 
-    fn target(&self, (values, count): Windows) -> Tensor<5> {
-        let shape = [count, values.len() / count, 1, 1, 1];
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    fn target(&self, Windows { wanted, noisy, count }: Windows) -> Sounding {
+        let shape = [count, wanted.len() / count, 1, 1, 1];
+        let sounds = |values| Tensor::from_data(TensorData::new(values, shape), &self.device);
+        let noisy = noisy.map(|(noisy, switch)| {
+            let tokens = switch.len() / count;
+            (sounds(noisy), Tensor::from_data(TensorData::new(switch, [count, tokens]), &self.device))
+        });
+        Sounding { wanted: sounds(wanted), noisy }
     }
 
-    fn media(target: &Tensor<5>) -> Tensor<5> {
-        target.clone()
+    fn media(target: &Sounding) -> Tensor<5> {
+        target.wanted.clone()
+    }
+
+    fn reconstruct(
+        tokenizer: &dyn TrainableTokenizer,
+        target: &Sounding,
+        quantize: bool,
+        draw: Draw,
+    ) -> Reconstruction {
+        match &target.noisy {
+            Some((noisy, switch)) => tokenizer.reconstruct_switched(noisy.clone(), switch.clone(), quantize, draw),
+            None => tokenizer.reconstruct(target.wanted.clone(), quantize, draw),
+        }
     }
 
     fn quantizes(&self, step: u64) -> bool {
         step >= self.settings.unquantized as u64
     }
 
-    fn distortion(&self, target: &Tensor<5>, made: Tensor<5>, _: u64) -> Loss {
-        sound_distortion(target.clone(), made, &self.mel, &self.weights())
+    fn distortion(&self, target: &Sounding, made: Tensor<5>, _: u64) -> Loss {
+        sound_distortion(target.wanted.clone(), made, &self.mel, &self.weights())
     }
 
-    fn latent_loss(&self, _: &Tensor<5>, made: Quantized, _: u64) -> Option<Loss> {
+    fn latent_loss(&self, _: &Sounding, made: Quantized, _: u64) -> Option<Loss> {
         sound_latent_loss(made, &self.weights())
     }
 
@@ -90,6 +125,15 @@ impl Medium for Sounds {
             look.sounds.extend([heard.clone(), made]);
         }
         look.measures.push(("si_snr".to_owned(), quality));
+        let (mut before, mut after) = (0.0, 0.0);
+        for (heard, noisy) in self.heard.iter().zip(&self.noisy) {
+            let Some(made) = switched(tokenizer, noisy, true)? else { return Ok((look, all)) };
+            before += si_snr(heard, noisy)? / self.heard.len() as f64;
+            after += si_snr(heard, &made)? / self.heard.len() as f64;
+        }
+        if !self.noisy.is_empty() {
+            look.measures.extend([("si_snr_noisy".to_owned(), before), ("si_snr_denoised".to_owned(), after)]);
+        }
         Ok((look, all))
     }
 }
@@ -106,11 +150,17 @@ impl Sounds {
 }
 
 /// Windows of sounds one after the other, and how many.
-type Windows = (Vec<f32>, usize);
+pub struct Windows {
+    wanted: Vec<f32>,
+    /// What they are made of, and the switch of each token.
+    noisy: Option<(Vec<f32>, Vec<f32>)>,
+    count: usize,
+}
 
-/// Windows of the sounds of `part` of the run; silence fills the last token of each.
+/// Windows of the sounds of `part` of the run; silence fills the last token of each. With noise behind them every other
+/// one is to be made without it.
 fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) -> Result<Windows> {
-    let (mut values, mut count) = (Vec::new(), 0);
+    let mut windows = Windows { wanted: Vec::new(), noisy: settings.noise.map(|_| Default::default()), count: 0 };
     for index in settings.samples(part) {
         let sound = data.get(shuffled(index, data.len(), settings.seed))?.into_sound()?;
         let window = settings.samples.unwrap_or(sound.length()).min(sound.length());
@@ -120,11 +170,25 @@ fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) 
             1.0 => 1.0,
             least => least as f32 + (1.0 - least as f32) * stream.uniform(),
         };
-        values.extend(sound.samples()[start..start + window].iter().map(|sample| sample * gain));
-        count += 1;
-        values.resize(count * window.next_multiple_of(hop), 0.0);
+        let clean: Vec<f32> = sound.samples()[start..start + window].iter().map(|sample| sample * gain).collect();
+        windows.count += 1;
+        let filled = windows.count * window.next_multiple_of(hop);
+        let mut wanted = clean.clone();
+        if let (Some(noise), Some((given, switch))) = (&settings.noise, &mut windows.noisy) {
+            let mut stream = Draw::new(settings.seed).sample(index).stream(Purpose::Background);
+            let with_noise = noisy(&clean, power(sound.samples()) * f64::from(gain).powi(2), noise, &mut stream);
+            let on = index.is_multiple_of(2);
+            if !on {
+                wanted.clone_from(&with_noise);
+            }
+            given.extend(with_noise);
+            given.resize(filled, 0.0);
+            switch.resize(filled / hop, f32::from(u8::from(on)));
+        }
+        windows.wanted.extend(wanted);
+        windows.wanted.resize(filled, 0.0);
     }
-    Ok((values, count))
+    Ok(windows)
 }
 
 /// Where a window of a sound starts: anywhere, or such that it holds a moment drawn by its energy.
@@ -146,7 +210,9 @@ fn start(sound: &Sound, window: usize, stream: &mut Stream) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::Rate;
+    use musiva_core::recipe::Target;
+    use musiva_core::{MediaShape, Rate};
+    use musiva_data::{DataReport, Sample};
 
     #[test]
     fn windows_are_drawn_where_something_is_heard() {
@@ -164,5 +230,54 @@ mod tests {
         let silent = Sound::new(1, Rate::whole(8000), vec![0.0; 600]).unwrap();
         let starts = |i: u64| start(&silent, 500, &mut Draw::new(1).sample(i).stream(Purpose::Data));
         assert!((0..100).map(starts).any(|at| at > 50) && (0..100).map(starts).all(|at| at <= 100));
+    }
+
+    /// Loud everywhere, and of a length that is no whole number of tokens.
+    struct Tones;
+
+    impl Dataset for Tones {
+        fn len(&self) -> Option<u64> {
+            None
+        }
+
+        fn get(&self, index: u64) -> Result<Sample> {
+            let tone = (0..997).map(|i| 0.5 * ((0.1 + 0.01 * index as f32) * i as f32).sin()).collect();
+            let sound = Some(Sound::new(1, Rate::whole(8000), tone)?);
+            Ok(Sample { clip: None, sound, caption: String::new(), id: String::new() })
+        }
+
+        fn shape(&self, _: Modality) -> Option<MediaShape> {
+            None
+        }
+
+        fn report(&self) -> DataReport {
+            DataReport { clips: None, windows: None, dropped: Vec::new(), pixels: None, loudness: None }
+        }
+    }
+
+    #[test]
+    fn every_other_window_is_to_be_made_without_its_noise() {
+        let noise = Some(Noise { snr: [5.0, 5.0], slope: [-6.0, 0.0], clean: 0.5 });
+        let with = TrainSettings { target: Target::Audio, batch: 12, noise, ..TrainSettings::default() };
+        let without = windows(&TrainSettings { noise: None, ..with.clone() }, &Tones, 20, 1).unwrap();
+        let Windows { wanted, noisy, count } = windows(&with, &Tones, 20, 1).unwrap();
+        let (given, switch) = noisy.unwrap();
+        assert_eq!((count, wanted.len(), given.len(), switch.len()), (12, 12 * 1000, 12 * 1000, 12 * 50));
+        let mut noisy = 0;
+        for (i, given) in given.chunks(1000).enumerate() {
+            let of = |values: &[f32]| values[1000 * i..1000 * (i + 1)].to_vec();
+            let clean = of(&without.wanted);
+            let on = i % 2 == 0;
+            assert!(switch[50 * i..50 * (i + 1)].iter().all(|&s| s == f32::from(u8::from(on))));
+            assert_eq!(of(&wanted), if on { clean.clone() } else { given.to_vec() });
+            assert_eq!(given[997..], [0.0; 3], "what fills the last token is silent");
+            let noise: Vec<f32> = given.iter().zip(&clean).map(|(a, b)| a - b).collect();
+            if noise.iter().any(|x| *x != 0.0) {
+                noisy += 1;
+                let found = 10.0 * (power(&clean[..997]) / power(&noise[..997])).log10();
+                assert!((found - 5.0).abs() < 0.01, "{found} dB");
+            }
+        }
+        assert!((1..12).contains(&noisy), "{noisy} of 12 have noise, half of them should");
     }
 }

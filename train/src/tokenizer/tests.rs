@@ -1,13 +1,15 @@
 use super::*;
+use crate::denoise::switched;
 use crate::doctor::Disease;
+use crate::measure::si_snr;
 use crate::trainer::{Ended, Run, Watch};
 use musiva_core::parameters::{Weight, to_vec};
-use musiva_core::recipe::{Adversarial, AdversarialLoss, OnDisease, Perceptual};
+use musiva_core::recipe::{Adversarial, AdversarialLoss, Noise, OnDisease, Perceptual, SoundLoss};
 use musiva_core::{Clip, MediaShape, Purpose, Rate, Sound};
 use musiva_data::{DataReport, Sample};
 use musiva_tokenizers::magvit2::Magvit2Config;
 use musiva_tokenizers::quantizers::QuantizerConfig;
-use musiva_tokenizers::soundstream::SoundStreamConfig;
+use musiva_tokenizers::soundstream::{FilmConfig, SoundStreamConfig};
 use serde_json::json;
 use std::path::Path;
 
@@ -60,7 +62,7 @@ fn of_clips() -> Magvit2Config {
 
 fn of_sounds() -> SoundStreamConfig {
     let quantizer = QuantizerConfig::Rvq { levels: 2, entries: 8, channels: 4, decay: 0.9, restart: 0.1, dropout: 0.5 };
-    SoundStreamConfig { channels: 4, strides: vec![4, 5], quantizer }
+    SoundStreamConfig { channels: 4, strides: vec![4, 5], quantizer, film: None }
 }
 
 fn settings(target: Target) -> TrainSettings {
@@ -193,6 +195,64 @@ fn a_video_tokenizer_against_a_discriminator_goes_on_to_the_bit() {
 fn an_audio_tokenizer_against_a_discriminator_goes_on_to_the_bit() {
     let settings = TrainSettings { samples: Some(400), ..settings(Target::Audio) };
     goes_on_to_the_bit::<Sounds>(settings, &of_sounds());
+}
+
+#[test]
+fn an_audio_tokenizer_that_takes_noise_out_goes_on_to_the_bit() {
+    let noise = Some(Noise::default());
+    let settings = TrainSettings { samples: Some(390), noise, ..settings(Target::Audio) };
+    let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..of_sounds() };
+    goes_on_to_the_bit::<Sounds>(settings, &config);
+}
+
+#[test]
+fn a_switch_is_added_to_a_tokenizer_that_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("without.safetensors");
+    let weights = of_sounds().build(&Device::flex(), &Source::Seed(9)).unwrap().learned().unwrap().weights();
+    let save = musiva_core::parameters::save_weights;
+    save(&path, &weights, musiva_core::parameters::Precision::F32, Default::default()).unwrap();
+    let settings = TrainSettings { grow: true, noise: Some(Noise::default()), ..settings(Target::Audio) };
+    let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..of_sounds() };
+    let started = trainee::<Sounds>(&settings, &config, &Source::File(path)).parameters().weights();
+    let (new, old): (Weights, Weights) = started.into_iter().partition(|(name, _)| !weights.contains_key(name));
+    assert_eq!(old, weights);
+    assert_eq!(new.into_keys().collect::<Vec<_>>(), ["encoder.film.modes"]);
+}
+
+#[test]
+fn noise_is_learnt_to_be_taken_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainSettings {
+        steps: 300,
+        batch: 8,
+        accumulate: 1,
+        learning_rate: 3e-3,
+        log_every: 100,
+        noise: Some(Noise { snr: [0.0, 0.0], slope: [0.0, 0.0], clean: 0.0 }),
+        sound_loss: SoundLoss { wave: 0.0, noise: 10.0, mel: 0.0, ..SoundLoss::default() },
+        adversarial: None,
+        ..settings(Target::Audio)
+    };
+    // Numbers enough for all of the samples: what is taken out is not merely what there is no room for.
+    let quantizer = QuantizerConfig::Kl { channels: 8 };
+    let film = Some(FilmConfig { denoise: true });
+    let config = SoundStreamConfig { channels: 8, strides: vec![2, 3], quantizer, film };
+    let (trainee, ..) = train::<Sounds>(&settings, &config, folder.path(), false, u64::MAX);
+    let [noisy, on, off] = signal_to_noise(&trainee);
+    assert!(on > noisy + 5.0 && off < on - 2.0, "{noisy} dB with noise, {on} dB with the switch on, {off} dB off");
+}
+
+/// SI-SNR, in decibels and to the clean sounds, of noisy ones as they are, with the switch on, and off.
+fn signal_to_noise(trainee: &TokenizerTrainee<Sounds>) -> [f64; 3] {
+    let mut found = [0.0; 3];
+    for (clean, noisy) in trainee.medium.heard.iter().zip(&trainee.medium.noisy) {
+        let [on, off] = [true, false].map(|on| switched(&*trainee.tokenizer, noisy, on).unwrap().unwrap());
+        for (sum, made) in found.iter_mut().zip([noisy, &on, &off]) {
+            *sum += si_snr(clean, made).unwrap() / trainee.medium.heard.len() as f64;
+        }
+    }
+    found
 }
 
 #[test]

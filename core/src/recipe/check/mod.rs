@@ -2,6 +2,7 @@
 
 mod canvas;
 
+use super::noise::unfit;
 use super::report::{Diagnostic, Report};
 use super::schema::{SECTIONS, schema};
 use super::source::Node;
@@ -297,6 +298,11 @@ impl Checker<'_> {
         };
         if let Some(trains) = trains {
             self.placed(section, section, trains);
+        }
+        if let (Target::Audio, Some(train), Some(part)) = (target, &recipe.train, &recipe.audio)
+            && let Some(flaw) = unfit(train.noise.as_ref(), part)
+        {
+            self.add("train", &flaw);
         }
     }
 

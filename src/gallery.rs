@@ -125,12 +125,12 @@ impl Page<'_> {
                     let [_, height, width] = clip.shape();
                     let scale = VISIBLE.div_ceil(height.min(width));
                     let options = musiva_media::WriteOptions { scale, ..Default::default() };
-                    write_movie(&folder.join(&file), clip, sound, &metadata, &options)?;
+                    write_movie(folder.join(&file), clip, sound, &metadata, &options)?;
                     file
                 }
                 None => {
                     let file = file("flac");
-                    write_sound(&folder.join(&file), sound, &metadata)?;
+                    write_sound(folder.join(&file), sound, &metadata)?;
                     file
                 }
             };

@@ -137,11 +137,14 @@ impl CanvasShape {
         self.sort_by_step(places, |step| step);
     }
 
-    /// Puts places that are to be made in the order in which they are: as [`CanvasShape::sort`], but what lies next to
-    /// the steps `known` comes first, so that a clip that is given its end grows backwards.
+    /// Puts places that are to be made in the order in which they are, once the steps `known` are: as
+    /// [`CanvasShape::sort`], but where the end is known and the beginning is not, what lies next to it comes first, and a
+    /// clip grows backwards.
     pub fn sort_from(&self, known: &BTreeSet<usize>, places: &mut [usize]) {
-        let away = |step: usize| known.iter().map(|known| known.abs_diff(step)).min();
-        self.sort_by_step(places, |step| (away(step), step));
+        match known.first() {
+            None | Some(0) => self.sort(places),
+            Some(&first) => self.sort_by_step(places, |step| (first.abs_diff(step), step)),
+        }
     }
 
     fn sort_by_step<K: Ord>(&self, places: &mut [usize], rank: impl Fn(usize) -> K) {

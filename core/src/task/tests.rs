@@ -52,14 +52,14 @@ fn every_place_that_there_is_is_given_or_made() {
 }
 
 #[test]
-fn what_lies_next_to_what_is_given_is_made_first() {
+fn a_clip_grows_from_what_is_given_of_it() {
     use Share::*;
     let orders: [(Share, Share, usize, &[usize]); 7] = [
         (Made, Made, 1, &[0, 1, 2]),
         (First, Made, 1, &[0, 1, 2]),
         (First, First, 5, &[2]),
         (Last, Absent, 5, &[1, 0]),
-        (Ends, Absent, 1, &[2, 1]),
+        (Ends, Absent, 1, &[1, 2]),
         (Last, Made, 1, &[2, 1, 0]),
         (Given, Last, 1, &[2, 1, 0]),
     ];

@@ -16,12 +16,11 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Prints text on the standard output; who closed it, as `head` does, wants no more of it.
+/// Prints text on the standard output; who closed it, as `head` does, wants no more of it, but still the files that
+/// are to be written.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Aligns the columns of a table, two spaces apart; numbers are the caller's to pad.

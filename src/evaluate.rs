@@ -10,7 +10,7 @@ use musiva_data::world::Scores;
 use musiva_media::contact_sheet;
 use musiva_train::evaluate::{
     Amount, BACKBONE, Denoised, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures,
-    X264, comparable, evaluate, sheet,
+    X264, evaluate, sheet,
 };
 use std::path::PathBuf;
 
@@ -58,7 +58,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipes = args.recipes.open()?;
-    comparable(&recipes)?;
     if let Some(path) = &args.sheet {
         output::prepare(path, &["png"])?;
     }

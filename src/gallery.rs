@@ -1,23 +1,20 @@
 //! `gallery`: a page of what recipes make of each of their tasks.
 
-use crate::device::DeviceArgs;
+use crate::device::{Choice, DeviceArgs};
 use crate::output::{self, say};
 use crate::progress::bar;
 use crate::provenance::Provenance;
 use crate::recipes::RecipesArgs;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Result, Share, Sound, Task, files};
-use musiva_data::World;
-use musiva_media::{contact_sheet, waveform, write_movie, write_sound};
-use musiva_train::evaluate::{Case, Outcome, comparable, perform};
+use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Result, Share, Sound, Task, files};
+use musiva_media::{contact_sheet, waveform, write_clip};
+use musiva_train::evaluate::{Case, Outcome, perform};
 use musiva_train::sources::world_of;
 use std::path::{Path, PathBuf};
 
 /// Rows of pixels of a waveform.
 const WAVE: usize = 40;
-/// Shorter sides of clips that are written with their sound.
-const VISIBLE: usize = 256;
 
 /// Show what recipes make of each of their tasks, on a page of pictures
 ///
@@ -44,7 +41,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipes = args.recipes.open()?;
-    comparable(&recipes)?;
     output::prepare(&args.output, &["md"])?;
     let world = world_of(&recipes[0])?.ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "data", "a gallery shows scenes of the procedural world")
@@ -56,10 +52,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut pages: Vec<(Page, Vec<Outcome>)> = pages.map(|page| (page, Vec::new())).collect();
 
     let bar = bar(0, "");
-    let mut strides = [1; 3];
     for recipe in &recipes {
         let pipeline = Pipeline::build(recipe, &device)?;
-        strides = pipeline.codec().tokenizer().spec().strides;
         for (page, outcomes) in &mut pages {
             bar.set_message(format!("{}: {}", recipe.name, page.task.name));
             outcomes.extend(perform(&pipeline, page.task, std::slice::from_ref(&page.case), &mut |done, total| {
@@ -79,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
          Made by `musiva gallery {command} --seed {seed}`.\n"
     );
     for (page, outcomes) in &pages {
-        text.push_str(&page.write(&world, &recipes, outcomes, strides, &folder, args)?);
+        text.push_str(&page.write(&recipes, outcomes, &folder, args.device.device)?);
     }
     files::write(&args.output, text.as_bytes())?;
     say!("{}: {} tasks by {} recipes", args.output.display(), tasks.len(), recipes.len());
@@ -94,16 +88,9 @@ struct Page<'a> {
 
 impl Page<'_> {
     /// Writes the files, and returns what the page says.
-    fn write(
-        &self,
-        world: &World,
-        recipes: &[Recipe],
-        outcomes: &[Outcome],
-        strides: [usize; 3],
-        folder: &Path,
-        args: &Args,
-    ) -> Result<String> {
+    fn write(&self, recipes: &[Recipe], outcomes: &[Outcome], folder: &Path, device: Choice) -> Result<String> {
         let Self { task, case } = self;
+        let strides = recipes[0].need_tokenizer(Modality::Video)?.component.spec().strides;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let mut rows = Rows::new(case);
         rows.add("scene", Some(&case.clip), case.sound.as_ref())?;
@@ -117,34 +104,24 @@ impl Page<'_> {
             rows.add(&recipe.name, clip, outcome.sound.as_ref())?;
             let sound = outcome.sound.as_ref().or(case.sound.as_ref().filter(|_| task.audio.gives()));
             let Some(sound) = sound else { continue };
-            let metadata = Provenance::of(recipe, args.device.device)?.with("musiva.task", &task.name).media()?;
-            let file = |extension: &str| format!("{}-{}.{extension}", task.name, recipe.name);
-            let file = match &outcome.clip {
-                Some(clip) => {
-                    let file = file("mp4");
-                    let [_, height, width] = clip.shape();
-                    let scale = VISIBLE.div_ceil(height.min(width));
-                    let options = musiva_media::WriteOptions { scale, ..Default::default() };
-                    write_movie(folder.join(&file), clip, sound, &metadata, &options)?;
-                    file
-                }
-                None => {
-                    let file = file("flac");
-                    write_sound(folder.join(&file), sound, &metadata)?;
-                    file
-                }
+            let metadata = Provenance::of(recipe, device)?.with("musiva.task", &task.name).media()?;
+            let extension = if outcome.clip.is_some() { "mp4" } else { "flac" };
+            let file = format!("{}-{}.{extension}", task.name, recipe.name);
+            match &outcome.clip {
+                Some(clip) => output::write_movie(&folder.join(&file), clip, sound, &metadata, None)?,
+                None => output::write_media(&folder.join(&file), &Media::Sound(sound.clone()), &metadata, None)?,
             };
             media.push(format!("[{}]({name}/{file})", recipe.name));
         }
         let picture = format!("{}.png", task.name);
-        let metadata = Provenance::of(&recipes[0], args.device.device)?.media()?;
-        musiva_media::write_clip(folder.join(&picture), &rows.sheet()?, &metadata)?;
+        let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+        let metadata = Provenance::of(&recipes[0], device)?.with("musiva.recipes", names.join(", ")).media()?;
+        write_clip(folder.join(&picture), &rows.sheet()?, &metadata)?;
         let title = format!("\n## {}\n\n", task.name);
-        let bounces = case.scene.events().len();
-        let bounces = match (world.config().sound.is_some(), bounces) {
-            (false, _) => String::new(),
-            (true, 1) => ", which bounces once".into(),
-            (true, n) => format!(", which bounces {n} times"),
+        let bounces = match (&case.sound, case.scene.events().len()) {
+            (None, _) => String::new(),
+            (_, 1) => ", which bounces once".into(),
+            (_, n) => format!(", which bounces {n} times"),
         };
         let heard = if media.is_empty() { String::new() } else { format!("\nTo be heard: {}\n", media.join(", ")) };
         Ok(format!("{title}“{}”{bounces}; {task}.\n\n![{}]({name}/{picture})\n{heard}", case.caption, task.name))

@@ -3,6 +3,7 @@
 use crate::plugin::PluginArgs;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Error, ErrorKind, Registry, Result, files};
+use musiva_train::evaluate::comparable;
 use std::path::{Path, PathBuf};
 
 include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
@@ -70,14 +71,16 @@ pub struct RecipesArgs {
 }
 
 impl RecipesArgs {
-    /// The recipes, checked: one at least.
+    /// The recipes, checked: one at least, and such as can stand side by side.
     pub fn open(&self) -> Result<Vec<Recipe>> {
         let args = |recipe: &String| RecipeArgs {
             recipe: recipe.clone(),
             set: self.set.clone(),
             plugins: self.plugins.clone(),
         };
-        self.recipes.iter().map(|recipe| args(recipe).open()).collect()
+        let recipes: Vec<Recipe> = self.recipes.iter().map(|recipe| args(recipe).open()).collect::<Result<_>>()?;
+        comparable(&recipes)?;
+        Ok(recipes)
     }
 }
 

@@ -23,13 +23,14 @@ pub use video::{Figures, Reconstructed};
 use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
-use musiva_core::recipe::Recipe;
+use musiva_core::recipe::{Part, Recipe};
 use musiva_core::{Clip, Draw, Error, ErrorKind, Metric, Modality, Result};
 use musiva_data::World;
 use musiva_data::world::{Attributes, Oracle, Scores, Split, score};
 use serde::Serialize;
 use sound::{Sources, resound};
 use std::collections::BTreeMap;
+use std::path::Path;
 use video::{reconstruct_data, reconstruct_world};
 
 /// Told of each stage how far it is: its name, done, total. An error from it cancels.
@@ -126,22 +127,30 @@ pub struct Amount {
 pub fn comparable(recipes: &[Recipe]) -> Result<()> {
     let Some((first, others)) = recipes.split_first() else { return Ok(()) };
     for other in others {
-        let data = |recipe: &Recipe| recipe.data.as_ref().map(|part| (part.kind.clone(), part.config.clone()));
-        let tokenizer = |recipe: &Recipe, modality| {
-            recipe.tokenizer(modality).map(|part| (part.kind.clone(), part.config.clone(), part.weights.clone()))
-        };
-        let mut differ = (data(first) != data(other)).then_some("data");
-        for modality in [Modality::Video, Modality::Audio, Modality::Text] {
-            let same = tokenizer(first, modality) == tokenizer(other, modality);
-            differ = differ.or((!same).then_some(modality.section()));
-        }
-        if let Some(section) = differ.or((first.tasks != other.tasks).then_some("task")) {
+        let tokenizer =
+            |modality: Modality| (modality.section(), alike(first.tokenizer(modality), other.tokenizer(modality)));
+        let sections = [
+            ("data", alike(first.data.as_ref(), other.data.as_ref())),
+            tokenizer(Modality::Video),
+            tokenizer(Modality::Audio),
+            tokenizer(Modality::Text),
+            ("task", first.tasks == other.tasks),
+        ];
+        if let Some((section, _)) = sections.into_iter().find(|(_, alike)| !alike) {
             let message = format!("`{}` and `{}` differ in `[{section}]`", first.name, other.name);
             return Err(Error::new(ErrorKind::Recipe, other.path.display().to_string(), message)
                 .mend("evaluate each by itself: figures of different tests do not stand side by side"));
         }
     }
     Ok(())
+}
+
+/// Whether two components are one, with the same weights.
+fn alike<T: ?Sized>(one: Option<&Part<T>>, other: Option<&Part<T>>) -> bool {
+    fn said<T: ?Sized>(part: &Part<T>) -> (&str, &serde_json::Value, Option<&Path>) {
+        (&part.kind, &part.config, part.weights.as_deref())
+    }
+    one.map(said) == other.map(said)
 }
 
 /// Measures a recipe.

@@ -18,7 +18,6 @@ pub use values::{CanvasTokens, Values};
 use crate::{Modality, TokenKind, TokenShape};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// The text token that stands where the prompt has no word.
 pub const PAD: u32 = 0;
@@ -137,13 +136,13 @@ impl CanvasShape {
         self.sort_by_step(places, |step| step);
     }
 
-    /// Puts places that are to be made in the order in which they are, once the steps `known` are: as
+    /// Puts places that are to be made in the order in which they are, where the first step that is known is `known`: as
     /// [`CanvasShape::sort`], but where the end is known and the beginning is not, what lies next to it comes first, and a
     /// clip grows backwards.
-    pub fn sort_from(&self, known: &BTreeSet<usize>, places: &mut [usize]) {
-        match known.first() {
+    pub fn sort_from(&self, known: Option<usize>, places: &mut [usize]) {
+        match known {
             None | Some(0) => self.sort(places),
-            Some(&first) => self.sort_by_step(places, |step| (first.abs_diff(step), step)),
+            Some(first) => self.sort_by_step(places, |step| (first.abs_diff(step), step)),
         }
     }
 

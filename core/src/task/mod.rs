@@ -15,7 +15,6 @@ use crate::{Clip, Flaw, Media, Modality, Result, Sound, Stream, Tokenizer};
 use mask::touched;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// How much of a medium is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -212,14 +211,12 @@ impl Task {
         }
         canvas.sort(&mut given);
         // What the order follows is of the medium that goes on: a sound that is given whole says none.
-        let steps = |modality, places: &[usize]| -> BTreeSet<usize> {
-            let of = |place: &&usize| canvas.modality(**place) == modality;
-            places.iter().filter(of).map(|&place| canvas.step(place)).collect()
+        let first = |modality, places: &[usize]| {
+            places.iter().filter(|&&place| canvas.modality(place) == modality).map(|&place| canvas.step(place)).min()
         };
-        let goes_on = |&modality: &Modality| !steps(modality, &made).is_empty();
-        let media = [Modality::Video, Modality::Audio].into_iter().filter(goes_on);
-        let known = media.map(|modality| steps(modality, &given)).find(|known| !known.is_empty());
-        canvas.sort_from(&known.unwrap_or_default(), &mut made);
+        let media = [Modality::Video, Modality::Audio].into_iter();
+        let known = media.filter(|&modality| first(modality, &made).is_some()).find_map(|m| first(m, &given));
+        canvas.sort_from(known, &mut made);
         Ok(Layout::new(given, made))
     }
 

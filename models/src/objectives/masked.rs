@@ -1,9 +1,9 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::{drop_prompts, frames_gone, nats, parts, sum};
+use super::{drop_prompts, frames_gone, frames_of, nats, parts, sum};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CanvasShape, CleanBatch, Content, Hidden, Layout, Prediction, columns};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Hidden, Prediction, columns};
 use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Purpose, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,9 +94,9 @@ impl Objective for MaskedTokens {
         })?;
         let given = drop_prompts(batch, self.prompt_dropout, draw).given_codes(&device);
         let [size, length] = codes.dims();
-        let frames = self.frames(&batch.layout, backbone.canvas());
+        let (count, frame_of) = frames_of(&batch.layout, backbone.canvas(), self.stagger);
         let hidden: Vec<f32> =
-            batch.samples.iter().flat_map(|&sample| self.mask(&frames, draw.sample(sample))).collect();
+            batch.samples.iter().flat_map(|&sample| self.mask(count, &frame_of, draw.sample(sample))).collect();
         let count = hidden.iter().sum::<f32>();
         let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [size, length, 1]), &device);
         let content = Content::Masked(Hidden { codes: codes.clone(), hidden: hidden.clone() });
@@ -119,26 +119,17 @@ impl Objective for MaskedTokens {
 }
 
 impl MaskedTokens {
-    /// Which frame each token goes with: all with one where none goes ahead.
-    fn frames(&self, layout: &Layout, canvas: &CanvasShape) -> Vec<usize> {
-        match self.stagger {
-            0.0 => vec![0; layout.made().len()],
-            _ => layout.steps(canvas).1,
-        }
-    }
-
-    /// 1 for each token of a sample that is hidden: of each of the `frames` so many as the schedule says, one at least
-    /// of a frame that is not whole, at random.
-    fn mask(&self, frames: &[usize], draw: Draw) -> Vec<f32> {
-        let mut ranks: Vec<usize> = (0..frames.len()).collect();
+    /// 1 for each token of a sample that is hidden: of each of so many frames as many as the schedule says, one at
+    /// least of a frame that is not whole, at random.
+    fn mask(&self, frames: usize, frame_of: &[usize], draw: Draw) -> Vec<f32> {
+        let mut ranks: Vec<usize> = (0..frame_of.len()).collect();
         draw.stream(Purpose::Shuffle).shuffle(&mut ranks);
         let mut times = draw.stream(Purpose::Time);
-        let gone = f64::from(times.uniform());
-        let count = frames.iter().max().map_or(1, |last| last + 1);
-        let stagger = if self.stagger == 0.0 { 0.0 } else { f64::from(times.uniform() * self.stagger) };
-        let mut mask = vec![0.0; frames.len()];
-        for (frame, gone) in frames_gone(gone, count, stagger).into_iter().enumerate().filter(|(_, gone)| *gone < 1.0) {
-            let mut own: Vec<usize> = (0..frames.len()).filter(|&place| frames[place] == frame).collect();
+        let (gone, stagger) = (f64::from(times.uniform()), f64::from(times.uniform() * self.stagger));
+        let gone = frames_gone(gone, frames, stagger).into_iter().enumerate();
+        let mut mask = vec![0.0; frame_of.len()];
+        for (frame, gone) in gone.filter(|(_, gone)| *gone < 1.0) {
+            let mut own: Vec<usize> = (0..frame_of.len()).filter(|&place| frame_of[place] == frame).collect();
             own.sort_unstable_by_key(|&place| ranks[place]);
             let hidden = (self.schedule.hidden(gone, own.len()) * own.len() as f64).ceil() as usize;
             own.iter().take(hidden.max(1)).for_each(|&place| mask[place] = 1.0);
@@ -185,7 +176,7 @@ mod tests {
         let objective = MaskedTokens::default();
         let mut counts = [0.0f64; 50];
         for sample in 0..4000 {
-            let mask = objective.mask(&[0; 50], Draw::new(7).sample(sample));
+            let mask = objective.mask(1, &[0; 50], Draw::new(7).sample(sample));
             counts.iter_mut().zip(mask).for_each(|(count, hidden)| *count += f64::from(hidden) / 4000.0);
         }
         // E[cos(πr/2)] = 2/π, and half a token more by rounding up.
@@ -199,7 +190,7 @@ mod tests {
         let objective = MaskedTokens { stagger: 1.0, ..MaskedTokens::default() };
         let mut apart = 0;
         for sample in 0..500 {
-            let mask = objective.mask(&frames, Draw::new(7).sample(sample));
+            let mask = objective.mask(3, &frames, Draw::new(7).sample(sample));
             let hidden: Vec<f32> = mask.chunks(20).map(|frame| frame.iter().sum()).collect();
             assert!(hidden.is_sorted() && hidden[2] >= 1.0, "{hidden:?}");
             apart += usize::from(hidden[0] == 0.0 && hidden[2] == 20.0);

@@ -5,7 +5,7 @@ pub mod masked;
 pub mod next_token;
 
 use burn::tensor::{Int, Tensor};
-use musiva_core::canvas::{CleanBatch, Logits, PAD};
+use musiva_core::canvas::{CanvasShape, CleanBatch, Layout, Logits, PAD};
 use musiva_core::{Draw, Modality, Purpose};
 use musiva_kernels::cross_entropy;
 
@@ -14,6 +14,15 @@ use musiva_kernels::cross_entropy;
 pub fn frames_gone(gone: f64, frames: usize, stagger: f64) -> Vec<f64> {
     let ways = 1.0 + stagger * (frames - 1) as f64;
     (0..frames).map(|frame| (gone * ways - stagger * frame as f64).clamp(0.0, 1.0)).collect()
+}
+
+/// How many frames may go each at its own pace, and which of them each token that is to be made is of: one, of which all
+/// are, without `stagger`.
+pub fn frames_of(layout: &Layout, canvas: &CanvasShape, stagger: f32) -> (usize, Vec<usize>) {
+    match stagger {
+        0.0 => (1, vec![0; layout.made().len()]),
+        _ => layout.steps(canvas),
+    }
 }
 
 /// How many nats each code `[B, L]` costs by these logits: which of the `L` places, and `[B, n]`, for each modality.

@@ -1,7 +1,7 @@
 //! `maskgit`: all hidden tokens are predicted at once, the surest of them stay, again and again until
 //! none is hidden (MaskGIT, Chang et al. 2022, section 3.2).
 
-use crate::objectives::{frames_gone, masked::MaskSchedule};
+use crate::objectives::{frames_gone, frames_of, masked::MaskSchedule};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Given, Hidden, Logits, Prediction, Values, ints};
 use musiva_core::parameters::to_vec;
@@ -89,10 +89,7 @@ impl Sampler for MaskGit {
         let size = order.draws.len();
         let rows = if self.guidance == 1.0 { size } else { 2 * size };
         let length = order.layout.made().len();
-        let (frames, frame_of) = match self.stagger {
-            0.0 => (1, vec![0; length]),
-            _ => order.layout.steps(backbone.canvas()),
-        };
+        let (frames, frame_of) = frames_of(&order.layout, backbone.canvas(), self.stagger);
         let mut sizes = vec![0; frames];
         frame_of.iter().for_each(|&frame| sizes[frame] += 1);
         let (strength, steps) = order.left(self.steps);
@@ -136,8 +133,8 @@ struct Canvas {
 }
 
 impl Canvas {
-    /// Hides so many of the tokens of each frame. In which order places are hidden hangs on the sample alone: where more are hidden,
-    /// it is these and more.
+    /// Hides so many of the tokens of each frame. In which order places are hidden hangs on the sample alone: where more
+    /// are hidden, it is these and more.
     fn hiding(tokens: &Values, frame_of: &[usize], counts: &[usize], draw: &Draw) -> Result<Self> {
         let Values::Codes(codes) = tokens else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "only codes can be hidden, these are latents"));

@@ -288,6 +288,11 @@ fn parts_that_do_not_fit() {
         "latents_for_a_language_model",
         parse(&lm(&[("kind = \"lfq\", bits = 10", "kind = \"kl\", channels = 8")]), &[]),
     );
+    let sound = "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nstrides = [2, 4, 5, 10]\n\
+                 quantizer = { kind = \"rvq\", levels = 3, entries = 256, channels = 64, tokens = \"vectors\" }";
+    refused("vectors_of_sound_for_a_language_model", parse(&lm(&[("fps = 8", sound)]), &[]));
+    let canvas = *parse(&edited(&[("fps = 8", sound)]), &[]).unwrap().need_canvas().unwrap();
+    assert_eq!(canvas.channels(), Some(64), "bits and latents stand on one canvas");
     refused("vocabulary_overflow", parse(&lm(&[("bits = 10", "bits = 18")]), &[]));
     refused("digits_do_not_divide", parse(&lm(&[("width = 128", "width = 128\ndigits = 3")]), &[]));
     for (name, kinds) in [

@@ -43,6 +43,13 @@ fn saved_tokens_are_the_sound_that_reconstruct_makes() {
     lab.run(&["reconstruct", "audio.toml", "tone.wav", "-o", "again.flac"]).succeeds();
     let samples = |name: &str| read_sound(lab.path(name), &SoundOptions::default()).unwrap().sound;
     assert_eq!(samples("decoded.flac"), samples("again.flac"));
+    // The vectors that the codes stand for are the same sound.
+    let vectors = "--set=tokenizer.audio.quantizer.tokens=vectors";
+    lab.run(&["tokenize", "audio.toml", "tone.wav", vectors, "-o", "vectors.safetensors"]).succeeds();
+    let tokens = Tokens::open(&lab.path("vectors.safetensors")).unwrap().0;
+    assert_eq!((tokens.grid(), tokens.as_latents().unwrap().len() % 40), ([40, 1, 1], 0));
+    lab.run(&["decode", "audio.toml", "vectors.safetensors", vectors, "-o", "vectors.flac"]).succeeds();
+    assert_eq!(samples("vectors.flac"), samples("decoded.flac"));
 }
 
 #[test]

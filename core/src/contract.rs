@@ -78,6 +78,8 @@ pub struct TokenizerSpec {
     pub modality: Modality,
     /// What one of its tokens is.
     pub kind: TokenKind,
+    /// What its tokens are counted by in bits and in the use of codebooks: `kind`, or the codes that vectors stand for.
+    pub codes: TokenKind,
     /// How many input steps `[t, h, w]` one token stands for: frames, rows and columns; samples, 1, 1 of
     /// sound; 1, 1, 1 of text.
     pub strides: [usize; 3],

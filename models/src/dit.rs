@@ -76,7 +76,10 @@ impl BackboneConfig for DitConfig {
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
         let Some(channels) = canvas.channels() else {
-            let message = format!("a diffusion model reads vectors, the tokenizer makes {}", canvas.tokens.kind);
+            let kinds = [Modality::Video, Modality::Audio].into_iter().filter_map(|modality| canvas.shape(modality));
+            let bare = kinds.map(|shape| shape.kind).find(|kind| kind.channels().is_none());
+            let message =
+                format!("a diffusion model reads vectors, the tokenizer makes {}", bare.unwrap_or(canvas.tokens.kind));
             return Err(Flaw::new(
                 "kind",
                 message,

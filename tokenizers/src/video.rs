@@ -33,7 +33,8 @@ pub trait VideoNetwork: Module {
 
 /// What a tokenizer is whose token stands for `strides` frames, rows and columns.
 pub fn spec(strides: [usize; 3], quantizer: &QuantizerConfig) -> TokenizerSpec {
-    TokenizerSpec { modality: Modality::Video, kind: quantizer.kind(), strides, causal: true, range: [-1.0, 1.0] }
+    let (kind, codes) = (quantizer.kind(), quantizer.codes());
+    TokenizerSpec { modality: Modality::Video, kind, codes, strides, causal: true, range: [-1.0, 1.0] }
 }
 
 /// The tokens that media become by a tokenizer of this `kind`, which is `spec`.

@@ -8,7 +8,7 @@ use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::{Clip, Draw, Init, Media, Parameters, Purpose, Quantized, Rate, Source, TokenizerConfig};
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
 use musiva_tokenizers::magvit2::{Magvit2Config, NormConfig, Stage};
-use musiva_tokenizers::quantizers::{AnyQuantizer, Distance, Quantizer, QuantizerConfig, entropies};
+use musiva_tokenizers::quantizers::{AnyQuantizer, Distance, Quantizer, QuantizerConfig, RvqTokens, entropies};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -163,6 +163,7 @@ fn codebooks_of_what_is_left_over() {
         decay: case["decay"].as_f64().unwrap(),
         restart: 0.0,
         dropout: 0.0,
+        tokens: RvqTokens::Codes,
     };
     let mut rvq = build(&config);
     let books: Vec<Vec<f32>> = numbers(&case["start"]).chunks(count * channels).map(<[f32]>::to_vec).collect();
@@ -201,7 +202,15 @@ fn a_video_tokenizer_learns_by_each_and_its_weights_decode() {
         QuantizerConfig::Fsq { levels: vec![8, 5, 4] },
         vq(Distance::Euclidean),
         vq(Distance::Cosine),
-        QuantizerConfig::Rvq { levels: 3, entries: 7, channels: 5, decay: 0.9, restart: 0.1, dropout: 0.5 },
+        QuantizerConfig::Rvq {
+            levels: 3,
+            entries: 7,
+            channels: 5,
+            decay: 0.9,
+            restart: 0.1,
+            dropout: 0.5,
+            tokens: RvqTokens::Codes,
+        },
         QuantizerConfig::Kl { channels: 5 },
     ] {
         let config = video(quantizer);

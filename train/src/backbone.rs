@@ -74,7 +74,7 @@ impl Samples {
             .layout(canvas, strides, mask.as_ref())
             .map_err(|flaw| flaw.error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
         let given = match task.encodes() {
-            false => self.tokens.values(canvas, indices, layout.given()),
+            false => self.tokens.values(canvas, indices, layout.given())?,
             true => {
                 let (mut clips, mut sounds) = (Vec::new(), Vec::new());
                 for &index in indices {
@@ -89,7 +89,7 @@ impl Samples {
             shape: *canvas,
             prompt: self.tokens.prompts(indices),
             given,
-            tokens: self.tokens.values(canvas, indices, layout.made()),
+            tokens: self.tokens.values(canvas, indices, layout.made())?,
             layout: Arc::new(layout),
             samples,
         })

@@ -2,7 +2,7 @@
 
 use crate::shards;
 use musiva_core::canvas::{CanvasShape, CanvasTokens, Values};
-use musiva_core::{Encoders, Error, ErrorKind, Media, Modality, Result, Tokenizer, Tokens, files};
+use musiva_core::{Encoders, Error, ErrorKind, Media, Modality, Result, TokenKind, Tokenizer, Tokens, files};
 use musiva_data::Dataset;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -11,12 +11,14 @@ use std::path::Path;
 /// Samples encoded at once.
 const ENCODED: usize = 16;
 
-/// Clips, their sounds and captions as tokens.
+/// Clips, their sounds and captions as tokens: each as it is, so that codes beside latents take no more than alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenSet {
     prompts: Vec<u32>,
-    /// Of all places of the canvas, sample after sample.
-    tokens: Values,
+    /// At all places of the canvas that hold codes, sample after sample.
+    codes: Vec<u32>,
+    /// At all places that hold latents, sample after sample.
+    latents: Vec<f32>,
     count: usize,
 }
 
@@ -33,7 +35,7 @@ impl TokenSet {
         encoders: &Encoders,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
-        let (mut prompts, mut values) = (Vec::new(), Vec::new());
+        let mut set = Self::empty(count as usize, canvas);
         for start in (0..count).step_by(ENCODED) {
             let samples = (start..count.min(start + ENCODED as u64)).map(|index| data.get(index));
             let (mut clips, mut sounds, mut captions) = (Vec::new(), Vec::new(), Vec::new());
@@ -46,7 +48,7 @@ impl TokenSet {
                 clips.push(Media::Clip(sample.into_clip()?));
             }
             for tokens in text.encode_all(&captions)? {
-                prompts.extend_from_slice(tokens.as_codes()?);
+                set.prompts.extend_from_slice(tokens.as_codes()?);
             }
             let videos = encoders.video.encode_all(&clips)?;
             let audios: Vec<Option<Tokens>> = match encoders.audio {
@@ -57,11 +59,32 @@ impl TokenSet {
                 None => vec![None; clips.len()],
             };
             for (video, audio) in videos.into_iter().zip(audios) {
-                values.push(canvas.values(&CanvasTokens { video: Some(video), audio })?);
+                set.push(canvas, &CanvasTokens { video: Some(video), audio })?;
             }
             progress(start + clips.len() as u64);
         }
-        Ok(Self { prompts, tokens: Values::concat(&values), count: count as usize })
+        Ok(set)
+    }
+
+    /// None yet of `count` samples, with room for their tokens.
+    fn empty(count: usize, canvas: &CanvasShape) -> Self {
+        let [codes, latents] = sizes(canvas);
+        let (codes, latents) = (Vec::with_capacity(count * codes), Vec::with_capacity(count * latents));
+        Self { prompts: Vec::new(), codes, latents, count }
+    }
+
+    /// Puts the tokens of a sample behind the others'.
+    fn push(&mut self, canvas: &CanvasShape, tokens: &CanvasTokens) -> Result<()> {
+        for (modality, tokens) in [(Modality::Video, &tokens.video), (Modality::Audio, &tokens.audio)] {
+            let Some(shape) = canvas.shape(modality) else { continue };
+            let missing = || Error::new(ErrorKind::Data, modality.section(), format!("a sample lacks its {shape}"));
+            let tokens = tokens.as_ref().ok_or_else(missing)?.fitting(&shape)?;
+            match shape.kind {
+                TokenKind::Latents { .. } => self.latents.extend_from_slice(tokens.as_latents()?),
+                _ => self.codes.extend(tokens.packed()?),
+            }
+        }
+        Ok(())
     }
 
     /// The set of a folder of shards, whose tokens were made by the tokenizers with these hashes.
@@ -81,23 +104,23 @@ impl TokenSet {
         };
         let tokenizers = tokenizers.iter().filter(|(modality, _)| on_canvas(modality));
         let tokenizers = tokenizers.map(|(modality, hash)| (modality.clone(), hash.clone())).collect();
-        let (mut prompts, mut values) = (Vec::new(), Vec::new());
+        let mut set = Self::empty(0, canvas);
         let count = shards::read(folder, &tokenizers, &mut |sample| {
-            prompts.extend_from_slice(text.encode(&Media::Text(sample.caption))?.as_codes()?);
+            set.prompts.extend_from_slice(text.encode(&Media::Text(sample.caption))?.as_codes()?);
             let mut tokens: HashMap<Modality, Tokens> = sample.tokens.into_iter().collect();
             let mut of = |modality| tokens.remove(&modality);
             let tokens = CanvasTokens {
                 video: of(Modality::Video),
                 audio: of(Modality::Audio).filter(|_| canvas.sound.is_some()),
             };
-            values.push(canvas.values(&tokens).map_err(|error| {
+            set.push(canvas, &tokens).map_err(|error| {
                 let place = format!("{}: {}", folder.display(), sample.about.id);
                 Error::new(ErrorKind::Data, place, error.message())
                     .mend("set `data.frames` and `data.size` to those that the tokens were made with")
-            })?);
+            })?;
             Ok(())
         })?;
-        Ok(Self { prompts, tokens: Values::concat(&values), count: count as usize })
+        Ok(Self { count: count as usize, ..set })
     }
 
     /// Reads the set from `path` if it is there, else makes it and writes it there. The path must be
@@ -115,16 +138,19 @@ impl TokenSet {
         let wrong =
             |e: safetensors::SafeTensorError| Error::new(ErrorKind::Weights, path.display().to_string(), e.to_string());
         let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
-        let prompts = words(&self.prompts);
-        let (name, dtype, bytes) = match &self.tokens {
-            Values::Codes(codes) => ("codes", Dtype::U32, words(codes)),
-            Values::Vectors(values) => ("latents", Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        };
-        let shape = |bytes: &[u8]| vec![self.count, bytes.len() / 4 / self.count.max(1)];
-        let tokens = TensorView::new(dtype, shape(&bytes), &bytes).map_err(wrong)?;
-        let prompts = TensorView::new(Dtype::U32, shape(&prompts), &prompts).map_err(wrong)?;
-        let file = safetensors::serialize([("prompts", prompts), (name, tokens)], None).map_err(wrong)?;
-        files::write(path, &file)
+        let latents = self.latents.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let all = [
+            ("prompts", Dtype::U32, words(&self.prompts)),
+            ("codes", Dtype::U32, words(&self.codes)),
+            ("latents", Dtype::F32, latents),
+        ];
+        let some = all.iter().filter(|(name, _, bytes)| !bytes.is_empty() || *name == "prompts");
+        let views = some.map(|(name, dtype, bytes)| {
+            let shape = vec![self.count, bytes.len() / 4 / self.count.max(1)];
+            TensorView::new(*dtype, shape, bytes).map(|view| (*name, view)).map_err(wrong)
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        files::write(path, &safetensors::serialize(views, None).map_err(wrong)?)
     }
 
     fn open(path: &Path) -> Result<Self> {
@@ -134,16 +160,18 @@ impl TokenSet {
         };
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
-        let words = |view: &TensorView| -> Vec<[u8; 4]> { view.data().as_chunks().0.to_vec() };
+        let words = |name: &str| -> Option<Vec<u32>> {
+            let view = file.tensor(name).ok()?;
+            Some(view.data().as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
+        };
         let prompts = file.tensor("prompts").map_err(|e| wrong(e.to_string()))?;
         let count = prompts.shape().first().copied().unwrap_or(0);
-        let tokens = if let Ok(view) = file.tensor("codes") {
-            Values::Codes(words(&view).into_iter().map(u32::from_le_bytes).collect())
-        } else {
-            let view = file.tensor("latents").map_err(|e| wrong(e.to_string()))?;
-            Values::Vectors(words(&view).into_iter().map(f32::from_le_bytes).collect())
-        };
-        Ok(Self { prompts: words(&prompts).into_iter().map(u32::from_le_bytes).collect(), tokens, count })
+        Ok(Self {
+            prompts: words("prompts").unwrap_or_default(),
+            codes: words("codes").unwrap_or_default(),
+            latents: words("latents").unwrap_or_default().into_iter().map(f32::from_bits).collect(),
+            count,
+        })
     }
 
     /// How many samples there are.
@@ -158,9 +186,99 @@ impl TokenSet {
     }
 
     /// The tokens at some places of some samples, sample after sample.
-    pub fn values(&self, canvas: &CanvasShape, indices: &[usize], places: &[usize]) -> Values {
-        let all: Vec<usize> =
-            indices.iter().flat_map(|&i| places.iter().map(move |p| i * canvas.places() + p)).collect();
-        self.tokens.at(&all, canvas)
+    ///
+    /// # Errors
+    /// Where the set is of another canvas.
+    pub fn values(&self, canvas: &CanvasShape, indices: &[usize], places: &[usize]) -> Result<Values> {
+        let each = indices.iter().map(|&index| Ok(canvas.values(&self.tokens(canvas, index)?)?.at(places, canvas)));
+        Ok(Values::concat(&each.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// The tokens of a sample.
+    fn tokens(&self, canvas: &CanvasShape, index: usize) -> Result<CanvasTokens> {
+        let [codes, latents] = sizes(canvas);
+        let mut codes = self.codes.get(index * codes..(index + 1) * codes).unwrap_or_default();
+        let mut latents = self.latents.get(index * latents..(index + 1) * latents).unwrap_or_default();
+        let mut next = |modality| -> Result<Option<Tokens>> {
+            let Some(shape) = canvas.shape(modality) else { return Ok(None) };
+            Ok(Some(match shape.kind {
+                TokenKind::Latents { channels } => {
+                    let (own, rest) = latents.split_at((shape.length() * channels).min(latents.len()));
+                    latents = rest;
+                    Tokens::latents(shape.grid, channels, own.to_vec())?
+                }
+                _ => {
+                    let (own, rest) = codes.split_at(shape.length().min(codes.len()));
+                    codes = rest;
+                    Tokens::unpacked(&shape, own)?
+                }
+            }))
+        };
+        Ok(CanvasTokens { video: next(Modality::Video)?, audio: next(Modality::Audio)? })
+    }
+}
+
+/// How many codes and how many numbers of latents a canvas holds.
+fn sizes(canvas: &CanvasShape) -> [usize; 2] {
+    let shapes = [Modality::Video, Modality::Audio].into_iter().filter_map(|modality| canvas.shape(modality));
+    shapes.fold([0, 0], |[codes, latents], shape| match shape.kind {
+        TokenKind::Latents { channels } => [codes, latents + shape.length() * channels],
+        _ => [codes + shape.length(), latents],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::canvas::SoundShape;
+    use musiva_core::{Layout, TokenShape};
+
+    /// Four places of codes of two bits, and as many of latents of five numbers.
+    fn canvas() -> CanvasShape {
+        let video = TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { entries: 4, bits: Some(2) } };
+        let audio = TokenShape { grid: [4, 1, 1], kind: TokenKind::Latents { channels: 5 } };
+        let sound = Some(SoundShape { tokens: audio, a_frame: 1, stride: 1 });
+        CanvasShape { sound, ..CanvasShape::new(1, 3, video) }
+    }
+
+    fn sample(i: usize) -> CanvasTokens {
+        let codes = (0..4).map(|place| ((i * 7 + place * 3) % 4) as u32).collect();
+        let latents = (0..20).map(|n| (i * 20 + n) as f32 / 7.0).collect();
+        CanvasTokens {
+            video: Some(Tokens::codes([4, 1, 1], 4, codes).unwrap()),
+            audio: Some(Tokens::latents([4, 1, 1], 5, latents).unwrap()),
+        }
+    }
+
+    #[test]
+    fn codes_and_latents_lie_each_as_they_are_and_come_back() {
+        let canvas = canvas();
+        let mut set = TokenSet::empty(3, &canvas);
+        for i in 0..3 {
+            set.prompts.push(i as u32);
+            set.push(&canvas, &sample(i)).unwrap();
+        }
+        assert_eq!((set.codes.len(), set.latents.len()), (3 * 4, 3 * 4 * 5));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.safetensors");
+        set.save(&path).unwrap();
+        let set = TokenSet::cached(&path, || panic!("it is there")).unwrap();
+        let layout = Layout::whole(&canvas);
+        let found = set.values(&canvas, &[2, 0], layout.made()).unwrap();
+        let wanted = [2, 0].map(|i| canvas.values(&sample(i)).unwrap().at(layout.made(), &canvas));
+        assert_eq!(found, Values::concat(&wanted));
+        assert_eq!(set.prompts(&[2, 0]), [2, 0]);
+    }
+
+    #[test]
+    fn a_set_of_another_canvas_is_an_error() {
+        let canvas = canvas();
+        let mut set = TokenSet::empty(1, &canvas);
+        assert!(set.push(&canvas, &CanvasTokens { audio: None, ..sample(0) }).is_err());
+        let mut set = TokenSet::empty(1, &canvas);
+        set.push(&canvas, &sample(0)).unwrap();
+        assert!(set.values(&canvas, &[1], &[0]).is_err());
+        let longer = CanvasShape { tokens: TokenShape { grid: [5, 1, 1], ..canvas.tokens }, ..canvas };
+        assert!(set.values(&longer, &[0], &[0]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Tokens at places, on the host.
 
 use super::{CanvasShape, Layout, ints};
-use crate::{Modality, Result, TokenKind, TokenShape, Tokens, tokens};
+use crate::{Modality, Result, TokenKind, TokenShape, TokenValues, Tokens, tokens};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Tokens at some places on the host.
@@ -9,7 +9,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 pub enum Values {
     /// A code each.
     Codes(Vec<u32>),
-    /// `C` numbers each, [`CanvasShape::channels`].
+    /// `C` numbers each, [`CanvasShape::channels`]: of a canvas on which any token is a latent. Its codes stand among
+    /// them as the signs of their bits, and zeros end what is shorter.
     Vectors(Vec<f32>),
 }
 
@@ -33,11 +34,12 @@ impl Values {
         }
     }
 
-    /// Writes tokens over those that begin at a place.
+    /// Writes tokens over those that begin at a place of a canvas, of all of which these are.
     ///
     /// # Errors
-    /// Where these are codes and the tokens are latents or the other way round, or there are more of them than places.
-    pub fn lay(&mut self, place: usize, tokens: &Tokens) -> Result<()> {
+    /// Where the tokens are not of the kind that stands there, have no vectors though these are, or are more than there
+    /// are places.
+    pub fn lay(&mut self, canvas: &CanvasShape, place: usize, tokens: &Tokens) -> Result<()> {
         let long = || tokens::tokens_error(format!("a grid of {:?} does not fit the canvas", tokens.grid()));
         match self {
             Self::Codes(codes) => {
@@ -45,10 +47,18 @@ impl Values {
                 codes.get_mut(place..place + new.len()).ok_or_else(long)?.copy_from_slice(&new);
             }
             Self::Vectors(values) => {
-                let new = tokens.as_latents()?;
-                let channels = new.len() / tokens.grid().iter().product::<usize>().max(1);
-                let range = place * channels..place * channels + new.len();
-                values.get_mut(range).ok_or_else(long)?.copy_from_slice(new);
+                let (kind, all) = (canvas.kind(place), canvas.channels().unwrap_or(1));
+                let unlike = || tokens::tokens_error(format!("other tokens where vectors of {kind} were expected"));
+                let own = kind.channels().filter(|_| kind.holds(tokens.values())).ok_or_else(unlike)?;
+                let new: Vec<f32> = match tokens.values() {
+                    TokenValues::Latents { values, .. } => values.clone(),
+                    _ => tokens.packed()?.into_iter().flat_map(|code| tokens::signs(code, own)).collect(),
+                };
+                let end = place + new.len() / own;
+                let slots = values.get_mut(place * all..end * all).ok_or_else(long)?;
+                for (slot, vector) in slots.chunks_mut(all).zip(new.chunks(own)) {
+                    slot[..own].copy_from_slice(vector);
+                }
             }
         }
         Ok(())
@@ -102,11 +112,17 @@ pub struct CanvasTokens {
 }
 
 impl CanvasShape {
+    /// Whether a token of any modality is a latent: the [`Values`] of all are vectors then.
+    fn has_latents(&self) -> bool {
+        let kinds = [Some(self.tokens.kind), self.sound.map(|sound| sound.tokens.kind)];
+        kinds.into_iter().flatten().any(|kind| matches!(kind, TokenKind::Latents { .. }))
+    }
+
     /// A value of nothing at every place.
     pub fn blank(&self) -> Values {
-        match self.tokens.kind {
-            TokenKind::Latents { channels } => Values::Vectors(vec![0.0; self.places() * channels]),
-            _ => Values::Codes(vec![0; self.places()]),
+        match self.has_latents() {
+            true => Values::Vectors(vec![0.0; self.places() * self.channels().unwrap_or(1)]),
+            false => Values::Codes(vec![0; self.places()]),
         }
     }
 
@@ -118,18 +134,19 @@ impl CanvasShape {
         let mut values = self.blank();
         for (modality, tokens) in [(Modality::Video, &tokens.video), (Modality::Audio, &tokens.audio)] {
             if let (Some(tokens), Some(shape)) = (tokens, self.shape(modality)) {
-                values.lay(self.range(modality).start, tokens.fitting(&shape)?)?;
+                values.lay(self, self.range(modality).start, tokens.fitting(&shape)?)?;
             }
         }
         Ok(values)
     }
 
-    /// What the vectors `[n, C]` at some places stand for: codes by the signs of their numbers, latents as they are.
+    /// What the vectors `[n, C]` at some places stand for: codes by the signs of their numbers where all tokens are codes,
+    /// else the vectors as they are, which [`CanvasShape::tokens`] reads.
     pub fn read(&self, places: &[usize], vectors: &[f32]) -> Values {
         let channels = self.channels().unwrap_or(1);
-        match self.tokens.kind {
-            TokenKind::Latents { .. } => Values::Vectors(vectors.to_vec()),
-            _ => {
+        match self.has_latents() {
+            true => Values::Vectors(vectors.to_vec()),
+            false => {
                 let own = |place: usize| self.kind(place).channels().unwrap_or(0);
                 let code = |(&place, vector): (&usize, &[f32])| tokens::code_of(&vector[..own(place)]);
                 Values::Codes(places.iter().zip(vectors.chunks(channels)).map(code).collect())
@@ -172,7 +189,13 @@ impl CanvasShape {
                     let all = [numbers(given), numbers(made)].concat();
                     let own = shape.kind.channels().unwrap_or(0);
                     let vector = |i: usize| all.get(i * channels..i * channels + own).unwrap_or_default();
-                    Tokens::latents(shape.grid, own, at.into_iter().flat_map(vector).copied().collect())?
+                    let vectors = at.into_iter().map(vector);
+                    match shape.kind {
+                        TokenKind::Latents { channels } => {
+                            Tokens::latents(shape.grid, channels, vectors.flatten().copied().collect())?
+                        }
+                        _ => Tokens::unpacked(&shape, &vectors.map(tokens::code_of).collect::<Vec<_>>())?,
+                    }
                 }
             };
             match modality {

@@ -327,14 +327,14 @@ impl Task {
         for (piece, step) in self.clips(canvas, stride, clips, mask) {
             let at = canvas.range(Modality::Video).start + step * canvas.tokens.grid[1] * canvas.tokens.grid[2];
             for (all, tokens) in all.iter_mut().zip(encoders.video.encode_all(&piece)?) {
-                all.lay(at, &tokens)?;
+                all.lay(canvas, at, &tokens)?;
             }
         }
         if let Some(audio) = encoders.audio {
             let hop = audio.spec().strides[0];
             for (piece, token) in self.sounds(canvas, hop, sounds) {
                 for (all, tokens) in all.iter_mut().zip(audio.encode_all(&piece)?) {
-                    all.lay(canvas.range(Modality::Audio).start + token, &tokens)?;
+                    all.lay(canvas, canvas.range(Modality::Audio).start + token, &tokens)?;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Layouts, masks, and what tokens become of both.
 
 use super::*;
-use crate::canvas::SoundShape;
+use crate::canvas::{CanvasTokens, SoundShape};
 use crate::{Draw, Purpose, Rate, TokenKind, TokenShape};
 use std::collections::BTreeSet;
 
@@ -169,4 +169,33 @@ fn tokens_are_assembled_from_what_is_given_and_what_is_made() {
     let audio = tokens.audio.unwrap();
     let shape = canvas.shape(Modality::Audio).unwrap();
     assert_eq!(crate::Tokens::unpacked(&shape, &audio.packed().unwrap()).unwrap(), audio);
+}
+
+#[test]
+fn codes_and_latents_stand_on_one_canvas() {
+    let mut canvas = canvas();
+    let latents = TokenShape { grid: [18, 1, 1], kind: TokenKind::Latents { channels: 5 } };
+    canvas.sound.as_mut().unwrap().tokens = latents;
+    let video = crate::Tokens::codes([3, 2, 3], 4, (0..18).map(|i| i * 7 % 4).collect()).unwrap();
+    let numbers = Draw::new(3).stream(Purpose::Noise).normals(18 * 5);
+    let audio = crate::Tokens::latents([18, 1, 1], 5, numbers.clone()).unwrap();
+    let tokens = CanvasTokens { video: Some(video), audio: Some(audio) };
+    let all = canvas.values(&tokens).unwrap();
+    let Values::Vectors(vectors) = &all else { panic!("vectors") };
+    // Code 3 of 2 bits, then zeros; the numbers of a latent.
+    assert_eq!(vectors[5..10], [1.0, 1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(vectors[18 * 5..], numbers);
+    let layout = task(Share::Ends, Share::First, 1).layout(&canvas, STRIDES, None).unwrap();
+    let (given, made) = (all.at(layout.given(), &canvas), all.at(layout.made(), &canvas));
+    assert_eq!(canvas.tokens(&layout, &given, &made).unwrap(), tokens);
+    // What a sampler makes is near the signs.
+    let Values::Vectors(made) = made else { panic!("vectors") };
+    let near: Vec<f32> = made.iter().map(|x| x * 0.6).collect();
+    let read = canvas.tokens(&layout, &given, &canvas.read(layout.made(), &near)).unwrap();
+    assert_eq!(read.video, tokens.video);
+    assert_ne!(read.audio, tokens.audio);
+    // Tokens of another length are no tokens of this canvas.
+    let other = crate::Tokens::latents([1, 1, 1], 4, vec![0.0; 4]).unwrap();
+    assert!(canvas.blank().lay(&canvas, 18, &other).is_err());
+    assert!(canvas.blank().lay(&canvas, 36, tokens.audio.as_ref().unwrap()).is_err());
 }

@@ -2,12 +2,12 @@
 
 use crate::objectives::diffusion::{clean, shifted};
 use crate::objectives::frames_gone;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, NoisePath, Order, Process, Purpose, Result,
-    Sampler, Sampling,
+    Sampler, Sampling, TokenKind,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub struct Steps {
     /// More steps near the noise for values above 1: `t' = s·t / (1 + (s - 1)·t)`.
     #[schemars(range(min = 0.01, max = 100.0))]
     pub shift: f32,
-    /// Keeps each guess of the clean data within `[-clip, clip]`; 0 for no limit. 1 suits ±1 bits.
+    /// Keeps each guess of the clean bits of codes, which are ±1, within `[-clip, clip]`; 0 for no limit. Latents have none.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub clip: f32,
     /// Fresh noise in each step of `euler` and `ddim`: 0 for none, 1 for as much as ancestral sampling
@@ -191,6 +191,9 @@ fn begin(
         x = start * alpha + x * sigma;
     }
     let (frames, frame_of) = order.layout.steps(&canvas);
+    let latents: Vec<bool> =
+        order.layout.made().iter().map(|&place| matches!(canvas.kind(place), TokenKind::Latents { .. })).collect();
+    let latents = Tensor::<3, Bool>::from_data(TensorData::new(latents, [1, length, 1]), &device);
     Ok(Box::new(State {
         frames,
         frame_of,
@@ -199,6 +202,7 @@ fn begin(
         solver,
         process,
         canvas,
+        latents,
         given: order.told(backbone, if settings.guidance == 1.0 { size } else { 2 * size }),
         draws: order.draws.clone(),
         x,
@@ -215,6 +219,8 @@ struct State {
     solver: Solver,
     process: Process,
     canvas: CanvasShape,
+    /// Which of the places that are to be made hold latents: `[1, L, 1]`.
+    latents: Tensor<3, Bool>,
     given: Given,
     /// How many frames there are, and which of them each token belongs to.
     frames: usize,
@@ -302,7 +308,10 @@ impl State {
             x = without.clone() + (with - without) * self.settings.guidance;
         }
         let clip = self.settings.clip;
-        Ok(if clip > 0.0 { x.clamp(-clip, clip) } else { x })
+        Ok(match clip > 0.0 {
+            true => x.clone().clamp(-clip, clip).mask_where(self.latents.clone().expand(x.dims()), x),
+            false => x,
+        })
     }
 }
 

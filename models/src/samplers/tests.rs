@@ -5,10 +5,10 @@
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction, Values};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction, SoundShape, Values};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, NoisePath, Order, Parameters, Predicts, Process, Sampler, Session,
-    TokenKind, TokenShape,
+    Backbone, BackboneSpec, CanvasShape, Draw, Modality, NoisePath, Order, Parameters, Predicts, Process, Sampler,
+    Session, TokenKind, TokenShape,
 };
 
 pub(super) const MEAN: f64 = 0.7;
@@ -148,4 +148,21 @@ fn one_step_is_the_mean() {
     // From pure noise the best guess knows nothing: the data's mean, and one step goes there.
     let (mean, deviation) = run(&Euler(steps(1)), NoisePath::Straight, Predicts::Data);
     assert!((mean - MEAN).abs() < 1e-5 && deviation < 1e-4, "{mean} {deviation}");
+}
+
+#[test]
+fn a_limit_is_one_of_bits_and_none_of_latents() {
+    let mut backbone = Exact::new(NoisePath::Straight, Predicts::Data);
+    let latents = TokenShape { grid: [3, 1, 1], ..backbone.canvas.tokens };
+    backbone.canvas.tokens.kind = TokenKind::Codes { entries: 8, bits: Some(3) };
+    backbone.canvas.sound = Some(SoundShape { tokens: latents, a_frame: 1, stride: 1 });
+    let order = Order::prompts(vec![vec![1, 2]], vec![Draw::new(3)], backbone.canvas());
+    let euler = Euler(Steps { clip: 0.5, ..steps(1) });
+    let mut sampling = euler.begin(&backbone, Some(backbone.process), &order).unwrap();
+    sampling.step(&backbone).unwrap();
+    let Values::Vectors(made) = &sampling.made().unwrap()[0] else { panic!("vectors") };
+    for (&place, vector) in order.layout.made().iter().zip(made.chunks(3)) {
+        let wanted = if backbone.canvas.modality(place) == Modality::Video { 0.5 } else { MEAN as f32 };
+        assert!(vector.iter().all(|x| (x - wanted).abs() < 1e-5), "{place}: {vector:?}");
+    }
 }

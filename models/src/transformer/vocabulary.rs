@@ -16,18 +16,24 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// Those of tokens of a kind; codes of one level are factorised into `wanted`, levels are digits already.
+    /// Those of tokens of a kind that a modality has; codes of one level are factorised into `wanted`, levels are digits
+    /// already.
     ///
     /// # Errors
     /// Where the tokens are no codes, or cannot be factorised so.
-    pub fn of(kind: TokenKind, wanted: usize) -> Result<Self, Flaw> {
+    pub fn of(modality: Modality, kind: TokenKind, wanted: usize) -> Result<Self, Flaw> {
         let flaw = |message: String, mend: &str| Err(Flaw::new("digits", message, mend));
         match (wanted, kind) {
             (_, TokenKind::Levels { levels, entries }) => Ok(Self { count: levels, base: entries }),
             (_, TokenKind::Latents { .. }) => Err(Flaw::new(
                 "kind",
-                format!("this model reads codes, the tokenizer makes {kind}"),
-                "set `tokenizer.video.quantizer.kind = \"lfq\"`, or `backbone.kind = \"dit\"`",
+                format!("this model reads codes, `{}` makes {kind}", modality.section()),
+                match modality {
+                    Modality::Audio => {
+                        "set `tokenizer.audio.quantizer.tokens = \"codes\"` of `kind = \"rvq\"`, or `backbone.kind = \"dit\"`"
+                    }
+                    _ => "set `tokenizer.video.quantizer.kind = \"lfq\"`, or `backbone.kind = \"dit\"`",
+                },
             )),
             (1, TokenKind::Codes { entries, .. }) if entries > 1 << 16 => flaw(
                 format!("a vocabulary of {entries} entries is too large for one digit (65,536 at most)"),
@@ -56,8 +62,8 @@ impl Digits {
     /// # Errors
     /// As [`Digits::of`].
     pub fn all(canvas: &CanvasShape, wanted: usize) -> Result<Vec<Self>, Flaw> {
-        let sound = canvas.sound.map(|sound| Self::of(sound.tokens.kind, wanted));
-        [Some(Self::of(canvas.tokens.kind, wanted)), sound].into_iter().flatten().collect()
+        let of = |modality| canvas.shape(modality).map(|shape| Self::of(modality, shape.kind, wanted));
+        [Modality::Video, Modality::Audio].into_iter().filter_map(of).collect()
     }
 
     /// How many numbers a head of all digits gives for the canvas' places.

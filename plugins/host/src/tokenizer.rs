@@ -67,7 +67,7 @@ impl Answer {
             Medium::Audio => (Modality::Audio, [-1.0, 1.0]),
             Medium::Text => (Modality::Text, [0.0, 255.0]),
         };
-        Ok(TokenizerSpec { modality, kind, strides: self.strides, causal: self.causal, range })
+        Ok(TokenizerSpec { modality, kind, codes: kind, strides: self.strides, causal: self.causal, range })
     }
 }
 

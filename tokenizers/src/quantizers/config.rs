@@ -79,6 +79,9 @@ pub enum QuantizerConfig {
         #[serde(default = "dropout")]
         #[schemars(range(min = 0.0, max = 1.0))]
         dropout: f64,
+        /// What a place's codes are kept as: the weights are the same.
+        #[serde(default, skip_serializing_if = "RvqTokens::is_codes")]
+        tokens: RvqTokens,
     },
     /// A continuous latent whose distribution a Kullback-Leibler term keeps near the normal one.
     Kl {
@@ -86,6 +89,24 @@ pub enum QuantizerConfig {
         #[schemars(range(min = 1, max = 256))]
         channels: usize,
     },
+}
+
+/// What the codes of all levels of a place are kept as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RvqTokens {
+    /// Their numbers: what a language model or a masked one reads.
+    #[default]
+    Codes,
+    /// The vector that they stand for, of about unit size: what a diffusion model reads. Vectors that it makes are taken
+    /// for the codes next to them.
+    Vectors,
+}
+
+impl RvqTokens {
+    fn is_codes(&self) -> bool {
+        *self == Self::Codes
+    }
 }
 
 fn decay() -> f64 {
@@ -130,14 +151,23 @@ impl QuantizerConfig {
             Self::Lfq { bits } | Self::Bsq { bits } => TokenKind::Codes { entries: 1 << bits, bits: Some(*bits) },
             Self::Fsq { levels } => TokenKind::Codes { entries: levels.iter().product(), bits: None },
             Self::Vq { entries, .. } => TokenKind::Codes { entries: *entries, bits: None },
-            Self::Rvq { levels, entries, .. } => TokenKind::Levels { levels: *levels, entries: *entries },
+            Self::Rvq { channels, tokens: RvqTokens::Vectors, .. } => TokenKind::Latents { channels: *channels },
+            Self::Rvq { .. } => self.codes(),
             Self::Kl { channels } => TokenKind::Latents { channels: *channels },
+        }
+    }
+
+    /// What stands behind one token: as [`kind`](Self::kind), but of vectors that stand for codes those codes.
+    pub fn codes(&self) -> TokenKind {
+        match self {
+            Self::Rvq { levels, entries, .. } => TokenKind::Levels { levels: *levels, entries: *entries },
+            _ => self.kind(),
         }
     }
 
     /// Bits that one place takes when all codes are alike: `Q·log₂K`; none of a continuous latent.
     pub fn bits(&self) -> Option<f64> {
-        match self.kind() {
+        match self.codes() {
             TokenKind::Codes { entries, .. } => Some((entries as f64).log2()),
             TokenKind::Levels { levels, entries } => Some(levels as f64 * (entries as f64).log2()),
             TokenKind::Latents { .. } => None,
@@ -162,10 +192,10 @@ impl QuantizerConfig {
             Self::Vq { entries, channels, distance, decay, restart } => {
                 AnyQuantizer::Vq(Vq::new(entries, channels, Following { distance, decay, restart }, init))
             }
-            Self::Rvq { levels, entries, channels, decay, restart, dropout } => {
+            Self::Rvq { levels, entries, channels, decay, restart, dropout, tokens } => {
                 // By angles alone what is left over would not get shorter: a residual has a length.
                 let following = Following { distance: Distance::Euclidean, decay, restart };
-                AnyQuantizer::Rvq(Rvq::new([levels, entries, channels], following, dropout, init))
+                AnyQuantizer::Rvq(Rvq::new([levels, entries, channels], following, dropout, init).keeping(tokens))
             }
             Self::Kl { channels } => AnyQuantizer::Kl(Kl::new(channels)),
         }
@@ -267,6 +297,7 @@ mod tests {
             decay: 0.0,
             restart: 0.0,
             dropout,
+            tokens: RvqTokens::Codes,
         };
         for (config, keys) in [
             (vq, vec!["entries", "channels", "decay", "restart"]),

@@ -10,7 +10,7 @@
 //! | [`Bsq`] | signs on the unit sphere | implicit | commitment, factorised entropies |
 //! | [`Fsq`] | a whole number a channel | implicit | nothing |
 //! | [`Vq`] | the nearest entry | follows its latents | commitment |
-//! | [`Rvq`] | the nearest entry, level by level | one a level | commitment |
+//! | [`Rvq`] | the nearest entry, level by level; or the [sum of these](RvqTokens::Vectors) | one a level | commitment |
 //! | [`Kl`] | none: the latent is the token | | Kullback-Leibler divergence |
 //!
 //! The losses themselves are no part of a quantizer: [`Quantized`] holds what they are computed from.
@@ -23,6 +23,7 @@ mod fsq;
 mod kl;
 mod lfq;
 mod rvq;
+mod snap;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ mod vq;
 
 pub use bsq::Bsq;
 pub use codebook::{Codebook, Distance, Following};
-pub use config::QuantizerConfig;
+pub use config::{QuantizerConfig, RvqTokens};
 pub use entropy::entropies;
 pub use fsq::Fsq;
 pub use kl::Kl;

@@ -1,10 +1,13 @@
 //! Residual vector quantization: each codebook takes what those before it left over.
 //!
 //! Zeghidour et al., "SoundStream: An End-to-End Neural Audio Codec", 2021, algorithm 1 and section
-//! III-C.
+//! III-C. Kept as [vectors](RvqTokens::Vectors) its tokens are the quantized latents of a latent diffusion model,
+//! scaled to about unit size (Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022,
+//! section 3.1 and appendix G).
 
 use super::codebook::{Codebook, Following};
-use super::{Quantizer, other, squared_gap, straight_through, to_codes, to_ints};
+use super::snap::Sums;
+use super::{Quantizer, RvqTokens, other, squared_gap, straight_through, to_codes, to_ints};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
@@ -18,7 +21,11 @@ pub struct Rvq {
     #[module(skip)]
     entries: usize,
     #[module(skip)]
+    channels: usize,
+    #[module(skip)]
     dropout: f64,
+    #[module(skip)]
+    kept: RvqTokens,
 }
 
 impl Rvq {
@@ -27,7 +34,17 @@ impl Rvq {
     /// learned.
     pub fn new([levels, entries, channels]: [usize; 3], following: Following, dropout: f64, init: &Init) -> Self {
         let book = |level| Codebook::new(entries, channels, following, &init.part("levels").part(level));
-        Self { levels: (0..levels).map(book).collect(), entries, dropout }
+        Self { levels: (0..levels).map(book).collect(), entries, channels, dropout, kept: RvqTokens::Codes }
+    }
+
+    /// The same with its codes kept as these.
+    pub fn keeping(self, kept: RvqTokens) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// What its codes stand for.
+    fn sums(&self) -> Sums {
+        Sums::new(self.levels.iter().map(|book| to_vec(book.entries())).collect(), self.channels)
     }
 
     /// How many levels each example goes through.
@@ -45,7 +62,10 @@ impl Rvq {
 
 impl Quantizer for Rvq {
     fn kind(&self) -> TokenKind {
-        TokenKind::Levels { levels: self.levels.len(), entries: self.entries }
+        match self.kept {
+            RvqTokens::Codes => TokenKind::Levels { levels: self.levels.len(), entries: self.entries },
+            RvqTokens::Vectors => TokenKind::Latents { channels: self.channels },
+        }
     }
 
     fn forward(&self, moments: Tensor<2>, examples: usize, draw: Draw) -> Quantized {
@@ -84,28 +104,34 @@ impl Quantizer for Rvq {
             residual = residual - book.look_up(found.clone());
             codes.push(found.unsqueeze_dim::<2>(1));
         }
-        Tokens::levels(grid, self.levels.len(), self.entries, to_codes(Tensor::cat(codes, 1)))
+        let codes = to_codes(Tensor::cat(codes, 1));
+        match self.kept {
+            RvqTokens::Codes => Tokens::levels(grid, self.levels.len(), self.entries, codes),
+            RvqTokens::Vectors => {
+                let sums = self.sums();
+                let scale = sums.scale();
+                let vectors = sums.of(&codes, self.levels.len()).into_iter().map(|value| value / scale);
+                Tokens::latents(grid, self.channels, vectors.collect())
+            }
+        }
     }
 
     fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>> {
-        let (levels, codes) = match tokens.values() {
-            TokenValues::Levels { levels, entries, codes }
+        let sums = self.sums();
+        match (self.kept, tokens.values()) {
+            (RvqTokens::Codes, TokenValues::Levels { levels, entries, codes })
                 if *levels <= self.levels.len() && *entries == self.entries =>
             {
-                (*levels, codes)
+                Ok(sums.of(codes, *levels))
             }
-            _ => return Err(other(self.kind(), tokens)),
-        };
-        let books: Vec<Vec<f32>> = self.levels[..levels].iter().map(|book| to_vec(book.entries())).collect();
-        let channels = books[0].len() / self.entries;
-        let mut vectors = vec![0.0; codes.len() / levels * channels];
-        for (vector, codes) in vectors.chunks_mut(channels).zip(codes.chunks(levels)) {
-            for (book, &code) in books.iter().zip(codes) {
-                let entry = &book[code as usize * channels..][..channels];
-                vector.iter_mut().zip(entry).for_each(|(sum, value)| *sum += value);
+            (RvqTokens::Vectors, TokenValues::Latents { channels, values }) if *channels == self.channels => {
+                let scale = sums.scale();
+                let snap = |vector: &[f32]| sums.nearest(&vector.iter().map(|value| value * scale).collect::<Vec<_>>());
+                let codes: Vec<u32> = values.chunks(self.channels).flat_map(snap).collect();
+                Ok(sums.of(&codes, self.levels.len()))
             }
+            _ => Err(other(self.kind(), tokens)),
         }
-        Ok(vectors)
     }
 
     fn follow(&mut self, made: &Quantized, draw: Draw) {

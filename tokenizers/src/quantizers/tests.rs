@@ -25,7 +25,15 @@ pub(super) fn all() -> Vec<QuantizerConfig> {
         QuantizerConfig::Fsq { levels: vec![2, 3, 4, 5, 7] },
         vq(Distance::Euclidean),
         vq(Distance::Cosine),
-        QuantizerConfig::Rvq { levels: 3, entries: 7, channels: 5, decay: 0.9, restart: 0.1, dropout: 0.0 },
+        QuantizerConfig::Rvq {
+            levels: 3,
+            entries: 7,
+            channels: 5,
+            decay: 0.9,
+            restart: 0.1,
+            dropout: 0.0,
+            tokens: RvqTokens::Codes,
+        },
         QuantizerConfig::Kl { channels: 5 },
     ]
 }
@@ -181,6 +189,58 @@ fn each_level_takes_something_off_the_error() {
         assert!(error < 0.75 * last, "level {levels}: {error} after {last}");
         last = error;
     }
+}
+
+/// A codebook's life with its codes kept as numbers, and the same weights with them kept as vectors.
+fn both_ways() -> [AnyQuantizer; 2] {
+    let device = Device::flex();
+    let config = |tokens| QuantizerConfig::Rvq {
+        levels: 3,
+        entries: 31,
+        channels: 5,
+        decay: 0.9,
+        restart: 0.1,
+        dropout: 0.5,
+        tokens,
+    };
+    let [codes, vectors] = [RvqTokens::Codes, RvqTokens::Vectors].map(config);
+    assert_eq!((vectors.kind(), vectors.bits()), (TokenKind::Latents { channels: 5 }, codes.bits()));
+    let [mut codes, mut vectors] = [codes, vectors].map(|config| build(&config, &device));
+    live(&mut codes, 0..5, &device);
+    live(&mut vectors, 0..5, &device);
+    assert_eq!(bits(&codes), bits(&vectors));
+    [codes, vectors]
+}
+
+#[test]
+fn codes_and_the_vectors_that_they_stand_for_decode_to_the_same() {
+    let [codes, vectors] = both_ways();
+    let latents = normals([240, 5], 77, &Device::flex());
+    let (as_codes, as_vectors) =
+        (codes.tokens([240, 1, 1], latents.clone()).unwrap(), vectors.tokens([240, 1, 1], latents).unwrap());
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let meant = codes.vectors(&as_codes).unwrap();
+    assert_eq!(bits(vectors.vectors(&as_vectors).unwrap()), bits(meant.clone()));
+    // About of unit size, and one number apart from what is meant.
+    let values = as_vectors.as_latents().unwrap();
+    let size = (values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32).sqrt();
+    assert!((0.5..2.0).contains(&size), "{size}");
+    let scale = meant[0] / values[0];
+    assert!(values.iter().zip(&meant).all(|(value, meant)| (value * scale - meant).abs() < 1e-4));
+}
+
+#[test]
+fn vectors_that_no_codes_stand_for_are_taken_for_those_next_to_them() {
+    let [codes, vectors] = both_ways();
+    let tokens = vectors.tokens([240, 1, 1], normals([240, 5], 77, &Device::flex())).unwrap();
+    let noise = to_vec(normals([240, 5], 5, &Device::flex()));
+    let near = tokens.as_latents().unwrap().iter().zip(&noise).map(|(x, noise)| x + 1e-3 * noise).collect();
+    let near = Tokens::latents([240, 1, 1], 5, near).unwrap();
+    assert_eq!(vectors.vectors(&near).unwrap(), vectors.vectors(&tokens).unwrap());
+    assert!(codes.vectors(&tokens).is_err());
+    let far = Tokens::latents([240, 1, 1], 5, noise).unwrap();
+    let snapped = vectors.vectors(&far).unwrap();
+    assert_ne!(snapped, vectors.vectors(&tokens).unwrap());
 }
 
 #[test]

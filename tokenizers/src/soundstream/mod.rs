@@ -12,7 +12,7 @@ mod tests;
 pub use film::FilmConfig;
 
 use crate::past::Past;
-use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
+use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig, RvqTokens};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
@@ -59,6 +59,7 @@ impl Default for SoundStreamConfig {
                 decay: 0.99,
                 restart: 0.1,
                 dropout: 1.0,
+                tokens: RvqTokens::Codes,
             },
             film: None,
         }
@@ -102,6 +103,7 @@ impl TokenizerConfig for SoundStreamConfig {
         TokenizerSpec {
             modality: Modality::Audio,
             kind: self.quantizer.kind(),
+            codes: self.quantizer.codes(),
             strides: [self.hop(), 1, 1],
             causal: true,
             range: [-1.0, 1.0],

@@ -1,9 +1,17 @@
 use super::*;
+use crate::quantizers::RvqTokens;
 use musiva_core::{TokenKind, TokenValues};
 
 fn config() -> SoundStreamConfig {
-    let quantizer =
-        QuantizerConfig::Rvq { levels: 3, entries: 16, channels: 6, decay: 0.9, restart: 0.0, dropout: 0.0 };
+    let quantizer = QuantizerConfig::Rvq {
+        levels: 3,
+        entries: 16,
+        channels: 6,
+        decay: 0.9,
+        restart: 0.0,
+        dropout: 0.0,
+        tokens: RvqTokens::Codes,
+    };
     SoundStreamConfig { channels: 4, strides: vec![2, 3, 5], quantizer, film: None }
 }
 

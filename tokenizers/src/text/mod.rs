@@ -51,13 +51,8 @@ impl TokenizerConfig for TextConfig {
     }
 
     fn spec(&self) -> TokenizerSpec {
-        TokenizerSpec {
-            modality: Modality::Text,
-            kind: TokenKind::Codes { entries: self.vocabulary, bits: None },
-            strides: [1; 3],
-            causal: true,
-            range: [0.0, 0.0],
-        }
+        let kind = TokenKind::Codes { entries: self.vocabulary, bits: None };
+        TokenizerSpec { modality: Modality::Text, kind, codes: kind, strides: [1; 3], causal: true, range: [0.0, 0.0] }
     }
 
     fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {

@@ -6,7 +6,7 @@ use super::video::bits_of;
 use crate::sources::held_out_of;
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Media, Result, Sound, TokenKind};
+use musiva_core::{Clip, Media, Result, Sound, TokenKind, TokenizerSpec};
 use musiva_data::Dataset;
 use musiva_media::{Opus, error_map, spectrogram};
 
@@ -51,7 +51,7 @@ fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(Stri
         let after = codec.clip(&tokens)?;
         let map = error_map(&before, &after)?;
         rows.extend([(name, before.clone()), ("tokens".into(), after), ("error of the tokens".into(), map)]);
-        if let (Some(others), Some(bits)) = (&mut others, bits_of(codec.tokenizer().spec().kind, &tokens)) {
+        if let (Some(others), Some(bits)) = (&mut others, bits_of(codec.tokenizer().spec().codes, &tokens)) {
             rows.extend(others.add(&before, bits)?.into_iter().map(|(name, clip)| (name.to_owned(), clip)));
         }
     }
@@ -59,7 +59,7 @@ fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(Stri
 }
 
 fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(String, Clip)>> {
-    let kind = codec.tokenizer().spec().kind;
+    let &TokenizerSpec { kind, codes, .. } = codec.tokenizer().spec();
     let opus = baselines.then(Opus::find).flatten();
     let mut rows: Vec<(String, Vec<Clip>)> = Vec::new();
     let mut show = |row: usize, name: String, sound: &Sound| -> Result<()> {
@@ -85,7 +85,7 @@ fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(Str
             show(row, "tokens".into(), &again(1)?)?;
             row += 1;
         }
-        if let (Some(opus), Some(bits)) = (opus, bits_of(kind, &tokens)) {
+        if let (Some(opus), Some(bits)) = (opus, bits_of(codes, &tokens)) {
             show(row, "Opus".into(), &opus.code(&before, (bits / 8.0) as usize)?.media)?;
         }
     }

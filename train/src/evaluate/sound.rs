@@ -137,7 +137,7 @@ pub(super) fn resound(
             }
         }
         seconds += sound.seconds();
-        if let Some(its) = bits_of(spec.kind, &made) {
+        if let Some(its) = bits_of(spec.codes, &made) {
             *bits.get_or_insert(0.0) += its;
             if let Some(opus) = opus {
                 let coded = opus.code(&sound, (its / 8.0).ceil() as usize)?;

@@ -113,7 +113,7 @@ impl<'a> Sums<'a> {
         let after = self.codec.clip(&tokens)?;
         self.mean.add(Figures::of(before, &after)?);
         let mut all = vec![("reconstructed", after)];
-        if let Some(bits) = bits_of(self.codec.tokenizer().spec().kind, &tokens) {
+        if let Some(bits) = bits_of(self.codec.tokenizer().spec().codes, &tokens) {
             self.bits_per_pixel = Some(bits / before.shape().iter().product::<usize>() as f64);
             if let Some(baselines) = &mut self.baselines {
                 all.extend(baselines.add(before, bits)?);

@@ -177,7 +177,7 @@ impl<M: Medium> Trainee for TokenizerTrainee<'_, M> {
     }
 
     fn vitals(&mut self) -> Option<Vitals> {
-        let vitals = self.last.take()?.vitals(self.tokenizer.spec().kind);
+        let vitals = self.last.take()?.vitals(self.tokenizer.spec().codes);
         Some(Vitals { duel: self.adversary.as_mut().and_then(Adversary::duel), ..vitals })
     }
 

@@ -8,7 +8,7 @@ use musiva_core::recipe::{Adversarial, AdversarialLoss, Noise, OnDisease, Percep
 use musiva_core::{Clip, MediaShape, Purpose, Rate, Sound};
 use musiva_data::{DataReport, Sample};
 use musiva_tokenizers::magvit2::Magvit2Config;
-use musiva_tokenizers::quantizers::QuantizerConfig;
+use musiva_tokenizers::quantizers::{QuantizerConfig, RvqTokens};
 use musiva_tokenizers::soundstream::{FilmConfig, SoundStreamConfig};
 use serde_json::json;
 use std::path::Path;
@@ -61,7 +61,15 @@ fn of_clips() -> Magvit2Config {
 }
 
 fn of_sounds() -> SoundStreamConfig {
-    let quantizer = QuantizerConfig::Rvq { levels: 2, entries: 8, channels: 4, decay: 0.9, restart: 0.1, dropout: 0.5 };
+    let quantizer = QuantizerConfig::Rvq {
+        levels: 2,
+        entries: 8,
+        channels: 4,
+        decay: 0.9,
+        restart: 0.1,
+        dropout: 0.5,
+        tokens: RvqTokens::Codes,
+    };
     SoundStreamConfig { channels: 4, strides: vec![4, 5], quantizer, film: None }
 }
 

@@ -24,7 +24,7 @@ impl Checker<'_> {
             return None;
         }
         // Without a backbone nobody wants all levels of a place in one code.
-        if matches!(tokens.kind, TokenKind::Levels { .. }) && recipe.backbone.is_some() && !is_a_code(tokens.kind) {
+        if matches!(tokens.kind, TokenKind::Levels { .. }) && recipe.backbone.is_some() && !fits(tokens.kind) {
             self.too_many_bits("tokenizer.video", tokens.kind);
             return None;
         }
@@ -55,7 +55,7 @@ impl Checker<'_> {
         let hop = recipe.audio.as_ref()?.component.spec().strides[0] as u64;
         let stride = recipe.video.as_ref()?.component.spec().strides[0];
         let parts = [("tokenizer.video", video.kind), ("tokenizer.audio", audio.kind)];
-        if let Some((section, kind)) = parts.into_iter().find(|(_, kind)| !is_a_code(*kind)) {
+        if let Some((section, kind)) = parts.into_iter().find(|(_, kind)| !fits(*kind)) {
             self.too_many_bits(section, kind);
             return None;
         }
@@ -111,7 +111,7 @@ impl Checker<'_> {
     }
 }
 
-/// Whether all levels of a token together are one 32-bit code.
-fn is_a_code(kind: TokenKind) -> bool {
-    kind.entries().is_some_and(|entries| entries <= 1 << 32)
+/// Whether a place of a canvas can hold a token: a latent, or a code that, all its levels together, has 32 bits.
+fn fits(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::Latents { .. }) || kind.entries().is_some_and(|entries| entries <= 1 << 32)
 }

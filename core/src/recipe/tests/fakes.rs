@@ -128,7 +128,7 @@ impl TokenizerConfig for Blocks {
 
     fn spec(&self) -> TokenizerSpec {
         let (kind, strides) = (self.kind(), self.stride);
-        TokenizerSpec { modality: Modality::Video, kind, strides, causal: true, range: [-1.0, 1.0] }
+        TokenizerSpec { modality: Modality::Video, kind, codes: kind, strides, causal: true, range: [-1.0, 1.0] }
     }
 
     fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
@@ -187,13 +187,8 @@ impl TokenizerConfig for Words {
     }
 
     fn spec(&self) -> TokenizerSpec {
-        TokenizerSpec {
-            modality: Modality::Text,
-            kind: TokenKind::Codes { entries: self.vocabulary, bits: None },
-            strides: [1; 3],
-            causal: true,
-            range: [0.0; 2],
-        }
+        let kind = TokenKind::Codes { entries: self.vocabulary, bits: None };
+        TokenizerSpec { modality: Modality::Text, kind, codes: kind, strides: [1; 3], causal: true, range: [0.0; 2] }
     }
 
     fn shape(&self, _: &MediaShape) -> Result<TokenShape, Flaw> {

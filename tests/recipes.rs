@@ -306,6 +306,9 @@ fn parts_that_do_not_fit() {
         let edits: Vec<_> = lines.into_iter().zip(by.iter().map(String::as_str)).collect();
         refused(name, parse(&edited(&edits), &[]));
     }
+    let by = ["kind = \"masked\"", "kind = \"masked\"\nstagger = 0.5", "kind = \"maskgit\"\nstagger = 1.0"];
+    let edits: Vec<_> = LM.map(|(line, _)| line).into_iter().zip(by).collect();
+    refused("stagger_that_a_masked_model_was_not_trained_with", parse(&edited(&edits), &[]));
     refused("set_that_does_not_fit", parse(DIT, &["data.frames=16"]));
 }
 

@@ -364,6 +364,11 @@ pub trait Objective: Send + Sync {
     /// How the field's times and predictions are to be read, where the objective has such a thing:
     /// a sampler must agree with it.
     fn process(&self) -> Option<Process>;
+    /// How far apart on their way the frames of a sample may stand: 0 for all side by side, 1 for one frame after the
+    /// other. A sampler may have them as far apart, and no farther.
+    fn stagger(&self) -> f32 {
+        0.0
+    }
     /// The loss of a batch at `draw.step`.
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss>;
     /// How many forward passes a training step takes, on average.
@@ -379,9 +384,6 @@ pub struct Process {
     pub path: NoisePath,
     /// What the backbone's field stands for.
     pub predicts: Predicts,
-    /// How far apart in time the frames of a sample may stand: 0 for all at one time, 1 for one frame
-    /// after the other.
-    pub stagger: f64,
 }
 
 /// Mixing of signal and noise: `x_t = α(t)·x + σ(t)·ε`.
@@ -435,6 +437,10 @@ pub trait Sampler: Send + Sync {
     fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw>;
     /// How many forward passes over the whole canvas one sample takes, guidance included.
     fn forwards(&self, canvas: &CanvasShape) -> f64;
+    /// How far apart it has the frames of a sample, as [`Objective::stagger`].
+    fn stagger(&self) -> f32 {
+        0.0
+    }
     /// Why it cannot go on from an [`Order::start`], if it cannot. Who can walks [`Order::left`] of its way.
     fn edits(&self) -> Result<(), Flaw> {
         Err(Flaw::new("kind", "this sampler makes everything from nothing", "name a sampler that can change a clip"))

@@ -111,6 +111,7 @@ pub fn shifted(t: f64, shift: f64) -> f64 {
 
 struct Settings {
     process: Process,
+    stagger: f64,
     shift: f64,
     prompt_dropout: f32,
     self_condition: f32,
@@ -149,7 +150,7 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
         let draw = draw.sample(sample);
         noise.extend(draw.stream(Purpose::Noise).normals(length * channels));
         let mut stream = draw.stream(Purpose::Time);
-        let (left, stagger) = (f64::from(stream.uniform()), f64::from(stream.uniform()) * s.process.stagger);
+        let (left, stagger) = (f64::from(stream.uniform()), f64::from(stream.uniform()) * s.stagger);
         times.extend(frames_gone(1.0 - left, frames, stagger).into_iter().map(|gone| shifted(1.0 - gone, s.shift)));
     }
     let noise = Tensor::<3>::from_data(TensorData::new(noise, [size, length, channels]), &device);
@@ -217,11 +218,8 @@ fn own_channels(canvas: &CanvasShape, places: &[usize]) -> Option<TensorData> {
 impl RectifiedFlow {
     fn settings(&self) -> Settings {
         Settings {
-            process: Process {
-                path: NoisePath::Straight,
-                predicts: self.predict.into(),
-                stagger: f64::from(self.stagger),
-            },
+            process: Process { path: NoisePath::Straight, predicts: self.predict.into() },
+            stagger: f64::from(self.stagger),
             shift: f64::from(self.shift),
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,
@@ -242,6 +240,10 @@ impl Objective for RectifiedFlow {
         Some(self.settings().process)
     }
 
+    fn stagger(&self) -> f32 {
+        self.stagger
+    }
+
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
         loss(&self.settings(), backbone, batch, draw)
     }
@@ -254,11 +256,8 @@ impl Objective for RectifiedFlow {
 impl Ddpm {
     fn settings(&self) -> Settings {
         Settings {
-            process: Process {
-                path: NoisePath::Cosine,
-                predicts: self.predict.into(),
-                stagger: f64::from(self.stagger),
-            },
+            process: Process { path: NoisePath::Cosine, predicts: self.predict.into() },
+            stagger: f64::from(self.stagger),
             shift: 1.0,
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,
@@ -277,6 +276,10 @@ impl Objective for Ddpm {
 
     fn process(&self) -> Option<Process> {
         Some(self.settings().process)
+    }
+
+    fn stagger(&self) -> f32 {
+        self.stagger
     }
 
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {

@@ -87,6 +87,10 @@ impl Objective for MaskedTokens {
         None
     }
 
+    fn stagger(&self) -> f32 {
+        self.stagger
+    }
+
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
         let device = backbone.device();
         let codes = batch.codes(&device).ok_or_else(|| {

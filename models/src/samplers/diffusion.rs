@@ -67,10 +67,13 @@ macro_rules! sampler {
                 flaws(&self.0, $solver)
             }
             fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
-                fits(&self.0, $solver, backbone, process)
+                fits($solver, backbone, process)
             }
             fn forwards(&self, _: &CanvasShape) -> f64 {
                 forwards(&self.0, $solver)
+            }
+            fn stagger(&self) -> f32 {
+                self.0.stagger
             }
             fn edits(&self) -> Result<(), Flaw> {
                 Ok(())
@@ -122,7 +125,7 @@ fn forwards(steps: &Steps, solver: Solver) -> f64 {
     passes as f64 * if steps.guidance == 1.0 { 1.0 } else { 2.0 }
 }
 
-fn fits(steps: &Steps, solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
     if *backbone == BackboneSpec::Masked {
         return Err(Flaw::new(
             "kind",
@@ -148,17 +151,6 @@ fn fits(steps: &Steps, solver: Solver, backbone: &BackboneSpec, process: Option<
             "ddim walks the cosine schedule of ddpm, the objective mixes noise along rectified-flow's straight path",
             "set `sampler.kind = \"euler\"`, or `objective.kind = \"ddpm\"`",
         )),
-        _ if f64::from(steps.stagger) > process.stagger => {
-            let message = format!(
-                "the frames walk {} apart, the objective trains them at most {} apart",
-                steps.stagger, process.stagger
-            );
-            let edit = format!(
-                "set `objective.stagger = {0}` and train, or `sampler.stagger = {1}`",
-                steps.stagger, process.stagger
-            );
-            Err(Flaw::new("stagger", message, edit))
-        }
         _ => Ok(()),
     }
 }

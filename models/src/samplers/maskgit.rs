@@ -81,6 +81,10 @@ impl Sampler for MaskGit {
         self.steps as f64 * if self.guidance == 1.0 { 1.0 } else { 2.0 }
     }
 
+    fn stagger(&self) -> f32 {
+        self.stagger
+    }
+
     fn edits(&self) -> Result<(), Flaw> {
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(super) struct Exact {
 impl Exact {
     pub(super) fn new(path: NoisePath, predicts: Predicts) -> Self {
         let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Latents { channels: 3 } };
-        Self { canvas: CanvasShape::new(2, 3, tokens), process: Process { path, predicts, stagger: 1.0 } }
+        Self { canvas: CanvasShape::new(2, 3, tokens), process: Process { path, predicts } }
     }
 }
 

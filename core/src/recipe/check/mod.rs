@@ -355,7 +355,9 @@ impl Checker<'_> {
         let readable = trains || !matches!(spec, BackboneSpec::Field { .. });
         if let Some(sampler) = recipe.sampler.as_ref().filter(|_| readable && self.clean("sampler")) {
             let process = objective.component.process();
-            self.placed("sampler", "sampler", sampler.component.fits(&spec, process.as_ref()));
+            let fits = sampler.component.fits(&spec, process.as_ref());
+            let fits = fits.and_then(|()| learnt(sampler.component.stagger(), objective.component.stagger()));
+            self.placed("sampler", "sampler", fits);
         }
         flow
     }
@@ -434,4 +436,14 @@ impl Checker<'_> {
             self.add("train", &Flaw::new("images", message, "delete this key"));
         }
     }
+}
+
+/// Whether a sampler has frames no farther apart than the objective trains them.
+fn learnt(sampled: f32, trained: f32) -> Result<(), Flaw> {
+    if sampled <= trained {
+        return Ok(());
+    }
+    let message = format!("the frames walk {sampled} apart, the objective trains them at most {trained} apart");
+    let mend = format!("set `objective.stagger = {sampled}` and train, or `sampler.stagger = {trained}`");
+    Err(Flaw::new("stagger", message, mend))
 }

@@ -343,7 +343,7 @@ impl Objective for Flow {
             Noise::Straight => NoisePath::Straight,
             Noise::Cosine => NoisePath::Cosine,
         };
-        Some(Process { path, predicts: Predicts::Velocity, stagger: 0.0 })
+        Some(Process { path, predicts: Predicts::Velocity })
     }
 
     fn loss(&self, _: &dyn Backbone, _: &CleanBatch, _: Draw) -> Result<Loss> {

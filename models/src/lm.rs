@@ -111,7 +111,7 @@ impl BackboneConfig for LmConfig {
     fn parameters(&self, canvas: &CanvasShape) -> usize {
         let d = self.width;
         let digits = Digits::all(canvas, self.digits).unwrap_or_default();
-        let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d, true)).sum();
+        let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
         canvas.words * d + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
     }
@@ -190,7 +190,7 @@ impl Network {
         let width = config.width;
         Self {
             words: Embedding::new(&init.part("words"), canvas.words, width),
-            codes: Vocabularies::new(init, digits, width, true),
+            codes: Vocabularies::new(init, digits, width),
             start: init.part("start").normal([width], 0.02),
             places: PlaceEmbedding::new(&init.part("places"), canvas, width),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
@@ -278,7 +278,7 @@ impl Backbone for Lm {
             x = block.forward(x, &rotary, Visible::Prefix(known), None);
         }
         let hidden = network.norm.forward(x.slice_dim(1, known..known + length));
-        Prediction::Logits(network.codes.logits(hidden, codes.clone(), &parts))
+        Prediction::Logits(network.codes.logits(hidden, &parts))
     }
 
     fn session(&self, given: Given) -> Option<Box<dyn Session>> {
@@ -406,7 +406,8 @@ mod tests {
 
     fn logits(lm: &dyn Backbone, codes: &[u32]) -> Vec<Vec<f32>> {
         let Prediction::Logits(mut all) = lm.forward(&batch(codes, &lm.device())) else { panic!("logits") };
-        all.remove(0).heads.into_iter().map(to_vec).collect()
+        let told = all.remove(0).told(&ints(codes, [2, 18], &lm.device()));
+        told.into_iter().map(|(_, logits)| to_vec(logits)).collect()
     }
 
     /// The largest difference of a session's logits from the uncached ones, and the largest of these.

@@ -3,7 +3,7 @@
 //!
 //! Every position sees every other, the tokens that are given among them. A hidden token's place holds a learned vector instead of the
 //! token's; the model predicts all tokens, the hidden ones count. A large vocabulary is factorised into
-//! digits, each predicted by a head of its own at once (MAGVIT-v2, section 3.2).
+//! digits (MAGVIT-v2, section 3.2): all places at once, and at each digit after digit.
 
 use crate::lm::{Block, LmConfig};
 use crate::transformer::{
@@ -66,7 +66,7 @@ impl BackboneConfig for MaskedConfig {
     fn parameters(&self, canvas: &CanvasShape) -> usize {
         let d = self.width;
         let digits = Digits::all(canvas, self.digits).unwrap_or_default();
-        let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d, false)).sum();
+        let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
         canvas.words * d + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
     }
@@ -109,7 +109,7 @@ impl Network {
         let width = config.width;
         Self {
             words: Embedding::new(&init.part("words"), canvas.words, width),
-            codes: Vocabularies::new(init, digits, width, false),
+            codes: Vocabularies::new(init, digits, width),
             mask: init.part("mask").normal([width], 0.02),
             places: PlaceEmbedding::new(&init.part("places"), canvas, width),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
@@ -168,7 +168,7 @@ impl Backbone for Masked {
         }
         let known = x.dims()[1] - length;
         let hidden = network.norm.forward(x.slice_dim(1, known..known + length));
-        Prediction::Logits(network.codes.logits(hidden, masked.codes.clone(), &parts))
+        Prediction::Logits(network.codes.logits(hidden, &parts))
     }
 
     fn session(&self, _: Given) -> Option<Box<dyn Session>> {

@@ -83,7 +83,9 @@ fn said(model: &dyn Backbone, known: &[u32]) -> Vec<f32> {
     };
     match model.forward(&CanvasBatch { given: given(known), content }) {
         Prediction::Field(field) => to_vec(field),
-        Prediction::Logits(all) => all.into_iter().flat_map(|logits| logits.heads).flat_map(to_vec).collect(),
+        Prediction::Logits(all) => {
+            all.into_iter().flat_map(|logits| logits.told(&codes())).flat_map(|(_, logits)| to_vec(logits)).collect()
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{CanvasShape, Layout, Values};
 use crate::{Draw, Order};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData, module::embedding};
 use std::sync::Arc;
 
 /// What a backbone is told: the prompts, the places of the sequence, and the tokens at those that are given.
@@ -174,20 +174,35 @@ pub enum Prediction {
 pub struct Logits {
     /// Which of the `L` places, rising: `n` of them.
     pub at: Vec<usize>,
-    /// A large vocabulary is factorised into digits, most significant first; each head gives `[B, n, K_head]`, and
-    /// the head after the first may have seen the digits before it (see the backbone).
+    /// A large vocabulary is factorised into digits, most significant first; each head gives `[B, n, K]`.
     pub heads: Vec<Tensor<3>>,
+    /// What the digits before a head's own add to its logits: `chain[i][j]`, `[K, K]`, has a row for each entry of
+    /// digit `j`, to be added to head `i`. Empty where digits do not hang on each other.
+    pub chain: Vec<Vec<Tensor<2>>>,
 }
 
 impl Logits {
-    /// Those of all `L` places, `[B, L, K]` a head.
+    /// Those of all `L` places, `[B, L, K]` a head, by digits that do not hang on each other.
     pub fn whole(heads: Vec<Tensor<3>>) -> Self {
-        Self { at: (0..heads.first().map_or(0, |head| head.dims()[1])).collect(), heads }
+        Self { at: (0..heads.first().map_or(0, |head| head.dims()[1])).collect(), heads, chain: Vec::new() }
     }
 
-    /// Those of the codes `[B, L]` that these are of, `[B, n]`.
-    pub fn codes(&self, codes: &Tensor<2, Int>) -> Tensor<2, Int> {
-        columns(codes.clone(), &self.at)
+    /// The digits `[B, n]` of codes `[B, L]`, and the logits `[B, n, K]` of each once those before it are known.
+    pub fn told(self, codes: &Tensor<2, Int>) -> Vec<(Tensor<2, Int>, Tensor<3>)> {
+        let mut rest = columns(codes.clone(), &self.at);
+        let mut digits = Vec::with_capacity(self.heads.len());
+        for head in self.heads.iter().rev() {
+            let base = head.dims()[2] as i64;
+            digits.push(rest.clone().remainder_scalar(base));
+            rest = rest / base;
+        }
+        digits.reverse();
+        let of = |(i, head): (usize, Tensor<3>)| {
+            let rows = self.chain.get(i).into_iter().flatten().zip(&digits);
+            let added = rows.map(|(table, digit)| embedding(table.clone(), digit.clone()));
+            (digits[i].clone(), added.fold(head, |head, row| head + row))
+        };
+        self.heads.into_iter().enumerate().map(of).collect()
     }
 }
 

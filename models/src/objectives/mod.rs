@@ -28,16 +28,14 @@ pub fn frames_of(layout: &Layout, canvas: &CanvasShape, stagger: f32) -> (usize,
 /// How many nats each code `[B, L]` costs by these logits: which of the `L` places, and `[B, n]`, for each modality.
 fn nats(logits: Vec<Logits>, codes: &Tensor<2, Int>) -> Vec<(Vec<usize>, Tensor<2>)> {
     let each = logits.into_iter().map(|logits| {
-        let mut rest = logits.codes(codes);
-        let [size, n] = rest.dims();
-        let digits = logits.heads.into_iter().rev().map(|logits| {
-            let base = logits.dims()[2];
-            let digit = rest.clone().remainder_scalar(base as i64);
-            rest = rest.clone() / base as i64;
+        let (at, size) = (logits.at.clone(), codes.dims()[0]);
+        let digits = logits.told(codes).into_iter().map(|(digit, logits)| {
+            let [size, n, base] = logits.dims();
             cross_entropy(logits.reshape([size * n, base]), digit.reshape([size * n]))
         });
         let nats = digits.reduce(|a, b| a + b).expect("a token has at least one digit");
-        (logits.at, nats.reshape([size, n]))
+        let n = at.len();
+        (at, nats.reshape([size, n]))
     });
     each.collect()
 }

@@ -168,10 +168,32 @@ struct State {
     step: usize,
 }
 
-/// The logits of some of the tokens: of each head, `[B, n, K]` flat, and `K`.
+/// The logits of some of the tokens.
 struct Group {
     at: Vec<usize>,
-    heads: Vec<(Vec<f32>, usize)>,
+    heads: Vec<Head>,
+}
+
+/// Those of one digit.
+struct Head {
+    /// `[B, n, K]`, flat.
+    logits: Vec<f32>,
+    /// `K`.
+    base: usize,
+    /// What the entries of each digit before it add, `[K, K]`, flat.
+    chain: Vec<Vec<f32>>,
+}
+
+impl Head {
+    /// Its logits for the `i`-th token of all rows, after the digits before it.
+    fn after(&self, i: usize, digits: &[u32]) -> Vec<f32> {
+        let mut logits = self.logits[i * self.base..][..self.base].to_vec();
+        for (table, &digit) in self.chain.iter().zip(digits) {
+            let row = &table[digit as usize * self.base..];
+            logits.iter_mut().zip(row).for_each(|(logit, more)| *logit += more);
+        }
+        logits
+    }
 }
 
 impl State {
@@ -194,15 +216,22 @@ impl State {
         let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { given: self.given.clone(), content }) else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no logits"));
         };
-        let guide = |logits: Tensor<3>| {
-            let base = logits.dims()[2];
+        let guided = |logits: Tensor<3>| {
             if rows == size {
-                return (to_vec(logits), base);
+                return logits;
             }
             let (with, without) = (logits.clone().slice_dim(0, 0..size), logits.slice_dim(0, size..rows));
-            (to_vec(without.clone() + (with - without) * self.settings.guidance), base)
+            without.clone() + (with - without) * self.settings.guidance
         };
-        let group = |logits: Logits| Group { at: logits.at, heads: logits.heads.into_iter().map(guide).collect() };
+        let group = |logits: Logits| {
+            let mut chains = logits.chain.into_iter();
+            let head = |logits: Tensor<3>| Head {
+                base: logits.dims()[2],
+                logits: to_vec(guided(logits)),
+                chain: chains.next().into_iter().flatten().map(to_vec).collect(),
+            };
+            Group { at: logits.at, heads: logits.heads.into_iter().map(head).collect() }
+        };
         Ok(logits.into_iter().map(group).collect())
     }
 
@@ -258,12 +287,13 @@ impl Sampling for State {
                 if !canvas.hidden[place] {
                     continue;
                 }
-                let (mut code, mut sure) = (0, 0.0);
-                for ((logits, base), uniform) in heads.iter().zip(uniforms) {
-                    let logits = &logits[(row * at.len() + i) * base..][..*base];
-                    let (digit, probability) = pick(logits, self.settings.temperature, uniform);
-                    code = code * *base as u32 + digit;
+                let (mut code, mut sure, mut digits) = (0, 0.0, Vec::with_capacity(heads.len()));
+                for (head, uniform) in heads.iter().zip(uniforms) {
+                    let logits = head.after(row * at.len() + i, &digits);
+                    let (digit, probability) = pick(&logits, self.settings.temperature, uniform);
+                    code = code * head.base as u32 + digit;
                     sure += probability;
+                    digits.push(digit);
                 }
                 canvas.codes[place] = code;
                 let score = match self.settings.choice {
@@ -317,8 +347,9 @@ fn gumbel(stream: &mut Stream) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
-    use musiva_core::{Parameters, Session, TokenKind, TokenShape};
+    use crate::masked::MaskedConfig;
+    use burn::tensor::{Device, activation::softmax};
+    use musiva_core::{BackboneConfig, Parameters, Session, Source, TokenKind, TokenShape};
 
     /// Three tokens of two entries whose probabilities are known: each token of the one before it, or of
     /// nothing, by the same chances whichever of them are hidden.
@@ -453,6 +484,52 @@ mod tests {
         assert!(found < 24.3, "{found}");
         // One step is another distribution: the test can tell.
         assert!(chi2(settings(1), &model, |codes| model.probability(codes)) > 100.0);
+    }
+
+    #[test]
+    fn digits_of_a_token_hang_on_each_other() {
+        let tokens = TokenShape { grid: [1, 1, 1], kind: TokenKind::Codes { entries: 16, bits: Some(4) } };
+        let canvas = CanvasShape::new(1, 2, tokens);
+        let config = MaskedConfig { width: 16, depth: 1, heads: 1, digits: 2, ..MaskedConfig::default() };
+        let mut model = config.build(&canvas, &Device::flex(), &Source::Seed(2)).unwrap();
+        model.parameters_mut().update(&mut |path, _, value| match path.contains("seen") {
+            true => value * 100.0,
+            false => value,
+        });
+        // What the model says of all 16 tokens: of the first digit, and of the second after each first one.
+        let device = model.device();
+        let logits = |code: u32| {
+            let codes = ints(&[code], [1, 1], &device);
+            let content = Content::Masked(Hidden { codes: codes.clone(), hidden: Tensor::ones([1, 1, 1], &device) });
+            let given = Given::prompt(ints(&[1], [1, 1], &device), &canvas);
+            let Prediction::Logits(mut all) = model.forward(&CanvasBatch { given, content }) else { panic!("logits") };
+            let told = all.remove(0).told(&codes).into_iter();
+            told.map(|(_, logits)| softmax(logits, 2).into_data().iter::<f64>().collect()).collect::<Vec<Vec<f64>>>()
+        };
+        let chances: Vec<f64> =
+            (0..16).map(|c| (c, logits(c))).map(|(c, p)| p[0][c as usize / 4] * p[1][c as usize % 4]).collect();
+        let draws = (0..SAMPLES as u64).map(|i| Draw::new(12).sample(i)).collect();
+        let order = Order::prompts(vec![vec![1]; SAMPLES], draws, &canvas);
+        let mut sampling = settings(1).begin(&*model, None, &order).unwrap();
+        sampling.step(&*model).unwrap();
+        let mut counts = [0.0f64; 16];
+        for made in sampling.made().unwrap() {
+            let Values::Codes(codes) = made else { panic!("codes") };
+            counts[codes[0] as usize] += 1.0;
+        }
+        let far = |wanted: &dyn Fn(usize) -> f64| -> f64 {
+            (0..16)
+                .map(|c| (c, wanted(c) * SAMPLES as f64))
+                .map(|(c, wanted)| (counts[c] - wanted).powi(2) / wanted)
+                .sum()
+        };
+        // 15 degrees of freedom: above 37.7 once in a thousand.
+        let found = far(&|c| chances[c]);
+        assert!(found < 37.7, "{found}");
+        // Digits by themselves are another distribution: the test can tell.
+        let second = |d: usize| -> f64 { (0..4).map(|first| chances[first * 4 + d]).sum() };
+        let first = |d: usize| -> f64 { chances[d * 4..][..4].iter().sum() };
+        assert!(far(&|c| first(c / 4) * second(c % 4)) > 100.0);
     }
 
     #[test]

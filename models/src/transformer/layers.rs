@@ -78,6 +78,11 @@ impl Embedding {
         self.weight.dims()[0]
     }
 
+    /// All vectors, `[entries, D]`.
+    pub fn rows(&self) -> Tensor<2> {
+        self.weight.val()
+    }
+
     /// The vectors, one after the other.
     pub fn on_host(&self) -> Vec<f32> {
         to_vec(self.weight.val())

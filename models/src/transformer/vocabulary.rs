@@ -83,32 +83,33 @@ fn split(codes: Tensor<2, Int>, digits: Digits) -> Vec<Tensor<2, Int>> {
 }
 
 /// The codes of one modality. A large vocabulary is factorised into digits (MAGVIT-v2, section 3.2): the embeddings
-/// of a token's digits are summed, and each digit has a head of its own.
+/// of a token's digits are summed, and each digit has a head of its own, which is told the digits before it: entries of
+/// residual levels hang on each other (Lee et al. 2022, "Autoregressive Image Generation using Residual Quantization").
 #[derive(Module, Debug)]
 pub struct Vocabulary {
     pub(crate) digits: Vec<Embedding>,
     pub(crate) heads: Vec<Linear>,
-    /// What a head learns of each digit before it; none where all digits are predicted at once.
+    /// What the heads after a digit learn of it.
     pub(crate) seen: Vec<Embedding>,
 }
 
 impl Vocabulary {
-    /// For vectors of `width`; `chained` heads see the digits before them.
-    pub fn new(init: &Init, digits: Digits, width: usize, chained: bool) -> Self {
+    /// For vectors of `width`.
+    pub fn new(init: &Init, digits: Digits, width: usize) -> Self {
         let Digits { count, base } = digits;
         let embed = |name: String| Embedding::new(&init.part(name), base, width);
         let head = |i| Linear::without_bias(&init.part(format!("heads{i}")), [width, base], 0.5);
         Self {
             digits: (0..count).map(|i| embed(format!("digits{i}"))).collect(),
             heads: (0..count).map(head).collect(),
-            seen: (1..if chained { count } else { 1 }).map(|i| embed(format!("seen{i}"))).collect(),
+            seen: (1..count).map(|i| embed(format!("seen{i}"))).collect(),
         }
     }
 
     /// How many numbers it learns.
-    pub fn parameters(digits: Digits, width: usize, chained: bool) -> usize {
+    pub fn parameters(digits: Digits, width: usize) -> usize {
         let Digits { count, base } = digits;
-        (2 * count + if chained { count - 1 } else { 0 }) * base * width
+        (3 * count - 1) * base * width
     }
 
     /// How its codes are written.
@@ -121,6 +122,12 @@ impl Vocabulary {
         let digits = split(codes, self.written());
         let all = self.digits.iter().zip(digits).map(|(embedding, digit)| embedding.forward(digit));
         all.reduce(|a, b| a + b).expect("a token has at least one digit")
+    }
+
+    /// What each digit before a head's own adds to its logits ([`Logits::chain`]): heads are linear.
+    fn chain(&self) -> Vec<Vec<Tensor<2>>> {
+        let before = |i: usize| self.seen[..i].iter().map(move |seen| self.heads[i].forward(seen.rows()));
+        (0..self.heads.len()).map(|i| before(i).collect()).collect()
     }
 
     /// Logits of the digit after `digits` from hidden states `[B, n, D]`.
@@ -139,9 +146,9 @@ pub struct Vocabularies {
 
 impl Vocabularies {
     /// For a canvas whose codes are written so, [`Digits::all`].
-    pub fn new(init: &Init, digits: &[Digits], width: usize, chained: bool) -> Self {
-        let sound = digits.get(1).map(|sound| Vocabulary::new(&init.part("sound"), *sound, width, chained));
-        Self { clip: Vocabulary::new(init, digits[0], width, chained), sound }
+    pub fn new(init: &Init, digits: &[Digits], width: usize) -> Self {
+        let sound = digits.get(1).map(|sound| Vocabulary::new(&init.part("sound"), *sound, width));
+        Self { clip: Vocabulary::new(init, digits[0], width), sound }
     }
 
     /// That of a modality.
@@ -166,15 +173,13 @@ impl Vocabularies {
         }
     }
 
-    /// Logits of codes `[B, n]` from hidden states `[B, n, D]`; where heads are chained each digit is told the true
-    /// ones before it.
-    pub fn logits(&self, hidden: Tensor<3>, codes: Tensor<2, Int>, parts: &Parts) -> Vec<Logits> {
+    /// Logits from hidden states `[B, n, D]`.
+    pub fn logits(&self, hidden: Tensor<3>, parts: &Parts) -> Vec<Logits> {
         let of = |(modality, at): &(Modality, Vec<usize>)| {
             let vocabulary = self.of(*modality);
             let hidden = columns(hidden.clone(), at);
-            let digits = split(columns(codes.clone(), at), vocabulary.written());
-            let heads = (0..digits.len()).map(|i| vocabulary.logits(hidden.clone(), &digits[..i])).collect();
-            Logits { at: at.clone(), heads }
+            let heads = vocabulary.heads.iter().map(|head| head.forward(hidden.clone())).collect();
+            Logits { at: at.clone(), heads, chain: vocabulary.chain() }
         };
         parts.0.iter().map(of).collect()
     }

@@ -109,6 +109,17 @@ impl Codebook {
         self.entries().select(0, codes)
     }
 
+    /// How large a number of the latents is: the mean, by use, of the entries' root mean squares; 1 before they start.
+    /// Not the root of the mean square: where most is silence and some is loud, that would be the size of the loud alone.
+    pub fn size(&self) -> f32 {
+        let (usage, entries) = (to_vec(self.usage.val().inner()), to_vec(self.entries()));
+        let channels = entries.len() / usage.len();
+        let root = |entry: &[f32]| (entry.iter().map(|x| x * x).sum::<f32>() / channels as f32).sqrt();
+        let all: f32 = entries.chunks(channels).zip(&usage).map(|(entry, usage)| root(entry) * usage).sum();
+        let size = all / usage.iter().sum::<f32>();
+        if size.is_normal() { size } else { 1.0 }
+    }
+
     /// Whether a batch has been seen: before that the entries mean nothing.
     pub fn started(&self) -> bool {
         to_vec(self.usage.val().inner()).iter().any(|&usage| usage > 0.0)

@@ -109,7 +109,7 @@ impl Quantizer for Rvq {
             RvqTokens::Codes => Tokens::levels(grid, self.levels.len(), self.entries, codes),
             RvqTokens::Vectors => {
                 let sums = self.sums();
-                let scale = sums.scale();
+                let scale = self.levels[0].size();
                 let vectors = sums.of(&codes, self.levels.len()).into_iter().map(|value| value / scale);
                 Tokens::latents(grid, self.channels, vectors.collect())
             }
@@ -125,7 +125,7 @@ impl Quantizer for Rvq {
                 Ok(sums.of(codes, *levels))
             }
             (RvqTokens::Vectors, TokenValues::Latents { channels, values }) if *channels == self.channels => {
-                let scale = sums.scale();
+                let scale = self.levels[0].size();
                 let snap = |vector: &[f32]| sums.nearest(&vector.iter().map(|value| value * scale).collect::<Vec<_>>());
                 let codes: Vec<u32> = values.chunks(self.channels).flat_map(snap).collect();
                 Ok(sums.of(&codes, self.levels.len()))

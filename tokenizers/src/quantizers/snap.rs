@@ -20,13 +20,6 @@ impl Sums {
         Self { books, channels }
     }
 
-    /// The size of a number: the root mean square of the coarsest entries; 1 where all are zero.
-    pub fn scale(&self) -> f32 {
-        let square: f64 = self.books[0].iter().map(|&value| f64::from(value).powi(2)).sum();
-        let scale = (square / self.books[0].len() as f64).sqrt() as f32;
-        if scale > 0.0 { scale } else { 1.0 }
-    }
-
     /// The sums `[n, C]` that codes `[n, levels]` stand for.
     pub fn of(&self, codes: &[u32], levels: usize) -> Vec<f32> {
         let mut vectors = vec![0.0; codes.len() / levels * self.channels];

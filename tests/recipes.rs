@@ -4,6 +4,7 @@
 use insta::assert_snapshot;
 use musiva_core::recipe::{Recipe, Report, Target, reference};
 use musiva_core::{BackboneSpec, Registry};
+use musiva_train::evaluate::comparable;
 use std::path::Path;
 
 /// A diffusion recipe with everything in it.
@@ -72,6 +73,12 @@ const LM: [(&str, &str); 3] = [
     ("kind = \"rectified-flow\"", "kind = \"next-token\""),
     ("kind = \"euler\"", "kind = \"autoregressive\""),
 ];
+
+/// A sound for each clip, in the place of the line `fps = 8`.
+const SOUND: &str = "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nstrides = [2, 4, 5, 10]\n\
+                     quantizer = { kind = \"rvq\", levels = 3, entries = 256, channels = 64 }";
+/// Kept as vectors.
+const VECTORS: &str = "tokenizer.audio.quantizer.tokens=\"vectors\"";
 
 #[track_caller]
 fn refused(name: &str, result: Result<Recipe, Report>) {
@@ -288,11 +295,7 @@ fn parts_that_do_not_fit() {
         "latents_for_a_language_model",
         parse(&lm(&[("kind = \"lfq\", bits = 10", "kind = \"kl\", channels = 8")]), &[]),
     );
-    let sound = "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nstrides = [2, 4, 5, 10]\n\
-                 quantizer = { kind = \"rvq\", levels = 3, entries = 256, channels = 64, tokens = \"vectors\" }";
-    refused("vectors_of_sound_for_a_language_model", parse(&lm(&[("fps = 8", sound)]), &[]));
-    let canvas = *parse(&edited(&[("fps = 8", sound)]), &[]).unwrap().need_canvas().unwrap();
-    assert_eq!(canvas.channels(), Some(64), "bits and latents stand on one canvas");
+    refused("vectors_of_sound_for_a_language_model", parse(&lm(&[("fps = 8", SOUND)]), &[VECTORS]));
     refused("vocabulary_overflow", parse(&lm(&[("bits = 10", "bits = 18")]), &[]));
     refused("digits_do_not_divide", parse(&lm(&[("width = 128", "width = 128\ndigits = 3")]), &[]));
     for (name, kinds) in [
@@ -310,6 +313,17 @@ fn parts_that_do_not_fit() {
     let edits: Vec<_> = LM.map(|(line, _)| line).into_iter().zip(by).collect();
     refused("stagger_that_a_masked_model_was_not_trained_with", parse(&edited(&edits), &[]));
     refused("set_that_does_not_fit", parse(DIT, &["data.frames=16"]));
+}
+
+#[test]
+fn sound_is_the_same_by_its_codes_and_by_their_vectors() {
+    let heard = |sets: &[&str]| parse(&edited(&[("fps = 8", SOUND)]), sets).unwrap();
+    let (codes, vectors) = (heard(&[]), heard(&[VECTORS]));
+    // Bits of the clip stand beside vectors of its sound.
+    assert_eq!([&codes, &vectors].map(|recipe| recipe.need_canvas().unwrap().channels()), [Some(24), Some(64)]);
+    let other = heard(&["tokenizer.audio.quantizer.levels=2"]);
+    assert!(comparable(&[codes, vectors]).is_ok());
+    assert!(comparable(&[heard(&[]), other]).unwrap_err().to_string().contains("[tokenizer.audio]"));
 }
 
 #[test]

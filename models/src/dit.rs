@@ -2,8 +2,8 @@
 //! each token.
 //!
 //! The prompt and the tokens that are given stand before the others in one sequence, at time 0; all see each other. The
-//! prompt's mean also joins the time in the vector that conditions the blocks. The vectors may be continuous latents or
-//! the ±1 bits of codes ("analog bits": Chen, Zhang and Hinton 2023), optionally beside the model's
+//! prompt's mean also joins the time in the vector that conditions the blocks. The vectors may be continuous latents, the
+//! ±1 bits of codes ("analog bits": Chen, Zhang and Hinton 2023), or each of one modality, optionally beside the model's
 //! own last guess of the clean ones (self-conditioning, ibid., section 3).
 
 use crate::transformer::{
@@ -75,20 +75,19 @@ impl BackboneConfig for DitConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
+        let mut kinds = [Modality::Video, Modality::Audio].into_iter().filter_map(|m| Some(canvas.shape(m)?.kind));
+        // The one that has no vectors, or the longest.
+        let kind = kinds.find(|kind| kind.channels() == canvas.channels()).unwrap_or(canvas.tokens.kind);
         let Some(channels) = canvas.channels() else {
-            let kinds = [Modality::Video, Modality::Audio].into_iter().filter_map(|modality| canvas.shape(modality));
-            let bare = kinds.map(|shape| shape.kind).find(|kind| kind.channels().is_none());
-            let message =
-                format!("a diffusion model reads vectors, the tokenizer makes {}", bare.unwrap_or(canvas.tokens.kind));
             return Err(Flaw::new(
                 "kind",
-                message,
+                format!("a diffusion model reads vectors, the tokenizer makes {kind}"),
                 "use a tokenizer whose codes have bits (lfq), or `backbone.kind = \"lm\"`",
             ));
         };
         match self.channels {
             Some(wanted) if wanted != channels => {
-                let message = format!("{wanted} channels, but the tokenizer makes {}", canvas.tokens.kind);
+                let message = format!("{wanted} channels, but the tokenizer makes {kind}");
                 Err(Flaw::new("channels", message, format!("set `channels = {channels}`, or delete this key")))
             }
             _ => Ok(BackboneSpec::Field { channels, self_conditioned: self.self_condition }),

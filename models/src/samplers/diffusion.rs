@@ -25,7 +25,8 @@ pub struct Steps {
     /// More steps near the noise for values above 1: `t' = s·t / (1 + (s - 1)·t)`.
     #[schemars(range(min = 0.01, max = 100.0))]
     pub shift: f32,
-    /// Keeps each guess of the clean bits of codes, which are ±1, within `[-clip, clip]`; 0 for no limit. Latents have none.
+    /// Keeps each guess of the clean bits of codes, which are ±1, within `[-clip, clip]`; 0 for no limit. Latents
+    /// have none.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub clip: f32,
     /// Fresh noise in each step of `euler` and `ddim`: 0 for none, 1 for as much as ancestral sampling

@@ -81,6 +81,7 @@ pub enum QuantizerConfig {
         dropout: f64,
         /// What a place's codes are kept as: the weights are the same.
         #[serde(default, skip_serializing_if = "RvqTokens::is_codes")]
+        #[schemars(extend("default" = "codes"))]
         tokens: RvqTokens,
     },
     /// A continuous latent whose distribution a Kullback-Leibler term keeps near the normal one.

@@ -82,10 +82,10 @@ mod tests {
         Draw::new(seed).stream(Purpose::Noise).normals(n)
     }
 
-    /// Three codebooks, each half as large as the one before.
+    /// Three codebooks, each smaller than the one before.
     fn sums(entries: usize, channels: usize) -> Sums {
         let book =
-            |level| normals(entries * channels, level).into_iter().map(|x| x * 0.5f32.powi(level as i32)).collect();
+            |level| normals(entries * channels, level).into_iter().map(|x| x * 0.7f32.powi(level as i32)).collect();
         Sums::new((0..3).map(book).collect(), channels)
     }
 

@@ -4,7 +4,7 @@ use super::Result;
 use super::harness::{Case, Export, Group, Work, export_learned, insert, noise, stir};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Known, Prediction, PromptKind, ints};
 use musiva_core::parameters::{Weight, to_vec};
 use musiva_core::recipe::Recipe;
 use musiva_core::{Backbone, CanvasShape, Draw, Order, Purpose, Source, Weights};
@@ -44,7 +44,7 @@ pub fn dit(name: &'static str, recipe: Recipe) -> Result<Group> {
         insert(&mut exports, "inputs.values", noisy.values.clone());
         insert(&mut exports, "inputs.times", noisy.times.clone());
         insert(&mut exports, "inputs.guess", noisy.guess.clone().ok_or("made so above")?);
-        insert(&mut exports, "inputs.prompt", batch.given.prompt.clone().float());
+        insert(&mut exports, "inputs.prompt", words(&batch.given.prompt));
         insert(&mut exports, "inputs.target", target.clone());
         insert(&mut exports, "outputs.field", field(&*backbone, &batch));
         let (loss, gradients) = dit_step(&*backbone, &batch, &target);
@@ -73,7 +73,7 @@ pub fn noisy(canvas: &CanvasShape, shape: [usize; 3], device: &Device) -> Canvas
         at: vec![0; shape[1]],
         guess: Some(noise(4, shape, device)),
     });
-    let prompt = random_ints(1, [shape[0], canvas.prompt], canvas.words, device);
+    let prompt = random_ints(1, [shape[0], canvas.prompt], vocabulary(canvas), device);
     CanvasBatch { given: Given::prompt(prompt, canvas), content }
 }
 
@@ -101,7 +101,7 @@ pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
         let batch = coded(&canvas, size, &device);
         let mut exports = Weights::new();
         let Content::Codes(codes) = &batch.content else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", batch.given.prompt.clone().float());
+        insert(&mut exports, "inputs.prompt", words(&batch.given.prompt));
         insert(&mut exports, "inputs.codes", codes.clone().float());
         let (loss, gradients) = lm_step(&*backbone, &batch);
         insert(&mut exports, "outputs.loss", loss);
@@ -115,6 +115,18 @@ pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
     Ok(Group { name, cases, export: Some(export) })
 }
 
+/// How many words the prompts of these recipes have to choose from.
+fn vocabulary(canvas: &CanvasShape) -> usize {
+    let PromptKind::Words(words) = canvas.text else { panic!("these recipes' prompts are words") };
+    words
+}
+
+/// Prompts as numbers, `[B, P]`.
+fn words(prompt: &Known) -> Tensor<2> {
+    let Known::Codes(words) = prompt else { panic!("these recipes' prompts are words") };
+    words.clone().float()
+}
+
 /// What operations of a case are counted as.
 fn work(name: &str) -> fn(f64) -> Work {
     if name.ends_with("bf16") { Work::Bf16 } else { Work::F32 }
@@ -126,9 +138,10 @@ pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
     let canvas = recipe.need_canvas()?;
     let sampler = recipe.need_sampler()?.component.clone();
     let process = recipe.need_objective()?.component.process();
-    let order = Order::prompts(vec![draw(1, canvas.prompt, canvas.words)], vec![Draw::new(1).sample(0)], &canvas);
+    let prompt = draw(1, canvas.prompt, vocabulary(&canvas));
+    let order = Order::prompts(vec![prompt.clone()], vec![Draw::new(1).sample(0)], &canvas);
     let forwards = sampler.forwards(&canvas) * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
-    let (prompt, noise) = (order.prompt[0].clone(), order.draws[0].stream(Purpose::Noise));
+    let noise = order.draws[0].stream(Purpose::Noise);
     let channels = canvas.tokens.kind.channels().ok_or("a dit makes vectors")?;
     let backbone: Rc<dyn Backbone> = backbone.into();
     let same = backbone.clone();
@@ -196,7 +209,7 @@ pub fn decoding(name: &'static str, recipes: Vec<(&'static str, Recipe)>) -> Res
         let canvas = backbone.canvas();
         let batch = coded(canvas, GUIDED, &Device::flex());
         let Content::Codes(codes) = batch.content else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", batch.given.prompt.float());
+        insert(&mut exports, "inputs.prompt", words(&batch.given.prompt));
         insert(&mut exports, "inputs.codes", codes.float());
         let tokens = canvas.tokens.length();
         let decoded = decode(&*backbone, GUIDED).concat();
@@ -243,7 +256,7 @@ fn decode(backbone: &dyn Backbone, rows: usize) -> Vec<Vec<f32>> {
 pub fn coded(canvas: &CanvasShape, size: usize, device: &Device) -> CanvasBatch {
     let codes = random_codes(canvas, size);
     CanvasBatch {
-        given: Given::prompt(random_ints(1, [size, canvas.prompt], canvas.words, device), canvas),
+        given: Given::prompt(random_ints(1, [size, canvas.prompt], vocabulary(canvas), device), canvas),
         content: Content::Codes(ints(&codes, [size, canvas.tokens.length()], device)),
     }
 }

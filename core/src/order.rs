@@ -1,6 +1,6 @@
 //! What a sampler is asked for: prompts, the tokens that are given, the places of those to be made.
 
-use crate::canvas::{CanvasShape, CanvasTokens, Given, Known, Layout, PAD, Values, ints};
+use crate::canvas::{CanvasShape, CanvasTokens, Given, Known, Layout, Values};
 use crate::{Backbone, BackboneSpec, Draw, Result};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 /// What a sampler is asked for.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Prompts, padded: `[B, P]`.
-    pub prompt: Vec<Vec<u32>>,
+    /// The prompt of each sample, padded.
+    pub prompt: Vec<Values>,
     /// The places of all samples.
     pub layout: Arc<Layout>,
     /// The tokens that are given, of each sample.
@@ -44,15 +44,16 @@ impl Start {
 
 impl Order {
     /// Whole canvases from prompts alone.
-    pub fn prompts(prompt: Vec<Vec<u32>>, draws: Vec<Draw>, canvas: &CanvasShape) -> Self {
+    pub fn prompts(prompt: Vec<impl Into<Values>>, draws: Vec<Draw>, canvas: &CanvasShape) -> Self {
+        let prompt = prompt.into_iter().map(Into::into).collect();
         Self { prompt, layout: Arc::new(Layout::whole(canvas)), given: Vec::new(), draws, start: None }
     }
 
     /// Prompts and given tokens `rows` times over, the repetitions without a prompt: what guidance compares.
     pub fn told(&self, backbone: &dyn Backbone, rows: usize) -> Given {
         let (canvas, device) = (backbone.canvas(), backbone.device());
-        let mut prompt = self.prompt.concat();
-        prompt.resize(rows * canvas.prompt, PAD);
+        let mut prompt = self.prompt.clone();
+        prompt.resize_with(rows, || canvas.no_prompt());
         let places = self.layout.given();
         let tokens = (!places.is_empty()).then(|| {
             let all = || self.given.iter().cycle().take(rows);
@@ -67,7 +68,7 @@ impl Order {
                 }
             }
         });
-        let prompt = ints(&prompt, [rows, canvas.prompt], &device);
+        let prompt = canvas.prompts(&Values::concat(&prompt), rows, &device);
         Given { prompt, layout: self.layout.clone(), tokens: tokens.flatten() }
     }
 
@@ -94,7 +95,43 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TokenKind, TokenShape};
+    use crate::canvas::{PAD, PromptKind};
+    use crate::parameters::to_vec;
+    use crate::{TokenKind, TokenShape, Tokens};
+
+    #[test]
+    fn no_prompt_is_a_row_of_pads_or_of_zeros() {
+        let kind = TokenKind::Codes { entries: 2, bits: Some(1) };
+        let words = CanvasShape::new(3, 7, TokenShape { grid: [1, 1, 2], kind });
+        let vectors = CanvasShape { text: PromptKind::Vectors(2), ..words };
+        let device = Device::flex();
+        let prompt: Vec<f32> = (1..7).map(|i| i as f32).collect();
+        let rows = vec![Values::Vectors(prompt.clone()), vectors.no_prompt()];
+        let Known::Vectors(told) = vectors.prompts(&Values::concat(&rows), 2, &device) else { panic!("vectors") };
+        assert_eq!((told.dims(), to_vec(told)), ([2, 3, 2], [prompt, vec![0.0; 6]].concat()));
+        assert_eq!(words.no_prompt(), Values::Codes(vec![PAD; 3]));
+    }
+
+    #[test]
+    fn a_prompt_is_of_its_canvas() {
+        let kind = TokenKind::Codes { entries: 2, bits: Some(1) };
+        let words = CanvasShape::new(3, 7, TokenShape { grid: [1, 1, 2], kind });
+        let vectors = CanvasShape { text: PromptKind::Vectors(2), ..words };
+        let said = |length, entries| Tokens::codes([1, 1, length], entries, vec![1; length]).unwrap();
+        let meant = |length, channels| Tokens::latents([1, 1, length], channels, vec![0.5; length * channels]).unwrap();
+        assert_eq!(words.prompt_of(&said(3, 7)).unwrap(), Values::Codes(vec![1; 3]));
+        assert_eq!(vectors.prompt_of(&meant(3, 2)).unwrap(), Values::Vectors(vec![0.5; 6]));
+        for (canvas, tokens) in [
+            (words, said(2, 7)),
+            (words, said(3, 8)),
+            (words, meant(3, 2)),
+            (vectors, meant(2, 3)),
+            (vectors, meant(4, 2)),
+            (vectors, said(3, 7)),
+        ] {
+            assert!(canvas.prompt_of(&tokens).is_err(), "{canvas:?} {tokens:?}");
+        }
+    }
 
     #[test]
     fn an_edit_walks_the_last_steps() {
@@ -102,9 +139,9 @@ mod tests {
         let canvas = CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 3], kind });
         let order = |strength| {
             let start = Some(Start { tokens: Vec::new(), strength });
-            Order { start, ..Order::prompts(Vec::new(), Vec::new(), &canvas) }
+            Order { start, ..Order::prompts(Vec::<Values>::new(), Vec::new(), &canvas) }
         };
-        assert_eq!(Order::prompts(Vec::new(), Vec::new(), &canvas).left(7), (1.0, 7));
+        assert_eq!(Order::prompts(Vec::<Values>::new(), Vec::new(), &canvas).left(7), (1.0, 7));
         for (strength, steps, left) in [(1.0, 60, 60), (0.6, 60, 36), (0.07, 100, 7), (0.5, 7, 4), (1e-6, 7, 1)] {
             assert_eq!(order(strength).left(steps), (strength, left));
         }

@@ -3,6 +3,7 @@
 //! [`Codec`] is the half that needs no backbone (clip ⇄ tokens at the recipe's frame rate);
 //! [`Pipeline`] is the whole road. Both read weights and neither changes them; training has its own.
 
+use crate::canvas::PromptKind;
 use crate::recipe::Recipe;
 use crate::{
     Backbone, CanvasShape, CanvasTokens, Clip, Draw, Encoders, Error, ErrorKind, Layout, Mask, Media, MediaShape,
@@ -166,10 +167,11 @@ impl Pipeline {
     /// # Errors
     /// Where a prompt is longer than the canvas has room for.
     pub fn order(&self, request: &Request) -> Result<Order> {
-        let encode = |prompt: &String| Ok(self.text.encode(&Media::Text(prompt.clone()))?.as_codes()?.to_vec());
+        let texts: Vec<Media> = request.prompts.iter().map(|prompt| Media::Text(prompt.clone())).collect();
         let draw = |i: u64| Draw::new(request.seed).sample(request.first + i);
-        let prompt = request.prompts.iter().map(encode).collect::<Result<_>>()?;
-        Ok(Order::prompts(prompt, (0..request.prompts.len() as u64).map(draw).collect(), self.canvas()))
+        let texts = self.text.encode_all(&texts)?;
+        let prompts = texts.iter().map(|text| self.canvas().prompt_of(text)).collect::<Result<Vec<_>>>()?;
+        Ok(Order::prompts(prompts, (0..request.prompts.len() as u64).map(draw).collect(), self.canvas()))
     }
 
     /// The same for a task, with what it is given.
@@ -217,12 +219,16 @@ impl Pipeline {
         Encoders { video: self.codec.tokenizer(), audio: self.audio.as_ref().map(Codec::tokenizer) }
     }
 
-    /// The prompt as the model reads it: its tokens turned back into text.
+    /// The prompt as the model reads it: its tokens turned back into text. `None` where it reads vectors, which do not tell.
     ///
     /// # Errors
     /// As [`Pipeline::order`].
-    pub fn read_back(&self, prompt: &str) -> Result<String> {
-        self.text.decode(&self.text.encode(&Media::Text(prompt.to_owned()))?)?.text(Modality::Text.section())
+    pub fn read_back(&self, prompt: &str) -> Result<Option<String>> {
+        if matches!(self.canvas().text, PromptKind::Vectors(_)) {
+            return Ok(None);
+        }
+        let tokens = self.text.encode(&Media::Text(prompt.to_owned()))?;
+        self.text.decode(&tokens)?.text(Modality::Text.section()).map(Some)
     }
 
     /// The program `once`: fills the canvases of `order`, step by step. `watch` is told how many

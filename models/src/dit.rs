@@ -7,7 +7,7 @@
 //! own last guess of the clean ones (self-conditioning, ibid., section 3).
 
 use crate::transformer::{
-    Attention, Embedding, FeedForward, Linear, Parts, PlaceEmbedding, Precision, Rotary, TrunkConfig,
+    Attention, FeedForward, Linear, Parts, PlaceEmbedding, Precision, Prompt, Rotary, TrunkConfig,
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -97,7 +97,7 @@ impl BackboneConfig for DitConfig {
     fn parameters(&self, canvas: &CanvasShape) -> usize {
         let d = self.width;
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 6 * d * d + 6 * d;
-        let conditions = canvas.words * d + 2 * TIME_FEATURES * d + d + d * d + d + d * d + d;
+        let conditions = Prompt::parameters(canvas, d) + 2 * TIME_FEATURES * d + d + d * d + d + d * d + d;
         let end = |channels: usize| self.inputs(channels) * d + d + d * channels + channels;
         let ends: usize = Self::channels(canvas).into_iter().map(end).sum();
         conditions + PlaceEmbedding::parameters(canvas, d) + self.depth * block + 2 * d * d + 2 * d + ends
@@ -105,6 +105,7 @@ impl BackboneConfig for DitConfig {
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
         let mut cost = self.trunk().cost(canvas, 1.0);
+        cost.forward_flops += Prompt::flops(canvas, self.width);
         // What each half gives, for the gradient of its gate.
         cost.activations += (self.depth * 2 * canvas.length() * self.width) as f64;
         cost
@@ -173,7 +174,7 @@ impl Condition {
 
 #[derive(Module, Debug)]
 struct Network {
-    words: Embedding,
+    words: Prompt,
     time1: Linear,
     time2: Linear,
     pooled: Linear,
@@ -228,7 +229,7 @@ impl Network {
         let linear = |name, shape, gain| Linear::new(&init.part(name), shape, gain);
         let channels = DitConfig::channels(canvas);
         Self {
-            words: Embedding::new(&init.part("words"), canvas.words, d),
+            words: Prompt::new(&init.part("words"), canvas, d),
             time1: linear("time1", [2 * TIME_FEATURES, d], 1.0),
             time2: linear("time2", [d, d], 1.0),
             pooled: linear("pooled", [d, d], 1.0),
@@ -288,7 +289,7 @@ impl Backbone for Dit {
         let [size, times] = field.times.dims();
         let [_, length, channels] = field.values.dims();
 
-        let words = network.words.forward(batch.given.prompt.clone()); // [B, P, D]
+        let words = network.words.forward(&batch.given.prompt); // [B, P, D]
         let pooled = network.pooled.forward(words.clone().mean_dim(1)); // [B, 1, D]
         // What is given stands at time 0, one more time beside those of the tokens.
         let zero = Tensor::zeros([size, 1], &field.times.device());

@@ -10,7 +10,7 @@
 mod decoder;
 
 use crate::transformer::{
-    Attention, Cache, Digits, Embedding, FeedForward, Parts, PlaceEmbedding, Precision, RmsNorm, Rotary, TrunkConfig,
+    Attention, Cache, Digits, FeedForward, Parts, PlaceEmbedding, Precision, Prompt, RmsNorm, Rotary, TrunkConfig,
     Vocabularies, Vocabulary,
 };
 use burn::module::{Module, Param};
@@ -113,7 +113,7 @@ impl BackboneConfig for LmConfig {
         let digits = Digits::all(canvas, self.digits).unwrap_or_default();
         let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
-        canvas.words * d + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
+        Prompt::parameters(canvas, d) + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
@@ -122,7 +122,7 @@ impl BackboneConfig for LmConfig {
         let seen = (n * (n + 1.0) + prefix * (prefix - 1.0)) / (2.0 * n * n);
         let mut cost = self.trunk().cost(canvas, seen);
         let logits = Digits::logits(canvas, self.digits);
-        cost.forward_flops += 2.0 * logits * self.width as f64;
+        cost.forward_flops += 2.0 * logits * self.width as f64 + Prompt::flops(canvas, self.width);
         // The logits and their gradient.
         cost.activations += 2.0 * logits;
         let d = self.width as f64;
@@ -177,7 +177,7 @@ impl Block {
 
 #[derive(Module, Debug)]
 struct Network {
-    words: Embedding,
+    words: Prompt,
     codes: Vocabularies,
     start: Param<Tensor<1>>,
     places: PlaceEmbedding,
@@ -189,7 +189,7 @@ impl Network {
     fn new(config: &LmConfig, canvas: &CanvasShape, digits: &[Digits], init: &Init) -> Self {
         let width = config.width;
         Self {
-            words: Embedding::new(&init.part("words"), canvas.words, width),
+            words: Prompt::new(&init.part("words"), canvas, width),
             codes: Vocabularies::new(init, digits, width),
             start: init.part("start").normal([width], 0.02),
             places: PlaceEmbedding::new(&init.part("places"), canvas, width),
@@ -200,7 +200,7 @@ impl Network {
 
     /// What stands before the tokens that are to be made, `[B, P + G, D]`.
     fn prefix(&self, given: &Given, canvas: &CanvasShape, places: Option<Tensor<3>>) -> Tensor<3> {
-        let prompt = self.words.forward(given.prompt.clone()) + self.places.prompt();
+        let prompt = self.words.forward(&given.prompt) + self.places.prompt();
         match (&given.tokens, places) {
             (Some(Known::Codes(codes)), Some(places)) => {
                 let parts = Parts::of(canvas, given.layout.given());
@@ -321,7 +321,7 @@ struct LmSession {
 
 impl LmSession {
     fn new(lm: &Lm, given: &Given) -> Self {
-        let (batch, layout, network) = (given.prompt.dims()[0], &*given.layout, &lm.network);
+        let (batch, layout, network) = (given.size(), &*given.layout, &lm.network);
         let device = lm.device.clone().inner();
         let width = network.start.dims()[0];
         let room = [batch, lm.canvas.prompt + layout.length(), lm.attention_heads, width / lm.attention_heads];

@@ -7,7 +7,7 @@
 
 use crate::lm::{Block, LmConfig};
 use crate::transformer::{
-    Attention, Digits, Embedding, Parts, PlaceEmbedding, Precision, RmsNorm, Rotary, Vocabularies, Vocabulary,
+    Attention, Digits, Parts, PlaceEmbedding, Precision, Prompt, RmsNorm, Rotary, Vocabularies, Vocabulary,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -68,13 +68,13 @@ impl BackboneConfig for MaskedConfig {
         let digits = Digits::all(canvas, self.digits).unwrap_or_default();
         let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
-        canvas.words * d + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
+        Prompt::parameters(canvas, d) + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
         let mut cost = self.lm().trunk().cost(canvas, 1.0);
         let logits = Digits::logits(canvas, self.digits);
-        cost.forward_flops += 2.0 * logits * self.width as f64;
+        cost.forward_flops += 2.0 * logits * self.width as f64 + Prompt::flops(canvas, self.width);
         // The logits and their gradient.
         cost.activations += 2.0 * logits;
         cost.working_set += logits;
@@ -96,7 +96,7 @@ impl BackboneConfig for MaskedConfig {
 
 #[derive(Module, Debug)]
 struct Network {
-    words: Embedding,
+    words: Prompt,
     codes: Vocabularies,
     mask: Param<Tensor<1>>,
     places: PlaceEmbedding,
@@ -108,7 +108,7 @@ impl Network {
     fn new(config: &LmConfig, canvas: &CanvasShape, digits: &[Digits], init: &Init) -> Self {
         let width = config.width;
         Self {
-            words: Embedding::new(&init.part("words"), canvas.words, width),
+            words: Prompt::new(&init.part("words"), canvas, width),
             codes: Vocabularies::new(init, digits, width),
             mask: init.part("mask").normal([width], 0.02),
             places: PlaceEmbedding::new(&init.part("places"), canvas, width),
@@ -154,7 +154,7 @@ impl Backbone for Masked {
         // [B, L, D]: the learned vector where a token is hidden, and nothing of the token.
         let hidden = masked.hidden.clone();
         let tokens = seen * (-hidden.clone() + 1.0) + mask * hidden + made;
-        let prompt = network.words.forward(batch.given.prompt.clone()) + network.places.prompt();
+        let prompt = network.words.forward(&batch.given.prompt) + network.places.prompt();
         let mut all = vec![prompt];
         if let (Some(Known::Codes(codes)), Some(places)) = (&batch.given.tokens, given) {
             let parts = Parts::of(&self.canvas, layout.given());

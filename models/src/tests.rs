@@ -1,12 +1,14 @@
-//! What all backbones make of a canvas with sound and with tokens that are given.
+//! What all backbones make of a canvas with sound, with tokens that are given, and with prompts of words and of vectors.
 
 use crate::dit::DitConfig;
 use crate::lm::LmConfig;
 use crate::masked::MaskedConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Hidden, Known, Prediction, SoundShape, ints};
-use musiva_core::parameters::to_vec;
-use musiva_core::{Backbone, BackboneConfig, CanvasShape, Draw, Layout, Purpose, Source, TokenKind, TokenShape};
+use musiva_core::canvas::{
+    CanvasBatch, Content, Field, Given, Hidden, Known, Prediction, PromptKind, SoundShape, Values, ints,
+};
+use musiva_core::parameters::{Weight, to_vec};
+use musiva_core::{Backbone, BackboneConfig, CanvasShape, Draw, Layout, Order, Purpose, Source, TokenKind, TokenShape};
 use std::sync::Arc;
 
 /// Two steps of a clip of 2 × 3 places and the sound of its three frames, two tokens each.
@@ -17,6 +19,22 @@ fn canvas() -> CanvasShape {
         sound: Some(SoundShape { tokens: sound, a_frame: 2, stride: 2 }),
         given: true,
         ..CanvasShape::new(2, 5, TokenShape { grid: [2, 2, 3], kind })
+    }
+}
+
+/// The same where prompts are vectors, as long as there are words.
+fn embedded() -> CanvasShape {
+    CanvasShape { text: PromptKind::Vectors(5), ..canvas() }
+}
+
+/// A prompt of this canvas: the words 1 and 2, or other vectors for another `salt`.
+fn prompt(canvas: &CanvasShape, salt: u64) -> Known {
+    match canvas.text {
+        PromptKind::Words(_) => ints(&[1, 2], [1, 2], &Device::flex()).into(),
+        PromptKind::Vectors(channels) => {
+            let numbers = Draw::new(salt).stream(Purpose::Data).normals(2 * channels);
+            Tensor::<3>::from_data(TensorData::new(numbers, [1, 2, channels]), &Device::flex()).into()
+        }
     }
 }
 
@@ -41,8 +59,8 @@ fn configs() -> Vec<Box<dyn BackboneConfig>> {
 }
 
 /// With parts that start at zero made different from it.
-fn stirred(config: &dyn BackboneConfig) -> Box<dyn Backbone> {
-    let mut model = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+fn stirred(config: &dyn BackboneConfig, canvas: &CanvasShape) -> Box<dyn Backbone> {
+    let mut model = config.build(canvas, &Device::flex(), &Source::Seed(3)).unwrap();
     let mut sample = 0;
     model.parameters_mut().update(&mut |_, _, value| {
         sample += 1;
@@ -53,16 +71,17 @@ fn stirred(config: &dyn BackboneConfig) -> Box<dyn Backbone> {
     model
 }
 
-fn given(known: Known) -> Given {
-    Given { prompt: ints(&[1, 2], [1, 2], &Device::flex()), layout: layout(), tokens: Some(known) }
-}
-
 /// What a model says of the places to be made once these codes are given.
 fn said(model: &dyn Backbone, known: &[u32]) -> Vec<f32> {
-    let (device, layout, canvas) = (model.device(), layout(), canvas());
+    said_of(model, prompt(model.canvas(), 1), known)
+}
+
+/// The same of another prompt.
+fn said_of(model: &dyn Backbone, prompt: Known, known: &[u32]) -> Vec<f32> {
+    let (device, layout, canvas) = (model.device(), layout(), *model.canvas());
     let n = layout.made().len();
     let made = codes(layout.made(), 3);
-    let values = musiva_core::canvas::Values::Codes(known.to_vec());
+    let values = Values::Codes(known.to_vec());
     let vectors = || values.vectors(&canvas, layout.given(), &device).unwrap();
     let codes = || ints(&made, [1, n], &device);
     let (known, content) = match model.spec() {
@@ -81,7 +100,8 @@ fn said(model: &dyn Backbone, known: &[u32]) -> Vec<f32> {
             (Known::Vectors(vectors()), Content::Field(Field { values, times, at, guess: None }))
         }
     };
-    match model.forward(&CanvasBatch { given: given(known), content }) {
+    let given = Given { prompt, layout, tokens: Some(known) };
+    match model.forward(&CanvasBatch { given, content }) {
         Prediction::Field(field) => to_vec(field),
         Prediction::Logits(all) => {
             all.into_iter().flat_map(|logits| logits.told(&codes())).flat_map(|(_, logits)| to_vec(logits)).collect()
@@ -93,7 +113,7 @@ fn said(model: &dyn Backbone, known: &[u32]) -> Vec<f32> {
 fn what_is_given_is_seen_everywhere() {
     let known = codes(layout().given(), 1);
     for config in configs() {
-        let model = stirred(&*config);
+        let model = stirred(&*config, &canvas());
         let before = said(&*model, &known);
         assert!(before.iter().all(|x| x.is_finite()));
         for at in [0, 5, 7] {
@@ -115,26 +135,81 @@ fn each_modality_has_digits_of_its_own() {
     // Seven places of the clip, four of the sound with three levels of four.
     let lengths = [7 * 16 + 4 * 3 * 4, 7 * 2 * 4 + 4 * 3 * 4, 11 * 6];
     for (config, length) in configs().iter().zip(lengths) {
-        assert_eq!(said(&*stirred(&**config), &known).len(), length);
+        assert_eq!(said(&*stirred(&**config, &canvas()), &known).len(), length);
     }
 }
 
 #[test]
 fn parameters_of_a_canvas_with_sound_are_counted_without_building() {
+    for (config, canvas) in configs().iter().flat_map(|config| [(config, canvas()), (config, embedded())]) {
+        let model = config.build(&canvas, &Device::flex(), &Source::Seed(3)).unwrap();
+        assert_eq!(config.parameters(&canvas), model.parameters().count());
+    }
+}
+
+#[test]
+fn each_vector_of_a_prompt_is_seen_everywhere() {
+    let known = codes(layout().given(), 1);
     for config in configs() {
-        let model = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-        assert_eq!(config.parameters(&canvas()), model.parameters().count());
+        let model = stirred(&*config, &embedded());
+        let before = said(&*model, &known);
+        assert_eq!(before, said(&*model, &known));
+        let Known::Vectors(vectors) = prompt(&embedded(), 1) else { panic!("vectors") };
+        for at in 0..2 {
+            // Numbers of one of the two vectors alone.
+            let mask = (0..10).map(|i| f32::from(u8::from(i / 5 == at))).collect::<Vec<_>>();
+            let other = vectors.clone() + Tensor::from_data(TensorData::new(mask, [1, 2, 5]), &Device::flex());
+            let after = said_of(&*model, other.into(), &known);
+            let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+            let alive = before.iter().filter(|x| **x != 0.0).count();
+            assert!(changed > alive * 9 / 10, "{at}: {changed} of {alive}");
+        }
+    }
+}
+
+#[test]
+fn guidance_compares_with_no_prompt() {
+    let model = stirred(&*configs().remove(0), &embedded());
+    let prompts: Vec<Values> = [1, 2].map(|salt| vec![salt as f32; 2 * 5].into()).to_vec();
+    let order = Order::prompts(prompts, (0..2).map(|i| Draw::new(3).sample(i)).collect(), &embedded());
+    let told = order.told(&*model, 4);
+    let Known::Vectors(vectors) = told.prompt else { panic!("vectors") };
+    assert_eq!(vectors.dims(), [4, 2, 5]);
+    assert_eq!(to_vec(vectors), [[1.0; 10], [2.0; 10], [0.0; 10], [0.0; 10]].concat());
+}
+
+#[test]
+fn one_hot_vectors_say_what_words_say() {
+    let known = codes(layout().given(), 1);
+    for config in configs() {
+        let words = stirred(&*config, &canvas());
+        let mut vectors = config.build(&embedded(), &Device::flex(), &Source::Seed(4)).unwrap();
+        let mut weights = words.parameters().weights();
+        weights.insert("words.bias".into(), Weight { shape: vec![32], values: vec![0.0; 32] });
+        vectors.parameters_mut().load(&weights, "the words' weights").unwrap();
+        let hot = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+        let hot = Tensor::<3>::from_data(TensorData::new(hot.to_vec(), [1, 2, 5]), &Device::flex());
+        let (one, other) = (said(&*words, &known), said_of(&*vectors, hot.into(), &known));
+        assert!(one.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-5), "{one:?}\n{other:?}");
+        let flops = |canvas| config.cost(&canvas).forward_flops;
+        assert_eq!(flops(embedded()) - flops(canvas()), f64::from(2 * 2 * 5 * 32));
     }
 }
 
 #[test]
 fn drawing_after_what_is_given_is_predicting_all_at_once() {
+    [canvas(), embedded()].into_iter().for_each(drawing_is_predicting);
+}
+
+fn drawing_is_predicting(canvas: CanvasShape) {
     let config = LmConfig { width: 32, depth: 2, heads: 2, ..Default::default() };
-    let model = stirred(&config);
-    let (layout, canvas, device) = (layout(), canvas(), Device::flex());
+    let model = stirred(&config, &canvas);
+    let (layout, device) = (layout(), Device::flex());
     let (known, made) = (codes(layout.given(), 1), codes(layout.made(), 3));
     let at_once = said(&*model, &known);
-    let mut session = model.session(given(Known::Codes(ints(&known, [1, 8], &device)))).unwrap();
+    let tokens = Some(Known::Codes(ints(&known, [1, 8], &device)));
+    let given = Given { prompt: prompt(&canvas, 1), layout: layout.clone(), tokens };
+    let mut session = model.session(given).unwrap();
     let (mut clip, mut sound) = (Vec::new(), vec![Vec::new(); 3]);
     for (&place, &code) in layout.made().iter().zip(&made) {
         let levels = session.heads();

@@ -162,8 +162,9 @@ fn write(made: &Made, file: &Path, provenance: &Provenance, scale: Option<usize>
 /// Says so where the model does not know all of the prompt's words: it would guess in silence.
 fn note_unread(pipeline: &Pipeline, prompt: &str) -> Result<()> {
     let letters = |text: &str| -> String { text.to_lowercase().split_whitespace().collect() };
-    let read = pipeline.read_back(prompt)?;
-    if letters(&read) != letters(prompt) {
+    if let Some(read) = pipeline.read_back(prompt)?
+        && letters(&read) != letters(prompt)
+    {
         eprintln!("note: this model does not know all of these words; it reads \"{read}\"");
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction};
+use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction, PromptKind};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
@@ -47,6 +47,7 @@ impl TwinConfig {
     fn network(&self, canvas: &CanvasShape, init: &Init) -> Network {
         let Self { width: d, hidden: h, depth } = *self;
         let (l, c) = (canvas.tokens.length(), canvas.tokens.kind.channels().unwrap());
+        let PromptKind::Words(words) = canvas.text else { panic!("words") };
         let deviation = |inputs: usize| (inputs as f32).powf(-0.5);
         let block = |i: usize| {
             let part = |name: &str| init.part(format!("blocks.{i}.{name}"));
@@ -62,7 +63,7 @@ impl TwinConfig {
         Network {
             input: init.part("input").normal([c, d], deviation(c)),
             places: init.part("places").normal([l, d], 0.02),
-            words: init.part("words").normal([canvas.prompt, canvas.words, d], 0.02),
+            words: init.part("words").normal([canvas.prompt, words, d], 0.02),
             time: init.part("time").normal([TIMES, d], deviation(TIMES)),
             blocks: (0..depth).map(block).collect(),
             norm: init.part("norm").ones([d]),
@@ -159,10 +160,11 @@ impl Backbone for Twin {
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
         let Content::Field(field) = &batch.content else { panic!("a field") };
+        let Known::Codes(prompt) = &batch.given.prompt else { panic!("words") };
         let net = &self.network;
         let mut x = field.values.clone().matmul(wide(&net.input))
             + wide(&net.places)
-            + self.prompt(&batch.given.prompt)
+            + self.prompt(prompt)
             + features(&field.times, &field.at).matmul(wide(&net.time));
         for block in &net.blocks {
             // Tokens take the place of rows: [L, L] · [L, D].

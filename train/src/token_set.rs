@@ -14,12 +14,16 @@ const ENCODED: usize = 16;
 /// Clips, their sounds and captions as tokens: each as it is, so that codes beside latents take no more than alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenSet {
-    prompts: Vec<u32>,
+    /// Those that differ, one after the other: captions come again, and a conditioner's vectors are long.
+    prompts: Values,
+    /// How many these are.
+    different: usize,
+    /// Which of them each sample has.
+    told: Vec<u32>,
     /// At all places of the canvas that hold codes, sample after sample.
     codes: Vec<u32>,
     /// At all places that hold latents, sample after sample.
     latents: Vec<f32>,
-    count: usize,
 }
 
 impl TokenSet {
@@ -35,21 +39,19 @@ impl TokenSet {
         encoders: &Encoders,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
-        let mut set = Self::empty(count as usize, canvas);
+        let (mut set, mut known) = (Self::empty(count as usize, canvas), HashMap::new());
         for start in (0..count).step_by(ENCODED) {
             let samples = (start..count.min(start + ENCODED as u64)).map(|index| data.get(index));
             let (mut clips, mut sounds, mut captions) = (Vec::new(), Vec::new(), Vec::new());
             for sample in samples {
                 let mut sample = sample?;
-                captions.push(Media::Text(sample.caption.clone()));
+                captions.push(sample.caption.clone());
                 if encoders.audio.is_some() {
                     sounds.extend(sample.sound.take().map(Media::Sound));
                 }
                 clips.push(Media::Clip(sample.into_clip()?));
             }
-            for tokens in text.encode_all(&captions)? {
-                set.prompts.extend_from_slice(tokens.as_codes()?);
-            }
+            set.tell(captions, &mut known, canvas, text)?;
             let videos = encoders.video.encode_all(&clips)?;
             let audios: Vec<Option<Tokens>> = match encoders.audio {
                 Some(audio) if sounds.len() == clips.len() => {
@@ -66,11 +68,35 @@ impl TokenSet {
         Ok(set)
     }
 
-    /// None yet of `count` samples, with room for their tokens.
+    /// None yet, with room for the tokens of `count` samples.
     fn empty(count: usize, canvas: &CanvasShape) -> Self {
         let [codes, latents] = sizes(canvas);
         let (codes, latents) = (Vec::with_capacity(count * codes), Vec::with_capacity(count * latents));
-        Self { prompts: Vec::new(), codes, latents, count }
+        Self { prompts: canvas.no_prompt().empty(), different: 0, told: Vec::new(), codes, latents }
+    }
+
+    /// Puts the captions of samples behind the others', and encodes those that are not among the `known`.
+    fn tell(
+        &mut self,
+        captions: Vec<String>,
+        known: &mut HashMap<String, u32>,
+        canvas: &CanvasShape,
+        text: &dyn Tokenizer,
+    ) -> Result<()> {
+        let mut new = Vec::new();
+        for caption in captions {
+            let next = known.len() as u32;
+            let told = known.entry(caption).or_insert_with_key(|caption| {
+                new.push(Media::Text(caption.clone()));
+                next
+            });
+            self.told.push(*told);
+        }
+        for tokens in text.encode_all(&new)? {
+            self.prompts.append(canvas.prompt_of(&tokens)?);
+        }
+        self.different = known.len();
+        Ok(())
     }
 
     /// Puts the tokens of a sample behind the others'.
@@ -104,9 +130,9 @@ impl TokenSet {
         };
         let tokenizers = tokenizers.iter().filter(|(modality, _)| on_canvas(modality));
         let tokenizers = tokenizers.map(|(modality, hash)| (modality.clone(), hash.clone())).collect();
-        let mut set = Self::empty(0, canvas);
-        let count = shards::read(folder, &tokenizers, &mut |sample| {
-            set.prompts.extend_from_slice(text.encode(&Media::Text(sample.caption))?.as_codes()?);
+        let (mut set, mut known) = (Self::empty(0, canvas), HashMap::new());
+        shards::read(folder, &tokenizers, &mut |sample| {
+            set.tell(vec![sample.caption], &mut known, canvas, text)?;
             let mut tokens: HashMap<Modality, Tokens> = sample.tokens.into_iter().collect();
             let mut of = |modality| tokens.remove(&modality);
             let tokens = CanvasTokens {
@@ -120,7 +146,7 @@ impl TokenSet {
             })?;
             Ok(())
         })?;
-        Ok(Self { count: count as usize, ..set })
+        Ok(set)
     }
 
     /// Reads the set from `path` if it is there, else makes it and writes it there. The path must be
@@ -138,15 +164,22 @@ impl TokenSet {
         let wrong =
             |e: safetensors::SafeTensorError| Error::new(ErrorKind::Weights, path.display().to_string(), e.to_string());
         let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
-        let latents = self.latents.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let numbers = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
+        let (dtype, prompts) = match &self.prompts {
+            Values::Codes(prompts) => (Dtype::U32, words(prompts)),
+            Values::Vectors(prompts) => (Dtype::F32, numbers(prompts)),
+        };
+        // Which prompt a sample has goes without saying where each has one of its own.
+        let told = if self.different == self.count() { Vec::new() } else { words(&self.told) };
         let all = [
-            ("prompts", Dtype::U32, words(&self.prompts)),
-            ("codes", Dtype::U32, words(&self.codes)),
-            ("latents", Dtype::F32, latents),
+            ("prompts", dtype, self.different, prompts),
+            ("told", Dtype::U32, self.count(), told),
+            ("codes", Dtype::U32, self.count(), words(&self.codes)),
+            ("latents", Dtype::F32, self.count(), numbers(&self.latents)),
         ];
-        let some = all.iter().filter(|(name, _, bytes)| !bytes.is_empty() || *name == "prompts");
-        let views = some.map(|(name, dtype, bytes)| {
-            let shape = vec![self.count, bytes.len() / 4 / self.count.max(1)];
+        let some = all.iter().filter(|(name, _, _, bytes)| !bytes.is_empty() || *name == "prompts");
+        let views = some.map(|(name, dtype, rows, bytes)| {
+            let shape = vec![*rows, bytes.len() / 4 / rows.max(&1)];
             TensorView::new(*dtype, shape, bytes).map(|view| (*name, view)).map_err(wrong)
         });
         let views = views.collect::<Result<Vec<_>>>()?;
@@ -160,29 +193,37 @@ impl TokenSet {
         };
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
-        let words = |name: &str| -> Option<Vec<u32>> {
-            let view = file.tensor(name).ok()?;
-            Some(view.data().as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
+        let words = |name: &str| -> Vec<u32> {
+            let all =
+                |view: TensorView| view.data().as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+            file.tensor(name).map_or_else(|_| Vec::new(), all)
         };
+        let numbers = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_bits).collect() };
         let prompts = file.tensor("prompts").map_err(|e| wrong(e.to_string()))?;
-        let count = prompts.shape().first().copied().unwrap_or(0);
-        Ok(Self {
-            prompts: words("prompts").unwrap_or_default(),
-            codes: words("codes").unwrap_or_default(),
-            latents: words("latents").unwrap_or_default().into_iter().map(f32::from_bits).collect(),
-            count,
-        })
+        let different = prompts.shape().first().copied().unwrap_or(0);
+        let told = match file.tensor("told") {
+            Ok(_) => words("told"),
+            Err(_) => (0..different as u32).collect(),
+        };
+        if told.iter().any(|&prompt| prompt as usize >= different) {
+            return Err(wrong(format!("a sample has a prompt that is not among the {different}")));
+        }
+        let prompts = match prompts.dtype() {
+            Dtype::F32 => Values::Vectors(numbers("prompts")),
+            _ => Values::Codes(words("prompts")),
+        };
+        Ok(Self { prompts, different, told, codes: words("codes"), latents: numbers("latents") })
     }
 
     /// How many samples there are.
     pub fn count(&self) -> usize {
-        self.count
+        self.told.len()
     }
 
     /// The prompts of some samples, one after the other.
-    pub fn prompts(&self, indices: &[usize]) -> Vec<u32> {
-        let size = self.prompts.len() / self.count.max(1);
-        indices.iter().flat_map(|&i| self.prompts[i * size..(i + 1) * size].iter().copied()).collect()
+    pub fn prompts(&self, indices: &[usize]) -> Values {
+        let each: Vec<_> = indices.iter().map(|&i| self.prompts.part(self.told[i] as usize, self.different)).collect();
+        Values::concat(&each)
     }
 
     /// The tokens at some places of some samples, sample after sample.
@@ -230,8 +271,8 @@ fn sizes(canvas: &CanvasShape) -> [usize; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::canvas::SoundShape;
-    use musiva_core::{Layout, TokenShape};
+    use musiva_core::canvas::{PromptKind, SoundShape};
+    use musiva_core::{Layout, TokenShape, TokenizerSpec};
 
     /// Four places of codes of two bits, and as many of latents of five numbers.
     fn canvas() -> CanvasShape {
@@ -239,6 +280,27 @@ mod tests {
         let audio = TokenShape { grid: [4, 1, 1], kind: TokenKind::Latents { channels: 5 } };
         let sound = Some(SoundShape { tokens: audio, a_frame: 1, stride: 1 });
         CanvasShape { sound, ..CanvasShape::new(1, 3, video) }
+    }
+
+    /// How many letters a text has: as a word, or as vectors of so many numbers.
+    struct Letters(Option<usize>);
+
+    impl Tokenizer for Letters {
+        fn spec(&self) -> &TokenizerSpec {
+            unimplemented!("not asked for")
+        }
+
+        fn encode(&self, media: &Media) -> Result<Tokens> {
+            let Media::Text(text) = media else { panic!("a text") };
+            match self.0 {
+                Some(channels) => Tokens::latents([1, 1, 1], channels, vec![text.len() as f32 / 7.0; channels]),
+                None => Tokens::codes([1, 1, 1], 3, vec![text.len() as u32]),
+            }
+        }
+
+        fn decode(&self, _: &Tokens) -> Result<Media> {
+            unimplemented!("not asked for")
+        }
     }
 
     fn sample(i: usize) -> CanvasTokens {
@@ -254,10 +316,8 @@ mod tests {
     fn codes_and_latents_lie_each_as_they_are_and_come_back() {
         let canvas = canvas();
         let mut set = TokenSet::empty(3, &canvas);
-        for i in 0..3 {
-            set.prompts.push(i as u32);
-            set.push(&canvas, &sample(i)).unwrap();
-        }
+        set.tell(["b", "a", "ab"].map(str::to_owned).to_vec(), &mut HashMap::new(), &canvas, &Letters(None)).unwrap();
+        (0..3).for_each(|i| set.push(&canvas, &sample(i)).unwrap());
         assert_eq!((set.codes.len(), set.latents.len()), (3 * 4, 3 * 4 * 5));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("set.safetensors");
@@ -267,7 +327,33 @@ mod tests {
         let found = set.values(&canvas, &[2, 0], layout.made()).unwrap();
         let wanted = [2, 0].map(|i| canvas.values(&sample(i)).unwrap().at(layout.made(), &canvas));
         assert_eq!(found, Values::concat(&wanted));
-        assert_eq!(set.prompts(&[2, 0]), [2, 0]);
+        assert_eq!(set.prompts(&[2, 0]), Values::Codes(vec![2, 1]));
+    }
+
+    #[test]
+    fn each_prompt_is_encoded_and_kept_once() {
+        let words = canvas();
+        for canvas in [words, CanvasShape { text: PromptKind::Vectors(3), ..words }] {
+            let letters = Letters(matches!(canvas.text, PromptKind::Vectors(_)).then_some(3));
+            let captions = ["b", "a", "b", "", "a", "ab"].map(str::to_owned);
+            let (mut set, mut known) = (TokenSet::empty(6, &canvas), HashMap::new());
+            for captions in captions.chunks(4) {
+                set.tell(captions.to_vec(), &mut known, &canvas, &letters).unwrap();
+            }
+            (0..6).for_each(|i| set.push(&canvas, &sample(i)).unwrap());
+            assert_eq!((set.different, set.count()), (4, 6));
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("set.safetensors");
+            set.save(&path).unwrap();
+            let found = TokenSet::open(&path).unwrap();
+            assert_eq!(found, set);
+            let alone =
+                |i: usize| canvas.prompt_of(&letters.encode(&Media::Text(captions[i].clone())).unwrap()).unwrap();
+            assert_eq!(found.prompts(&[5, 0, 4, 3]), Values::concat(&[5, 0, 4, 3].map(alone)));
+            set.told[2] = 4;
+            set.save(&path).unwrap();
+            assert!(TokenSet::open(&path).unwrap_err().to_string().contains("not among the 4"));
+        }
     }
 
     #[test]

@@ -8,27 +8,54 @@ use std::sync::Arc;
 /// What a backbone is told: the prompts, the places of the sequence, and the tokens at those that are given.
 #[derive(Clone, Debug)]
 pub struct Given {
-    /// Prompts, padded: `[B, P]`.
-    pub prompt: Tensor<2, Int>,
+    /// Prompts, padded: words `[B, P]`, or vectors `[B, P, C]`.
+    pub prompt: Known,
     /// The places.
     pub layout: Arc<Layout>,
     /// The tokens at the `G` given ones; `None` where none is.
     pub tokens: Option<Known>,
 }
 
-/// Tokens that are given.
+/// Prompts, or tokens that are given.
 #[derive(Clone, Debug)]
 pub enum Known {
-    /// Codes `[B, G]`.
+    /// Words or codes `[B, G]`.
     Codes(Tensor<2, Int>),
-    /// Clean vectors `[B, G, C]`, for backbones that predict a field.
+    /// Vectors `[B, G, C]`: of prompts, or the clean ones of tokens for backbones that predict a field.
     Vectors(Tensor<3>),
+}
+
+impl Known {
+    /// Number of samples `B`.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Codes(codes) => codes.dims()[0],
+            Self::Vectors(vectors) => vectors.dims()[0],
+        }
+    }
+}
+
+impl From<Tensor<2, Int>> for Known {
+    fn from(codes: Tensor<2, Int>) -> Self {
+        Self::Codes(codes)
+    }
+}
+
+impl From<Tensor<3>> for Known {
+    fn from(vectors: Tensor<3>) -> Self {
+        Self::Vectors(vectors)
+    }
 }
 
 impl Given {
     /// Prompts alone: the whole canvas is to be made.
-    pub fn prompt(prompt: Tensor<2, Int>, canvas: &CanvasShape) -> Self {
-        Self { prompt, layout: Arc::new(Layout::whole(canvas)), tokens: None }
+    pub fn prompt(prompt: impl Into<Known>, canvas: &CanvasShape) -> Self {
+        Self { prompt: prompt.into(), layout: Arc::new(Layout::whole(canvas)), tokens: None }
+    }
+
+    /// Number of samples `B`.
+    pub fn size(&self) -> usize {
+        self.prompt.size()
     }
 }
 
@@ -83,8 +110,8 @@ pub struct Field {
 pub struct CleanBatch {
     /// What the canvas is like.
     pub shape: CanvasShape,
-    /// Prompts, padded, row after row: `B·P`.
-    pub prompt: Vec<u32>,
+    /// Prompts, padded, one after the other: `B·P` words or vectors.
+    pub prompt: Values,
     /// The places of all samples.
     pub layout: Arc<Layout>,
     /// The tokens that are given, `B·G`.
@@ -116,22 +143,12 @@ impl CleanBatch {
 
     /// The same prompts, places and given tokens, to be made anew.
     pub fn order(&self, draws: Vec<Draw>) -> Order {
-        let size = self.size().max(1);
-        let each = |i: usize| match &self.given {
-            Values::Codes(codes) => Values::Codes(part(codes, i, size)),
-            Values::Vectors(values) => Values::Vectors(part(values, i, size)),
-        };
-        Order {
-            prompt: self.prompt.chunks(self.shape.prompt).map(<[u32]>::to_vec).collect(),
-            layout: self.layout.clone(),
-            given: (0..self.size()).map(each).collect(),
-            draws,
-            start: None,
-        }
+        let each = |values: &Values| (0..self.size()).map(|i| values.part(i, self.size())).collect();
+        Order { prompt: each(&self.prompt), layout: self.layout.clone(), given: each(&self.given), draws, start: None }
     }
 
     fn given(&self, device: &Device, tokens: Option<Known>) -> Given {
-        let prompt = ints(&self.prompt, [self.size(), self.shape.prompt], device);
+        let prompt = self.shape.prompts(&self.prompt, self.size(), device);
         Given { prompt, layout: self.layout.clone(), tokens }
     }
 
@@ -144,12 +161,6 @@ impl CleanBatch {
     pub fn vectors(&self, device: &Device) -> Option<Tensor<3>> {
         self.tokens.vectors(&self.shape, self.layout.made(), device)
     }
-}
-
-/// Part `i` of `n` equal ones.
-fn part<T: Clone>(all: &[T], i: usize, n: usize) -> Vec<T> {
-    let size = all.len() / n;
-    all[i * size..(i + 1) * size].to_vec()
 }
 
 /// Unsigned numbers as a tensor of the device's integers.

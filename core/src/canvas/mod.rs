@@ -6,8 +6,10 @@
 //! task is data: image to video, extension, inpainting and video to audio are different layouts of one canvas. No
 //! special tokens tell parts and tasks apart, because each position is told its place.
 //!
-//! A prompt that is short or absent is filled with [`PAD`], so that "no prompt" is a row of pads and
-//! classifier-free guidance needs no second kind of canvas.
+//! A prompt that is short or absent is filled with [`PAD`], or with zeros where prompts are vectors: "no prompt" is a
+//! row of these ([`CanvasShape::no_prompt`]), in training and in classifier-free guidance alike, which so needs no second
+//! kind of canvas. It is never the vectors that a conditioner makes of an empty text: those are its own choice, and
+//! whoever leaves a prompt out has no conditioner at hand.
 
 mod batch;
 mod values;
@@ -27,8 +29,8 @@ pub const PAD: u32 = 0;
 pub struct CanvasShape {
     /// Length `P` of the prompt.
     pub prompt: usize,
-    /// How many text tokens there are to choose from.
-    pub words: usize,
+    /// What stands at each of its places.
+    pub text: PromptKind,
     /// The tokens of the clip.
     pub tokens: TokenShape,
     /// Those of its sound, where it has any.
@@ -37,6 +39,26 @@ pub struct CanvasShape {
     pub given: bool,
     /// In which order places follow each other.
     pub order: PlaceOrder,
+}
+
+/// What stands at each place of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptKind {
+    /// A word of a vocabulary of so many, of which [`PAD`] is one.
+    Words(usize),
+    /// A vector of so many numbers, as text encoders make them; zeros where there is no word.
+    Vectors(usize),
+}
+
+impl PromptKind {
+    /// The prompts that a text tokenizer of such tokens makes; `None` where they cannot stand in a prompt.
+    pub fn of(kind: TokenKind) -> Option<Self> {
+        match kind {
+            TokenKind::Codes { entries, .. } => Some(Self::Words(entries)),
+            TokenKind::Latents { channels } => Some(Self::Vectors(channels)),
+            TokenKind::Levels { .. } => None,
+        }
+    }
 }
 
 /// In which order places follow each other, for models that make one after the other.
@@ -62,9 +84,9 @@ pub struct SoundShape {
 }
 
 impl CanvasShape {
-    /// A prompt and the tokens of a silent clip, all of which are to be made.
+    /// A prompt of words of a vocabulary of so many, and the tokens of a silent clip, all of which are to be made.
     pub fn new(prompt: usize, words: usize, tokens: TokenShape) -> Self {
-        Self { prompt, words, tokens, sound: None, given: false, order: PlaceOrder::InTime }
+        Self { prompt, text: PromptKind::Words(words), tokens, sound: None, given: false, order: PlaceOrder::InTime }
     }
 
     /// Length of the sequence that holds the prompt and every place once.

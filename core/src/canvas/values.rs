@@ -1,17 +1,29 @@
-//! Tokens at places, on the host.
+//! Prompts, and tokens at places, on the host.
 
-use super::{CanvasShape, Layout, ints};
+use super::{CanvasShape, Known, Layout, PAD, PromptKind, ints};
 use crate::{Modality, Result, TokenKind, TokenShape, TokenValues, Tokens, tokens};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// Tokens at some places on the host.
+/// Prompts, or tokens at some places, on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// A code each.
+    /// A word or a code each.
     Codes(Vec<u32>),
-    /// `C` numbers each, [`CanvasShape::channels`]: of a canvas on which any token is a latent. Its codes stand among
-    /// them as the signs of their bits, and zeros end what is shorter.
+    /// `C` numbers each. Of prompts [`PromptKind::Vectors`]. Of tokens [`CanvasShape::channels`], of a canvas on which any
+    /// token is a latent: its codes stand among them as the signs of their bits, and zeros end what is shorter.
     Vectors(Vec<f32>),
+}
+
+impl From<Vec<u32>> for Values {
+    fn from(codes: Vec<u32>) -> Self {
+        Self::Codes(codes)
+    }
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(vectors: Vec<f32>) -> Self {
+        Self::Vectors(vectors)
+    }
 }
 
 impl Values {
@@ -62,6 +74,29 @@ impl Values {
             }
         }
         Ok(())
+    }
+
+    /// Part `i` of `n` equal ones: of `n` samples one.
+    pub fn part(&self, i: usize, n: usize) -> Self {
+        fn part<T: Clone>(all: &[T], i: usize, n: usize) -> Vec<T> {
+            let size = all.len() / n.max(1);
+            all[i * size..(i + 1) * size].to_vec()
+        }
+        match self {
+            Self::Codes(codes) => Self::Codes(part(codes, i, n)),
+            Self::Vectors(values) => Self::Vectors(part(values, i, n)),
+        }
+    }
+
+    /// Puts others of the same sort behind these.
+    pub fn append(&mut self, others: Self) {
+        match (self, others) {
+            (Self::Codes(codes), Self::Codes(mut others)) => codes.append(&mut others),
+            (Self::Vectors(values), Self::Vectors(mut others)) => values.append(&mut others),
+            (Self::Codes(_), Self::Vectors(_)) | (Self::Vectors(_), Self::Codes(_)) => {
+                unreachable!("all values of a canvas are of one sort")
+            }
+        }
     }
 
     /// The values of several samples after each other.
@@ -116,6 +151,46 @@ impl CanvasShape {
     fn has_latents(&self) -> bool {
         let kinds = [Some(self.tokens.kind), self.sound.map(|sound| sound.tokens.kind)];
         kinds.into_iter().flatten().any(|kind| matches!(kind, TokenKind::Latents { .. }))
+    }
+
+    /// No prompt: a row of pads, or of zeros where prompts are vectors. What is empty in a prompt, training without one
+    /// and classifier-free guidance all are this.
+    pub fn no_prompt(&self) -> Values {
+        match self.text {
+            PromptKind::Words(_) => Values::Codes(vec![PAD; self.prompt]),
+            PromptKind::Vectors(channels) => Values::Vectors(vec![0.0; self.prompt * channels]),
+        }
+    }
+
+    /// What a text tokenizer made of a prompt.
+    ///
+    /// # Errors
+    /// Where that is no prompt of this canvas.
+    pub fn prompt_of(&self, text: &Tokens) -> Result<Values> {
+        let long = text.grid().iter().product::<usize>() == self.prompt;
+        match (self.text, text.values()) {
+            (PromptKind::Words(words), TokenValues::Codes { entries, codes }) if long && *entries == words => {
+                Ok(Values::Codes(codes.clone()))
+            }
+            (PromptKind::Vectors(own), TokenValues::Latents { channels, values }) if long && *channels == own => {
+                Ok(Values::Vectors(values.clone()))
+            }
+            _ => {
+                let message = format!("a grid of {:?} that is no prompt of {} places", text.grid(), self.prompt);
+                Err(tokens::tokens_error(message))
+            }
+        }
+    }
+
+    /// `B` prompts as a tensor: words `[B, P]`, or vectors `[B, P, C]`.
+    pub fn prompts(&self, prompts: &Values, size: usize, device: &Device) -> Known {
+        match prompts {
+            Values::Codes(words) => Known::Codes(ints(words, [size, self.prompt], device)),
+            Values::Vectors(values) => {
+                let shape = [size, self.prompt, values.len() / (size * self.prompt).max(1)];
+                Known::Vectors(Tensor::from_data(TensorData::new(values.clone(), shape), device))
+            }
+        }
     }
 
     /// A value of nothing at every place.

@@ -93,7 +93,13 @@ impl Recipe {
         }
         if let Some(text) = flow.text {
             let to = if flow.canvas.is_some() { "canvas" } else { "" };
-            edge("tokenizer.text", to, format!("[{}] {}", text.length(), text.kind), "the prompt, padded".into());
+            let (shape, meaning) = match (text.kind, &self.text) {
+                (TokenKind::Latents { channels }, Some(part)) => {
+                    (format!("[{}, {channels}] vectors", text.length()), format!("the prompt, by {}", part.kind))
+                }
+                _ => (format!("[{}] {}", text.length(), text.kind), "the prompt, padded".to_owned()),
+            };
+            edge("tokenizer.text", to, shape, meaning);
         }
         if let Some(canvas) = flow.canvas.filter(|_| self.backbone.is_some()) {
             let [prompt, length] = [canvas.prompt, canvas.tokens.length()];

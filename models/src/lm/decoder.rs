@@ -72,7 +72,7 @@ pub struct DecoderSession {
 
 impl DecoderSession {
     pub(super) fn new(lm: &Lm, decoder: Arc<Decoder>, given: &Given) -> Self {
-        let (batch, layout, width) = (given.prompt.dims()[0], &*given.layout, decoder.start.len());
+        let (batch, layout, width) = (given.size(), &*given.layout, decoder.start.len());
         let mut room = Room::new(batch, lm.canvas.prompt + layout.length(), width, decoder.blocks.len());
         let (known, places) = lm.network.places.of(layout);
         let rotary = lm.rotary.laid(layout).on_host();

@@ -5,7 +5,7 @@ pub mod masked;
 pub mod next_token;
 
 use burn::tensor::{Int, Tensor};
-use musiva_core::canvas::{CanvasShape, CleanBatch, Layout, Logits, PAD};
+use musiva_core::canvas::{CanvasShape, CleanBatch, Layout, Logits, Values};
 use musiva_core::{Draw, Modality, Purpose};
 use musiva_kernels::cross_entropy;
 
@@ -60,11 +60,44 @@ fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(Vec<usize>, Tensor<1>)>
 /// Empties each prompt with probability `p`, so that the model also learns to go without: what
 /// classifier-free guidance needs (Ho and Salimans 2022).
 fn drop_prompts(batch: &CleanBatch, p: f32, draw: Draw) -> CleanBatch {
-    let mut dropped = batch.clone();
-    for (row, &sample) in dropped.prompt.chunks_mut(batch.shape.prompt).zip(&batch.samples) {
-        if draw.sample(sample).stream(Purpose::Dropout).chance(p) {
-            row.fill(PAD);
+    let prompts = batch.samples.iter().enumerate().map(|(i, &sample)| {
+        match draw.sample(sample).stream(Purpose::Dropout).chance(p) {
+            true => batch.shape.no_prompt(),
+            false => batch.prompt.part(i, batch.size()),
+        }
+    });
+    CleanBatch { prompt: Values::concat(&prompts.collect::<Vec<_>>()), ..batch.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::canvas::PromptKind;
+    use musiva_core::{TokenKind, TokenShape};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_dropped_prompt_is_no_prompt_and_hangs_on_its_sample_alone() {
+        let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
+        let words = CanvasShape::new(3, 7, TokenShape { grid: [1, 1, 2], kind });
+        let vectors = CanvasShape { text: PromptKind::Vectors(2), ..words };
+        for (shape, said) in [(words, Values::Codes(vec![5; 3])), (vectors, Values::Vectors(vec![0.5; 6]))] {
+            let batch = |samples: Vec<u64>| CleanBatch {
+                shape,
+                prompt: Values::concat(&vec![said.clone(); samples.len()]),
+                layout: Arc::new(Layout::whole(&shape)),
+                given: Values::Codes(Vec::new()),
+                tokens: Values::Codes(vec![0; 2 * samples.len()]),
+                samples,
+            };
+            let draw = Draw::new(3).step(11);
+            let all = drop_prompts(&batch((0..64).collect()), 0.5, draw).prompt;
+            let each: Vec<Values> = (0..64).map(|i| all.part(i, 64)).collect();
+            let dropped = each.iter().filter(|prompt| **prompt == shape.no_prompt()).count();
+            assert!((16..48).contains(&dropped), "{dropped}");
+            assert!(each.iter().all(|prompt| [&shape.no_prompt(), &said].contains(&prompt)));
+            assert_eq!(drop_prompts(&batch(vec![17]), 0.5, draw).prompt, each[17]);
+            assert_eq!(drop_prompts(&batch(vec![3, 4]), 0.0, draw).prompt, batch(vec![3, 4]).prompt);
         }
     }
-    dropped
 }

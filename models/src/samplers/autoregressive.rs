@@ -233,7 +233,7 @@ mod tests {
         };
         let n = 4000;
         let order =
-            Order::prompts(vec![vec![1, 2]; n], (0..n as u64).map(|i| Draw::new(1).sample(i)).collect(), &canvas);
+            Order::prompts(vec![vec![1u32, 2]; n], (0..n as u64).map(|i| Draw::new(1).sample(i)).collect(), &canvas);
         let mut sampling = PLAIN.begin(&*lm, None, &order).unwrap();
         (0..2).for_each(|_| sampling.step(&*lm).unwrap());
         let mut counts = [0.0f64; 16];
@@ -258,7 +258,7 @@ mod tests {
         let settings = Autoregressive { guidance: 2.0, ..PLAIN };
         let run = |samples: &[u64]| {
             let draws = samples.iter().map(|&s| Draw::new(1).sample(s)).collect();
-            let order = Order::prompts(vec![vec![1, 2]; samples.len()], draws, &canvas);
+            let order = Order::prompts(vec![vec![1u32, 2]; samples.len()], draws, &canvas);
             let mut sampling = settings.begin(&*lm, None, &order).unwrap();
             (0..6).for_each(|_| sampling.step(&*lm).unwrap());
             sampling.made().unwrap()

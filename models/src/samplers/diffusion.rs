@@ -273,7 +273,7 @@ impl State {
     /// The guess of the clean data at the times of the frames.
     fn clean(&self, backbone: &dyn Backbone, x: Tensor<3>, times: &[f64]) -> Result<Tensor<3>> {
         let [size, _, _] = x.dims();
-        let rows = self.given.prompt.dims()[0];
+        let rows = self.given.size();
         let guided = rows > size;
         let double = |x: Tensor<3>| if guided { Tensor::cat(vec![x.clone(), x], 0) } else { x };
         let device = backbone.device();

@@ -35,7 +35,7 @@ impl Backbone for Ignorant {
         Device::flex()
     }
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let shape = [batch.given.prompt.dims()[0], self.0.places(), ENTRIES];
+        let shape = [batch.given.size(), self.0.places(), ENTRIES];
         Prediction::Logits(vec![Logits::whole(vec![Tensor::zeros(shape, &self.device())])])
     }
     fn session(&self, _: Given) -> Option<Box<dyn Session>> {
@@ -60,7 +60,7 @@ fn made(
     samples: &[u64],
     start: Option<Start>,
 ) -> (Vec<Values>, usize) {
-    let (prompts, draws) = (vec![vec![1; backbone.canvas().prompt]; samples.len()], samples.iter());
+    let (prompts, draws) = (vec![vec![1u32; backbone.canvas().prompt]; samples.len()], samples.iter());
     let draws = draws.map(|&sample| Draw::new(3).sample(sample)).collect();
     let order = Order { start, ..Order::prompts(prompts, draws, backbone.canvas()) };
     let mut sampling = sampler.begin(backbone, process, &order).unwrap();

@@ -208,7 +208,7 @@ impl State {
     /// The logits of the tokens, guided.
     fn predict(&self, backbone: &dyn Backbone) -> Result<Vec<Group>> {
         let (size, length) = (self.canvases.len(), self.length());
-        let rows = self.given.prompt.dims()[0];
+        let rows = self.given.size();
         let device = backbone.device();
         let all = || self.canvases.iter().cycle().take(rows);
         let codes: Vec<u32> = all().flat_map(|canvas| canvas.codes.iter().copied()).collect();
@@ -434,7 +434,7 @@ mod tests {
     /// thousand.
     fn chi2(settings: MaskGit, model: &Chain, wanted: impl Fn([u32; 3]) -> f64) -> f64 {
         let draws = (0..SAMPLES as u64).map(|i| Draw::new(11).sample(i)).collect();
-        let order = Order::prompts(vec![vec![1]; SAMPLES], draws, model.canvas());
+        let order = Order::prompts(vec![vec![1u32]; SAMPLES], draws, model.canvas());
         let mut sampling = settings.begin(model, None, &order).unwrap();
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(model).unwrap();
@@ -513,7 +513,7 @@ mod tests {
         let chances: Vec<f64> =
             (0..16).map(|c| (c, logits(c))).map(|(c, p)| p[0][c as usize / 4] * p[1][c as usize % 4]).collect();
         let draws = (0..SAMPLES as u64).map(|i| Draw::new(12).sample(i)).collect();
-        let order = Order::prompts(vec![vec![1]; SAMPLES], draws, &canvas);
+        let order = Order::prompts(vec![vec![1u32]; SAMPLES], draws, &canvas);
         let mut sampling = settings(1).begin(&*model, None, &order).unwrap();
         sampling.step(&*model).unwrap();
         let mut counts = [0.0f64; 16];
@@ -544,7 +544,7 @@ mod tests {
         assert!(chi2(in_time, &model, |codes| model.probability(codes)) < 24.3);
         // Two steps are too few for each frame to see the one before.
         assert!(chi2(MaskGit { steps: 2, ..in_time }, &model, |codes| model.probability(codes)) > 100.0);
-        let order = Order::prompts(vec![vec![1]], vec![Draw::new(1)], model.canvas());
+        let order = Order::prompts(vec![vec![1u32]], vec![Draw::new(1)], model.canvas());
         let mut sampling = in_time.begin(&model, None, &order).unwrap();
         sampling.step(&model).unwrap();
         let first = |sampling: &dyn Sampling| match &sampling.made().unwrap()[0] {
@@ -562,7 +562,7 @@ mod tests {
         let model = Chain::new(true);
         let run = |samples: &[u64]| {
             let draws = samples.iter().map(|&s| Draw::new(1).sample(s)).collect();
-            let order = Order::prompts(vec![vec![1]; samples.len()], draws, model.canvas());
+            let order = Order::prompts(vec![vec![1u32]; samples.len()], draws, model.canvas());
             let mut sampling = MaskGit { guidance: 2.0, ..settings(2) }.begin(&model, None, &order).unwrap();
             (0..2).for_each(|_| sampling.step(&model).unwrap());
             sampling.made().unwrap()

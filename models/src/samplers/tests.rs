@@ -78,7 +78,7 @@ impl Backbone for Exact {
 fn run(sampler: &dyn Sampler, path: NoisePath, predicts: Predicts) -> (f64, f64) {
     let backbone = Exact::new(path, predicts);
     let order =
-        Order::prompts(vec![vec![1, 2]; 200], (0..200).map(|i| Draw::new(3).sample(i)).collect(), backbone.canvas());
+        Order::prompts(vec![vec![1u32, 2]; 200], (0..200).map(|i| Draw::new(3).sample(i)).collect(), backbone.canvas());
     let mut sampling = sampler.begin(&backbone, Some(backbone.process), &order).unwrap();
     while sampling.progress().0 < sampling.progress().1 {
         sampling.step(&backbone).unwrap();
@@ -156,7 +156,7 @@ fn a_limit_is_one_of_bits_and_none_of_latents() {
     let latents = TokenShape { grid: [3, 1, 1], ..backbone.canvas.tokens };
     backbone.canvas.tokens.kind = TokenKind::Codes { entries: 8, bits: Some(3) };
     backbone.canvas.sound = Some(SoundShape { tokens: latents, a_frame: 1, stride: 1 });
-    let order = Order::prompts(vec![vec![1, 2]], vec![Draw::new(3)], backbone.canvas());
+    let order = Order::prompts(vec![vec![1u32, 2]], vec![Draw::new(3)], backbone.canvas());
     let euler = Euler(Steps { clip: 0.5, ..steps(1) });
     let mut sampling = euler.begin(&backbone, Some(backbone.process), &order).unwrap();
     sampling.step(&backbone).unwrap();

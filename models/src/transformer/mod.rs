@@ -7,6 +7,7 @@ mod attention;
 mod decode;
 mod layers;
 mod places;
+mod prompt;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -15,6 +16,7 @@ pub use attention::{Attention, Cache};
 pub use decode::{DecodeBlock, Room};
 pub use layers::{Embedding, FeedForward, Linear, RmsNorm, side_by_side};
 pub use places::{PlaceEmbedding, Rotary};
+pub use prompt::Prompt;
 pub use vocabulary::{Digits, Parts, Vocabularies, Vocabulary};
 
 use musiva_core::{CanvasShape, Cost, Flaw};

@@ -24,6 +24,7 @@
 mod ask;
 mod backbone;
 mod call;
+mod conditioner;
 mod conformance;
 mod dataset;
 mod environment;

@@ -1,6 +1,7 @@
 //! From a loaded plugin to a component of the registry.
 
 use crate::backbone::HostedBackboneConfig;
+use crate::conditioner::HostedConditionerConfig;
 use crate::dataset::HostedDatasetConfig;
 use crate::load::Loaded;
 use crate::metric::HostedMetricConfig;
@@ -35,10 +36,10 @@ pub fn register(registry: &mut Registry, loaded: &Loaded) -> Result<()> {
         "metric" => Hosted::Metric(Arc::new(move |config: Value| {
             Ok(Box::new(HostedMetricConfig::new(library.clone(), &id, config).map_err(told)?))
         })),
-        other => {
-            let message = format!("it is a {other}, and no section of a recipe takes one yet");
-            return Err(wrong(&loaded.id, message).mend("leave it out; `musiva plugin check` runs it by itself"));
-        }
+        "conditioner" => Hosted::Tokenizer(Arc::new(move |config: Value| {
+            Ok(Box::new(HostedConditionerConfig::new(library.clone(), &id, config).map_err(told)?))
+        })),
+        other => return Err(wrong(&loaded.id, format!("it is a {other}, which no section of a recipe takes"))),
     };
     // Libraries stay until the process ends, and so do their names: there are a few of them.
     let kind: &'static str = loaded.id.clone().leak();

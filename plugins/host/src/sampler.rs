@@ -204,7 +204,7 @@ impl Common {
     }
 
     fn rows(&self) -> usize {
-        self.given.prompt.dims()[0]
+        self.given.size()
     }
 
     fn size(&self) -> usize {

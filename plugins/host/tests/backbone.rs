@@ -11,7 +11,7 @@ mod twin;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use mixer::Mixer;
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, PromptKind, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Hosted, Make, Registry, Role, Source, TokenKind, TokenShape,
@@ -102,6 +102,8 @@ fn it_is_what_it_says_it_is() {
     let codes = TokenShape { kind: TokenKind::Codes { entries: 7, bits: None }, ..canvas.tokens };
     let flaw = config.spec(&CanvasShape { tokens: codes, ..canvas }).unwrap_err();
     assert!(flaw.message.contains("it reads vectors, this tokenizer makes none"), "{}", flaw.message);
+    let flaw = config.spec(&CanvasShape { text: PromptKind::Vectors(5), ..canvas }).unwrap_err();
+    assert!(flaw.message.contains("reads prompts as words"), "{}", flaw.message);
 }
 
 /// The same model by Burn's own operations and gradients, started from the same seed.
@@ -157,7 +159,7 @@ fn frozen_it_predicts_the_same_and_has_no_gradients() {
 fn an_error_of_a_pass_unwinds_with_its_words() {
     let model = small().build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
     let mut batch = batch(&Device::flex());
-    batch.given.prompt = ints(&[1, 4, 9, 2, 2, 3], [2, 3], &Device::flex());
+    batch.given.prompt = ints(&[1, 4, 9, 2, 2, 3], [2, 3], &Device::flex()).into();
     let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.forward(&batch))).err().unwrap();
     let error = payload.downcast::<musiva_core::Error>().unwrap().to_string();
     assert!(error.contains("org.musiva.mixer: forward: a word or a time is not among those"), "{error}");

@@ -88,9 +88,72 @@ fn a_conditioner_in_cpp_conforms() {
     }
     let schema = loaded.library.schema("org.musiva.bag").unwrap();
     assert_eq!(schema["properties"]["channels"]["default"], 64);
-    // What a recipe cannot use is said so, and not in silence left out.
-    let error = register(&mut Registry::default(), &loaded).unwrap_err().to_string();
-    assert!(error.contains("it is a conditioner, and no section of a recipe takes one yet"), "{error}");
+}
+
+/// The example, changed so.
+fn bag(shelf: &Shelf, change: [&str; 2]) -> Loaded {
+    let text = std::fs::read_to_string(common::root().join("plugins/examples/bag/bag.cpp")).unwrap();
+    assert!(text.contains(change[0]));
+    let source = shelf.folder("bag").join("bag.cpp");
+    std::fs::create_dir_all(shelf.folder("bag")).unwrap();
+    std::fs::write(&source, text.replace(change[0], change[1])).unwrap();
+    shelf.compile("bag", &source.display().to_string(), &["-std=c++17"]);
+    shelf.manifest("bag", "org.musiva.bag", "conditioner", "0.1.0");
+    shelf.load("bag", "org.musiva.bag").unwrap()
+}
+
+/// As a recipe's text tokenizer.
+fn as_tokenizer(loaded: &Loaded, config: Value) -> Result<Box<dyn TokenizerConfig>, String> {
+    let mut registry = Registry::default();
+    register(&mut registry, loaded).unwrap();
+    let component = registry.get(Role::Tokenizer, "org.musiva.bag").unwrap();
+    component.make.tokenizer().unwrap()(config).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_conditioner_is_a_text_tokenizer_of_vectors() {
+    let shelf = Shelf::default();
+    // Where nothing stands for something, this one leaves a number behind.
+    let loaded = bag(&shelf, ["int64_t place = 0;", "int64_t place = 0; vector[length * channels - 1] = 3;"]);
+    let config = as_tokenizer(&loaded, json!({ "length": 3, "channels": 5 })).unwrap();
+    let kind = TokenKind::Latents { channels: 5 };
+    assert_eq!((config.spec().modality, config.spec().kind, config.parameters()), (Modality::Text, kind, 0));
+    assert_eq!(config.shape(&MediaShape::Text).unwrap().grid, [1, 1, 3]);
+    assert!(config.trains().unwrap_err().message.contains("cannot be trained"));
+    let tokenizer = build(&*config);
+    let texts = ["a ring", "", "ring", "a b c d e"].map(|text| Media::Text(text.to_owned()));
+    let all = tokenizer.encode_all(&texts).unwrap();
+    let each: Vec<_> = texts.iter().map(|text| tokenizer.encode(text).unwrap()).collect();
+    assert_eq!(all, each);
+    let vector = |text: usize, place: usize| &all[text].as_latents().unwrap()[place * 5..(place + 1) * 5];
+    assert_eq!(vector(0, 1), vector(2, 0), "the same word");
+    assert!(vector(0, 0) != vector(0, 1) && vector(3, 2).iter().all(|x| *x != 0.0));
+    // No word is zeros, and an empty text is no prompt.
+    for (text, from) in [(0, 2), (1, 0), (2, 1)] {
+        assert!((from..3).all(|place| vector(text, place) == [0.0; 5]), "{text}");
+    }
+    assert!(tokenizer.decode(&all[0]).unwrap_err().to_string().contains("do not become text"));
+    assert!(tokenizer.encode(&Media::Clip(clip([1, 8, 8]))).is_err());
+}
+
+#[test]
+fn what_a_conditioner_gives_is_looked_at() {
+    let numbers = "draw(word, vector + place * channels, channels);";
+    let length = "\"{\\\"length\\\": \" + std::to_string(bag(self).length)";
+    for (change, says) in [
+        ([numbers, "vector[place * channels] = 0.0f / 0.0f;"], "encode: an embedding is not a finite number"),
+        (["bit[place++] = 1;", "bit[place++] = 2;"], "encode: its mask holds something else than 0 and 1"),
+        (["(count), length, channels}", "(count), length, channels - 1}"], "expected f32 [1, 12, 64]"),
+        ([length, "\"{\\\"length\\\": \" + std::to_string(0)"], "describe: 0 vectors of 64 numbers"),
+    ] {
+        let shelf = Shelf::default();
+        let loaded = bag(&shelf, change);
+        let text = Media::Text("a ring".to_owned());
+        let made = as_tokenizer(&loaded, json!({}));
+        let error = made.and_then(|config| build(&*config).encode(&text).map_err(|error| error.to_string()));
+        let error = error.unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]

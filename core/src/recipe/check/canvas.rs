@@ -1,7 +1,7 @@
 //! Whether tokens fit on a canvas, and tasks to it.
 
 use super::Checker;
-use crate::canvas::{CanvasShape, SoundShape};
+use crate::canvas::{CanvasShape, PlaceOrder, PromptKind, SoundShape};
 use crate::recipe::Recipe;
 use crate::{Flaw, MediaShape, TokenKind, TokenShape};
 
@@ -11,9 +11,9 @@ const LONGEST_CANVAS: usize = 1 << 24;
 impl Checker<'_> {
     /// The canvas of a silent clip.
     pub(super) fn canvas(&mut self, recipe: &Recipe, tokens: TokenShape, text: TokenShape) -> Option<CanvasShape> {
-        let TokenKind::Codes { entries: words, .. } = text.kind else {
-            let message = format!("it makes {}, a canvas begins with codes", text.kind);
-            self.add("tokenizer.text", &Flaw::new("", message, "name a text tokenizer that makes codes"));
+        let Some(prompt) = PromptKind::of(text.kind) else {
+            let message = format!("it makes {}, a canvas begins with codes or with vectors", text.kind);
+            self.add("tokenizer.text", &Flaw::new("", message, "name a text tokenizer that makes one of these"));
             return None;
         };
         if let TokenKind::Codes { entries, .. } = tokens.kind
@@ -30,7 +30,8 @@ impl Checker<'_> {
         }
         let mut sides = tokens.grid.into_iter().chain(text.grid);
         let length = sides.try_fold(1usize, usize::checked_mul);
-        let canvas = CanvasShape::new(text.length(), words, tokens);
+        let order = PlaceOrder::default();
+        let canvas = CanvasShape { prompt: text.length(), text: prompt, tokens, sound: None, given: false, order };
         if length.is_none() || canvas.length() > LONGEST_CANVAS {
             let message = format!("the canvas would be longer than {LONGEST_CANVAS} tokens");
             self.add("data", &Flaw::new("", message, "use smaller or shorter clips, or a stronger compression"));

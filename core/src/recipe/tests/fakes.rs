@@ -1,6 +1,6 @@
 //! Small components that are wrong in all the ways that real ones can be.
 
-use crate::canvas::{CanvasShape, CleanBatch};
+use crate::canvas::{CanvasShape, CleanBatch, PromptKind};
 use crate::*;
 use burn::tensor::Device;
 use schemars::JsonSchema;
@@ -262,7 +262,10 @@ impl<const CAUSAL: bool> BackboneConfig for Trunk<CAUSAL> {
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
-        12 * self.width * self.width + canvas.words * self.width
+        12 * self.width * self.width
+            + match canvas.text {
+                PromptKind::Words(rows) | PromptKind::Vectors(rows) => rows * self.width,
+            }
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {

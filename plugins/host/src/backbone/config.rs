@@ -2,7 +2,7 @@
 
 use super::model::{HostedBackbone, Model};
 use super::theta::Theta;
-use super::{Parameter, describe, parameters};
+use super::{Parameter, describe, parameters, vocabulary};
 use crate::instance::Instance;
 use crate::library::Library;
 use burn::tensor::Device;
@@ -45,6 +45,10 @@ impl BackboneConfig for HostedBackboneConfig {
             let message =
                 "a plugin's backbone makes clips from prompts; this recipe has sound, or tasks with more given";
             return Err(Flaw::new("kind", message, "leave `[tokenizer.audio]` and `[[task]]` out, or name a built-in"));
+        }
+        if vocabulary(canvas).is_none() {
+            let message = "a plugin's backbone reads prompts as words; this recipe's text tokenizer makes vectors";
+            return Err(Flaw::new("kind", message, "set `tokenizer.text.kind = \"bpe\"`, or name a built-in backbone"));
         }
         // What is wrong with its parameters shows before they are made.
         parameters(&held, canvas).map_err(flaw)?;

@@ -12,6 +12,7 @@ pub use pass::Pass;
 use crate::ask::{Ask, Canvas};
 use crate::instance::Instance;
 use crate::wrong;
+use musiva_core::canvas::{Known, PromptKind};
 use musiva_core::{BackboneSpec, CanvasShape, Cost, Result, TokenKind};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -110,6 +111,20 @@ fn parameters(instance: &Instance, canvas: &CanvasShape) -> Result<Vec<Parameter
     Ok(all)
 }
 
+/// How many words there are in the prompts of a canvas; `None` where these are vectors, which the ABI has none of.
+fn vocabulary(canvas: &CanvasShape) -> Option<usize> {
+    match canvas.text {
+        PromptKind::Words(words) => Some(words),
+        PromptKind::Vectors(_) => None,
+    }
+}
+
+/// Prompts `[B, P]`, row after row.
+fn words(prompt: &Known) -> Vec<i64> {
+    let Known::Codes(words) = prompt else { panic!("the recipe's checker let vectors through to a plugin's backbone") };
+    words.to_data().convert::<i64>().try_into_vec().expect("converted before")
+}
+
 /// The canvas in the words of the ABI.
 fn in_words(canvas: &CanvasShape) -> Canvas {
     let entries = match canvas.tokens.kind {
@@ -118,7 +133,7 @@ fn in_words(canvas: &CanvasShape) -> Canvas {
     };
     Canvas {
         prompt: canvas.prompt as i64,
-        words: canvas.words as i64,
+        words: vocabulary(canvas).unwrap_or(0) as i64,
         grid: canvas.tokens.grid.map(|side| side as i64),
         entries: entries as i64,
         channels: canvas.tokens.kind.channels().unwrap_or(0) as i64,

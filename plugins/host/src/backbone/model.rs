@@ -3,6 +3,7 @@
 use super::pass::Pass;
 use super::session::HostedSession;
 use super::theta::Theta;
+use super::words;
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::op::{escape, predict};
@@ -72,12 +73,11 @@ impl Backbone for HostedBackbone {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let [size, _] = batch.given.prompt.dims();
         let whole = |ints: &Tensor<2, Int>| ints.to_data().convert::<i64>().try_into_vec().expect("converted before");
         let mut pass = Pass {
             model: self.model.clone(),
-            batch: size,
-            prompt: whole(&batch.given.prompt),
+            batch: batch.given.size(),
+            prompt: words(&batch.given.prompt),
             codes: None,
             times: None,
             guess: None,
@@ -106,7 +106,7 @@ impl Backbone for HostedBackbone {
         if self.model.spec != BackboneSpec::NextToken {
             return None;
         }
-        let session = HostedSession::begin(&self.model, &self.theta.value, given.prompt, &self.device);
+        let session = HostedSession::begin(&self.model, &self.theta.value, &given.prompt, &self.device);
         // Errors leave as those of `forward` do.
         Some(Box::new(session.unwrap_or_else(|error| escape(error))))
     }

@@ -1,13 +1,14 @@
 //! Decoding token by token.
 
-use super::in_words;
 use super::model::Model;
 use super::pass::Pass;
+use super::{in_words, words};
 use crate::ask::{Ask, Element, Input, View};
 use crate::call::Wanted;
 use crate::instance::Instance;
 use crate::op::escape;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
+use musiva_core::canvas::Known;
 use musiva_core::parameters::to_vec;
 use musiva_core::{Result, Session};
 use std::sync::Arc;
@@ -26,12 +27,11 @@ pub struct HostedSession {
 
 impl HostedSession {
     /// After the prompts `[B, P]`.
-    pub fn begin(model: &Arc<Model>, theta: &Tensor<1>, prompt: Tensor<2, Int>, device: &Device) -> Result<Self> {
-        let [batch, _] = prompt.dims();
+    pub fn begin(model: &Arc<Model>, theta: &Tensor<1>, prompt: &Known, device: &Device) -> Result<Self> {
+        let batch = prompt.size();
         let (theta, device) = (theta.clone().inner(), device.clone().inner());
-        let prompt = prompt.into_data().convert::<i64>().try_into_vec().expect("converted before");
         let codes = Some(vec![0; batch * model.canvas.tokens.length()]);
-        let pass = Pass { model: model.clone(), batch, prompt, codes, times: None, guess: None };
+        let pass = Pass { model: model.clone(), batch, prompt: words(prompt), codes, times: None, guess: None };
         let mut this = Self { pass, theta: to_vec(theta), cached: None, logits: Vec::new(), done: 0, device };
         if model.held().extras().cache {
             this.cached = Some(model.library.create(&model.id, &model.config)?);

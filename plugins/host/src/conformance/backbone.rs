@@ -9,6 +9,8 @@ use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Result, Source, TokenKind, TokenShape, Weights,
 };
 
+/// Words that prompts have to choose from.
+const WORDS: usize = 11;
 /// Samples of a batch.
 const BATCH: usize = 2;
 /// How far two roads to one prediction may be apart, in parts of the largest.
@@ -78,7 +80,7 @@ pub fn check(kit: &mut Kit) {
 /// A small canvas, of codes with bits, so that both kinds of backbones can read it.
 fn canvas() -> CanvasShape {
     let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
-    CanvasShape::new(3, 11, TokenShape { grid: [2, 3, 2], kind })
+    CanvasShape::new(3, WORDS, TokenShape { grid: [2, 3, 2], kind })
 }
 
 /// What a prediction is made of.
@@ -101,7 +103,7 @@ impl Inputs {
         let guessed = matches!(spec, BackboneSpec::Field { self_conditioned: true, .. });
         Self {
             batch,
-            prompt: count(batch * canvas.prompt, canvas.words as u32, 5),
+            prompt: count(batch * canvas.prompt, WORDS as u32, 5),
             codes: count(batch * length, 16, 7),
             values: noise(numbers, 1),
             times: (0..batch).map(|b| 0.3 + 0.4 * b as f32).collect(),

@@ -1,60 +1,44 @@
 //! The kinds with one small interface each.
 
 use super::{Kit, bytes, noise, words};
-use crate::ask::{Ask, Element};
-use crate::call::Wanted;
+use crate::conditioner::{Embedding, Held as Conditioner};
 use crate::dataset::HostedDataset;
 use crate::instance::Instance;
 use crate::metric::HostedMetric;
 use crate::sampler::Held as Sampler;
-use crate::wrong;
 use musiva_core::{Clip, Metric, Rate, Result};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
-#[derive(Deserialize)]
-struct Embeddings {
-    length: usize,
-    channels: usize,
-}
-
 /// Embeddings and mask of texts, as bytes, text by text.
-fn embed(instance: &Instance, texts: &[&str]) -> Result<Vec<Vec<u8>>> {
-    let shape: Embeddings = instance.answer(Ask::Describe)?;
-    let wanted = [
-        Wanted::exact("the embeddings", Element::F32, &[texts.len(), shape.length, shape.channels]),
-        Wanted::exact("the mask", Element::U8, &[texts.len(), shape.length]),
-    ];
-    let ask = Ask::Embed(texts.iter().map(|text| (*text).to_owned()).collect());
-    let mut given = instance.run(ask, &wanted)?;
-    let (values, mask) = (given.output(0).f32(), given.output(1).u8());
-    if values.iter().any(|value| !value.is_finite()) {
-        return Err(wrong(instance.id(), "encode: an embedding is not a finite number"));
-    }
-    if mask.iter().any(|&bit| bit > 1) {
-        return Err(wrong(instance.id(), "encode: its mask holds something else than 0 and 1"));
-    }
-    let each = values.chunks(shape.length * shape.channels).zip(mask.chunks(shape.length));
-    Ok(each.map(|(values, mask)| [bytes(values), mask.to_vec()].concat()).collect())
+fn embed(held: &Conditioner, texts: &[&str]) -> Result<Vec<Vec<u8>>> {
+    let each = held.embed(texts)?.into_iter();
+    Ok(each.map(|Embedding { vectors, mask }| [bytes(&vectors), mask].concat()).collect())
 }
 
 pub fn conditioner(kit: &mut Kit) {
     const TEXTS: [&str; 3] = ["a red ring moves left", "", "ein blaues Viereck, 赤"];
     let Ok(instance) = kit.instance() else { return };
+    let held = match Conditioner::new(instance) {
+        Ok(held) => held,
+        Err(error) => {
+            kit.run("describe", || Err(words(error)));
+            return;
+        }
+    };
     let mut whole = Vec::new();
     kit.run("encode", || {
-        whole = embed(&instance, &TEXTS).map_err(words)?;
+        whole = embed(&held, &TEXTS).map_err(words)?;
         Ok(format!("{} bytes a text", whole[0].len()))
     });
     kit.run("batch", || {
         for (text, whole) in TEXTS.iter().zip(&whole) {
-            if embed(&instance, &[text]).map_err(words)? != [whole.clone()] {
+            if embed(&held, &[text]).map_err(words)? != [whole.clone()] {
                 return Err("a text's embedding depends on the texts beside it".into());
             }
         }
         Ok("a text is the same alone".into())
     });
-    kit.common(&|instance| Ok(embed(&instance, &TEXTS)?.concat()));
+    kit.common(&|instance| Ok(embed(&Conditioner::new(instance)?, &TEXTS)?.concat()));
 }
 
 pub fn sampler(kit: &mut Kit) {

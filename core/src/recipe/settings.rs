@@ -511,6 +511,16 @@ mod tests {
     }
 
     #[test]
+    fn speeds_and_mixtures_are_of_sounds() {
+        let told = |target| {
+            let settings = TrainSettings { target, speed: 0.2, mix: 0.5, ..TrainSettings::default() };
+            settings.flaws().into_iter().map(|flaw| flaw.path).collect::<Vec<_>>()
+        };
+        assert!(told(Target::Audio).is_empty());
+        assert_eq!(told(Target::Video), ["speed", "mix"]);
+    }
+
+    #[test]
     fn diversity_anneals() {
         let loss = TokenizerLoss { diversity: 1.0, diversity_end: 0.2, anneal_from: 0.6, ..TokenizerLoss::default() };
         let at = [0.0, 0.6, 0.8, 1.0].map(|done| (loss.diversity_at(done) * 1e6).round() / 1e6);

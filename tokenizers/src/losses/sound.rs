@@ -196,6 +196,19 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_below_the_floor_is_silence() {
+        let scales = |floor| MelScales::new(Rate::whole(16_000), 3000, &Device::flex()).with_floor(floor);
+        let distance =
+            |floor, amplitude| to_vec(scales(floor).distance(sine(440.0, 0.0, 3000), sine(440.0, amplitude, 3000)))[0];
+        // 66 dB below full scale.
+        assert!(distance(-40.0, 5e-4) < 0.1 * distance(-80.0, 5e-4));
+        // Unless it is said, the floor is 80 dB down.
+        let unsaid = MelScales::new(Rate::whole(16_000), 3000, &Device::flex());
+        let unsaid = to_vec(unsaid.distance(sine(440.0, 0.0, 3000), sine(440.0, 0.1, 3000)))[0];
+        assert!((unsaid - distance(-80.0, 0.1)).abs() < 1e-5);
+    }
+
+    #[test]
     fn near_silence_has_a_finite_gradient() {
         let device = Device::flex().autodiff();
         let scales = MelScales::new(Rate::whole(8000), 256, &device);

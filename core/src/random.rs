@@ -41,6 +41,10 @@ pub enum Purpose {
     Edit = 15,
     /// The noise behind a sound that is to be taken out of it again.
     Background = 17,
+    /// How fast a sound is played to a tokenizer that learns.
+    Speed = 18,
+    /// Which sound goes under another, and how loudly.
+    Mix = 19,
 }
 
 /// The key of a stream: who draws, and what for.

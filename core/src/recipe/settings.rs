@@ -146,6 +146,15 @@ pub struct TrainSettings {
     /// that it learns sounds at any loudness; 1: none is.
     #[schemars(range(min = 0.001, max = 1.0))]
     pub gain: f64,
+    /// How much faster an audio tokenizer's sounds are played at most: each by a factor drawn log-uniformly between
+    /// 1 / (1 + speed) and 1 + speed, so that pitch and formants move together and few speakers become many (Ko et al.
+    /// 2015, "Audio augmentation for speech recognition"); 0: all at their own.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub speed: f64,
+    /// How probably an audio tokenizer's sound is mixed with another one of the data, in shares drawn at random that add
+    /// up to 1; 0: none is.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub mix: f64,
     /// The share of a video tokenizer's batches, or of their parts where `accumulate` is more than 1, that are single
     /// frames of clips.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -216,6 +225,8 @@ impl Default for TrainSettings {
             frames: None,
             samples: None,
             gain: 1.0,
+            speed: 0.0,
+            mix: 0.0,
             images: 0.0,
             start: None,
             inflate: false,
@@ -271,6 +282,12 @@ impl TrainSettings {
         if self.gain != 1.0 && self.target != Target::Audio {
             let message = format!("loudness is of an audio tokenizer's sounds, the target is \"{}\"", self.target);
             flaws.push(Flaw::new("gain", message, "delete this key"));
+        }
+        for (key, value) in [("speed", self.speed), ("mix", self.mix)] {
+            if value != 0.0 && self.target != Target::Audio {
+                let message = format!("sounds are an audio tokenizer's, the target is \"{}\"", self.target);
+                flaws.push(Flaw::new(key, message, "delete this key"));
+            }
         }
         if self.tokens.is_some() && self.target != Target::Backbone {
             let message = format!("tokens are for a backbone, the target is \"{}\"", self.target);
@@ -428,6 +445,10 @@ pub struct SoundLoss {
     /// Weight of the difference of mel spectrograms in windows of 64 to 2048 samples (SoundStream, equations 4 and 5).
     #[schemars(range(min = 0.0))]
     pub mel: f64,
+    /// What is silence to `mel`, in decibels below full scale: sounds that are exactly silent in parts pull the harder
+    /// at these parts the lower it is.
+    #[schemars(range(min = -120.0, max = -20.0))]
+    pub floor: f64,
     /// Weight of the squared distance between a latent and its code.
     #[schemars(range(min = 0.0))]
     pub commitment: f64,
@@ -437,7 +458,7 @@ pub struct SoundLoss {
 
 impl Default for SoundLoss {
     fn default() -> Self {
-        Self { wave: 1.0, noise: 0.0, mel: 1.0, commitment: 0.25, unquantized: 0 }
+        Self { wave: 1.0, noise: 0.0, mel: 1.0, floor: -80.0, commitment: 0.25, unquantized: 0 }
     }
 }
 
@@ -487,6 +508,16 @@ mod tests {
         };
         assert_eq!(parts(0.25, 12), [3, 7, 11]);
         assert_eq!((parts(0.0, 9).len(), parts(1.0, 9).len(), parts(0.3, 1000).len()), (0, 9, 300));
+    }
+
+    #[test]
+    fn speeds_and_mixtures_are_of_sounds() {
+        let told = |target| {
+            let settings = TrainSettings { target, speed: 0.2, mix: 0.5, ..TrainSettings::default() };
+            settings.flaws().into_iter().map(|flaw| flaw.path).collect::<Vec<_>>()
+        };
+        assert!(told(Target::Audio).is_empty());
+        assert_eq!(told(Target::Video), ["speed", "mix"]);
     }
 
     #[test]

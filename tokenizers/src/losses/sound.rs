@@ -26,7 +26,11 @@ pub struct SoundLossWeights {
 
 /// Spectrograms in windows of several lengths, on one device at one rate.
 #[derive(Clone, Debug)]
-pub struct MelScales(Vec<MelScale>);
+pub struct MelScales {
+    scales: Vec<MelScale>,
+    /// Magnitudes below are all silence to [`distance`](Self::distance).
+    floor: f64,
+}
 
 impl MelScales {
     /// Samples that a sound has at least.
@@ -35,29 +39,35 @@ impl MelScales {
     /// For sounds at `rate` of at least `length` samples: all windows that fit.
     pub fn new(rate: Rate, length: usize, device: &Device) -> Self {
         let fitting = WINDOWS.into_iter().filter(|&window| window <= length);
-        Self(fitting.map(|window| MelScale::new(window, rate.as_f64(), device)).collect())
+        Self { scales: fitting.map(|window| MelScale::new(window, rate.as_f64(), device)).collect(), floor: SILENCE }
+    }
+
+    /// The same, to whose distances all is silence that lies so many decibels below full scale (a negative number; -80
+    /// unless it is said). A sound that is exactly silent in parts pulls the harder at these the lower it is.
+    pub fn with_floor(self, decibels: f64) -> Self {
+        Self { floor: 10f64.powf(decibels / 20.0), ..self }
     }
 
     /// Mean over windows, moments and bands of `|S - Ŝ| + √(w/2)·|log S - log Ŝ|`, the latter as a root mean
     /// square over the bands of a moment (SoundStream, equations 4 and 5): `[B, S]` each, one number.
     pub fn distance(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
         let mut total: Option<Tensor<1>> = None;
-        for scale in &self.0 {
+        for scale in &self.scales {
             let (a, b) = (scale.spectrogram(a.clone()), scale.spectrogram(b.clone()));
             let near = (a.clone() - b.clone()).abs().mean();
-            let ratio = (a + SILENCE).log() - (b + SILENCE).log();
+            let ratio = (a + self.floor).log() - (b + self.floor).log();
             let far = ((ratio.clone() * ratio).mean_dim(2) + 1e-12).sqrt().mean();
             // The paper's weight is of a sum's root over the bands, here of a mean's.
             let term = near + far * (scale.stft.window() as f64 / 2.0).sqrt() / (BANDS as f64).sqrt();
             total = Some(total.map_or(term.clone(), |total| total + term));
         }
-        total.expect("a sound has the shortest window at least") / self.0.len() as f64
+        total.expect("a sound has the shortest window at least") / self.scales.len() as f64
     }
 
     /// Root mean square of the difference in decibels over the frequencies of each moment, mean over the
     /// moments, in the longest of the windows; what lies 80 dB below full scale counts as silence.
     pub fn log_spectral_distance(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
-        let scale = self.0.last().expect("a sound has the shortest window at least");
+        let scale = self.scales.last().expect("a sound has the shortest window at least");
         let decibels = |sound| (scale.stft.magnitudes(sound) + SILENCE).log() * (20.0 / std::f64::consts::LN_10);
         let gap = decibels(a) - decibels(b);
         (gap.clone() * gap).mean_dim(2).sqrt().mean()
@@ -183,6 +193,19 @@ mod tests {
         assert!(distance(a.clone(), sine(440.0, 0.0, 3000)).is_finite(), "silence is a sound");
         let decibels = |a: Tensor<2>, b: Tensor<2>| to_vec(scales.log_spectral_distance(a, b))[0];
         assert!(decibels(a.clone(), a.clone()) < 1e-4 && decibels(a.clone(), sine(880.0, 0.4, 3000)) > 1.0);
+    }
+
+    #[test]
+    fn what_lies_below_the_floor_is_silence() {
+        let scales = |floor| MelScales::new(Rate::whole(16_000), 3000, &Device::flex()).with_floor(floor);
+        let distance =
+            |floor, amplitude| to_vec(scales(floor).distance(sine(440.0, 0.0, 3000), sine(440.0, amplitude, 3000)))[0];
+        // 66 dB below full scale.
+        assert!(distance(-40.0, 5e-4) < 0.1 * distance(-80.0, 5e-4));
+        // Unless it is said, the floor is 80 dB down.
+        let unsaid = MelScales::new(Rate::whole(16_000), 3000, &Device::flex());
+        let unsaid = to_vec(unsaid.distance(sine(440.0, 0.0, 3000), sine(440.0, 0.1, 3000)))[0];
+        assert!((unsaid - distance(-80.0, 0.1)).abs() < 1e-5);
     }
 
     #[test]

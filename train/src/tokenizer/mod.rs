@@ -3,6 +3,7 @@
 mod adversary;
 mod clips;
 mod sounds;
+mod variety;
 
 pub use adversary::Adversary;
 pub use clips::Clips;

@@ -1,6 +1,7 @@
 //! Sounds in training.
 
 use super::Medium;
+use super::variety::varied;
 use crate::denoise::{switched, with_noise};
 use crate::measure::si_snr;
 use crate::trainer::Look;
@@ -10,7 +11,7 @@ use musiva_core::{
     Draw, Error, ErrorKind, Loss, Media, Modality, Purpose, Quantized, Reconstruction, Result, Sound, Stream,
     Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer,
 };
-use musiva_data::{Dataset, noisy, power, shuffled};
+use musiva_data::{Dataset, noisy, power};
 use musiva_media::spectrogram;
 use musiva_tokenizers::losses::{MelScales, SoundLossWeights, sound_distortion, sound_latent_loss};
 
@@ -59,7 +60,7 @@ impl Medium for Sounds {
                     .mend(format!("set `train.samples = {shortest}` or more")));
             }
         }
-        let mel = MelScales::new(first.rate(), window, device);
+        let mel = MelScales::new(first.rate(), window, device).with_floor(settings.sound_loss.floor);
         let noisy = match settings.noise {
             Some(noise) => {
                 let noise = Noise { clean: 0.0, ..noise };
@@ -162,7 +163,7 @@ pub struct Windows {
 fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) -> Result<Windows> {
     let mut windows = Windows { wanted: Vec::new(), noisy: settings.noise.map(|_| Default::default()), count: 0 };
     for index in settings.samples(part) {
-        let sound = data.get(shuffled(index, data.len(), settings.seed))?.into_sound()?;
+        let sound = varied(settings, data, index)?;
         let window = settings.samples.unwrap_or(sound.length()).min(sound.length());
         let mut stream = Draw::new(settings.seed).sample(index).stream(Purpose::Data);
         let start = start(&sound, window, &mut stream);

@@ -45,11 +45,37 @@ pub struct LmConfig {
     pub digits: usize,
     /// In which order tokens are drawn where a clip has sound.
     pub order: PlaceOrder,
+    /// What the positions of the prefix, the prompt and the tokens that are given, see of each other.
+    pub prefix: Prefix,
+    /// Along which time axis rotations turn the tokens of sound.
+    pub sound_axis: SoundAxis,
     /// What the matrix products of the blocks are computed in; weights, norms, softmax and loss are in `f32` anyway.
     pub precision: Precision,
     /// What the weights of matrices are kept in while tokens are drawn one after the other on the CPU: fewer bytes,
     /// sooner drawn.
     pub decode: Decode,
+}
+
+/// What the positions of the prefix see of each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prefix {
+    /// Each sees all (VideoPoet, section 3.3; prefix language models, Raffel et al. 2020, section 3.2.1).
+    #[default]
+    BothWays,
+    /// Each sees those before it alone, as tokens that are drawn do.
+    Causal,
+}
+
+/// Along which time axis rotations turn the tokens of sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SoundAxis {
+    /// The clip's own: what sounds and what is seen at one time stand at one `t`.
+    #[default]
+    Clip,
+    /// One that goes on where the clip's ends, a step a token, as if sound followed the clip (VideoPoet, section 3.2).
+    AfterClip,
 }
 
 /// What the weights of matrices are kept in while tokens are drawn.
@@ -83,6 +109,8 @@ impl Default for LmConfig {
             heads: 4,
             digits: 1,
             order: PlaceOrder::InTime,
+            prefix: Prefix::BothWays,
+            sound_axis: SoundAxis::Clip,
             precision: Precision::F32,
             decode: Decode::F32,
         }
@@ -118,7 +146,8 @@ impl BackboneConfig for LmConfig {
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
         // Of all pairs of positions those are computed that the prefix pattern shows.
-        let (n, prefix) = (canvas.length() as f64, canvas.prompt as f64);
+        let both_ways = if self.prefix == Prefix::BothWays { canvas.prompt } else { 1 };
+        let (n, prefix) = (canvas.length() as f64, both_ways as f64);
         let seen = (n * (n + 1.0) + prefix * (prefix - 1.0)) / (2.0 * n * n);
         let mut cost = self.trunk().cost(canvas, seen);
         let logits = Digits::logits(canvas, self.digits);
@@ -225,6 +254,7 @@ pub struct Lm {
     network: Network,
     rotary: Rotary,
     attention_heads: usize,
+    prefix: Prefix,
     stored: Stored,
     /// The weights once more, as the CPU draws from them; made when first wanted.
     decoder: OnceLock<Arc<Decoder>>,
@@ -236,9 +266,15 @@ impl Lm {
         let mut network = Network::new(config, canvas, &digits, &source.init(device));
         source.load(&mut network)?;
         let device = device.clone();
+        let clip = canvas.tokens.length();
+        let axes = |place: usize| match config.sound_axis {
+            SoundAxis::AfterClip if place >= clip => [(canvas.tokens.grid[0] + place - clip) as f64, 0.0, 0.0],
+            _ => canvas.place(place),
+        };
         Ok(Self {
-            rotary: Rotary::new(canvas, config.width / config.heads, &device.clone().inner()),
+            rotary: Rotary::turning(canvas, axes, config.width / config.heads, &device.clone().inner()),
             attention_heads: config.heads,
+            prefix: config.prefix,
             stored: config.decode.into(),
             decoder: OnceLock::new(),
             canvas: *canvas,
@@ -274,8 +310,12 @@ impl Backbone for Lm {
         let known = prefix.dims()[1];
         let mut x = Tensor::cat(vec![prefix, tokens], 1); // [B, P + G + L, D]
         let rotary = self.rotary.laid(layout);
+        let visible = match self.prefix {
+            Prefix::BothWays => Visible::Prefix(known),
+            Prefix::Causal => Visible::Causal,
+        };
         for block in &network.blocks {
-            x = block.forward(x, &rotary, Visible::Prefix(known), None);
+            x = block.forward(x, &rotary, visible, None);
         }
         let hidden = network.norm.forward(x.slice_dim(1, known..known + length));
         Prediction::Logits(network.codes.logits(hidden, &parts))
@@ -336,7 +376,8 @@ impl LmSession {
             done: 0,
             hidden: Tensor::zeros([batch, 1, 1], &device),
         };
-        session.run(network.prefix(given, &lm.canvas, known));
+        let visible = if lm.prefix == Prefix::BothWays { Visible::Full } else { Visible::Causal };
+        session.run(network.prefix(given, &lm.canvas, known), visible);
         session.hidden = session.place(network.start(batch));
         session
     }
@@ -346,9 +387,9 @@ impl LmSession {
         self.lm.network.codes.of(self.modalities[token])
     }
 
-    fn run(&mut self, mut x: Tensor<3>) -> Tensor<3> {
+    fn run(&mut self, mut x: Tensor<3>, visible: Visible) -> Tensor<3> {
         for (block, cache) in self.lm.network.blocks.iter().zip(&mut self.caches) {
-            x = block.forward(x, &self.rotary, Visible::Full, Some(cache));
+            x = block.forward(x, &self.rotary, visible, Some(cache));
         }
         self.lm.network.norm.forward(x)
     }
@@ -357,7 +398,7 @@ impl LmSession {
     fn place(&mut self, x: Tensor<3>) -> Tensor<3> {
         let place = self.places.clone().slice_dim(1, self.done..self.done + 1);
         self.done += 1;
-        self.run(x + place)
+        self.run(x + place, Visible::Causal)
     }
 }
 
@@ -387,6 +428,7 @@ impl Session for LmSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use musiva_core::canvas::SoundShape;
     use musiva_core::parameters::to_vec;
     use musiva_core::{TokenKind, TokenShape};
 
@@ -437,8 +479,8 @@ mod tests {
 
     #[test]
     fn cached_is_uncached_on_slices_and_on_tensors() {
-        for digits in [1, 2, 3] {
-            let config = LmConfig { width: 48, depth: 3, heads: 2, digits, ..Default::default() };
+        for (digits, prefix) in [(1, Prefix::BothWays), (2, Prefix::Causal), (3, Prefix::BothWays)] {
+            let config = LmConfig { width: 48, depth: 3, heads: 2, digits, prefix, ..Default::default() };
             let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
             let given = batch(&codes(), &lm.device()).given;
             let [on_slices, _] = difference(&lm, lm.session(given.clone()).unwrap());
@@ -480,6 +522,45 @@ mod tests {
         let row = 8 * 64;
         assert_eq!(before[0][..row], after[0][..row]);
         assert_ne!(before[0][row..row + 64], after[0][row..row + 64]);
+    }
+
+    /// Whether the first word's hidden vector knows the last word.
+    #[test]
+    fn a_causal_prefix_does_not_look_ahead() {
+        let first = |prefix, last: u32| {
+            let config = LmConfig { width: 48, depth: 3, heads: 2, prefix, ..Default::default() };
+            let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+            let prompt = ints(&[1, 2, 3, 4, last], [1, 5], &Device::flex());
+            let session = LmSession::new(&lm, &Given::prompt(prompt, &canvas()));
+            session.caches.last().unwrap().first_value()
+        };
+        assert_eq!(first(Prefix::Causal, 5), first(Prefix::Causal, 6));
+        assert_ne!(first(Prefix::BothWays, 5), first(Prefix::BothWays, 6));
+    }
+
+    #[test]
+    fn sound_turns_with_the_clip_or_after_it() {
+        let sound = SoundShape {
+            tokens: TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { entries: 8, bits: Some(3) } },
+            a_frame: 1,
+            stride: 1,
+        };
+        let canvas = CanvasShape { sound: Some(sound), ..canvas() };
+        let cosines = |sound_axis| {
+            let config = LmConfig { width: 48, depth: 1, heads: 2, sound_axis, ..Default::default() };
+            let lm = Lm::new(&config, &canvas, &Device::flex(), &Source::Seed(3)).unwrap();
+            let [cosines, _] = lm.rotary.on_host();
+            // The fastest pair turns by one radian a step.
+            cosines.chunks_exact(12).map(|row| row[0]).collect::<Vec<f32>>()
+        };
+        let [with, after] = [SoundAxis::Clip, SoundAxis::AfterClip].map(cosines);
+        let clip = 5 + 18;
+        assert_eq!(with[..clip], after[..clip]);
+        for i in 0..4 {
+            let near = |found: f32, t: f64| assert!((f64::from(found) - t.cos()).abs() < 1e-6, "{found}, {i}");
+            near(with[clip + i], i as f64);
+            near(after[clip + i], (3 + i) as f64);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Drawing token by token on the CPU: the same computation as [`LmSession`](super::LmSession) has out of tensors, on
 //! slices, from weights that [`LmConfig::decode`](super::LmConfig::decode) says how to keep.
 
-use super::{Lm, Network};
+use super::{Lm, Network, Prefix};
 use crate::transformer::{DecodeBlock, Room, Vocabulary, side_by_side};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::Given;
@@ -78,7 +78,19 @@ impl DecoderSession {
         let rotary = lm.rotary.laid(layout).on_host();
         let mut prefix = to_vec(lm.network.prefix(given, &lm.canvas, known));
         if !prefix.is_empty() {
-            room.run(&decoder.blocks, &mut prefix, &rotary);
+            match lm.prefix {
+                Prefix::BothWays => room.run(&decoder.blocks, &mut prefix, &rotary),
+                Prefix::Causal => {
+                    let length = prefix.len() / batch / width;
+                    for position in 0..length {
+                        let mut x: Vec<f32> = (0..batch)
+                            .flat_map(|sample| &prefix[(sample * length + position) * width..][..width])
+                            .copied()
+                            .collect();
+                        room.run(&decoder.blocks, &mut x, &rotary);
+                    }
+                }
+            }
         }
         let hidden = decoder.start.repeat(batch);
         let modalities = layout.made().iter().map(|&place| lm.canvas.modality(place)).collect();

@@ -31,6 +31,12 @@ impl Cache {
         self.len == 0
     }
 
+    /// The first position's value, as numbers.
+    #[cfg(test)]
+    pub fn first_value(&self) -> Vec<f32> {
+        musiva_core::parameters::to_vec(self.values.clone().slice_dim(0, 0..1).slice_dim(1, 0..1))
+    }
+
     /// Remembers `n` more positions; returns the keys and the values of all.
     fn extend(&mut self, keys: Tensor<4>, values: Tensor<4>) -> [Tensor<4>; 2] {
         let [batch, n, heads, size] = keys.dims();

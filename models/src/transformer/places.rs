@@ -89,6 +89,11 @@ pub struct Rotary {
 impl Rotary {
     /// For heads of `size` numbers at the prompt and all places of `canvas`, in their order.
     pub fn new(canvas: &CanvasShape, size: usize, device: &Device) -> Self {
+        Self::turning(canvas, |place| canvas.place(place), size, device)
+    }
+
+    /// The same where places lie elsewhere: at what `axes` says of each.
+    pub fn turning(canvas: &CanvasShape, axes: impl Fn(usize) -> [f64; 3], size: usize, device: &Device) -> Self {
         let pairs = size / 2;
         let quarter = pairs / 4;
         // Which axis a pair turns with, and the how-manyeth it is there.
@@ -101,7 +106,7 @@ impl Rotary {
         for position in 0usize..canvas.length() {
             let place = match position.checked_sub(canvas.prompt) {
                 None => [position as f64 - canvas.prompt as f64, 0.0, 0.0],
-                Some(place) => canvas.place(place),
+                Some(place) => axes(place),
             };
             let angles: Vec<f64> = (0..pairs)
                 .map(|pair| {

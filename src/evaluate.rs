@@ -5,7 +5,8 @@ use crate::output::{self, print, say, table};
 use crate::progress::bar;
 use crate::provenance::Provenance;
 use crate::recipes::RecipesArgs;
-use musiva_core::{Clip, Result, files};
+use musiva_core::recipe::Recipe;
+use musiva_core::{Clip, Error, ErrorKind, Result, files};
 use musiva_data::world::Scores;
 use musiva_media::contact_sheet;
 use musiva_train::evaluate::{
@@ -26,6 +27,7 @@ const COLUMNS: usize = 9;
 ///   musiva evaluate text-to-video
 ///   musiva evaluate text-to-video --prompts 64 --seed 1 --json
 ///   musiva evaluate world-lm world-masked world-dit
+///   musiva evaluate world-lm --task video-to-audio --task continuation
 ///   musiva evaluate tokenizer-video --baselines --sheet sheet.png
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -38,6 +40,9 @@ pub struct Args {
     /// Seed of scenes and noise, instead of `evaluate.seed`
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Measure this task alone, and no tokenizer; may be repeated
+    #[arg(long = "task", value_name = "NAME")]
+    tasks: Vec<String>,
     /// Do the same with the same bits by other ways: of clips fewer pixels and H.264, of sounds Opus; those by the
     /// ffmpeg on the PATH, where it is
     #[arg(long)]
@@ -61,6 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.sheet {
         output::prepare(path, &["png"])?;
     }
+    known_tasks(&args.tasks, &recipes[0])?;
     let settings = &recipes[0].evaluate;
     let n = args.prompts.map_or(settings.prompts, |n| n as usize);
     let seed = args.seed.unwrap_or(settings.seed);
@@ -69,7 +75,14 @@ pub fn run(args: &Args) -> Result<()> {
     for (i, recipe) in recipes.iter().enumerate() {
         let parts = Parts::build(recipe, &device)?;
         // All have the same tokenizers.
-        let amount = Amount { n, seed, batch: recipe.evaluate.batch, tokenizers: i == 0, baselines: args.baselines };
+        let amount = Amount {
+            n,
+            seed,
+            batch: recipe.evaluate.batch,
+            tokenizers: i == 0 && args.tasks.is_empty(),
+            baselines: args.baselines,
+            tasks: &args.tasks,
+        };
         evaluations.push(evaluate(recipe, &parts, &amount, &mut |stage, done, total| {
             let message = if recipes.len() > 1 { format!("{}: {stage}", recipe.name) } else { stage.to_owned() };
             if bar.message() != message {
@@ -104,6 +117,22 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Sees to it that a recipe has the tasks that are asked for.
+fn known_tasks(asked: &[String], recipe: &Recipe) -> Result<()> {
+    let known: Vec<&str> = recipe.tasks.iter().map(|task| task.name.as_str()).collect();
+    match asked.iter().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let mend = match known.is_empty() {
+                true => "leave `--task` out: the recipe has no `[[task]]`".to_owned(),
+                false => format!("name one of {}", known.join(", ")),
+            };
+            Err(Error::new(ErrorKind::Unsupported, "--task", format!("{} has no task `{name}`", recipe.name))
+                .mend(mend))
+        }
+    }
+}
+
 fn text(evaluations: &[Evaluation]) -> String {
     let mut text = String::new();
     for Evaluation { recipe, recipe_sha256, seed, .. } in evaluations {
@@ -123,31 +152,35 @@ fn text(evaluations: &[Evaluation]) -> String {
         })
     });
     text.push_str(&table(&metrics.collect::<Vec<_>>()));
-    let Some(made) = evaluations.iter().find_map(|evaluation| evaluation.reconstruction.as_ref()) else {
-        return text;
-    };
-    let Some(seen) = &made.seen else {
-        text.push_str("there is no oracle for these data: nothing else is measured\n");
-        return text;
-    };
+    let made = evaluations.iter().find_map(|evaluation| evaluation.reconstruction.as_ref());
+    match made.map(|made| (&made.seen, made.bounces)) {
+        None => {}
+        Some((None, _)) => text.push_str("there is no oracle for these data: nothing else is measured\n"),
+        Some((Some(seen), bounces)) => text.push_str(&asked_for(evaluations, seen, bounces)),
+    }
+    if evaluations.iter().any(|evaluation| !evaluation.tasks.is_empty()) {
+        text.push_str(&format!("\nhow well each task is done\n{}", done(evaluations)));
+    }
+    text
+}
+
+/// What the oracle sees of clips that came back from their tokens, and of those that were made of prompts.
+fn asked_for(evaluations: &[Evaluation], seen: &Scores, bounces: Option<f64>) -> String {
+    let several = evaluations.len() > 1;
     let head = ["", "n", "colour", "shape", "direction", "speed", "all three", "bounces"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut row = |name: String, seen: &Scores, bounces: Option<f64>| {
         let parts = [seen.colour, seen.shape, seen.direction, seen.speed, seen.all, bounces];
         rows.push([name, seen.n.to_string()].into_iter().chain(parts.map(percent)).collect());
     };
-    row("reconstructed".into(), seen, made.bounces);
+    row("reconstructed".into(), seen, bounces);
     for evaluation in evaluations {
         let by = if several { &evaluation.recipe } else { "generated" };
         for generated in &evaluation.generation {
             row(format!("{by}, {}", generated.prompts), &generated.seen, None);
         }
     }
-    text.push_str(&format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows)));
-    if evaluations.iter().any(|evaluation| !evaluation.tasks.is_empty()) {
-        text.push_str(&format!("\nhow well each task is done\n{}", done(evaluations)));
-    }
-    text
+    format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows))
 }
 
 /// Task after task, what each recipe makes of it.

@@ -56,6 +56,9 @@ pub fn run(args: &Args) -> Result<()> {
     named.set.extend(args.steps.map(|steps| format!("train.steps={steps}")));
     let recipe = named.open()?;
     let settings = recipe.need_train()?;
+    if args.resume.is_none() {
+        recipe.check_start().into_result()?;
+    }
     let folder = match (&args.resume, &args.run) {
         (Some(folder), _) => RunFolder::reopen(folder, &recipe, &named.registry()?)?,
         (None, Some(folder)) => RunFolder::new(folder)?,

@@ -24,9 +24,9 @@ use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::{Part, Recipe};
-use musiva_core::{Clip, Draw, Error, ErrorKind, Metric, Modality, Result};
-use musiva_data::World;
+use musiva_core::{Clip, Draw, Error, ErrorKind, Metric, Modality, Result, Task};
 use musiva_data::world::{Attributes, Oracle, Scores, Split, score};
+use musiva_data::{Dataset, World};
 use serde::Serialize;
 use sound::{Sources, resound};
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ impl Metrics {
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Amount {
+pub struct Amount<'a> {
     /// Clips and sounds, and prompts of each set.
     pub n: usize,
     /// Seed of scenes and noise.
@@ -118,6 +118,8 @@ pub struct Amount {
     pub tokenizers: bool,
     /// Whether other codecs do the same with the same bits: [`Baseline`].
     pub baselines: bool,
+    /// The names of the tasks; of none, all.
+    pub tasks: &'a [String],
 }
 
 /// Sees to it that the figures of recipes can stand side by side: that all have the same data, tokenizers and tasks.
@@ -146,6 +148,14 @@ pub fn comparable(recipes: &[Recipe]) -> Result<()> {
     Ok(())
 }
 
+/// Numbers of `count` samples, or of all where there are fewer, spread evenly over `data`: neighbours, by their names, tend
+/// to be alike.
+fn spread(data: &dyn Dataset, count: u64) -> Vec<u64> {
+    let len = data.len().unwrap_or(count);
+    let count = count.min(len);
+    (0..count).map(|i| i * len / count).collect()
+}
+
 /// Whether two components are one, with the same weights, whatever it keeps its codes as.
 fn alike<T: ?Sized>(one: Option<&Part<T>>, other: Option<&Part<T>>) -> bool {
     fn said<T: ?Sized>(part: &Part<T>) -> (&str, serde_json::Value, Option<&Path>) {
@@ -163,7 +173,7 @@ fn alike<T: ?Sized>(one: Option<&Part<T>>, other: Option<&Part<T>>) -> bool {
 /// # Errors
 /// What building, tokenizing, sampling or `progress` return.
 pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut Progress) -> Result<Evaluation> {
-    let Amount { n, seed, batch, tokenizers, baselines } = *amount;
+    let Amount { n, seed, batch, tokenizers, baselines, tasks: asked } = *amount;
     let world = world_of(recipe)?;
     let reconstruction = match (parts.video().filter(|_| tokenizers), &world) {
         (Some(codec), Some(world)) => {
@@ -192,7 +202,9 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
     };
     let (mut generation, mut done) = (Vec::new(), Vec::new());
     if let (Some(world), Some(pipeline), false) = (&world, &parts.pipeline, recipe.tasks.is_empty()) {
-        done = tasks::tasks(pipeline, world, &recipe.tasks, [n, batch], seed, progress)?;
+        let asked_for = |task: &&Task| asked.is_empty() || asked.contains(&task.name);
+        let tasks: Vec<&Task> = recipe.tasks.iter().filter(asked_for).collect();
+        done = tasks::tasks(pipeline, world, &tasks, [n, batch], seed, progress)?;
     } else if let (Some(world), Some(pipeline)) = (&world, &parts.pipeline) {
         let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
         let none_held_out = world.config().held_out.is_empty();

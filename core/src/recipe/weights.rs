@@ -31,22 +31,28 @@ impl Recipe {
             let count = self.flow.canvas.map(|canvas| part.component.parameters(&canvas));
             look(Target::Backbone, self.weights(part, count));
         }
-        if let Some(TrainSettings { target, start: Some(file), inflate, grow, .. }) = &self.train {
-            let count = match target {
-                // Smaller kernels, which training fills up.
-                _ if *inflate || *grow => None,
-                Target::Video => self.video.as_ref().map(|part| part.component.parameters()),
-                Target::Audio => self.audio.as_ref().map(|part| part.component.parameters()),
-                Target::Backbone => {
-                    self.backbone.as_ref().and_then(|part| Some(part.component.parameters(&self.flow.canvas?)))
-                }
-                Target::Text => None,
-            };
-            // Only training begins there, and says so itself.
-            let diagnostic = self.file("train.start", file, target.section(), count);
-            found.extend(diagnostic.map(Diagnostic::note));
-        }
+        // Only training begins there.
+        found.extend(self.check_start().0.into_iter().map(Diagnostic::note));
         Report(found).sorted()
+    }
+
+    /// Looks in the same way at the weights that training starts from, where the recipe names some: before a dataset is
+    /// tokenized for it.
+    pub fn check_start(&self) -> Report {
+        let Some(TrainSettings { target, start: Some(file), inflate, grow, .. }) = &self.train else {
+            return Report(Vec::new());
+        };
+        let count = match target {
+            // Smaller kernels, which training fills up.
+            _ if *inflate || *grow => None,
+            Target::Video => self.video.as_ref().map(|part| part.component.parameters()),
+            Target::Audio => self.audio.as_ref().map(|part| part.component.parameters()),
+            Target::Backbone => {
+                self.backbone.as_ref().and_then(|part| Some(part.component.parameters(&self.flow.canvas?)))
+            }
+            Target::Text => None,
+        };
+        Report(self.file("train.start", file, target.section(), count).into_iter().collect())
     }
 
     fn weights<T: ?Sized>(&self, part: &Part<T>, count: Option<usize>) -> Option<Diagnostic> {

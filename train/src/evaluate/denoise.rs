@@ -61,10 +61,11 @@ fn at(
     [n, seed]: [u64; 2],
     progress: &mut Progress,
 ) -> Result<Denoised> {
-    let n = if sources.world.is_some() { n } else { sources.held_out.len().map_or(n, |len| n.min(len)) };
+    let which = sources.which(n);
     let (mut count, mut measures, mut sums) = (0, None, [Sums::default(); 5]);
-    for i in 0..n {
-        progress(&format!("sounds with noise, {} dB", settings.snr[0]), i as usize, n as usize)?;
+    let n = which.len();
+    for (at, i) in which.into_iter().enumerate() {
+        progress(&format!("sounds with noise, {} dB", settings.snr[0]), at, n)?;
         let draw = Draw::new(seed).sample(i);
         let sound = match sources.world.and_then(|world| world.scene(draw, Split::Test).sound()) {
             Some(sound) => sound,

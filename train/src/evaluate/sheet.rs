@@ -2,6 +2,7 @@
 
 use super::Parts;
 use super::baselines::Baselines;
+use super::spread;
 use super::video::bits_of;
 use crate::sources::held_out_of;
 use musiva_core::pipeline::Codec;
@@ -31,13 +32,6 @@ pub fn sheet(recipe: &Recipe, parts: &Parts, baselines: bool) -> Result<Vec<(Str
         rows.extend(sounds(codec, &*data, baselines)?);
     }
     Ok(rows)
-}
-
-/// Numbers of `count` samples, spread over `data`.
-fn spread(data: &dyn Dataset, count: u64) -> impl Iterator<Item = u64> {
-    let len = data.len().unwrap_or(count);
-    let count = count.min(len);
-    (0..count).map(move |i| i * len / count)
 }
 
 fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(String, Clip)>> {

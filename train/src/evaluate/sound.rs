@@ -1,8 +1,8 @@
 //! How well an audio tokenizer makes held-out sounds again.
 
-use super::Progress;
 use super::reader::{MOST, Reader};
 use super::video::bits_of;
+use super::{Progress, spread};
 use crate::measure::si_snr;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
@@ -97,6 +97,13 @@ pub(super) struct Sources<'a> {
     pub train: Option<Arc<dyn Dataset>>,
 }
 
+impl Sources<'_> {
+    /// Which samples are measured of `n` that are asked for.
+    pub fn which(&self, n: u64) -> Vec<u64> {
+        if self.world.is_some() { (0..n).collect() } else { spread(self.held_out, n) }
+    }
+}
+
 /// Measures `n` sounds, the world's by `seed`.
 pub(super) fn resound(
     codec: &Codec,
@@ -105,10 +112,8 @@ pub(super) fn resound(
     baselines: bool,
     progress: &mut Progress,
 ) -> Result<Resounded> {
-    let n = match sources.world {
-        Some(_) => n,
-        None => sources.held_out.len().map_or(n, |len| n.min(len)),
-    };
+    let which = sources.which(n);
+    let n = which.len() as u64;
     let spec = codec.tokenizer().spec();
     let levels = if let TokenKind::Levels { levels, .. } = spec.kind { levels } else { 1 };
     let reader = sources.train.as_ref().map(|train| learnt(&**train, progress)).transpose()?;
@@ -116,8 +121,8 @@ pub(super) fn resound(
     let (mut sums, mut by_opus, mut opus_bits) = (vec![Sums::default(); levels], Sums::default(), 0.0);
     let (mut tokens, mut ear, mut read, mut seconds, mut bits) = (Vec::new(), Ear::default(), 0, 0.0, None);
     let mut measures = None;
-    for i in 0..n {
-        progress("sounds", i as usize, n as usize)?;
+    for (at, i) in which.into_iter().enumerate() {
+        progress("sounds", at, n as usize)?;
         let scene = sources.world.map(|world| world.scene(Draw::new(seed).sample(i), Split::Test));
         let (sound, caption) = match scene.as_ref().and_then(|scene| scene.sound()) {
             Some(sound) => (sound, String::new()),
@@ -171,12 +176,12 @@ pub(super) fn resound(
 
 /// A classifier of the captions of `data`.
 fn learnt(data: &dyn Dataset, progress: &mut Progress) -> Result<Reader> {
-    let len = data.len().unwrap_or(MOST);
-    let count = len.min(MOST);
+    let which = spread(data, MOST);
+    let count = which.len();
     let mut sounds = Vec::new();
-    for i in 0..count {
-        progress("learn the captions", i as usize, count as usize)?;
-        let sample = data.get(i * len / count)?;
+    for (at, i) in which.into_iter().enumerate() {
+        progress("learn the captions", at, count)?;
+        let sample = data.get(i)?;
         sounds.push((sample.clone().into_sound()?, sample.caption));
     }
     Reader::learn(&sounds)

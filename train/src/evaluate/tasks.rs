@@ -121,7 +121,7 @@ impl Counts {
 pub(super) fn tasks(
     pipeline: &Pipeline,
     world: &World,
-    tasks: &[Task],
+    tasks: &[&Task],
     [n, batch]: [usize; 2],
     seed: u64,
     progress: &mut Progress,

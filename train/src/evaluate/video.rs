@@ -1,7 +1,7 @@
 //! How well a video tokenizer makes held-out clips again.
 
 use super::baselines::{Baseline, Baselines};
-use super::{Measured, Metrics, Progress};
+use super::{Measured, Metrics, Progress, spread};
 use crate::measure::{flicker, psnr, ssim};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
@@ -183,7 +183,7 @@ pub(super) fn reconstruct_world(
     Ok((Reconstructed { seen, bounces, ..reconstructed }, measured))
 }
 
-/// The first `n` clips of `data`.
+/// `n` clips, spread over `data`.
 pub(super) fn reconstruct_data(
     codec: &Codec,
     data: &dyn Dataset,
@@ -192,14 +192,15 @@ pub(super) fn reconstruct_data(
     baselines: bool,
     progress: &mut Progress,
 ) -> Result<(Reconstructed, Vec<Measured>)> {
-    let n = data.len().map_or(n, |len| n.min(len));
+    let which = spread(data, n);
+    let n = which.len();
     let mut sums = Sums::new(codec, recipe, baselines);
-    for i in 0..n {
-        progress("reconstruct", i as usize, n as usize)?;
+    for (at, i) in which.into_iter().enumerate() {
+        progress("reconstruct", at, n)?;
         let sample = data.get(i)?;
         let caption = sample.caption.clone();
         sums.add(&sample.into_clip()?, &caption)?;
     }
-    progress("reconstruct", n as usize, n as usize)?;
+    progress("reconstruct", n, n)?;
     sums.results()
 }

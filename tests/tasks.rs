@@ -133,6 +133,14 @@ fn an_evaluation_has_a_row_for_each_task_and_one_without_learning() {
     assert!(row("audio-to-video", "backbone")["onsets"].is_number());
     // It is at its best what the world's own oracle sees.
     assert!(row("video-to-audio", "placed tones")["onsets"].as_f64().unwrap() > 0.5);
+    let one = ["evaluate", "heard-masked.toml", "--prompts", "3", "--task", "video-to-audio"];
+    let json = lab.run(&[&one[..], &["--json"]].concat()).succeeds().out;
+    let alone: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let of_it: Vec<_> = rows.iter().filter(|row| row["task"] == "video-to-audio").collect();
+    assert_eq!(alone["tasks"].as_array().unwrap().iter().collect::<Vec<_>>(), of_it, "as beside the others");
+    assert!(alone.get("reconstruction").is_none() && alone["sound"].is_null());
+    assert!(lab.run(&one).succeeds().out.contains("placed tones"));
+    lab.run(&["evaluate", "heard-masked.toml", "--task", "video-to-tea"]).fails(8, &["--task", "video-to-audio"]);
     let table = lab.run(&["evaluate", "heard-masked.toml", "--prompts", "2"]).succeeds().out;
     assert!(table.contains("  placed tones  ") && table.contains("how well each task is done"), "{table}");
 }

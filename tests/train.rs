@@ -145,6 +145,14 @@ fn a_run_that_is_there_is_not_written_over_and_does_not_change_its_meaning() {
 }
 
 #[test]
+fn weights_to_start_from_are_looked_for_before_anything_is_made() {
+    let lab = Lab::trained();
+    let start = ["train", "lm.toml", "--run", "new", "--set", "train.start=nowhere.safetensors"];
+    lab.run(&start).fails(3, &["`train.start`: there is no file", "nowhere.safetensors", "mend:"]);
+    assert!(!lab.path("new").exists());
+}
+
+#[test]
 fn a_tokenizer_that_goes_wrong_is_told_by_name() {
     let lab = Lab::bare();
     // So fast that the first steps throw it far off: sounds beyond all range, and latents that land on one code.

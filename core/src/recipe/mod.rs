@@ -10,6 +10,7 @@
 mod adversarial;
 mod canonical;
 mod check;
+mod losses;
 mod merge;
 mod noise;
 mod plugin;
@@ -29,13 +30,14 @@ mod words;
 pub use adversarial::{Adversarial, AdversarialLoss, Perceptual};
 pub use canonical::Difference;
 pub use check::Flow;
+pub use losses::{SoundLoss, TokenizerLoss};
 pub use noise::Noise;
 pub use plugin::PluginPin;
 pub use program::{Moment, ProgramSettings};
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
-pub use settings::{EvaluateSettings, OnDisease, Schedule, SoundLoss, Target, TokenizerLoss, TrainSettings};
+pub use settings::{EvaluateSettings, OnDisease, Schedule, Target, TrainSettings};
 pub use source::{Document, Place};
 pub use summary::{Edge, Generation, Summary, Training};
 

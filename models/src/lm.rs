@@ -69,6 +69,16 @@ pub enum Prefix {
     Causal,
 }
 
+impl Prefix {
+    /// What positions see of each other of which so many are the prefix.
+    fn visible(self, prefix: usize) -> Visible {
+        match self {
+            Self::BothWays => Visible::Prefix(prefix),
+            Self::Causal => Visible::Causal,
+        }
+    }
+}
+
 /// Along which time axis rotations turn the tokens of sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -312,10 +322,7 @@ impl Backbone for Lm {
         let known = prefix.dims()[1];
         let mut x = Tensor::cat(vec![prefix, tokens], 1); // [B, P + G + L, D]
         let rotary = self.rotary.laid(layout);
-        let visible = match self.prefix {
-            Prefix::BothWays => Visible::Prefix(known),
-            Prefix::Causal => Visible::Causal,
-        };
+        let visible = self.prefix.visible(known);
         for block in &network.blocks {
             x = block.forward(x, &rotary, visible, None);
         }
@@ -378,8 +385,9 @@ impl LmSession {
             done: 0,
             hidden: Tensor::zeros([batch, 1, 1], &device),
         };
-        let visible = if lm.prefix == Prefix::BothWays { Visible::Full } else { Visible::Causal };
-        session.run(network.prefix(given, &lm.canvas, known), visible);
+        let prefix = network.prefix(given, &lm.canvas, known);
+        let visible = lm.prefix.visible(prefix.dims()[1]);
+        session.run(prefix, visible);
         session.hidden = session.place(network.start(batch));
         session
     }

@@ -76,20 +76,15 @@ impl DecoderSession {
         let mut room = Room::new(batch, lm.canvas.prompt + layout.length(), width, decoder.blocks.len());
         let (known, places) = lm.network.places.of(layout);
         let rotary = lm.rotary.laid(layout).on_host();
-        let mut prefix = to_vec(lm.network.prefix(given, &lm.canvas, known));
+        let prefix = to_vec(lm.network.prefix(given, &lm.canvas, known));
         if !prefix.is_empty() {
-            match lm.prefix {
-                Prefix::BothWays => room.run(&decoder.blocks, &mut prefix, &rotary),
-                Prefix::Causal => {
-                    let length = prefix.len() / batch / width;
-                    for position in 0..length {
-                        let mut x: Vec<f32> = (0..batch)
-                            .flat_map(|sample| &prefix[(sample * length + position) * width..][..width])
-                            .copied()
-                            .collect();
-                        room.run(&decoder.blocks, &mut x, &rotary);
-                    }
-                }
+            let length = prefix.len() / batch / width;
+            // Positions that go through together see each other.
+            let together = if lm.prefix == Prefix::BothWays { length } else { 1 };
+            for from in (0..length).step_by(together) {
+                let of = |sample| &prefix[(sample * length + from) * width..][..together * width];
+                let mut x: Vec<f32> = (0..batch).flat_map(of).copied().collect();
+                room.run(&decoder.blocks, &mut x, &rotary);
             }
         }
         let hidden = decoder.start.repeat(batch);

@@ -97,7 +97,7 @@ fn change_a_token_and_no_earlier_or_equal_place_notices() {
     assert_ne!(before[0][row..row + 64], after[0][row..row + 64]);
 }
 
-/// Whether the first word's hidden vector knows the last word.
+/// By what the last block keeps of the first word.
 #[test]
 fn a_causal_prefix_does_not_look_ahead() {
     let first = |prefix, last: u32| {

@@ -2,11 +2,11 @@
 //!
 //! `cargo run --release --example edits -- recipes/text-to-video-dit.toml 32` prints the rows of docs/tasks.md.
 
-use musiva_core::pipeline::{Pipeline, Premise, Request};
+use musiva_core::pipeline::{ContextMedia, Pipeline, Request};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Draw, Media, Registry, Result};
+use musiva_core::{Clip, Media, Registry, Result, RngKey};
 use musiva_data::World;
-use musiva_data::world::{Colour, Oracle, Scene, Split, WorldConfig};
+use musiva_data::world::{Colour, Scene, Split, VideoOracle, WorldConfig};
 use std::error::Error;
 use std::path::Path;
 
@@ -27,14 +27,14 @@ struct Case {
 
 impl Case {
     fn new(world: &World, number: u64) -> Self {
-        let draw = Draw::new(SEEDS[0]).sample(number);
-        let scene = world.scene(draw, Split::Test);
+        let key = RngKey::new(SEEDS[0]).sample(number);
+        let scene = world.scene(key, Split::Test);
         let all = Colour::ALL;
         let own = all.iter().position(|colour| *colour == scene.attributes.colour).unwrap_or(0);
         let wanted = all[(own + 1 + number as usize % (all.len() - 1)) % all.len()];
         let mut asked = scene.clone();
         asked.attributes.colour = wanted;
-        Self { wanted, prompt: asked.caption(draw), clip: scene.render(), scene }
+        Self { wanted, prompt: asked.caption(key), clip: scene.render(), scene }
     }
 }
 
@@ -47,7 +47,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     musiva_models::register(&mut registry)?;
     let recipe = Recipe::open(Path::new(recipe), &[], &registry)?;
     let world = World::new(WorldConfig { frames: 17, size: [64, 64], ..WorldConfig::default() });
-    let world = world.map_err(|flaws| flaws.into_iter().map(|flaw| flaw.message).collect::<String>())?;
+    let world = world.map_err(|errors| errors.into_iter().map(|error| error.message).collect::<String>())?;
     let pipeline = Pipeline::build(&recipe, &burn::tensor::Device::flex())?;
     let cases: Vec<Case> = (0..count.parse()?).map(|number| Case::new(&world, number)).collect();
     println!("strength  tokens  colour  shape  direction  speed  position");
@@ -61,15 +61,15 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
 /// In percent of all cases: tokens changed; colour as asked; shape, direction, speed and position as they were.
 fn edited(pipeline: &Pipeline, recipe: &Recipe, world: &World, cases: &[Case], strength: f64) -> Result<[f64; 6]> {
     let tasks = recipe.need_tasks()?;
-    let oracle = Oracle::new(world.config());
+    let oracle = VideoOracle::new(world.config());
     let mut sums = [0.0; 6];
     for (batch, cases) in cases.chunks(BATCH).enumerate() {
         let clips: Vec<Clip> = cases.iter().map(|case| case.clip.clone()).collect();
         let prompts = cases.iter().map(|case| case.prompt.clone()).collect();
         let request = Request { prompts, seed: SEEDS[1], first: (BATCH * batch) as u64 };
-        let premise = Premise { task: &tasks[0], clips: &clips, sounds: &[], mask: None };
-        let order = pipeline.edit_of(&request, &premise, strength)?;
-        for (tokens, case) in pipeline.once(&order, &mut |_, _| Ok(()))?.iter().zip(cases) {
+        let context_media = ContextMedia { task: &tasks[0], clips: &clips, sounds: &[], mask: None };
+        let sample_request = pipeline.edit_request(&request, &context_media, strength)?;
+        for (tokens, case) in pipeline.once(&sample_request, &mut |_, _| Ok(()))?.iter().zip(cases) {
             let (Some(after), Some(clip)) = (&tokens.video, pipeline.clip(tokens)?) else { continue };
             let before = pipeline.codec().encode(&Media::Clip(case.clip.clone()))?.packed()?;
             let after = after.packed()?;

@@ -74,7 +74,7 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
     let clip = source.next(most)?.ok_or_else(|| Error::new(ErrorKind::Media, place(), "it has no frames"))?;
     if extent != Extent::Sample && source.next(1)?.is_some() {
         let message = format!("it has more than {most} frames, and it is taken whole");
-        return Err(Error::new(ErrorKind::Unsupported, place(), message).mend("cut the file"));
+        return Err(Error::new(ErrorKind::Unsupported, place(), message).hint("cut the file"));
     }
     match extent {
         Extent::Uncut => Ok(clip),
@@ -90,7 +90,7 @@ fn cut(recipe: &Recipe, clip: Clip, [height, width]: [usize; 2]) -> Result<Clip>
         |&frames: &usize| tokenizer.shape(&MediaShape::Clip { frames, height, width, rate: clip.rate() }).is_ok();
     let frames = (1..=there).rev().find(fits).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "tokenizer.video", format!("it takes no clip of up to {there} frames"))
-            .mend("name a longer clip")
+            .hint("name a longer clip")
     })?;
     if frames < there {
         say!("  the first {frames} of {there} frames");

@@ -33,38 +33,42 @@ pub fn run(args: &Args) -> Result<()> {
             return Err(report.into());
         }
     };
-    let weights = weights(&recipe);
+    let report = report(&recipe);
     if args.json {
         say!(
             "{:#}",
             json!({
-                "ok": !weights.failed(),
+                "ok": !report.failed(),
                 "recipe": recipe.name,
                 "sha256": recipe.hash(),
                 "edges": recipe.edges(),
                 "summary": summary(&recipe),
                 "program": recipe.program,
-                "report": weights,
+                "report": report,
             })
         );
     } else {
         print(&text(&recipe));
-        if !weights.0.is_empty() {
-            say!("\n{weights}");
+        if !report.0.is_empty() {
+            say!("\n{report}");
         }
     }
-    match weights.failed() {
+    match report.failed() {
         // The recipe is sound; what it names is missing.
         true => Err(Error::new(ErrorKind::Weights, recipe.path.display().to_string(), "its weights are not usable")
-            .mend("see above")),
+            .hint("see above")),
         false => Ok(()),
     }
 }
 
-/// What is to be said of the weights: a mistake only where the recipe could not be used for what it
+/// Notes on the recipe, and what is to be said of the weights: a mistake only where the recipe could not be used for what it
 /// is for, training its target or else generating.
-fn weights(recipe: &Recipe) -> Report {
-    recipe.check_weights(recipe.train.as_ref().map_or(&Target::ALL[..], |train| train.target.needs()))
+fn report(recipe: &Recipe) -> Report {
+    let mut report = recipe.notes().clone();
+    report
+        .0
+        .extend(recipe.check_weights(recipe.train.as_ref().map_or(&Target::ALL[..], |train| train.target.needs())).0);
+    report
 }
 
 fn text(recipe: &Recipe) -> String {

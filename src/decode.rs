@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
     if !kind.holds(tokens.values()) {
         let message = format!("these tokens are not {kind}");
         return Err(Error::new(ErrorKind::Weights, path.display().to_string(), message)
-            .mend("name the recipe that made them: `musiva inspect` says which"));
+            .hint("name the recipe that made them: `musiva inspect` says which"));
     }
     let provenance = Provenance::of_tokens(metadata).with("musiva.device", args.device.device);
     if provenance.get("musiva.recipe.sha256").is_some_and(|hash| hash != recipe.hash()) {

@@ -77,7 +77,7 @@ impl DeviceArgs {
                     format!("--device {missing}"),
                     format!("this build has no {feature}"),
                 )
-                .mend(format!("build with `cargo build --release --features {feature}`, or leave out --device")))
+                .hint(format!("build with `cargo build --release --features {feature}`, or leave out --device")))
             }
         }
     }
@@ -97,7 +97,7 @@ fn tried(choice: Choice, make: impl FnOnce() -> Device + std::panic::UnwindSafe)
     std::panic::set_hook(hook);
     outcome.ok().flatten().ok_or_else(|| {
         Error::new(ErrorKind::Device, format!("--device {choice}"), "there is no such device, or its driver is missing")
-            .mend("install the driver, name another device, or leave out --device")
+            .hint("install the driver, name another device, or leave out --device")
     })
 }
 

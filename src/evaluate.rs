@@ -10,8 +10,8 @@ use musiva_core::{Clip, Error, ErrorKind, Result, files};
 use musiva_data::world::Scores;
 use musiva_media::contact_sheet;
 use musiva_train::evaluate::{
-    Amount, BACKBONE, Denoised, Done, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed, Resounded, SoundFigures,
-    X264, evaluate, sheet,
+    AudioReconstruction, BACKBONE, Denoised, EvalConfig, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed,
+    SoundFigures, TaskResult, X264, evaluate, sheet,
 };
 use std::path::PathBuf;
 
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
     for (i, recipe) in recipes.iter().enumerate() {
         let parts = Parts::build(recipe, &device)?;
         // All have the same tokenizers.
-        let amount = Amount {
+        let config = EvalConfig {
             n,
             seed,
             batch: recipe.evaluate.batch,
@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
             baselines: args.baselines,
             tasks: &args.tasks,
         };
-        evaluations.push(evaluate(recipe, &parts, &amount, &mut |stage, done, total| {
+        evaluations.push(evaluate(recipe, &parts, &config, &mut |stage, done, total| {
             let message = if recipes.len() > 1 { format!("{}: {stage}", recipe.name) } else { stage.to_owned() };
             if bar.message() != message {
                 bar.reset();
@@ -123,12 +123,12 @@ fn known_tasks(asked: &[String], recipe: &Recipe) -> Result<()> {
     match asked.iter().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
-            let mend = match known.is_empty() {
+            let hint = match known.is_empty() {
                 true => "leave `--task` out: the recipe has no `[[task]]`".to_owned(),
                 false => format!("name one of {}", known.join(", ")),
             };
             Err(Error::new(ErrorKind::Unsupported, "--task", format!("{} has no task `{name}`", recipe.name))
-                .mend(mend))
+                .hint(hint))
         }
     }
 }
@@ -139,7 +139,7 @@ fn text(evaluations: &[Evaluation]) -> String {
         text.push_str(&format!("{recipe}  sha256 {}  seed {seed}\n", &recipe_sha256[..16]));
     }
     text.push('\n');
-    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.sound.as_ref()).map(resounded));
+    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.sound.as_ref()).map(audio_reconstruction));
     let noisy = evaluations.iter().filter(|evaluation| !evaluation.denoised.is_empty());
     text.extend(noisy.map(|evaluation| denoised(&evaluation.denoised)));
     text.extend(evaluations.iter().filter_map(|evaluation| evaluation.reconstruction.as_ref()).map(reconstructed));
@@ -193,7 +193,7 @@ fn done(evaluations: &[Evaluation]) -> String {
         let each = evaluation.tasks.iter().filter(move |done| done.by == BACKBONE || i == 0);
         each.map(move |done| (if done.by == BACKBONE { evaluation.recipe.as_str() } else { done.by }, done))
     });
-    let mut all: Vec<(&str, &Done)> = all.collect();
+    let mut all: Vec<(&str, &TaskResult)> = all.collect();
     let order = |name: &str| evaluations[0].tasks.iter().position(|done| done.task == name);
     all.sort_by_key(|(_, done)| order(&done.task));
     for (by, done) in all {
@@ -251,7 +251,7 @@ fn denoised(all: &[Denoised]) -> String {
     format!("{} held-out sounds with noise behind them\n{}\n", all[0].n, table(&rows))
 }
 
-fn resounded(sound: &Resounded) -> String {
+fn audio_reconstruction(sound: &AudioReconstruction) -> String {
     let head = ["", "bits a second", "SI-SNR", "mel distance", "log-spectral distance", "captions read"];
     let row = |name: String, bits: Option<f64>, figures: &SoundFigures| {
         let SoundFigures { si_snr, mel_distance, log_spectral_distance, read } = figures;

@@ -7,7 +7,7 @@ use crate::provenance::Provenance;
 use crate::recipes::RecipesArgs;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Result, Share, Sound, Task, files};
+use musiva_core::{Clip, Error, ErrorKind, MaskSpec, Media, Modality, Result, Sound, Task, files};
 use musiva_media::{contact_sheet, waveform, write_clip};
 use musiva_train::evaluate::{Case, Outcome, perform};
 use musiva_train::sources::world_of;
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
     output::prepare(&args.output, &["md"])?;
     let world = world_of(&recipes[0])?.ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "data", "a gallery shows scenes of the procedural world")
-            .mend("set `data.kind = \"world\"`, or use `musiva generate`")
+            .hint("set `data.kind = \"world\"`, or use `musiva generate`")
     })?;
     let seed = args.seed.unwrap_or(recipes[0].evaluate.seed);
     let tasks = recipes[0].need_tasks()?;
@@ -94,15 +94,15 @@ impl Page<'_> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let mut rows = Rows::new(case);
         rows.add("scene", Some(&case.clip), case.sound.as_ref())?;
-        if task.gives() {
+        if task.has_context() {
             rows.add("given", case.shown(task, strides).as_ref(), case.heard(task).as_ref())?;
         }
         let mut media = Vec::new();
         for (recipe, outcome) in recipes.iter().zip(outcomes) {
             // What was given is not shown again.
-            let clip = outcome.clip.as_ref().filter(|_| task.video != Share::Given);
+            let clip = outcome.clip.as_ref().filter(|_| task.video != MaskSpec::Context);
             rows.add(&recipe.name, clip, outcome.sound.as_ref())?;
-            let sound = outcome.sound.as_ref().or(case.sound.as_ref().filter(|_| task.audio.gives()));
+            let sound = outcome.sound.as_ref().or(case.sound.as_ref().filter(|_| task.audio.has_context()));
             let Some(sound) = sound else { continue };
             let metadata = Provenance::of(recipe, device)?.with("musiva.task", &task.name).media()?;
             let extension = if outcome.clip.is_some() { "mp4" } else { "flac" };

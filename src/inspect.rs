@@ -54,7 +54,7 @@ fn media(path: &Path) -> Result<()> {
 fn header(path: &Path) -> Result<Option<Metadata>> {
     let failed = |error| Error::io(path, "read it", error);
     let broken =
-        |found: &str| Error::new(ErrorKind::Weights, path.display().to_string(), found).mend("fetch or make it again");
+        |found: &str| Error::new(ErrorKind::Weights, path.display().to_string(), found).hint("fetch or make it again");
     let mut file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut start = Vec::new();

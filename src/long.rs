@@ -27,9 +27,9 @@ pub struct TileArgs {
 
 impl TileArgs {
     /// Says so where tiles were asked for and cannot be had.
-    pub fn refuse(&self, why: &str, mend: &str) -> Result<()> {
+    pub fn refuse(&self, why: &str, hint: &str) -> Result<()> {
         match self.tile {
-            Some(_) => Err(Error::new(ErrorKind::Unsupported, "--tile", why).mend(mend)),
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, "--tile", why).hint(hint)),
             None => Ok(()),
         }
     }

@@ -84,7 +84,7 @@ enum Command {
 
 fn main() -> ExitCode {
     musiva_kernels::keep_freed_memory();
-    musiva_kernels::take_part();
+    musiva_kernels::use_current_thread_in_pool();
     let cli = Cli::parse();
     let level = ["warn", "info", "debug"][usize::from(cli.verbose.min(2))];
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

@@ -45,10 +45,10 @@ pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
         let names: Vec<_> = extensions.iter().map(|extension| format!(".{extension}")).collect();
         let message = format!("its name ends in none of {}", names.join(", "));
         return Err(Error::new(ErrorKind::Unsupported, path.display().to_string(), message)
-            .mend(format!("name it like out.{}", extensions[0])));
+            .hint(format!("name it like out.{}", extensions[0])));
     }
     if path.is_dir() {
-        return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this is a folder").mend("name a file in it"));
+        return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this is a folder").hint("name a file in it"));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |error| Error::io(path, "write it", error);
@@ -81,7 +81,7 @@ pub fn modality(recipe: &Recipe, path: &Path) -> Result<Modality> {
             let message = format!("the recipe has no `[{}]` for a .{extension}", modality.section());
             let fitting = if modality == Modality::Audio { "out.mp4" } else { "out.wav" };
             Err(Error::new(ErrorKind::Unsupported, path.display().to_string(), message)
-                .mend(format!("name it like {fitting}, or name another recipe")))
+                .hint(format!("name it like {fitting}, or name another recipe")))
         }
     }
 }

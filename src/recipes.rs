@@ -22,9 +22,13 @@ pub struct RecipeArgs {
 }
 
 impl RecipeArgs {
-    /// The recipe, checked.
+    /// The recipe, checked. Notes on it are printed.
     pub fn open(&self) -> Result<Recipe> {
-        Ok(Recipe::open(&self.path()?, &self.set, &self.registry()?)?)
+        let recipe = Recipe::open(&self.path()?, &self.set, &self.registry()?)?;
+        if !recipe.notes().0.is_empty() {
+            eprint!("{}", recipe.notes());
+        }
+        Ok(recipe)
     }
 
     /// All components that this recipe can name: the built-in ones, and those of the plugins that it asks for and the
@@ -51,7 +55,7 @@ impl RecipeArgs {
             true => Ok(unpack()?.join(format!("{}.toml", self.recipe))),
             false => {
                 Err(Error::new(ErrorKind::Recipe, &self.recipe, "no such file, and no built-in recipe of this name")
-                    .mend(format!("name a file, or one of {}", built_in().collect::<Vec<_>>().join(", "))))
+                    .hint(format!("name a file, or one of {}", built_in().collect::<Vec<_>>().join(", "))))
             }
         }
     }
@@ -121,6 +125,6 @@ pub fn cache() -> Result<PathBuf> {
         .or_else(|| set("LOCALAPPDATA").map(|folder| folder.join("musiva")))
         .or_else(|| set("HOME").map(|home| home.join(".cache").join("musiva")))
         .ok_or_else(|| {
-            Error::new(ErrorKind::Io, "", "there is no folder for caches").mend("set MUSIVA_CACHE to a folder")
+            Error::new(ErrorKind::Io, "", "there is no folder for caches").hint("set MUSIVA_CACHE to a folder")
         })
 }

@@ -112,8 +112,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// All of a clip, a few frames at a time.
 fn whole(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> Result<()> {
-    let refused = |message: &str, mend: &str| {
-        Err(Error::new(ErrorKind::Unsupported, args.output.display().to_string(), message).mend(mend))
+    let refused = |message: &str, hint: &str| {
+        Err(Error::new(ErrorKind::Unsupported, args.output.display().to_string(), message).hint(hint))
     };
     if modality != Modality::Video || output::is_picture(&args.output) {
         return refused("only clips are written as they come", "name it like out.mp4, or leave `--whole` out");

@@ -20,12 +20,12 @@ pub fn fill(recipe: &Recipe, folder: &Path, portion: Portion, per_shard: u64, de
     let mut built = Vec::new();
     for modality in [Modality::Video, Modality::Audio] {
         if let Some(part) = recipe.tokenizer(modality).filter(|_| data.shape(modality).is_some()) {
-            built.push((modality, part.component.build(&device, &part.source()?)?));
+            built.push((modality, part.component.build(&device, &part.weight_init()?)?));
         }
     }
     if built.is_empty() {
         return Err(Error::new(ErrorKind::Unsupported, "data", "the recipe has no tokenizer for what is in its data")
-            .mend("name a recipe with `[tokenizer.video]` and clips, or `[tokenizer.audio]` and sounds"));
+            .hint("name a recipe with `[tokenizer.video]` and clips, or `[tokenizer.audio]` and sounds"));
     }
     let filling = Filling {
         folder,

@@ -92,7 +92,7 @@ pub fn decode(codec: &Codec) -> Result<()> {
         }
         let tokens = parse(&line, spec.kind).map_err(|found| {
             Error::new(ErrorKind::Weights, format!("standard input, line {number}"), found)
-                .mend("write an array of a token's codes or numbers on each line, as `musiva tokenize --stream` does")
+                .hint("write an array of a token's codes or numbers on each line, as `musiva tokenize --stream` does")
         })?;
         let sound = pace.time(spec.strides[0], || decoding.push(&tokens))?.sound("tokenizer.audio")?;
         let bytes: Vec<u8> = sound.samples().iter().flat_map(|x| ((x * FULL).round() as i16).to_le_bytes()).collect();

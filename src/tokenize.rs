@@ -112,7 +112,7 @@ fn clip(
         args.tiles.refuse(long::ONLY_WHOLE, "leave `--tile` out")?;
         if args.native {
             let error = Error::new(ErrorKind::Unsupported, "--native", long::ONLY_WHOLE);
-            return Err(error.mend("leave `--native` out"));
+            return Err(error.hint("leave `--native` out"));
         }
         return Ok(None);
     }

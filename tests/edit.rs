@@ -32,7 +32,7 @@ fn strength_1_is_generation_from_nothing() {
     let both = ["--video", "clip.mp4", "--audio", "clip.mp4", "--strength", "1", "-o", "edit.mp4"];
     for (recipe, more) in [
         ("heard-dit.toml", &[] as &[&str]),
-        ("heard-dit.toml", &["--set", "sampler.stagger=0"]),
+        ("heard-dit.toml", &["--set", "sampler.frame_offset=0"]),
         ("heard-dit.toml", &["--set", "sampler.steps=7", "--set", "sampler.shift=3.3", "--set", "sampler.eta=1"]),
         ("heard-masked.toml", &[]),
         ("heard-masked.toml", &["--set", "sampler.schedule=exponential"]),
@@ -96,7 +96,7 @@ fn a_sound_alone_a_region_and_what_goes_on_can_be_edited() {
 }
 
 #[test]
-fn what_cannot_be_edited_is_refused_with_its_mend() {
+fn what_cannot_be_edited_is_refused_with_its_hint() {
     let lab = lab();
     let refused = |recipe: &str, arguments: &[&str], code, says: &[&str]| {
         lab.run(&[&["generate", recipe, "-o", "edit.mp4"], arguments].concat()).fails(code, says);
@@ -151,7 +151,7 @@ fn a_recipes_program_is_what_the_flags_are() {
     let said = lab.run(&["check", "story.toml"]).succeeds().out;
     assert!(said.contains("a piece, then 1 s more; from 0 s \"a red ring moves left\"; from 1 s"), "{said}");
     write("late", &schedule.replace("at = 1.0", "at = 7.0"));
-    lab.run(&["check", "late.toml"]).fails(3, &["program.prompts.1.at", "the clip ends at 1.625 s", "mend"]);
+    lab.run(&["check", "late.toml"]).fails(3, &["program.prompts.1.at", "the clip ends at 1.625 s", "hint"]);
     write("unordered", &schedule.replace("at = 0.0", "at = 1.5"));
     lab.run(&["generate", "unordered.toml"]).fails(3, &["follows one at 1.5 s"]);
     lab.run(&["check", "lm.toml", "--set", "program.kind=extend", "--set", "program.seconds=2"])

@@ -1,4 +1,4 @@
-//! What users, files and devices cause: exit codes, and the mend.
+//! What users, files and devices cause: exit codes, and the hint.
 
 mod lab;
 
@@ -19,7 +19,7 @@ fn the_command_line() {
 #[test]
 fn recipes() {
     let lab = Lab::bare();
-    lab.run(&["check", "lm.toml", "--set", "backbone.heads=3"]).fails(3, &["backbone.heads", "mend"]);
+    lab.run(&["check", "lm.toml", "--set", "backbone.heads=3"]).fails(3, &["backbone.heads", "hint"]);
     lab.run(&["check", "no-such-recipe"]).fails(3, &["no-such-recipe", "text-to-video"]);
     lab.run(&["check", "gone.toml"]).fails(3, &["gone.toml"]);
     lab.run(&["generate", "video.toml", PROMPT[0], PROMPT[1]]).fails(3, &["[sampler]"]);
@@ -44,7 +44,7 @@ fn a_sound_recipe_says_what_it_takes() {
 fn weights_and_tokens() {
     let lab = Lab::bare();
     lab.run(&["check", "lm.toml"]).fails(5, &["weights"]);
-    lab.run(&["generate", "lm.toml", PROMPT[0], PROMPT[1]]).fails(5, &["mend"]);
+    lab.run(&["generate", "lm.toml", PROMPT[0], PROMPT[1]]).fails(5, &["hint"]);
     let lab = Lab::trained();
     let other = ["--set", "tokenizer.video.quantizer.bits=6"];
     lab.run(&["generate", "lm.toml", PROMPT[0], PROMPT[1], other[0], other[1]]).fails(5, &["another model"]);
@@ -64,7 +64,7 @@ fn media_and_data() {
         "schema = 1\nextends = \"video.toml\"\n[data]\nkind = \"folder\"\npath = \"empty\"\n",
     )
     .unwrap();
-    lab.run(&["data", "folder.toml"]).fails(4, &["no clips or images", "mend"]);
+    lab.run(&["data", "folder.toml"]).fails(4, &["no clips or images", "hint"]);
     lab.run(&["train", "folder.toml"]).fails(4, &["no clips or images"]);
 }
 

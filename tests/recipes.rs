@@ -93,7 +93,7 @@ fn refused(name: &str, result: Result<Recipe, Report>) {
 #[test]
 fn both_families_are_accepted() {
     let dit = parse(DIT, &[]).unwrap();
-    assert!(matches!(dit.need_backbone_spec().unwrap(), BackboneSpec::Field { channels: 10, .. }));
+    assert!(matches!(dit.need_backbone_spec().unwrap(), BackboneSpec::Diffusion { channels: 10, .. }));
     assert_eq!(dit.need_canvas().unwrap().tokens.grid, [5, 8, 8]);
     let lm = parse(&edited(&LM), &[]).unwrap();
     assert_eq!(lm.need_backbone_spec().unwrap(), BackboneSpec::NextToken);
@@ -186,7 +186,7 @@ fn parts_that_do_not_fit() {
             "no_text_tokenizer",
             &[("[tokenizer.text]\nkind = \"bpe\"\nweights = \"captions.json\"\nvocabulary = 128\n", "")],
         ),
-        ("stagger_that_was_not_trained", &[("kind = \"euler\"", "kind = \"euler\"\nstagger = 0.5")]),
+        ("frame_offset_that_was_not_trained", &[("kind = \"euler\"", "kind = \"euler\"\nframe_offset = 0.5")]),
         ("fresh_noise_for_heun", &[("kind = \"euler\"", "kind = \"heun\"\neta = 1.0")]),
         (
             "an_audio_tokenizer_of_a_silent_world",
@@ -309,9 +309,9 @@ fn parts_that_do_not_fit() {
         let edits: Vec<_> = lines.into_iter().zip(by.iter().map(String::as_str)).collect();
         refused(name, parse(&edited(&edits), &[]));
     }
-    let by = ["kind = \"masked\"", "kind = \"masked\"\nstagger = 0.5", "kind = \"maskgit\"\nstagger = 1.0"];
+    let by = ["kind = \"masked\"", "kind = \"masked\"\nframe_offset = 0.5", "kind = \"maskgit\"\nframe_offset = 1.0"];
     let edits: Vec<_> = LM.map(|(line, _)| line).into_iter().zip(by).collect();
-    refused("stagger_that_a_masked_model_was_not_trained_with", parse(&edited(&edits), &[]));
+    refused("frame_offset_that_a_masked_model_was_not_trained_with", parse(&edited(&edits), &[]));
     refused("set_that_does_not_fit", parse(DIT, &["data.frames=16"]));
 }
 

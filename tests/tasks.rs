@@ -81,7 +81,7 @@ fn a_clip_grows_by_as_much_as_was_asked_for() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_its_mend_or_adapted_and_said() {
+fn what_does_not_fit_is_refused_with_its_hint_or_adapted_and_said() {
     let lab = lab();
     let refused = |arguments: &[&str], says: &[&str]| {
         let all: Vec<&str> = ["generate", "heard-dit.toml", "-o", "out.mp4"].iter().chain(arguments).copied().collect();

@@ -134,7 +134,7 @@ fn a_run_that_is_there_is_not_written_over_and_does_not_change_its_meaning() {
     lab.run(&["train", "lm.toml", "--run", "run"]).succeeds();
     lab.run(&["train", "lm.toml", "--run", "run"]).fails(7, &["not empty", "--resume run"]);
     let resume = |set: &str| lab.run(&["train", "lm.toml", "--resume", "run", "--set", set]);
-    resume("train.learning_rate=0.5").fails(3, &["`train.learning_rate` is 0.5", "mend"]);
+    resume("train.learning_rate=0.5").fails(3, &["`train.learning_rate` is 0.5", "hint"]);
     resume("backbone.depth=2").fails(3, &["`backbone.depth`"]);
     resume("train.steps=5").succeeds();
     resume("train.gradient_checkpointing=true").succeeds();
@@ -148,7 +148,7 @@ fn a_run_that_is_there_is_not_written_over_and_does_not_change_its_meaning() {
 fn weights_to_start_from_are_looked_for_before_anything_is_made() {
     let lab = Lab::trained();
     let start = ["train", "lm.toml", "--run", "new", "--set", "train.start=nowhere.safetensors"];
-    lab.run(&start).fails(3, &["`train.start`: there is no file", "nowhere.safetensors", "mend:"]);
+    lab.run(&start).fails(3, &["`train.start`: there is no file", "nowhere.safetensors", "hint:"]);
     assert!(!lab.path("new").exists());
 }
 
@@ -161,7 +161,7 @@ fn a_tokenizer_that_goes_wrong_is_told_by_name() {
     for text in ["values out of range", "lower `learning_rate`", "collapse: almost all tokens have the same code"] {
         assert!(said.contains(text), "{text:?} is not in\n{said}");
     }
-    let stop = ["--set", "train.on_disease=stop"];
+    let stop = ["--set", "train.on_failure=stop"];
     lab.run(&[&["train", "audio.toml", "--run", "stopped"][..], &wild, &stop].concat())
         .fails(9, &["values out of range"]);
     assert!(lab.path("stopped/checkpoints").read_dir().unwrap().count() > 0, "what there was is saved");

@@ -4,10 +4,12 @@ use super::Result;
 use super::harness::{Case, Export, Group, Work, export_learned, insert, noise, stir};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Known, Prediction, PromptKind, ints};
+use musiva_core::canvas::{
+    CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, PromptKind, TokenBatch, ints,
+};
 use musiva_core::parameters::{Weight, to_vec};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Backbone, CanvasShape, Draw, Order, Purpose, Source, Weights};
+use musiva_core::{Backbone, CanvasShape, RngKey, RngStream, SampleRequest, WeightInit, Weights};
 use std::hint::black_box;
 use std::rc::Rc;
 
@@ -40,11 +42,11 @@ pub fn dit(name: &'static str, recipe: Recipe) -> Result<Group> {
     let export: Export = Box::new(move || {
         let batch = noisy(&canvas, shape, &device);
         let mut exports = Weights::new();
-        let Content::Field(noisy) = &batch.content else { unreachable!("made so above") };
+        let ModelInput::NoisyVectors(noisy) = &batch.input else { unreachable!("made so above") };
         insert(&mut exports, "inputs.values", noisy.values.clone());
         insert(&mut exports, "inputs.times", noisy.times.clone());
-        insert(&mut exports, "inputs.guess", noisy.guess.clone().ok_or("made so above")?);
-        insert(&mut exports, "inputs.prompt", words(&batch.given.prompt));
+        insert(&mut exports, "inputs.guess", noisy.x0_prev.clone().ok_or("made so above")?);
+        insert(&mut exports, "inputs.prompt", words(&batch.conditioning.prompt));
         insert(&mut exports, "inputs.target", target.clone());
         insert(&mut exports, "outputs.field", field(&*backbone, &batch));
         let (loss, gradients) = dit_step(&*backbone, &batch, &target);
@@ -62,19 +64,19 @@ fn dit_step(backbone: &dyn Backbone, batch: &CanvasBatch, target: &Tensor<3>) ->
 }
 
 fn field(backbone: &dyn Backbone, batch: &CanvasBatch) -> Tensor<3> {
-    let Prediction::Field(field) = backbone.forward(batch) else { panic!("a dit predicts a field") };
+    let Prediction::Vector(field) = backbone.forward(batch) else { panic!("a dit predicts a field") };
     field
 }
 
 pub fn noisy(canvas: &CanvasShape, shape: [usize; 3], device: &Device) -> CanvasBatch {
-    let content = Content::Field(Field {
+    let input = ModelInput::NoisyVectors(NoisyVectors {
         values: noise(2, shape, device),
         times: noise(3, [shape[0], 1], device).abs() / 4.0,
         at: vec![0; shape[1]],
-        guess: Some(noise(4, shape, device)),
+        x0_prev: Some(noise(4, shape, device)),
     });
     let prompt = random_ints(1, [shape[0], canvas.prompt], vocabulary(canvas), device);
-    CanvasBatch { given: Given::prompt(prompt, canvas), content }
+    CanvasBatch { conditioning: Conditioning::prompt(prompt, canvas), input }
 }
 
 /// As [`dit`].
@@ -100,8 +102,8 @@ pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
     let export: Export = Box::new(move || {
         let batch = coded(&canvas, size, &device);
         let mut exports = Weights::new();
-        let Content::Codes(codes) = &batch.content else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", words(&batch.given.prompt));
+        let ModelInput::Codes(codes) = &batch.input else { unreachable!("made so above") };
+        insert(&mut exports, "inputs.prompt", words(&batch.conditioning.prompt));
         insert(&mut exports, "inputs.codes", codes.clone().float());
         let (loss, gradients) = lm_step(&*backbone, &batch);
         insert(&mut exports, "outputs.loss", loss);
@@ -122,8 +124,8 @@ fn vocabulary(canvas: &CanvasShape) -> usize {
 }
 
 /// Prompts as numbers, `[B, P]`.
-fn words(prompt: &Known) -> Tensor<2> {
-    let Known::Codes(words) = prompt else { panic!("these recipes' prompts are words") };
+fn words(prompt: &TokenBatch) -> Tensor<2> {
+    let TokenBatch::Codes(words) = prompt else { panic!("these recipes' prompts are words") };
     words.clone().float()
 }
 
@@ -139,18 +141,18 @@ pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
     let sampler = recipe.need_sampler()?.component.clone();
     let process = recipe.need_objective()?.component.process();
     let prompt = draw(1, canvas.prompt, vocabulary(&canvas));
-    let order = Order::prompts(vec![prompt.clone()], vec![Draw::new(1).sample(0)], &canvas);
+    let request = SampleRequest::prompts(vec![prompt.clone()], vec![RngKey::new(1).sample(0)], &canvas);
     let forwards = sampler.forwards(&canvas) * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
-    let noise = order.draws[0].stream(Purpose::Noise);
+    let noise = request.keys[0].stream(RngStream::Noise);
     let channels = canvas.tokens.kind.channels().ok_or("a dit makes vectors")?;
     let backbone: Rc<dyn Backbone> = backbone.into();
     let same = backbone.clone();
     let run = move || -> musiva_core::Result<Vec<u32>> {
-        let mut sampling = sampler.begin(&*same, process, &order)?;
+        let mut sampling = sampler.begin(&*same, process, &request)?;
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(&*same)?;
         }
-        Ok(order.tokens(&canvas, &sampling.made()?)?[0].video.as_ref().expect("a clip").as_codes()?.to_vec())
+        Ok(request.tokens(&canvas, &sampling.tokens()?)?[0].video.as_ref().expect("a clip").as_codes()?.to_vec())
     };
     let codes = run()?;
     let case = Case::new(format!("{name}, a clip"), move || {
@@ -180,7 +182,7 @@ fn insert_weights(exports: &mut Weights, backbone: &dyn Backbone) {
 /// The mean cross-entropy of the next token.
 fn lm_step(backbone: &dyn Backbone, batch: &CanvasBatch) -> (Tensor<1>, Gradients) {
     let Prediction::Logits(logits) = backbone.forward(batch) else { panic!("an lm predicts logits") };
-    let Content::Codes(codes) = &batch.content else { panic!("an lm reads codes") };
+    let ModelInput::Codes(codes) = &batch.input else { panic!("an lm reads codes") };
     let likely = log_softmax(logits[0].heads[0].clone(), 2).gather(2, codes.clone().unsqueeze_dim(2));
     let loss = -likely.mean();
     let gradients = loss.backward();
@@ -208,8 +210,8 @@ pub fn decoding(name: &'static str, recipes: Vec<(&'static str, Recipe)>) -> Res
         let mut exports = Weights::new();
         let canvas = backbone.canvas();
         let batch = coded(canvas, GUIDED, &Device::flex());
-        let Content::Codes(codes) = batch.content else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", words(&batch.given.prompt));
+        let ModelInput::Codes(codes) = batch.input else { unreachable!("made so above") };
+        insert(&mut exports, "inputs.prompt", words(&batch.conditioning.prompt));
         insert(&mut exports, "inputs.codes", codes.float());
         let tokens = canvas.tokens.length();
         let decoded = decode(&*backbone, GUIDED).concat();
@@ -241,7 +243,7 @@ fn bytes(backbone: &dyn Backbone, stored: &str) -> f64 {
 fn decode(backbone: &dyn Backbone, rows: usize) -> Vec<Vec<f32>> {
     let canvas = backbone.canvas();
     let batch = coded(canvas, rows, &Device::flex());
-    let mut session = backbone.session(batch.given).expect("an lm decodes");
+    let mut session = backbone.session(batch.conditioning).expect("an lm decodes");
     let codes = random_codes(canvas, rows);
     let length = canvas.tokens.length();
     (0..length)
@@ -256,8 +258,8 @@ fn decode(backbone: &dyn Backbone, rows: usize) -> Vec<Vec<f32>> {
 pub fn coded(canvas: &CanvasShape, size: usize, device: &Device) -> CanvasBatch {
     let codes = random_codes(canvas, size);
     CanvasBatch {
-        given: Given::prompt(random_ints(1, [size, canvas.prompt], vocabulary(canvas), device), canvas),
-        content: Content::Codes(ints(&codes, [size, canvas.tokens.length()], device)),
+        conditioning: Conditioning::prompt(random_ints(1, [size, canvas.prompt], vocabulary(canvas), device), canvas),
+        input: ModelInput::Codes(ints(&codes, [size, canvas.tokens.length()], device)),
     }
 }
 
@@ -272,14 +274,14 @@ fn random_ints<const D: usize>(seed: u64, shape: [usize; D], below: usize, devic
 }
 
 fn draw(seed: u64, count: usize, below: usize) -> Vec<u32> {
-    let mut stream = Draw::new(seed).stream(Purpose::Data);
+    let mut stream = RngKey::new(seed).stream(RngStream::Data);
     (0..count).map(|_| stream.below(below) as u32).collect()
 }
 
 fn build(recipe: &Recipe) -> Result<Box<dyn Backbone>> {
     let device = Device::flex().autodiff();
     let config = &recipe.need_backbone()?.component;
-    let mut backbone = config.build(&recipe.need_canvas()?, &device, &Source::Seed(1))?;
+    let mut backbone = config.build(&recipe.need_canvas()?, &device, &WeightInit::Seed(1))?;
     stir(backbone.parameters_mut());
     Ok(backbone)
 }

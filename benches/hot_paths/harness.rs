@@ -3,7 +3,7 @@
 use super::Result;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use musiva_core::parameters::{Weight, to_vec};
-use musiva_core::{Draw, Parameters, Purpose, Weights};
+use musiva_core::{Parameters, RngKey, RngStream, Weights};
 use std::time::{Duration, Instant};
 
 /// Cases of one component, and what a reference has to read to run the very same numbers.
@@ -96,7 +96,7 @@ pub fn median(mut times: Vec<f64>) -> f64 {
 
 /// Normal numbers; equal seeds, equal numbers.
 pub fn noise<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
-    let values = Draw::new(seed).stream(Purpose::Noise).normals(shape.iter().product());
+    let values = RngKey::new(seed).stream(RngStream::Noise).normals(shape.iter().product());
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

@@ -47,7 +47,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     // As the command does.
     musiva_kernels::keep_freed_memory();
-    musiva_kernels::take_part();
+    musiva_kernels::use_current_thread_in_pool();
     let mut groups = groups()?;
     if let Some(folder) = &arguments.export {
         std::fs::create_dir_all(folder)?;

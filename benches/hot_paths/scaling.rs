@@ -5,7 +5,7 @@ use super::Result;
 use super::backbones::{coded, noisy};
 use super::harness::{Case, Group};
 use burn::tensor::Device;
-use musiva_core::{BackboneConfig, CanvasShape, Source, TokenKind, TokenShape};
+use musiva_core::{BackboneConfig, CanvasShape, TokenKind, TokenShape, WeightInit};
 use musiva_models::{dit::DitConfig, lm::LmConfig};
 use rayon::ThreadPool;
 use std::hint::black_box;
@@ -52,9 +52,9 @@ fn forwards(canvases: usize, frames: usize, threads: Option<usize>) -> Result<[C
     let name = |kind| format!("scaling: {kind} forward, {canvases} canvases of {} tokens{threaded}", tokens.length());
     let pool = threads.map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;
     let pool = Arc::new(pool);
-    let dit = DitConfig::default().build(&canvas, &device, &Source::Seed(1))?;
+    let dit = DitConfig::default().build(&canvas, &device, &WeightInit::Seed(1))?;
     let field = noisy(&canvas, [canvases, tokens.length(), BITS], &device);
-    let lm = LmConfig::default().build(&canvas, &device, &Source::Seed(1))?;
+    let lm = LmConfig::default().build(&canvas, &device, &WeightInit::Seed(1))?;
     let codes = coded(&canvas, canvases, &device);
     let (dit, lm, same) = (Mutex::new(dit), Mutex::new(lm), pool.clone());
     Ok([

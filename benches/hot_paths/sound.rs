@@ -5,7 +5,9 @@ use super::harness::{Case, Export, Group, Work, export_learned, insert, noise, s
 use burn::tensor::{Device, Gradients, Tensor};
 use musiva_core::parameters::{Weight, to_vec};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Draw, Media, MediaShape, Modality, Sound, Source, TokenValues, Tokenizer, TokenizerConfig, Weights};
+use musiva_core::{
+    Media, MediaShape, Modality, RngKey, Sound, TokenValues, Tokenizer, TokenizerConfig, WeightInit, Weights,
+};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -72,7 +74,7 @@ impl Step {
 
     fn run(&mut self) -> (Tensor<1>, Gradients) {
         let trainable = self.tokenizer.trainable().expect("soundstream trains");
-        let made = trainable.reconstruct(self.sounds.clone(), false, Draw::new(1)).media;
+        let made = trainable.reconstruct(self.sounds.clone(), false, RngKey::new(1)).media;
         let loss = (made - self.sounds.clone()).square().mean();
         let gradients = loss.backward();
         (loss, gradients)
@@ -80,7 +82,7 @@ impl Step {
 }
 
 fn build(config: &dyn TokenizerConfig, device: &Device) -> Result<Box<dyn Tokenizer>> {
-    let mut tokenizer = config.build(device, &Source::Seed(1))?;
+    let mut tokenizer = config.build(device, &WeightInit::Seed(1))?;
     stir(tokenizer.trainable().ok_or("soundstream trains")?.parameters_mut());
     Ok(tokenizer)
 }

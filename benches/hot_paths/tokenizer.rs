@@ -6,8 +6,8 @@ use burn::tensor::{Device, Gradients, Tensor};
 use musiva_core::parameters::Weight;
 use musiva_core::recipe::Recipe;
 use musiva_core::{
-    Clip, Draw, Media, MediaShape, Modality, Purpose, Rate, Source, TokenValues, Tokenizer, TokenizerConfig, Tokens,
-    Weights,
+    Clip, Media, MediaShape, Modality, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig, Tokens,
+    WeightInit, Weights,
 };
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
 use std::hint::black_box;
@@ -96,7 +96,7 @@ impl Step {
 
     fn run(&mut self) -> (Tensor<1>, Gradients) {
         let trainable = self.tokenizer.trainable().expect("magvit2 trains");
-        let made = trainable.reconstruct(self.target.clips.clone(), true, Draw::new(1));
+        let made = trainable.reconstruct(self.target.clips.clone(), true, RngKey::new(1));
         let loss = tokenizer_loss(&self.target, made, &self.weights).total;
         let gradients = loss.backward();
         (loss, gradients)
@@ -104,14 +104,14 @@ impl Step {
 }
 
 fn build(config: &dyn TokenizerConfig, device: &Device) -> Result<Box<dyn Tokenizer>> {
-    let mut tokenizer = config.build(device, &Source::Seed(1))?;
+    let mut tokenizer = config.build(device, &WeightInit::Seed(1))?;
     stir(tokenizer.trainable().ok_or("magvit2 trains")?.parameters_mut());
     Ok(tokenizer)
 }
 
 /// Noise in the upper third, a plain background below it.
 fn clip(seed: u64, [frames, height, width]: [usize; 3]) -> Result<Clip> {
-    let mut stream = Draw::new(seed).stream(Purpose::Data);
+    let mut stream = RngKey::new(seed).stream(RngStream::Data);
     let plain = height * width * 3 / 3;
     let pixels = (0..frames * height * width * 3).map(|i| match i % (height * width * 3) < plain {
         true => stream.bits() as u8,

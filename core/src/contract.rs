@@ -4,11 +4,11 @@
 //! checked, and answers everything that `check` prints (shapes, parameters, work) without touching
 //! a weight. *Built* on a device, it has weights and computes.
 
-use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Given, PlaceOrder, Prediction, Values};
+use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Conditioning, PositionOrder, Prediction, Values};
 use crate::parameters::open_weights;
 use crate::{
-    Clip, Draw, Error, ErrorKind, Flaw, Init, Media, MediaShape, Order, Parameters, Result, TokenKind, TokenShape,
-    Tokens, Weights,
+    Clip, ConfigError, Error, ErrorKind, Init, Media, MediaShape, Parameters, Result, RngKey, SampleRequest, TokenKind,
+    TokenShape, Tokens, Weights,
 };
 use burn::tensor::{Device, Int, Tensor};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -43,15 +43,15 @@ pub struct Cost {
 
 /// Where a built component's learned numbers come from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum WeightInit {
     /// From a random start with this seed.
     Seed(u64),
     /// From a file.
     File(PathBuf),
 }
 
-impl Source {
-    /// What a network is made with, before [`Source::load`].
+impl WeightInit {
+    /// What a network is made with, before [`WeightInit::load`].
     pub fn init(&self, device: &Device) -> Init {
         match self {
             Self::Seed(seed) => Init::new(*seed, device),
@@ -123,18 +123,18 @@ impl Modality {
 /// A tokenizer as a recipe configures it.
 pub trait TokenizerConfig: Send + Sync {
     /// What is wrong with the configuration by itself, all at once.
-    fn flaws(&self) -> Vec<Flaw>;
+    fn errors(&self) -> Vec<ConfigError>;
     /// What the tokenizer will be.
     fn spec(&self) -> TokenizerSpec;
-    /// The tokens that media of this shape become; a flaw (relative to the *medium*, e.g. `frames`)
+    /// The tokens that media of this shape become; an error (relative to the *medium*, e.g. `frames`)
     /// where they do not fit.
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw>;
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError>;
     /// How many numbers it learns.
     fn parameters(&self) -> usize;
     /// Work of encoding and decoding media of this shape, in this order.
     fn cost(&self, media: &MediaShape) -> [Cost; 2];
     /// Why it cannot be trained, if it cannot.
-    fn trains(&self) -> Result<(), Flaw> {
+    fn trains(&self) -> Result<(), ConfigError> {
         Ok(())
     }
     /// Whether it takes the noise out of what it encodes; `None` where it has no switch for that.
@@ -147,10 +147,10 @@ pub trait TokenizerConfig: Send + Sync {
     /// Where they are of another tokenizer, or this one cannot begin so.
     fn inflate(&self, _weights: Weights) -> Result<Weights> {
         let message = "this tokenizer cannot start from weights of single frames";
-        Err(Error::new(ErrorKind::Unsupported, "train.inflate", message).mend("delete this key"))
+        Err(Error::new(ErrorKind::Unsupported, "train.inflate", message).hint("delete this key"))
     }
     /// Builds it on a device. On an autodiff device it can be trained.
-    fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>>;
+    fn build(&self, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Tokenizer>>;
 }
 
 /// Media ⇄ tokens.
@@ -219,14 +219,20 @@ pub trait TrainableTokenizer {
     /// A batch of media in the tokenizer's range, through it and back: clips `[B, T, H, W, 3]`, sounds
     /// `[B, T, 1, 1, C]`. What is drawn on the way (levels left out) is drawn from `draw`.
     /// Not to `quantize` lets the latents pass as they are, to warm up a decoder before codebooks start.
-    fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction;
-    /// The same with noise to be taken out where `_switch`, `[B, L]`, is 1 and not 0, where there is a switch for that.
-    fn reconstruct_switched(&self, media: Tensor<5>, _switch: Tensor<2>, quantize: bool, draw: Draw) -> Reconstruction {
-        self.reconstruct(media, quantize, draw)
+    fn reconstruct(&self, media: Tensor<5>, quantize: bool, key: RngKey) -> Reconstruction;
+    /// The same with noise to be taken out where `_denoise_flag`, `[B, L]`, is 1 and not 0, where there is a switch for that.
+    fn reconstruct_denoising(
+        &self,
+        media: Tensor<5>,
+        _denoise_flag: Tensor<2>,
+        quantize: bool,
+        key: RngKey,
+    ) -> Reconstruction {
+        self.reconstruct(media, quantize, key)
     }
     /// Lets learned codebooks follow the batch that `made` is of: what moving averages teach and no
     /// gradient. Nothing where there are none.
-    fn follow(&mut self, _made: &Quantized, _draw: Draw) {}
+    fn update_ema(&mut self, _made: &Quantized, _key: RngKey) {}
     /// Its numbers, to change.
     fn parameters_mut(&mut self) -> &mut dyn Parameters;
 }
@@ -285,7 +291,7 @@ pub enum BackboneSpec {
     /// Reads codes of which some are hidden, predicts logits of those: every position sees every other.
     Masked,
     /// Reads noisy vectors of this many channels and predicts a vector for each, all at once.
-    Field {
+    Diffusion {
         /// Length of the vectors.
         channels: usize,
         /// Whether it takes a guess of the clean vectors beside the noisy ones.
@@ -296,23 +302,23 @@ pub enum BackboneSpec {
 /// A backbone as a recipe configures it.
 pub trait BackboneConfig: Send + Sync {
     /// What is wrong with the configuration by itself, all at once.
-    fn flaws(&self) -> Vec<Flaw>;
+    fn errors(&self) -> Vec<ConfigError>;
     /// What the backbone will be on such a canvas, or why the two do not fit.
-    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw>;
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError>;
     /// In which order it wants the places of a canvas.
-    fn order(&self) -> PlaceOrder {
-        PlaceOrder::InTime
+    fn order(&self) -> PositionOrder {
+        PositionOrder::InTime
     }
     /// How many numbers it learns on such a canvas.
     fn parameters(&self, canvas: &CanvasShape) -> usize;
     /// Work of one forward pass over the whole canvas.
     fn cost(&self, canvas: &CanvasShape) -> Cost;
     /// Why it cannot be trained, if it cannot.
-    fn trains(&self) -> Result<(), Flaw> {
+    fn trains(&self) -> Result<(), ConfigError> {
         Ok(())
     }
     /// Builds it on a device. On an autodiff device it can be trained.
-    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>>;
+    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>>;
 }
 
 /// The Transformer: canvas in, a prediction for each position out.
@@ -326,7 +332,7 @@ pub trait Backbone: Send {
     /// A prediction for each of the `L` places that are to be made.
     fn forward(&self, batch: &CanvasBatch) -> Prediction;
     /// Starts incremental decoding after what is given, where the backbone can.
-    fn session(&self, given: Given) -> Option<Box<dyn Session>>;
+    fn session(&self, conditioning: Conditioning) -> Option<Box<dyn Session>>;
     /// Its numbers.
     fn parameters(&self) -> &dyn Parameters;
     /// Its numbers, to change.
@@ -358,19 +364,19 @@ pub struct Loss {
 /// The training loss of a backbone.
 pub trait Objective: Send + Sync {
     /// What is wrong with the configuration by itself.
-    fn flaws(&self) -> Vec<Flaw>;
+    fn errors(&self) -> Vec<ConfigError>;
     /// Why this objective cannot train such a backbone, if it cannot.
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw>;
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError>;
     /// How the field's times and predictions are to be read, where the objective has such a thing:
     /// a sampler must agree with it.
     fn process(&self) -> Option<Process>;
     /// How far apart on their way the frames of a sample may stand: 0 for all side by side, 1 for one frame after the
     /// other. A sampler may have them as far apart, and no farther.
-    fn stagger(&self) -> f32 {
+    fn frame_offset(&self) -> f32 {
         0.0
     }
     /// The loss of a batch at `draw.step`.
-    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss>;
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss>;
     /// How many forward passes a training step takes, on average.
     fn forwards(&self) -> f64 {
         1.0
@@ -426,33 +432,42 @@ pub trait Sampling: Send {
     /// Goes on by one step.
     fn step(&mut self, backbone: &dyn Backbone) -> Result<()>;
     /// What stands at the places that are to be made, of each sample; whole once all steps are done.
-    fn made(&self) -> Result<Vec<Values>>;
+    fn tokens(&self) -> Result<Vec<Values>>;
 }
 
 /// How predictions become tokens.
 pub trait Sampler: Send + Sync {
     /// What is wrong with the configuration by itself.
-    fn flaws(&self) -> Vec<Flaw>;
+    fn errors(&self) -> Vec<ConfigError>;
     /// Why this sampler cannot drive such a backbone trained by such a process, if it cannot.
-    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw>;
+    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), ConfigError>;
     /// How many forward passes over the whole canvas one sample takes, guidance included.
     fn forwards(&self, canvas: &CanvasShape) -> f64;
-    /// How far apart it has the frames of a sample, as [`Objective::stagger`].
-    fn stagger(&self) -> f32 {
+    /// How far apart it has the frames of a sample, as [`Objective::frame_offset`].
+    fn frame_offset(&self) -> f32 {
         0.0
     }
-    /// Why it cannot go on from an [`Order::start`], if it cannot. Who can walks [`Order::left`] of its way.
-    fn edits(&self) -> Result<(), Flaw> {
-        Err(Flaw::new("kind", "this sampler makes everything from nothing", "name a sampler that can change a clip"))
+    /// Why it cannot go on from an [`SampleRequest::start`], if it cannot. Who can walks [`SampleRequest::left`] of its way.
+    fn edits(&self) -> Result<(), ConfigError> {
+        Err(ConfigError::new(
+            "kind",
+            "this sampler makes everything from nothing",
+            "name a sampler that can change a clip",
+        ))
     }
     /// Starts. Of an order with a start only samplers that edit are asked.
-    fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>>;
+    fn begin(
+        &self,
+        backbone: &dyn Backbone,
+        process: Option<Process>,
+        order: &SampleRequest,
+    ) -> Result<Box<dyn Sampling>>;
 }
 
 /// A measure of clips as a recipe configures it.
 pub trait MetricConfig: Send + Sync {
     /// What is wrong with the configuration by itself.
-    fn flaws(&self) -> Vec<Flaw>;
+    fn errors(&self) -> Vec<ConfigError>;
     /// A new one, which has seen no clips.
     fn build(&self) -> Result<Box<dyn Metric>>;
 }

@@ -6,7 +6,7 @@
 
 use std::{fmt, path::Path};
 
-/// What the reader has to look at in order to mend the error.
+/// What the reader has to look at to solve the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The recipe, or a `--set` on top of it.
@@ -31,13 +31,13 @@ pub enum ErrorKind {
     Interrupted,
 }
 
-/// An error with its place, its finding and its mend.
+/// An error with its place, its finding and its hint.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     place: String,
     message: String,
-    mend: Option<String>,
+    hint: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -48,25 +48,25 @@ impl Error {
     /// An error of `kind` at `place` (a file, a key of the recipe, an option); `message` says what
     /// was found and what was expected. An empty `place` is left out of the text.
     pub fn new(kind: ErrorKind, place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, place: place.into(), message: message.into(), mend: None, source: None }
+        Self { kind, place: place.into(), message: message.into(), hint: None, source: None }
     }
 
     /// An error that arose while reading or writing `path`.
     pub fn io(path: &Path, doing: &str, error: std::io::Error) -> Self {
-        let mend = match error.kind() {
+        let hint = match error.kind() {
             std::io::ErrorKind::NotFound => Some("check the path"),
             std::io::ErrorKind::PermissionDenied => Some("check the permissions of the file and its folder"),
             std::io::ErrorKind::StorageFull => Some("free some disk space"),
             _ => None,
         };
         let mut this = Self::new(ErrorKind::Io, path.display().to_string(), format!("cannot {doing}: {error}"));
-        this.mend = mend.map(str::to_owned);
+        this.hint = hint.map(str::to_owned);
         this
     }
 
     /// Adds the smallest edit that mends the error.
-    pub fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend = Some(mend.into());
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -81,7 +81,7 @@ impl Error {
         self.kind
     }
 
-    /// What was found and expected, without place and mend.
+    /// What was found and expected, without place and hint.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -93,8 +93,8 @@ impl fmt::Display for Error {
             write!(f, "{}: ", self.place)?;
         }
         f.write_str(&self.message)?;
-        if let Some(mend) = &self.mend {
-            write!(f, "\n  mend: {mend}")?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
         }
         Ok(())
     }
@@ -111,23 +111,23 @@ impl std::error::Error for Error {
 /// The recipe checker collects all of them, puts the component's own path in front, finds the line
 /// in the file and prints them together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
+pub struct ConfigError {
     /// Dotted path below the component's table, e.g. `quantizer.bits`; empty for the table itself.
     pub path: String,
     /// What was found and what was expected, one sentence.
     pub message: String,
     /// The smallest edit that mends it, e.g. ``set `frames = 17` ``.
-    pub mend: String,
+    pub hint: String,
 }
 
-impl Flaw {
-    /// A flaw at `path` with its finding and its mend.
-    pub fn new(path: impl Into<String>, message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), mend: mend.into() }
+impl ConfigError {
+    /// An error at `path` with its finding and its hint.
+    pub fn new(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), hint: hint.into() }
     }
 
     /// The same as an error of `kind` at `place`.
-    pub fn error(self, kind: ErrorKind, place: impl Into<String>) -> Error {
-        Error::new(kind, place, self.message).mend(self.mend)
+    pub fn into_error(self, kind: ErrorKind, place: impl Into<String>) -> Error {
+        Error::new(kind, place, self.message).hint(self.hint)
     }
 }

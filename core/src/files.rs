@@ -33,7 +33,7 @@ pub fn write_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resul
     let failed = |e| Error::io(path, "write it", e);
     let name = path.file_name().ok_or_else(|| {
         Error::new(ErrorKind::Io, path.display().to_string(), "not the name of a file")
-            .mend("name a file, e.g. out.mp4")
+            .hint("name a file, e.g. out.mp4")
     })?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(failed)?;

@@ -3,7 +3,7 @@
 //! Every Burn module is [`Parameters`]; a parameter's name is its path in the module
 //! (`blocks.0.attention.qkv.weight`), its value is handed over flat.
 
-use crate::{Draw, Error, ErrorKind, Purpose, Result, files};
+use crate::{Error, ErrorKind, Result, RngKey, RngStream, files};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -77,7 +77,7 @@ pub trait Parameters {
                 place,
                 format!("these weights are of another model: {}{more}", wrong.join("; ")),
             )
-            .mend(
+            .hint(
                 "name weights that this recipe's settings trained, or set the settings back to those of the weights",
             ));
         }
@@ -97,7 +97,7 @@ pub fn grown(network: &dyn Parameters, weights: Weights, place: &str) -> Result<
     let mut all = network.weights();
     let wrong = |message: String| {
         Error::new(ErrorKind::Weights, place, message)
-            .mend("name weights of a model of the same kind, of the same width and depth")
+            .hint("name weights of a model of the same kind, of the same width and depth")
     };
     if weights.is_empty() {
         return Err(wrong("it holds no weights".into()));
@@ -236,8 +236,8 @@ impl Init {
         let Some(seed) = self.seed else { return self.zeros(shape) };
         let hash =
             self.path.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        let draw = Draw { seed, sample: hash & 0xffff_ffff, step: hash >> 32 };
-        let mut values = draw.stream(Purpose::Init).normals(shape.iter().product());
+        let key = RngKey { seed, sample: hash & 0xffff_ffff, step: hash >> 32 };
+        let mut values = key.stream(RngStream::Init).normals(shape.iter().product());
         values.iter_mut().for_each(|value| *value *= std);
         Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &self.device))
     }
@@ -300,12 +300,12 @@ pub fn open_weights(path: &Path) -> Result<(Weights, HashMap<String, String>)> {
     let wrong = |message: String| Error::new(ErrorKind::Weights, place.clone(), message);
     if !path.exists() {
         return Err(
-            wrong("there is no such weights file".into()).mend("train the recipe that makes it, or name another file")
+            wrong("there is no such weights file".into()).hint("train the recipe that makes it, or name another file")
         );
     }
     let bytes = files::read(path, 64 * files::GIGABYTE)?;
     let broken = |e: safetensors::SafeTensorError| {
-        wrong(format!("not a whole safetensors file ({e}; {} bytes)", bytes.len())).mend("fetch or train it again")
+        wrong(format!("not a whole safetensors file ({e}; {} bytes)", bytes.len())).hint("fetch or train it again")
     };
     let (_, head) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;

@@ -6,8 +6,8 @@
 use crate::canvas::PromptKind;
 use crate::recipe::Recipe;
 use crate::{
-    Backbone, CanvasShape, CanvasTokens, Clip, Draw, Encoders, Error, ErrorKind, Layout, Mask, Media, MediaShape,
-    Modality, Order, Process, Rate, Result, Sampler, Share, Sound, Start, Task, Tokenizer, Tokens,
+    Backbone, CanvasShape, CanvasTokens, Clip, Encoders, Error, ErrorKind, Layout, Mask, MaskSpec, Media, MediaShape,
+    Modality, Process, Rate, Result, RngKey, SampleRequest, Sampler, Sound, Start, Task, Tokenizer, Tokens,
 };
 use burn::tensor::Device;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Codec {
             MediaShape::Clip { rate, .. } | MediaShape::Sound { rate, .. } => rate,
             MediaShape::Text => return Err(Error::new(ErrorKind::Unsupported, part.section, "text has no rate")),
         };
-        Ok(Self { tokenizer: part.component.build(device, &part.source()?)?, modality, rate })
+        Ok(Self { tokenizer: part.component.build(device, &part.weight_init()?)?, modality, rate })
     }
 
     /// What is inside.
@@ -96,9 +96,9 @@ pub struct Request {
 }
 
 /// What is given beside the prompts: as many clips or sounds as there are prompts, of the canvas' length, where the
-/// task asks for some. What the task makes is not looked at, but by [`Pipeline::edit_of`].
+/// task asks for some. What the task makes is not looked at, but by [`Pipeline::edit_request`].
 #[derive(Clone, Copy, Debug)]
-pub struct Premise<'a> {
+pub struct ContextMedia<'a> {
     /// The task.
     pub task: &'a Task,
     /// The clips.
@@ -121,8 +121,8 @@ impl Pipeline {
         Ok(Self {
             codec: Codec::build(recipe, Modality::Video, device)?,
             audio: canvas.sound.map(|_| Codec::build(recipe, Modality::Audio, device)).transpose()?,
-            text: text.component.build(device, &text.source()?)?,
-            backbone: backbone.component.build(&canvas, device, &backbone.source()?)?,
+            text: text.component.build(device, &text.weight_init()?)?,
+            backbone: backbone.component.build(&canvas, device, &backbone.weight_init()?)?,
             process: recipe.objective.as_ref().and_then(|objective| objective.component.process()),
             sampler,
         })
@@ -166,53 +166,60 @@ impl Pipeline {
     ///
     /// # Errors
     /// Where a prompt is longer than the canvas has room for.
-    pub fn order(&self, request: &Request) -> Result<Order> {
+    pub fn sample_request(&self, request: &Request) -> Result<SampleRequest> {
         let texts: Vec<Media> = request.prompts.iter().map(|prompt| Media::Text(prompt.clone())).collect();
-        let draw = |i: u64| Draw::new(request.seed).sample(request.first + i);
+        let key = |i: u64| RngKey::new(request.seed).sample(request.first + i);
         let texts = self.text.encode_all(&texts)?;
         let prompts = texts.iter().map(|text| self.canvas().prompt_of(text)).collect::<Result<Vec<_>>>()?;
-        Ok(Order::prompts(prompts, (0..request.prompts.len() as u64).map(draw).collect(), self.canvas()))
+        Ok(SampleRequest::prompts(prompts, (0..request.prompts.len() as u64).map(key).collect(), self.canvas()))
     }
 
     /// The same for a task, with what it is given.
     ///
     /// # Errors
-    /// As [`Pipeline::order`]; or where media do not fit the tokenizers.
-    pub fn order_of(&self, request: &Request, premise: &Premise) -> Result<Order> {
-        let Premise { task, clips, sounds, mask } = *premise;
-        let mut order = self.order(request)?;
+    /// As [`Pipeline::sample_request`]; or where media do not fit the tokenizers.
+    pub fn task_request(&self, request: &Request, context_media: &ContextMedia) -> Result<SampleRequest> {
+        let ContextMedia { task, clips, sounds, mask } = *context_media;
+        let mut sample_request = self.sample_request(request)?;
         let strides = self.codec.tokenizer().spec().strides;
         let layout = task
             .layout(self.canvas(), strides, mask)
-            .map_err(|flaw| flaw.error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
-        if task.gives() {
-            order.given = task.given(self.canvas(), &self.encoders(), &layout, mask, clips, sounds)?;
+            .map_err(|error| error.into_error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
+        if task.has_context() {
+            sample_request.context =
+                task.context_tokens(self.canvas(), &self.encoders(), &layout, mask, clips, sounds)?;
         }
-        order.layout = Arc::new(layout);
-        Ok(order)
+        sample_request.layout = Arc::new(layout);
+        Ok(sample_request)
     }
 
     /// The same, to be gone on from what the clips and sounds show at the places that are to be made instead of from
     /// nothing: editing by `strength`, see [`Start`].
     ///
     /// # Errors
-    /// As [`Pipeline::order_of`]; where the sampler cannot, or there is no clip or no sound of which one is to be made.
-    pub fn edit_of(&self, request: &Request, premise: &Premise, strength: f64) -> Result<Order> {
-        self.sampler.edits().map_err(|flaw| flaw.error(ErrorKind::Unsupported, "sampler"))?;
-        let Premise { task, clips, sounds, .. } = *premise;
-        let mut order = self.order_of(request, premise)?;
-        let (canvas, made) = (self.canvas(), order.layout.made().to_vec());
+    /// As [`Pipeline::task_request`]; where the sampler cannot, or there is no clip or no sound of which one is to be made.
+    pub fn edit_request(
+        &self,
+        request: &Request,
+        context_media: &ContextMedia,
+        strength: f64,
+    ) -> Result<SampleRequest> {
+        self.sampler.edits().map_err(|error| error.into_error(ErrorKind::Unsupported, "sampler"))?;
+        let ContextMedia { task, clips, sounds, .. } = *context_media;
+        let mut sample_request = self.task_request(request, context_media)?;
+        let (canvas, made) = (self.canvas(), sample_request.layout.target().to_vec());
         for (modality, none) in [(Modality::Video, clips.is_empty()), (Modality::Audio, sounds.is_empty())] {
-            if none && made.iter().any(|&place| canvas.modality(place) == modality) {
+            if none && made.iter().any(|&position| canvas.modality(position) == modality) {
                 let message = format!("`{}` makes {}, and none are there to be changed", task.name, modality.plural());
-                return Err(Error::new(ErrorKind::Unsupported, "edit", message).mend("give one, or name another task"));
+                return Err(Error::new(ErrorKind::Unsupported, "edit", message).hint("give one, or name another task"));
             }
         }
-        let share = |none: bool| if none { Share::Absent } else { Share::Given };
+        let share = |none: bool| if none { MaskSpec::Absent } else { MaskSpec::Context };
         let whole = Task { video: share(clips.is_empty()), audio: share(sounds.is_empty()), ..task.clone() };
-        let tokens = whole.given(canvas, &self.encoders(), &Layout::new(made, Vec::new()), None, clips, sounds)?;
-        order.start = Some(Start { tokens, strength });
-        Ok(order)
+        let tokens =
+            whole.context_tokens(canvas, &self.encoders(), &Layout::new(made, Vec::new()), None, clips, sounds)?;
+        sample_request.start = Some(Start { tokens, strength });
+        Ok(sample_request)
     }
 
     fn encoders(&self) -> Encoders<'_> {
@@ -222,7 +229,7 @@ impl Pipeline {
     /// The prompt as the model reads it: its tokens turned back into text. `None` where it reads vectors, which do not tell.
     ///
     /// # Errors
-    /// As [`Pipeline::order`].
+    /// As [`Pipeline::sample_request`].
     pub fn read_back(&self, prompt: &str) -> Result<Option<String>> {
         if matches!(self.canvas().text, PromptKind::Vectors(_)) {
             return Ok(None);
@@ -231,18 +238,22 @@ impl Pipeline {
         self.text.decode(&tokens)?.text(Modality::Text.section()).map(Some)
     }
 
-    /// The program `once`: fills the canvases of `order`, step by step. `watch` is told how many
+    /// The program `once`: fills the canvases of `sample_request`, step by step. `on_step` is told how many
     /// steps are done, and of how many; an error from it cancels.
     ///
     /// # Errors
-    /// What `watch` and the sampler return.
-    pub fn once(&self, order: &Order, watch: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Vec<CanvasTokens>> {
-        let mut sampling = self.sampler.begin(&*self.backbone, self.process, order)?;
+    /// What `on_step` and the sampler return.
+    pub fn once(
+        &self,
+        sample_request: &SampleRequest,
+        on_step: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Vec<CanvasTokens>> {
+        let mut sampling = self.sampler.begin(&*self.backbone, self.process, sample_request)?;
         loop {
             let (done, total) = sampling.progress();
-            watch(done, total)?;
+            on_step(done, total)?;
             if done >= total {
-                return order.tokens(self.canvas(), &sampling.made()?);
+                return sample_request.tokens(self.canvas(), &sampling.tokens()?);
             }
             sampling.step(&*self.backbone)?;
         }

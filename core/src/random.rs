@@ -8,7 +8,7 @@
 /// What a stream of random numbers is for. Streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Purpose {
+pub enum RngStream {
     /// Initial weights.
     Init = 1,
     /// What the data shows: attributes, crops, windows.
@@ -49,7 +49,7 @@ pub enum Purpose {
 
 /// The key of a stream: who draws, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draw {
+pub struct RngKey {
     /// The user's seed.
     pub seed: u64,
     /// Which sample of a run or a batch.
@@ -58,7 +58,7 @@ pub struct Draw {
     pub step: u64,
 }
 
-impl Draw {
+impl RngKey {
     /// The draws of `seed` for sample 0, step 0.
     pub fn new(seed: u64) -> Self {
         Self { seed, sample: 0, step: 0 }
@@ -75,7 +75,7 @@ impl Draw {
     }
 
     /// The stream of numbers for `purpose`.
-    pub fn stream(self, purpose: Purpose) -> Stream {
+    pub fn stream(self, purpose: RngStream) -> Stream {
         // 64 bits of seed are the key; (block, purpose·step, sample) are the counter. Step and
         // sample are folded to what is left: 40 bits of step, 32 of sample.
         Stream {
@@ -181,16 +181,16 @@ mod tests {
 
     #[test]
     fn streams_differ_by_every_part_of_their_key() {
-        let draw = Draw::new(7);
-        let first = |d: Draw, p| d.stream(p).bits();
+        let key = RngKey::new(7);
+        let first = |d: RngKey, p| d.stream(p).bits();
         let all = [
-            first(draw, Purpose::Noise),
-            first(draw, Purpose::Time),
-            first(draw.sample(1), Purpose::Noise),
-            first(draw.step(1), Purpose::Noise),
-            first(draw.step(1 << 32), Purpose::Noise),
-            first(Draw::new(8), Purpose::Noise),
-            first(Draw::new(7 + (1 << 32)), Purpose::Noise),
+            first(key, RngStream::Noise),
+            first(key, RngStream::Time),
+            first(key.sample(1), RngStream::Noise),
+            first(key.step(1), RngStream::Noise),
+            first(key.step(1 << 32), RngStream::Noise),
+            first(RngKey::new(8), RngStream::Noise),
+            first(RngKey::new(7 + (1 << 32)), RngStream::Noise),
         ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b), "stream {i} is not its own");
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn moments_are_right() {
-        let mut stream = Draw::new(1).stream(Purpose::Noise);
+        let mut stream = RngKey::new(1).stream(RngStream::Noise);
         let n = 100_003;
         let x = stream.normals(n);
         let moment = |k: i32| x.iter().map(|v| f64::from(*v).powi(k)).sum::<f64>() / n as f64;

@@ -5,7 +5,7 @@
 //! know its keys without knowing the component.
 
 use crate::contract::{BackboneConfig, MetricConfig, Objective, Role, Sampler, TokenizerConfig};
-use crate::{Error, ErrorKind, Flaw, MediaShape, Modality, Result};
+use crate::{ConfigError, Error, ErrorKind, MediaShape, Modality, Result};
 use serde_json::Value;
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
@@ -115,7 +115,7 @@ impl Make {
 /// it ([`DatasetConfig::as_any`]); the checker only needs the shape.
 pub trait DatasetConfig: Send + Sync {
     /// What is wrong with the configuration by itself, all at once.
-    fn flaws(&self) -> Vec<Flaw>;
+    fn errors(&self) -> Vec<ConfigError>;
     /// The shape that media of this modality have in every sample, where samples have such.
     fn shape(&self, modality: Modality) -> Option<MediaShape>;
     /// The configuration's own type.
@@ -160,7 +160,7 @@ impl Registry {
                     key.1, old.origin, component.origin
                 ),
             )
-            .mend("leave one of the two out"));
+            .hint("leave one of the two out"));
         }
         self.components.insert(key, component);
         Ok(())

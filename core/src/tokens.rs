@@ -326,7 +326,7 @@ impl Tokens {
     /// As [`open`](Self::open).
     pub fn from_safetensors(bytes: &[u8], path: &Path) -> Result<(Self, HashMap<String, String>)> {
         let broken = |e: safetensors::SafeTensorError| {
-            at(path, format!("not a whole safetensors file ({e})")).mend("make the tokens again")
+            at(path, format!("not a whole safetensors file ({e})")).hint("make the tokens again")
         };
         let (_, head) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let metadata = head.metadata().clone().unwrap_or_default();

@@ -54,10 +54,10 @@ fn coloured(length: usize, slope: f64, stream: &mut Stream) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::{Draw, Purpose};
+    use musiva_core::{RngKey, RngStream};
 
     fn stream(sample: u64) -> Stream {
-        Draw::new(3).sample(sample).stream(Purpose::Background)
+        RngKey::new(3).sample(sample).stream(RngStream::Background)
     }
 
     /// Decibels by which a sound is louder than what was added to it.

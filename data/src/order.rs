@@ -1,6 +1,6 @@
 //! The order in which samples that end are trained on.
 
-use musiva_core::{Draw, Purpose};
+use musiva_core::{RngKey, RngStream};
 
 /// Rounds of the Feistel network; four make its order random (Luby and Rackoff 1988).
 const ROUNDS: u64 = 4;
@@ -17,8 +17,8 @@ pub fn shuffled(index: u64, count: Option<u64>, seed: u64) -> u64 {
     loop {
         for round in 0..ROUNDS {
             let (left, right) = (place >> half, place & mask);
-            let draw = Draw::new(seed).step(epoch * ROUNDS + round).sample(right);
-            place = right << half | (left ^ u64::from(draw.stream(Purpose::Shuffle).bits()) & mask);
+            let key = RngKey::new(seed).step(epoch * ROUNDS + round).sample(right);
+            place = right << half | (left ^ u64::from(key.stream(RngStream::Shuffle).bits()) & mask);
         }
         if place < count {
             return place;

@@ -1,7 +1,7 @@
 //! The datasets that recipes can name.
 
 use crate::{FolderConfig, SoundsConfig, WorldConfig};
-use musiva_core::{Component, DatasetConfig, Flaw, Make, MediaShape, Modality, Rate, Registry, Result, Timing};
+use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result, Timing};
 use std::any::Any;
 
 /// Registers all datasets of this crate.
@@ -36,12 +36,12 @@ pub fn register(registry: &mut Registry) -> Result<()> {
 }
 
 fn shape(frames: usize, [height, width]: [usize; 2], fps: u32) -> MediaShape {
-    // A rate of zero is a flaw that `flaws` reports; the shape of what is flawed is never used.
+    // A rate of zero is an error that `errors` reports; the shape of what is flawed is never used.
     MediaShape::Clip { frames, height, width, rate: Rate::whole(fps.max(1)) }
 }
 
 impl DatasetConfig for WorldConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         self.validate()
     }
 
@@ -63,7 +63,7 @@ impl DatasetConfig for WorldConfig {
 }
 
 impl DatasetConfig for FolderConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         self.validate()
     }
 
@@ -81,7 +81,7 @@ impl DatasetConfig for FolderConfig {
 }
 
 impl DatasetConfig for SoundsConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         self.validate()
     }
 
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(config.shape(Modality::Video), Some(wanted));
             assert_eq!(config.shape(Modality::Audio), None, "silent unless asked for");
             assert_eq!(config.as_any().is::<WorldConfig>(), kind == "world");
-            assert_eq!(config.flaws().is_empty(), kind == "world", "a folder needs its path");
+            assert_eq!(config.errors().is_empty(), kind == "world", "a folder needs its path");
         }
         assert!(register(&mut registry).is_err());
     }

@@ -102,7 +102,7 @@ fn metadata(path: &Path) -> Result<BTreeMap<String, Option<String>>> {
     for number in 1.. {
         let wrong = |message: String| {
             Error::new(ErrorKind::Data, format!("{}:{number}", path.display()), message)
-                .mend(r#"write one object on each line, like {"file_name": "a.mp4", "text": "a red ring moves left"}"#)
+                .hint(r#"write one object on each line, like {"file_name": "a.mp4", "text": "a red ring moves left"}"#)
         };
         let mut line = Vec::new();
         std::io::Read::take(&mut reader, LONGEST)
@@ -120,7 +120,7 @@ fn metadata(path: &Path) -> Result<BTreeMap<String, Option<String>>> {
         let Line { file_name, text } = serde_json::from_slice(&line)
             .map_err(|error| wrong("this line is not an object with a `file_name`".into()).caused_by(error))?;
         if captions.insert(file_name.clone(), text).is_some() {
-            return Err(wrong(format!("`{file_name}` is listed twice")).mend("delete one of the two lines"));
+            return Err(wrong(format!("`{file_name}` is listed twice")).hint("delete one of the two lines"));
         }
     }
     Ok(captions)
@@ -136,7 +136,7 @@ fn beside(path: &Path) -> Result<Option<String>> {
     if size > LONGEST {
         let message = format!("a caption of {size} bytes; at most {LONGEST} are read");
         return Err(
-            Error::new(ErrorKind::Data, path.display().to_string(), message).mend("shorten it, or move the file away")
+            Error::new(ErrorKind::Data, path.display().to_string(), message).hint("shorten it, or move the file away")
         );
     }
     fs::read_to_string(path).map(Some).map_err(|error| Error::io(path, "read the caption", error))

@@ -3,7 +3,7 @@
 
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, Sample};
 use crate::scan;
-use musiva_core::{DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result, Sound};
+use musiva_core::{ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -61,23 +61,27 @@ impl Default for SoundsConfig {
 
 impl SoundsConfig {
     /// Everything that is wrong with it, without a look at the folder.
-    pub fn validate(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+    pub fn validate(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
         if self.path.is_empty() {
-            flaws.push(Flaw::new("path", "no folder is named", "set `path = \"sounds\"` to the folder of your sounds"));
+            errors.push(ConfigError::new(
+                "path",
+                "no folder is named",
+                "set `path = \"sounds\"` to the folder of your sounds",
+            ));
         }
         if !(1_000..=192_000).contains(&self.rate) {
             let message = format!("{} samples per second; 1000 to 192000 are possible", self.rate);
-            flaws.push(Flaw::new("rate", message, "set `rate = 16000`"));
+            errors.push(ConfigError::new("rate", message, "set `rate = 16000`"));
         }
         if !(1..=LONGEST).contains(&self.samples) {
             let message = format!("{} samples; a window has 1 to {LONGEST}", self.samples);
-            flaws.push(Flaw::new("samples", message, "set `samples = 16000`"));
+            errors.push(ConfigError::new("samples", message, "set `samples = 16000`"));
         }
         if let Some(peak) = self.peak.filter(|peak| !(0.001..=1.0).contains(peak)) {
-            flaws.push(Flaw::new("peak", format!("{peak} is not between 0.001 and 1"), "set `peak = 0.9`"));
+            errors.push(ConfigError::new("peak", format!("{peak} is not between 0.001 and 1"), "set `peak = 0.9`"));
         }
-        flaws
+        errors
     }
 
     /// What the name of a file, its path below the folder, says of it.
@@ -131,8 +135,8 @@ impl Sounds {
     /// # Errors
     /// Where `config` is invalid, the folder cannot be read, or the part has no sounds.
     pub fn open(config: SoundsConfig, files: Arc<dyn SoundFiles>, part: Part) -> Result<Self> {
-        if let Some(Flaw { path, message, mend }) = config.validate().into_iter().next() {
-            return Err(Error::new(ErrorKind::Recipe, path, message).mend(mend));
+        if let Some(ConfigError { path, message, hint }) = config.validate().into_iter().next() {
+            return Err(Error::new(ErrorKind::Recipe, path, message).hint(hint));
         }
         let listing = scan::scan(Path::new(&config.path), scan::SOUNDS)?;
         let found = listing.found.len() as u64;
@@ -171,7 +175,7 @@ impl Sounds {
             let reasons: Vec<_> =
                 dropped.iter().map(|d| format!(", {} {} (such as {})", d.count, d.reason, d.example)).collect();
             let message = format!("of {found} sounds there is none for this part{}", reasons.concat());
-            return Err(Error::new(ErrorKind::Data, config.path.clone(), message).mend(
+            return Err(Error::new(ErrorKind::Data, config.path.clone(), message).hint(
                 "set `path` to a folder of .wav, .flac, .mp3 or .ogg files, and `held_out` to parts of their names",
             ));
         }
@@ -329,7 +333,7 @@ mod tests {
         let (_folder, config) = folder(&[("d.wav", 13)]);
         let error = open(&config, Part::Train).unwrap_err().to_string();
         assert!(error.contains("1 unreadable (such as d.wav: an unlucky file)"), "{error}");
-        let flaws = SoundsConfig { rate: 0, samples: 0, ..SoundsConfig::default() }.validate();
-        assert_eq!(flaws.iter().map(|flaw| flaw.path.as_str()).collect::<Vec<_>>(), ["path", "rate", "samples"]);
+        let errors = SoundsConfig { rate: 0, samples: 0, ..SoundsConfig::default() }.validate();
+        assert_eq!(errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["path", "rate", "samples"]);
     }
 }

@@ -113,4 +113,4 @@ pub use rms_norm::{rms_norm, rms_norm_silu};
 pub use rotary::rotary;
 pub use silu::silu;
 pub use softmax::{log_softmax, softmax};
-pub use threads::take_part;
+pub use threads::use_current_thread_in_pool;

@@ -30,12 +30,12 @@ pub fn rotary(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
     assert_eq!([cos.dims(), sin.dims()], [[n, d / 2]; 2], "a table has a row a position and a column a pair");
     assert!(d.is_multiple_of(2), "a head of {d} numbers has no halves");
     let [cos, sin] = [cos, sin].map(Tensor::into_dispatch);
-    Tensor::from_dispatch(<Dispatch as Turn>::value(x.into_dispatch(), cos, sin))
+    Tensor::from_dispatch(<Dispatch as Rotate>::value(x.into_dispatch(), cos, sin))
 }
 
 /// A backend that has the function: in the composed form, unless it knows better.
 #[backend_extension(Flex, Autodiff, Cube: cfg(any(feature = "cuda", feature = "vulkan", feature = "metal")))]
-pub(crate) trait Turn: Backend {
+pub(crate) trait Rotate: Backend {
     /// `x`, turned.
     fn value(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::<Self>(x, cos, sin)
@@ -48,9 +48,9 @@ pub(crate) trait Turn: Backend {
 }
 
 #[cfg(any(feature = "cuda", feature = "vulkan", feature = "metal"))]
-impl Turn for burn::backend::Cube {}
+impl Rotate for burn::backend::Cube {}
 
-impl Turn for Flex {
+impl Rotate for Flex {
     fn value(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         if [x.dtype(), cos.dtype(), sin.dtype()] != [DType::F32; 3] {
             return composed::<Self>(x, cos, sin);
@@ -106,7 +106,7 @@ fn composed<B: Backend>(x: FloatTensor<B>, cos: FloatTensor<B>, sin: FloatTensor
 #[derive(Debug)]
 struct Step;
 
-impl<B: Turn> Backward<B, 1> for Step {
+impl<B: Rotate> Backward<B, 1> for Step {
     type State = (FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
@@ -115,7 +115,7 @@ impl<B: Turn> Backward<B, 1> for Step {
     }
 }
 
-impl<B: Turn, C: CheckpointStrategy> Turn for Autodiff<B, C> {
+impl<B: Rotate, C: CheckpointStrategy> Rotate for Autodiff<B, C> {
     fn value(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let [cos, sin] = [cos, sin].map(|table| table.into_primitive());

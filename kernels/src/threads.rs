@@ -5,7 +5,7 @@
 ///
 /// From then on no other thread of the program may start an operation, and wait for it, that this thread waits for in
 /// turn. Where operations have run before, nothing changes.
-pub fn take_part() {
+pub fn use_current_thread_in_pool() {
     // All that can be wrong is that the threads are there already.
     let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
 }

@@ -95,7 +95,7 @@ impl Opus {
         let rate = sound.rate();
         if sound.channels() != 1 || rate.denominator != 1 {
             return Err(Error::new(ErrorKind::Unsupported, "", format!("{sound:?} is not coded by Opus here"))
-                .mend("use one channel at a whole number of samples a second"));
+                .hint("use one channel at a whole number of samples a second"));
         }
         let samples: Vec<u8> = sound.samples().iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let shape = ["-f", "f32le", "-ar", &rate.numerator.to_string(), "-ac", "1"].map(str::to_owned);
@@ -175,7 +175,7 @@ fn through(args: &[String], out: &[&str], input: &[u8], most: u64) -> Outcome<Ve
 
 fn failed(who: &str, fault: &impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Media, who, fault.to_string())
-        .mend("see that `ffmpeg -version` works, or leave the baselines out")
+        .hint("see that `ffmpeg -version` works, or leave the baselines out")
 }
 
 /// Bytes of the slices of an H.264 stream in Annex B: neither start codes nor parameter sets nor SEI.

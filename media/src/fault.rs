@@ -26,19 +26,19 @@ pub(crate) enum Fault {
 pub(crate) type Outcome<T> = Result<T, Fault>;
 
 impl Fault {
-    /// The public error, with its place and its mend.
+    /// The public error, with its place and its hint.
     pub(crate) fn at(self, path: &Path) -> Error {
         let place = path.display().to_string();
         match self {
             Self::Broken(found) => {
-                Error::new(ErrorKind::Media, place, found).mend("fetch or make the file again: it is damaged or cut off")
+                Error::new(ErrorKind::Media, place, found).hint("fetch or make the file again: it is damaged or cut off")
             }
             Self::Foreign(found) => Error::new(ErrorKind::Unsupported, place, found)
-                .mend("install ffmpeg, which reads it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or convert the file to H.264 in MP4"),
+                .hint("install ffmpeg, which reads it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or convert the file to H.264 in MP4"),
             Self::ForeignSound(found) => Error::new(ErrorKind::Unsupported, place, found)
-                .mend("convert the sound, e.g. `ffmpeg -i FILE out.flac`"),
+                .hint("convert the sound, e.g. `ffmpeg -i FILE out.flac`"),
             Self::TooBig(found) => Error::new(ErrorKind::Media, place, found)
-                .mend("read a window of it (`start`, `frames`), or raise the limits in `ReadOptions`"),
+                .hint("read a window of it (`start`, `frames`), or raise the limits in `ReadOptions`"),
             Self::Io(error) => Error::io(path, "read or write", error),
         }
     }

@@ -35,7 +35,7 @@ impl Metadata {
         let (key, value) = (key.into(), value.into());
         if !is_key(&key) {
             return Err(Error::new(ErrorKind::Media, format!("metadata key {key:?}"), "this key cannot be stored")
-                .mend("use 1 to 79 ASCII letters, digits, dots, dashes and underscores, e.g. `musiva.seed`"));
+                .hint("use 1 to 79 ASCII letters, digits, dots, dashes and underscores, e.g. `musiva.seed`"));
         }
         if value.contains('\0') || value.len() > 1 << 20 {
             return Err(Error::new(
@@ -43,7 +43,7 @@ impl Metadata {
                 format!("metadata `{key}`"),
                 "its value holds a zero byte or is longer than 1 MiB",
             )
-            .mend("store a digest of it instead"));
+            .hint("store a digest of it instead"));
         }
         self.0.push((key, value));
         Ok(self)

@@ -266,7 +266,7 @@ impl VideoReader {
                 None => format!("frames from {} on", options.start),
             };
             Error::new(ErrorKind::Media, place.clone(), format!("it has {total} frames; asked for were {asked}"))
-                .mend(format!("ask for a window within its {total} frames"))
+                .hint(format!("ask for a window within its {total} frames"))
         };
         if let (Some(total), Some(wanted)) = (total, wanted)
             && (wanted == 0 || options.start.checked_add(wanted).is_none_or(|end| end > total))

@@ -80,7 +80,7 @@ pub fn resize(clip: &Clip, height: usize, width: usize, filter: Filter) -> Resul
     let [frames, old_height, old_width] = clip.shape();
     if height == 0 || width == 0 {
         return Err(Error::new(ErrorKind::Media, "", format!("a clip of {width}×{height} pixels has no pixels"))
-            .mend("ask for at least one pixel a side"));
+            .hint("ask for at least one pixel a side"));
     }
     if [height, width] == [old_height, old_width] {
         return Ok(clip.clone());
@@ -125,7 +125,7 @@ pub fn center_crop(clip: &Clip, height: usize, width: usize) -> Result<Clip> {
             "",
             format!("{width}×{height} pixels cannot be cut out of {old_width}×{old_height}"),
         )
-        .mend("resize the clip first, or cut out less"));
+        .hint("resize the clip first, or cut out less"));
     }
     let (top, left) = ((old_height - height) / 2, (old_width - width) / 2);
     let mut pixels = Vec::with_capacity(frames * height * width * 3);
@@ -156,7 +156,7 @@ pub fn resample_rate(clip: &Clip, rate: Rate) -> Result<Clip> {
             "",
             format!("{frames} frames at {old} fps are {count} at {rate} fps"),
         )
-        .mend("choose a lower rate"));
+        .hint("choose a lower rate"));
     }
     let mut pixels = Vec::with_capacity(bytes as usize);
     for index in 0..count {

@@ -15,7 +15,7 @@ const INK: u8 = 230;
 /// # Errors
 /// Where there are no clips or columns, or neither no labels nor one for each clip.
 pub fn contact_sheet(clips: &[Clip], columns: usize, labels: &[&str]) -> Result<Clip> {
-    let refuse = |found: String, mend: &str| Err(Error::new(ErrorKind::Media, "contact sheet", found).mend(mend));
+    let refuse = |found: String, hint: &str| Err(Error::new(ErrorKind::Media, "contact sheet", found).hint(hint));
     if clips.is_empty() || columns == 0 {
         return refuse(format!("{} clips in {columns} columns", clips.len()), "give at least one of each");
     }

@@ -83,7 +83,7 @@ fn encode(
             place(),
             format!("clips with sound are not written as `.{extension}`"),
         )
-        .mend("name the file .mp4"));
+        .hint("name the file .mp4"));
     }
     let [_, height, width] = clip.shape();
     let scale = fitting_scale(path, &extension, [height, width], options)?;
@@ -96,7 +96,7 @@ fn encode(
         "png" => stills::encode_png(&film_strip(&clip)?, metadata),
         other => {
             return Err(Error::new(ErrorKind::Unsupported, place(), format!("clips are not written as `.{other}`"))
-                .mend("name the file .mp4, .gif or .png"));
+                .hint("name the file .mp4, .gif or .png"));
         }
     };
     encoded.map_err(|fault| Error::new(ErrorKind::Media, place(), fault.to_string()))
@@ -116,7 +116,7 @@ pub(crate) fn fitting_scale(
     if options.scale == 0 || options.qp > 51 {
         let found =
             format!("scale {} and quantizer {} cannot be: at least 1, and at most 51", options.scale, options.qp);
-        return Err(Error::new(ErrorKind::Media, place(), found).mend("use `WriteOptions::default()`"));
+        return Err(Error::new(ErrorKind::Media, place(), found).hint("use `WriteOptions::default()`"));
     }
     let smallest = height.min(width);
     let scale = match extension {
@@ -131,7 +131,7 @@ pub(crate) fn fitting_scale(
             place(),
             format!("{width}×{height} pixels, enlarged {scale} times, are too many"),
         )
-        .mend("lower `scale`, or resize the clip first"));
+        .hint("lower `scale`, or resize the clip first"));
     }
     Ok(scale)
 }

@@ -40,7 +40,7 @@ impl VideoWriter {
         if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mp4")) {
             let found = "only an `.mp4` is written piece by piece";
             return Err(
-                Error::new(ErrorKind::Unsupported, path.display().to_string(), found).mend("name the file .mp4")
+                Error::new(ErrorKind::Unsupported, path.display().to_string(), found).hint("name the file .mp4")
             );
         }
         let scale = fitting_scale(path, "mp4", size, options)?;

@@ -7,14 +7,14 @@
 //! own last guess of the clean ones (self-conditioning, ibid., section 3).
 
 use crate::transformer::{
-    Attention, FeedForward, Linear, Parts, PlaceEmbedding, Precision, Prompt, Rotary, TrunkConfig,
+    Attention, FeedForward, Linear, Parts, PositionEmbedding, Precision, Prompt, Rotary, TrunkConfig,
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction, columns};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, TokenBatch, columns};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session,
-    Source,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Modality, Parameters, Result,
+    Session, WeightInit,
 };
 use musiva_kernels::{Visible, gated_add, modulated_layer_norm, silu};
 use schemars::JsonSchema;
@@ -70,16 +70,16 @@ impl DitConfig {
 }
 
 impl BackboneConfig for DitConfig {
-    fn flaws(&self) -> Vec<Flaw> {
-        self.trunk().flaws()
+    fn errors(&self) -> Vec<ConfigError> {
+        self.trunk().errors()
     }
 
-    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
         let mut kinds = [Modality::Video, Modality::Audio].into_iter().filter_map(|m| Some(canvas.shape(m)?.kind));
         // The one that has no vectors, or the longest.
         let kind = kinds.find(|kind| kind.channels() == canvas.channels()).unwrap_or(canvas.tokens.kind);
         let Some(channels) = canvas.channels() else {
-            return Err(Flaw::new(
+            return Err(ConfigError::new(
                 "kind",
                 format!("a diffusion model reads vectors, the tokenizer makes {kind}"),
                 "use a tokenizer whose codes have bits (lfq), or `backbone.kind = \"lm\"`",
@@ -88,9 +88,9 @@ impl BackboneConfig for DitConfig {
         match self.channels {
             Some(wanted) if wanted != channels => {
                 let message = format!("{wanted} channels, but the tokenizer makes {kind}");
-                Err(Flaw::new("channels", message, format!("set `channels = {channels}`, or delete this key")))
+                Err(ConfigError::new("channels", message, format!("set `channels = {channels}`, or delete this key")))
             }
-            _ => Ok(BackboneSpec::Field { channels, self_conditioned: self.self_condition }),
+            _ => Ok(BackboneSpec::Diffusion { channels, self_conditioned: self.self_condition }),
         }
     }
 
@@ -100,7 +100,7 @@ impl BackboneConfig for DitConfig {
         let conditions = Prompt::parameters(canvas, d) + 2 * TIME_FEATURES * d + d + d * d + d + d * d + d;
         let end = |channels: usize| self.inputs(channels) * d + d + d * channels + channels;
         let ends: usize = Self::channels(canvas).into_iter().map(end).sum();
-        conditions + PlaceEmbedding::parameters(canvas, d) + self.depth * block + 2 * d * d + 2 * d + ends
+        conditions + PositionEmbedding::parameters(canvas, d) + self.depth * block + 2 * d * d + 2 * d + ends
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
@@ -111,13 +111,13 @@ impl BackboneConfig for DitConfig {
         cost
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
+    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
         let channels = canvas.channels().expect("the recipe was checked");
-        let mut network = Network::new(self, canvas, &source.init(device));
-        source.load(&mut network)?;
+        let mut network = Network::new(self, canvas, &weight_init.init(device));
+        weight_init.load(&mut network)?;
         Ok(Box::new(Dit {
             rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
-            spec: BackboneSpec::Field { channels, self_conditioned: self.self_condition },
+            spec: BackboneSpec::Diffusion { channels, self_conditioned: self.self_condition },
             canvas: *canvas,
             device: device.clone(),
             network,
@@ -180,7 +180,7 @@ struct Network {
     pooled: Linear,
     clip: Ends,
     sound: Option<Ends>,
-    places: PlaceEmbedding,
+    places: PositionEmbedding,
     blocks: Vec<Block>,
     last_modulation: Linear,
 }
@@ -205,9 +205,9 @@ impl Ends {
     }
 
     /// `[B, n, C]` and the guess of as many → `[B, n, D]`.
-    fn enter(&self, values: Tensor<3>, guess: Option<Tensor<3>>) -> Tensor<3> {
+    fn enter(&self, values: Tensor<3>, x0_prev: Option<Tensor<3>>) -> Tensor<3> {
         let own = |x: Tensor<3>| x.slice_dim(2, 0..self.channels);
-        let all = std::iter::once(values).chain(guess).map(own).collect();
+        let all = std::iter::once(values).chain(x0_prev).map(own).collect();
         self.input.forward(Tensor::cat(all, 2))
     }
 
@@ -235,7 +235,7 @@ impl Network {
             pooled: linear("pooled", [d, d], 1.0),
             clip: Ends::new(init, config, channels[0]),
             sound: channels.get(1).map(|channels| Ends::new(&init.part("sound"), config, *channels)),
-            places: PlaceEmbedding::new(&init.part("places"), canvas, d),
+            places: PositionEmbedding::new(&init.part("places"), canvas, d),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
             last_modulation: linear("last_modulation", [d, 2 * d], 0.0),
         }
@@ -249,10 +249,10 @@ impl Network {
     }
 
     /// Vectors `[B, n, C]` at places of which each modality has `parts` → `[B, n, D]`.
-    fn enter(&self, values: &Tensor<3>, guess: &Option<Tensor<3>>, parts: &Parts) -> Tensor<3> {
+    fn enter(&self, values: &Tensor<3>, x0_prev: &Option<Tensor<3>>, parts: &Parts) -> Tensor<3> {
         let of = |(modality, at): (Modality, &[usize])| {
-            let guess = guess.as_ref().map(|guess| columns(guess.clone(), at));
-            self.ends(modality).enter(columns(values.clone(), at), guess)
+            let x0_prev = x0_prev.as_ref().map(|x0_prev| columns(x0_prev.clone(), at));
+            self.ends(modality).enter(columns(values.clone(), at), x0_prev)
         };
         columns(Tensor::cat(parts.iter().map(of).collect(), 1), &parts.back())
     }
@@ -282,47 +282,49 @@ impl Backbone for Dit {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let Content::Field(field) = &batch.content else { panic!("the recipe's checker let codes through to a dit") };
-        let BackboneSpec::Field { self_conditioned, .. } = self.spec else { unreachable!("a dit is a field") };
-        let (network, layout) = (&self.network, &*batch.given.layout);
-        let prefix = self.canvas.prompt + layout.given().len();
-        let [size, times] = field.times.dims();
-        let [_, length, channels] = field.values.dims();
+        let ModelInput::NoisyVectors(noisy) = &batch.input else {
+            panic!("the recipe's checker let codes through to a dit")
+        };
+        let BackboneSpec::Diffusion { self_conditioned, .. } = self.spec else { unreachable!("a dit is a field") };
+        let (network, layout) = (&self.network, &*batch.conditioning.layout);
+        let prefix = self.canvas.prompt + layout.context().len();
+        let [size, times] = noisy.times.dims();
+        let [_, length, channels] = noisy.values.dims();
 
-        let words = network.words.forward(&batch.given.prompt); // [B, P, D]
+        let words = network.words.forward(&batch.conditioning.prompt); // [B, P, D]
         let pooled = network.pooled.forward(words.clone().mean_dim(1)); // [B, 1, D]
         // What is given stands at time 0, one more time beside those of the tokens.
-        let zero = Tensor::zeros([size, 1], &field.times.device());
-        let times_and_zero = Tensor::cat(vec![field.times.clone(), zero], 1); // [B, S + 1]
+        let zero = Tensor::zeros([size, 1], &noisy.times.device());
+        let times_and_zero = Tensor::cat(vec![noisy.times.clone(), zero], 1); // [B, S + 1]
         let time = network.time1.forward(features(times_and_zero));
         let c = network.time2.forward(silu(time)) + pooled; // [B, S + 1, D]
-        let at = std::iter::repeat_n(times, prefix).chain(field.at.iter().copied()).collect();
+        let at = std::iter::repeat_n(times, prefix).chain(noisy.at.iter().copied()).collect();
         let condition = Condition { vectors: silu(c), at };
 
-        let guess = |values: &Tensor<3>, guess: &Option<Tensor<3>>| {
-            self_conditioned.then(|| guess.clone().unwrap_or_else(|| values.zeros_like()))
+        let x0_prev = |values: &Tensor<3>, x0_prev: &Option<Tensor<3>>| {
+            self_conditioned.then(|| x0_prev.clone().unwrap_or_else(|| values.zeros_like()))
         };
-        let parts = Parts::made(&self.canvas, layout);
-        let (given, made) = network.places.of(layout);
+        let parts = Parts::target(&self.canvas, layout);
+        let (context, target) = network.places.of(layout);
         let mut all = vec![words + network.places.prompt()];
-        if let (Some(Known::Vectors(values)), Some(places)) = (&batch.given.tokens, given) {
+        if let (Some(TokenBatch::Vectors(values)), Some(positions)) = (&batch.conditioning.tokens, context) {
             // Of what is known the best guess is itself.
-            let sure = guess(values, &Some(values.clone()));
-            all.push(network.enter(values, &sure, &Parts::of(&self.canvas, layout.given())) + places);
+            let sure = x0_prev(values, &Some(values.clone()));
+            all.push(network.enter(values, &sure, &Parts::of(&self.canvas, layout.context())) + positions);
         }
-        all.push(network.enter(&field.values, &guess(&field.values, &field.guess), &parts) + made); // [B, L, D]
+        all.push(network.enter(&noisy.values, &x0_prev(&noisy.values, &noisy.x0_prev), &parts) + target); // [B, L, D]
         let mut x = Tensor::cat(all, 1); // [B, P + G + L, D]
-        let rotary = self.rotary.laid(layout);
+        let rotary = self.rotary.gather(layout);
         for block in &network.blocks {
             x = block.forward(x, &condition, &rotary);
         }
         let [shift, scale] = condition.modulation(&network.last_modulation);
         let x = modulated_layer_norm(x, shift, scale, &condition.at, EPSILON).slice_dim(1, prefix..prefix + length);
         let of = |(modality, at): (Modality, &[usize])| network.ends(modality).leave(columns(x.clone(), at), channels);
-        Prediction::Field(columns(Tensor::cat(parts.iter().map(of).collect(), 1), &parts.back()))
+        Prediction::Vector(columns(Tensor::cat(parts.iter().map(of).collect(), 1), &parts.back()))
     }
 
-    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
         None
     }
 
@@ -355,9 +357,9 @@ fn features(times: Tensor<2>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::canvas::{Field, ints};
+    use musiva_core::canvas::{NoisyVectors, ints};
     use musiva_core::parameters::to_vec;
-    use musiva_core::{Draw, Purpose, TokenKind, TokenShape};
+    use musiva_core::{RngKey, RngStream, TokenKind, TokenShape};
 
     fn canvas() -> CanvasShape {
         let tokens = TokenShape { grid: [2, 2, 3], kind: TokenKind::Latents { channels: 5 } };
@@ -366,12 +368,12 @@ mod tests {
 
     /// A model whose zero-initialised parts are not zero.
     fn stirred(config: DitConfig) -> Box<dyn Backbone> {
-        let mut dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+        let mut dit = config.build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
         let mut sample = 0;
         dit.parameters_mut().update(&mut |_, _, value| {
             sample += 1;
             let count = value.dims()[0];
-            let noise = Draw::new(9).sample(sample).stream(Purpose::Noise).normals(count);
+            let noise = RngKey::new(9).sample(sample).stream(RngStream::Noise).normals(count);
             value + Tensor::from_data(TensorData::new(noise, [count]), &Device::flex()) * 0.1
         });
         dit
@@ -379,18 +381,21 @@ mod tests {
 
     fn run(dit: &dyn Backbone, times: Vec<f32>, at: Vec<usize>) -> Vec<f32> {
         let device = dit.device();
-        let values = Draw::new(4).stream(Purpose::Noise).normals(2 * 12 * 5);
+        let values = RngKey::new(4).stream(RngStream::Noise).normals(2 * 12 * 5);
         let count = times.len() / 2;
-        let field = Field {
+        let noisy = NoisyVectors {
             values: Tensor::from_data(TensorData::new(values, [2, 12, 5]), &device),
             times: Tensor::from_data(TensorData::new(times, [2, count]), &device),
             at,
-            guess: None,
+            x0_prev: None,
         };
         let prompt = ints(&[1, 2, 0, 3, 4, 5], [2, 3], &device);
-        let batch = CanvasBatch { given: Given::prompt(prompt, &canvas()), content: Content::Field(field) };
-        let Prediction::Field(field) = dit.forward(&batch) else { panic!("a field") };
-        to_vec(field)
+        let batch = CanvasBatch {
+            conditioning: Conditioning::prompt(prompt, &canvas()),
+            input: ModelInput::NoisyVectors(noisy),
+        };
+        let Prediction::Vector(noisy) = dit.forward(&batch) else { panic!("a field") };
+        to_vec(noisy)
     }
 
     #[test]
@@ -413,7 +418,7 @@ mod tests {
     #[test]
     fn it_starts_at_zero() {
         let config = DitConfig { width: 32, depth: 2, heads: 2, channels: Some(5), ..Default::default() };
-        let dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+        let dit = config.build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
         assert!(run(&*dit, vec![0.3, 0.8], vec![0; 12]).iter().all(|v| *v == 0.0));
     }
 
@@ -421,7 +426,7 @@ mod tests {
     fn parameters_are_counted_without_building() {
         for self_condition in [false, true] {
             let config = DitConfig { width: 32, depth: 2, heads: 2, self_condition, ..Default::default() };
-            let dit = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+            let dit = config.build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
             assert_eq!(config.parameters(&canvas()), dit.parameters().count());
         }
     }

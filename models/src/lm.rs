@@ -12,16 +12,16 @@ mod decoder;
 mod tests;
 
 use crate::transformer::{
-    Attention, Cache, Digits, FeedForward, Parts, PlaceEmbedding, Precision, Prompt, RmsNorm, Rotary, TrunkConfig,
+    Attention, Digits, FeedForward, KvCache, Parts, PositionEmbedding, Precision, Prompt, RmsNorm, Rotary, TrunkConfig,
     Vocabularies, Vocabulary,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use decoder::{Decoder, DecoderSession};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Known, PlaceOrder, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, PositionOrder, Prediction, TokenBatch, ints};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Modality, Parameters, Result, Session,
-    Source,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Modality, Parameters, Result,
+    Session, WeightInit,
 };
 use musiva_kernels::Visible;
 use musiva_kernels::decode::Stored;
@@ -46,7 +46,7 @@ pub struct LmConfig {
     #[schemars(range(min = 1, max = 8))]
     pub digits: usize,
     /// In which order tokens are drawn where a clip has sound.
-    pub order: PlaceOrder,
+    pub order: PositionOrder,
     /// What the positions of the prefix, the prompt and the tokens that are given, see of each other.
     pub prefix: Prefix,
     /// Along which time axis rotations turn the tokens of sound.
@@ -120,7 +120,7 @@ impl Default for LmConfig {
             depth: 4,
             heads: 4,
             digits: 1,
-            order: PlaceOrder::InTime,
+            order: PositionOrder::InTime,
             prefix: Prefix::BothWays,
             sound_axis: SoundAxis::Clip,
             precision: Precision::F32,
@@ -136,15 +136,15 @@ impl LmConfig {
 }
 
 impl BackboneConfig for LmConfig {
-    fn flaws(&self) -> Vec<Flaw> {
-        self.trunk().flaws()
+    fn errors(&self) -> Vec<ConfigError> {
+        self.trunk().errors()
     }
 
-    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
         Digits::all(canvas, self.digits).map(|_| BackboneSpec::NextToken)
     }
 
-    fn order(&self) -> PlaceOrder {
+    fn order(&self) -> PositionOrder {
         self.order
     }
 
@@ -153,7 +153,7 @@ impl BackboneConfig for LmConfig {
         let digits = Digits::all(canvas, self.digits).unwrap_or_default();
         let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
-        Prompt::parameters(canvas, d) + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
+        Prompt::parameters(canvas, d) + codes + d + PositionEmbedding::parameters(canvas, d) + self.depth * block + d
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
@@ -181,8 +181,8 @@ impl BackboneConfig for LmConfig {
         cost
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        Ok(Box::new(Lm::new(self, canvas, device, source)?))
+    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
+        Ok(Box::new(Lm::new(self, canvas, device, weight_init)?))
     }
 }
 
@@ -210,7 +210,7 @@ impl Block {
     }
 
     /// `[B, n, D]` → the same shape; see [`Attention::forward`].
-    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut Cache>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut KvCache>) -> Tensor<3> {
         let x = x.clone() + self.attention.forward(self.norm1.forward(x), rotary, visible, cache);
         x.clone() + self.feed_forward.forward(self.norm2.forward(x))
     }
@@ -221,7 +221,7 @@ struct Network {
     words: Prompt,
     codes: Vocabularies,
     start: Param<Tensor<1>>,
-    places: PlaceEmbedding,
+    places: PositionEmbedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
 }
@@ -233,19 +233,19 @@ impl Network {
             words: Prompt::new(&init.part("words"), canvas, width),
             codes: Vocabularies::new(init, digits, width),
             start: init.part("start").normal([width], 0.02),
-            places: PlaceEmbedding::new(&init.part("places"), canvas, width),
+            places: PositionEmbedding::new(&init.part("places"), canvas, width),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
             norm: RmsNorm::new(&init.part("norm"), width),
         }
     }
 
     /// What stands before the tokens that are to be made, `[B, P + G, D]`.
-    fn prefix(&self, given: &Given, canvas: &CanvasShape, places: Option<Tensor<3>>) -> Tensor<3> {
-        let prompt = self.words.forward(&given.prompt) + self.places.prompt();
-        match (&given.tokens, places) {
-            (Some(Known::Codes(codes)), Some(places)) => {
-                let parts = Parts::of(canvas, given.layout.given());
-                Tensor::cat(vec![prompt, self.codes.embed(codes.clone(), &parts) + places], 1)
+    fn prefix(&self, conditioning: &Conditioning, canvas: &CanvasShape, positions: Option<Tensor<3>>) -> Tensor<3> {
+        let prompt = self.words.forward(&conditioning.prompt) + self.places.prompt();
+        match (&conditioning.tokens, positions) {
+            (Some(TokenBatch::Codes(codes)), Some(positions)) => {
+                let parts = Parts::of(canvas, conditioning.layout.context());
+                Tensor::cat(vec![prompt, self.codes.embed(codes.clone(), &parts) + positions], 1)
             }
             _ => prompt,
         }
@@ -273,18 +273,18 @@ pub struct Lm {
 }
 
 impl Lm {
-    fn new(config: &LmConfig, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Self> {
+    fn new(config: &LmConfig, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Self> {
         let digits = Digits::all(canvas, config.digits).expect("the recipe was checked");
-        let mut network = Network::new(config, canvas, &digits, &source.init(device));
-        source.load(&mut network)?;
+        let mut network = Network::new(config, canvas, &digits, &weight_init.init(device));
+        weight_init.load(&mut network)?;
         let device = device.clone();
         let clip = canvas.tokens.length();
-        let axes = |place: usize| match config.sound_axis {
-            SoundAxis::AfterClip if place >= clip => [(canvas.tokens.grid[0] + place - clip) as f64, 0.0, 0.0],
-            _ => canvas.place(place),
+        let axes = |position: usize| match config.sound_axis {
+            SoundAxis::AfterClip if position >= clip => [(canvas.tokens.grid[0] + position - clip) as f64, 0.0, 0.0],
+            _ => canvas.coordinates(position),
         };
         Ok(Self {
-            rotary: Rotary::turning(canvas, axes, config.width / config.heads, &device.clone().inner()),
+            rotary: Rotary::with_axes(canvas, axes, config.width / config.heads, &device.clone().inner()),
             attention_heads: config.heads,
             prefix: config.prefix,
             stored: config.decode.into(),
@@ -310,32 +310,34 @@ impl Backbone for Lm {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let Content::Codes(codes) = &batch.content else { panic!("the recipe's checker let vectors through to an lm") };
-        let (network, layout) = (&self.network, &*batch.given.layout);
+        let ModelInput::Codes(codes) = &batch.input else {
+            panic!("the recipe's checker let vectors through to an lm")
+        };
+        let (network, layout) = (&self.network, &*batch.conditioning.layout);
         let [size, length] = codes.dims();
-        let parts = Parts::made(&self.canvas, layout);
-        let (given, made) = network.places.of(layout);
+        let parts = Parts::target(&self.canvas, layout);
+        let (context, target) = network.places.of(layout);
 
-        let prefix = network.prefix(&batch.given, &self.canvas, given); // [B, P + G, D]
+        let prefix = network.prefix(&batch.conditioning, &self.canvas, context); // [B, P + G, D]
         let before = network.codes.embed(codes.clone(), &parts).slice_dim(1, 0..length - 1);
-        let tokens = Tensor::cat(vec![network.start(size), before], 1) + made; // [B, L, D]
-        let known = prefix.dims()[1];
+        let tokens = Tensor::cat(vec![network.start(size), before], 1) + target; // [B, L, D]
+        let start_of_target = prefix.dims()[1];
         let mut x = Tensor::cat(vec![prefix, tokens], 1); // [B, P + G + L, D]
-        let rotary = self.rotary.laid(layout);
-        let visible = self.prefix.visible(known);
+        let rotary = self.rotary.gather(layout);
+        let visible = self.prefix.visible(start_of_target);
         for block in &network.blocks {
             x = block.forward(x, &rotary, visible, None);
         }
-        let hidden = network.norm.forward(x.slice_dim(1, known..known + length));
+        let hidden = network.norm.forward(x.slice_dim(1, start_of_target..start_of_target + length));
         Prediction::Logits(network.codes.logits(hidden, &parts))
     }
 
-    fn session(&self, given: Given) -> Option<Box<dyn Session>> {
+    fn session(&self, conditioning: Conditioning) -> Option<Box<dyn Session>> {
         if self.device.clone().inner() == Device::flex() {
             let decoder = self.decoder.get_or_init(|| Arc::new(Decoder::new(&self.network, self.stored)));
-            return Some(Box::new(DecoderSession::new(self, decoder.clone(), &given)));
+            return Some(Box::new(DecoderSession::new(self, decoder.clone(), &conditioning)));
         }
-        Some(Box::new(LmSession::new(self, &given)))
+        Some(Box::new(LmSession::new(self, &conditioning)))
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -359,9 +361,9 @@ impl Backbone for Lm {
 struct LmSession {
     lm: Lm,
     rotary: Rotary,
-    places: Tensor<3>,
+    positions: Tensor<3>,
     modalities: Vec<Modality>,
-    caches: Vec<Cache>,
+    caches: Vec<KvCache>,
     batch: usize,
     /// Tokens that stand in the cache.
     done: usize,
@@ -369,26 +371,26 @@ struct LmSession {
 }
 
 impl LmSession {
-    fn new(lm: &Lm, given: &Given) -> Self {
-        let (batch, layout, network) = (given.size(), &*given.layout, &lm.network);
+    fn new(lm: &Lm, conditioning: &Conditioning) -> Self {
+        let (batch, layout, network) = (conditioning.size(), &*conditioning.layout, &lm.network);
         let device = lm.device.clone().inner();
         let width = network.start.dims()[0];
-        let room = [batch, lm.canvas.prompt + layout.length(), lm.attention_heads, width / lm.attention_heads];
-        let (known, places) = network.places.of(layout);
+        let cache_shape = [batch, lm.canvas.prompt + layout.length(), lm.attention_heads, width / lm.attention_heads];
+        let (context, positions) = network.places.of(layout);
         let mut session = Self {
             lm: lm.clone(),
-            rotary: lm.rotary.laid(layout),
-            places,
-            modalities: layout.made().iter().map(|&place| lm.canvas.modality(place)).collect(),
-            caches: network.blocks.iter().map(|_| Cache::new(room, &device)).collect(),
+            rotary: lm.rotary.gather(layout),
+            positions,
+            modalities: layout.target().iter().map(|&position| lm.canvas.modality(position)).collect(),
+            caches: network.blocks.iter().map(|_| KvCache::new(cache_shape, &device)).collect(),
             batch,
             done: 0,
             hidden: Tensor::zeros([batch, 1, 1], &device),
         };
-        let prefix = network.prefix(given, &lm.canvas, known);
+        let prefix = network.prefix(conditioning, &lm.canvas, context);
         let visible = lm.prefix.visible(prefix.dims()[1]);
         session.run(prefix, visible);
-        session.hidden = session.place(network.start(batch));
+        session.hidden = session.advance(network.start(batch));
         session
     }
 
@@ -405,10 +407,10 @@ impl LmSession {
     }
 
     /// Puts `[B, 1, D]` at the place of the next token.
-    fn place(&mut self, x: Tensor<3>) -> Tensor<3> {
-        let place = self.places.clone().slice_dim(1, self.done..self.done + 1);
+    fn advance(&mut self, x: Tensor<3>) -> Tensor<3> {
+        let position = self.positions.clone().slice_dim(1, self.done..self.done + 1);
         self.done += 1;
-        self.run(x + place, Visible::Causal)
+        self.run(x + position, Visible::Causal)
     }
 }
 
@@ -431,6 +433,6 @@ impl Session for LmSession {
         }
         let device = self.lm.device.clone().inner();
         let x = self.vocabulary(self.done - 1).embed(ints(codes, [self.batch, 1], &device));
-        self.hidden = self.place(x);
+        self.hidden = self.advance(x);
     }
 }

@@ -7,13 +7,14 @@
 
 use crate::lm::{Block, LmConfig};
 use crate::transformer::{
-    Attention, Digits, Parts, PlaceEmbedding, Precision, Prompt, RmsNorm, Rotary, Vocabularies, Vocabulary,
+    Attention, Digits, Parts, PositionEmbedding, Precision, Prompt, RmsNorm, Rotary, Vocabularies, Vocabulary,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, TokenBatch};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Parameters, Result, Session,
+    WeightInit,
 };
 use musiva_kernels::Visible;
 use schemars::JsonSchema;
@@ -55,11 +56,11 @@ impl MaskedConfig {
 }
 
 impl BackboneConfig for MaskedConfig {
-    fn flaws(&self) -> Vec<Flaw> {
-        self.lm().flaws()
+    fn errors(&self) -> Vec<ConfigError> {
+        self.lm().errors()
     }
 
-    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
         Digits::all(canvas, self.digits).map(|_| BackboneSpec::Masked)
     }
 
@@ -68,7 +69,7 @@ impl BackboneConfig for MaskedConfig {
         let digits = Digits::all(canvas, self.digits).unwrap_or_default();
         let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d)).sum();
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
-        Prompt::parameters(canvas, d) + codes + d + PlaceEmbedding::parameters(canvas, d) + self.depth * block + d
+        Prompt::parameters(canvas, d) + codes + d + PositionEmbedding::parameters(canvas, d) + self.depth * block + d
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
@@ -81,10 +82,10 @@ impl BackboneConfig for MaskedConfig {
         cost
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
+    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
         let digits = Digits::all(canvas, self.digits).expect("the recipe was checked");
-        let mut network = Network::new(&self.lm(), canvas, &digits, &source.init(device));
-        source.load(&mut network)?;
+        let mut network = Network::new(&self.lm(), canvas, &digits, &weight_init.init(device));
+        weight_init.load(&mut network)?;
         Ok(Box::new(Masked {
             rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
             canvas: *canvas,
@@ -99,7 +100,7 @@ struct Network {
     words: Prompt,
     codes: Vocabularies,
     mask: Param<Tensor<1>>,
-    places: PlaceEmbedding,
+    places: PositionEmbedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
 }
@@ -111,7 +112,7 @@ impl Network {
             words: Prompt::new(&init.part("words"), canvas, width),
             codes: Vocabularies::new(init, digits, width),
             mask: init.part("mask").normal([width], 0.02),
-            places: PlaceEmbedding::new(&init.part("places"), canvas, width),
+            places: PositionEmbedding::new(&init.part("places"), canvas, width),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
             norm: RmsNorm::new(&init.part("norm"), width),
         }
@@ -141,37 +142,37 @@ impl Backbone for Masked {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let Content::Masked(masked) = &batch.content else {
+        let ModelInput::Masked(masked) = &batch.input else {
             panic!("the recipe's checker let something else through to a masked model")
         };
-        let (network, layout) = (&self.network, &*batch.given.layout);
+        let (network, layout) = (&self.network, &*batch.conditioning.layout);
         let [_, length] = masked.codes.dims();
-        let parts = Parts::made(&self.canvas, layout);
-        let (given, made) = network.places.of(layout);
+        let parts = Parts::target(&self.canvas, layout);
+        let (context, target) = network.places.of(layout);
 
         let mask = network.mask.val().reshape([1, 1, network.mask.dims()[0]]);
         let seen = network.codes.embed(masked.codes.clone(), &parts);
         // [B, L, D]: the learned vector where a token is hidden, and nothing of the token.
-        let hidden = masked.hidden.clone();
-        let tokens = seen * (-hidden.clone() + 1.0) + mask * hidden + made;
-        let prompt = network.words.forward(&batch.given.prompt) + network.places.prompt();
+        let hidden = masked.mask.clone();
+        let tokens = seen * (-hidden.clone() + 1.0) + mask * hidden + target;
+        let prompt = network.words.forward(&batch.conditioning.prompt) + network.places.prompt();
         let mut all = vec![prompt];
-        if let (Some(Known::Codes(codes)), Some(places)) = (&batch.given.tokens, given) {
-            let parts = Parts::of(&self.canvas, layout.given());
-            all.push(network.codes.embed(codes.clone(), &parts) + places);
+        if let (Some(TokenBatch::Codes(codes)), Some(positions)) = (&batch.conditioning.tokens, context) {
+            let parts = Parts::of(&self.canvas, layout.context());
+            all.push(network.codes.embed(codes.clone(), &parts) + positions);
         }
         all.push(tokens);
         let mut x = Tensor::cat(all, 1); // [B, P + G + L, D]
-        let rotary = self.rotary.laid(layout);
+        let rotary = self.rotary.gather(layout);
         for block in &network.blocks {
             x = block.forward(x, &rotary, Visible::Full, None);
         }
-        let known = x.dims()[1] - length;
-        let hidden = network.norm.forward(x.slice_dim(1, known..known + length));
+        let start_of_target = x.dims()[1] - length;
+        let hidden = network.norm.forward(x.slice_dim(1, start_of_target..start_of_target + length));
         Prediction::Logits(network.codes.logits(hidden, &parts))
     }
 
-    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
         None
     }
 
@@ -195,7 +196,7 @@ impl Backbone for Masked {
 mod tests {
     use super::*;
     use burn::tensor::TensorData;
-    use musiva_core::canvas::{Hidden, ints};
+    use musiva_core::canvas::{MaskedCodes, ints};
     use musiva_core::parameters::to_vec;
     use musiva_core::{TokenKind, TokenShape};
 
@@ -212,8 +213,9 @@ mod tests {
     fn run(model: &dyn Backbone, codes: [u32; 6], hidden: [f32; 6]) -> Vec<f32> {
         let device = model.device();
         let hidden = Tensor::from_data(TensorData::new(hidden.to_vec(), [1, 6, 1]), &device);
-        let content = Content::Masked(Hidden { codes: ints(&codes, [1, 6], &device), hidden });
-        let batch = CanvasBatch { given: Given::prompt(ints(&[1, 2], [1, 2], &device), &canvas()), content };
+        let input = ModelInput::Masked(MaskedCodes { codes: ints(&codes, [1, 6], &device), mask: hidden });
+        let batch =
+            CanvasBatch { conditioning: Conditioning::prompt(ints(&[1, 2], [1, 2], &device), &canvas()), input };
         let Prediction::Logits(mut all) = model.forward(&batch) else { panic!("logits") };
         all.remove(0).heads.into_iter().flat_map(to_vec).collect()
     }
@@ -221,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_hidden_is_not_seen_and_what_is_not_is() {
         for digits in [1, 2] {
-            let model = config(digits).build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+            let model = config(digits).build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
             let hidden = [0.0, 1.0, 0.0, 0.0, 1.0, 0.0];
             let found = run(&*model, [1, 2, 3, 4, 5, 6], hidden);
             assert_eq!(found, run(&*model, [1, 9, 3, 4, 0, 6], hidden));
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn parameters_are_counted_without_building() {
         for digits in [1, 2] {
-            let model = config(digits).build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+            let model = config(digits).build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
             assert_eq!(config(digits).parameters(&canvas()), model.parameters().count());
         }
     }

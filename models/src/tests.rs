@@ -5,10 +5,13 @@ use crate::lm::LmConfig;
 use crate::masked::MaskedConfig;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{
-    CanvasBatch, Content, Field, Given, Hidden, Known, Prediction, PromptKind, SoundShape, Values, ints,
+    CanvasBatch, Conditioning, MaskedCodes, ModelInput, NoisyVectors, Prediction, PromptKind, SoundShape, TokenBatch,
+    Values, ints,
 };
 use musiva_core::parameters::{Weight, to_vec};
-use musiva_core::{Backbone, BackboneConfig, CanvasShape, Draw, Layout, Order, Purpose, Source, TokenKind, TokenShape};
+use musiva_core::{
+    Backbone, BackboneConfig, CanvasShape, Layout, RngKey, RngStream, SampleRequest, TokenKind, TokenShape, WeightInit,
+};
 use std::sync::Arc;
 
 /// Two steps of a clip of 2 × 3 places and the sound of its three frames, two tokens each.
@@ -16,8 +19,8 @@ fn canvas() -> CanvasShape {
     let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
     let sound = TokenShape { grid: [6, 1, 1], kind: TokenKind::Levels { levels: 3, entries: 4 } };
     CanvasShape {
-        sound: Some(SoundShape { tokens: sound, a_frame: 2, stride: 2 }),
-        given: true,
+        sound: Some(SoundShape { tokens: sound, tokens_per_frame: 2, stride: 2 }),
+        has_context: true,
         ..CanvasShape::new(2, 5, TokenShape { grid: [2, 2, 3], kind })
     }
 }
@@ -28,11 +31,11 @@ fn embedded() -> CanvasShape {
 }
 
 /// A prompt of this canvas: the words 1 and 2, or other vectors for another `salt`.
-fn prompt(canvas: &CanvasShape, salt: u64) -> Known {
+fn prompt(canvas: &CanvasShape, salt: u64) -> TokenBatch {
     match canvas.text {
         PromptKind::Words(_) => ints(&[1, 2], [1, 2], &Device::flex()).into(),
         PromptKind::Vectors(channels) => {
-            let numbers = Draw::new(salt).stream(Purpose::Data).normals(2 * channels);
+            let numbers = RngKey::new(salt).stream(RngStream::Data).normals(2 * channels);
             Tensor::<3>::from_data(TensorData::new(numbers, [1, 2, channels]), &Device::flex()).into()
         }
     }
@@ -40,13 +43,13 @@ fn prompt(canvas: &CanvasShape, salt: u64) -> Known {
 
 /// The first step of the clip is given, and of the sound; one place of the clip is given and made.
 fn layout() -> Arc<Layout> {
-    let given = vec![0, 1, 2, 3, 4, 5, 12, 13];
-    Arc::new(Layout::new(given, vec![5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17]))
+    let conditioning = vec![0, 1, 2, 3, 4, 5, 12, 13];
+    Arc::new(Layout::new(conditioning, vec![5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17]))
 }
 
-fn codes(places: &[usize], salt: u32) -> Vec<u32> {
-    let code = |&place: &usize| (place as u32 * 7 + salt) % canvas().kind(place).entries().unwrap() as u32;
-    places.iter().map(code).collect()
+fn codes(positions: &[usize], salt: u32) -> Vec<u32> {
+    let code = |&position: &usize| (position as u32 * 7 + salt) % canvas().kind(position).entries().unwrap() as u32;
+    positions.iter().map(code).collect()
 }
 
 fn configs() -> Vec<Box<dyn BackboneConfig>> {
@@ -60,12 +63,12 @@ fn configs() -> Vec<Box<dyn BackboneConfig>> {
 
 /// With parts that start at zero made different from it.
 fn stirred(config: &dyn BackboneConfig, canvas: &CanvasShape) -> Box<dyn Backbone> {
-    let mut model = config.build(canvas, &Device::flex(), &Source::Seed(3)).unwrap();
+    let mut model = config.build(canvas, &Device::flex(), &WeightInit::Seed(3)).unwrap();
     let mut sample = 0;
     model.parameters_mut().update(&mut |_, _, value| {
         sample += 1;
         let count = value.dims()[0];
-        let noise = Draw::new(9).sample(sample).stream(Purpose::Noise).normals(count);
+        let noise = RngKey::new(9).sample(sample).stream(RngStream::Noise).normals(count);
         value + Tensor::from_data(TensorData::new(noise, [count]), &Device::flex()) * 0.1
     });
     model
@@ -77,41 +80,49 @@ fn said(model: &dyn Backbone, known: &[u32]) -> Vec<f32> {
 }
 
 /// The same of another prompt.
-fn said_of(model: &dyn Backbone, prompt: Known, known: &[u32]) -> Vec<f32> {
+fn said_of(model: &dyn Backbone, prompt: TokenBatch, known: &[u32]) -> Vec<f32> {
     let (device, layout, canvas) = (model.device(), layout(), *model.canvas());
-    let n = layout.made().len();
-    let made = codes(layout.made(), 3);
+    let n = layout.target().len();
+    let target = codes(layout.target(), 3);
     let values = Values::Codes(known.to_vec());
-    let vectors = || values.vectors(&canvas, layout.given(), &device).unwrap();
-    let codes = || ints(&made, [1, n], &device);
-    let (known, content) = match model.spec() {
+    let vectors = || values.vectors(&canvas, layout.context(), &device).unwrap();
+    let codes = || ints(&target, [1, n], &device);
+    let (known, input) = match model.spec() {
         musiva_core::BackboneSpec::NextToken => {
-            (Known::Codes(values.codes(1, &device).unwrap()), Content::Codes(codes()))
+            (TokenBatch::Codes(values.codes(1, &device).unwrap()), ModelInput::Codes(codes()))
         }
         musiva_core::BackboneSpec::Masked => {
             let hidden = Tensor::ones([1, n, 1], &device);
-            (Known::Codes(values.codes(1, &device).unwrap()), Content::Masked(Hidden { codes: codes(), hidden }))
+            (
+                TokenBatch::Codes(values.codes(1, &device).unwrap()),
+                ModelInput::Masked(MaskedCodes { codes: codes(), mask: hidden }),
+            )
         }
-        musiva_core::BackboneSpec::Field { channels, .. } => {
-            let noise = Draw::new(1).stream(Purpose::Noise).normals(n * channels);
+        musiva_core::BackboneSpec::Diffusion { channels, .. } => {
+            let noise = RngKey::new(1).stream(RngStream::Noise).normals(n * channels);
             let values = Tensor::from_data(TensorData::new(noise, [1, n, channels]), &device);
             let (_, at) = layout.steps(&canvas);
             let times = Tensor::from_data(TensorData::new(vec![0.9f32, 0.7], [1, 2]), &device);
-            (Known::Vectors(vectors()), Content::Field(Field { values, times, at, guess: None }))
+            (
+                TokenBatch::Vectors(vectors()),
+                ModelInput::NoisyVectors(NoisyVectors { values, times, at, x0_prev: None }),
+            )
         }
     };
-    let given = Given { prompt, layout, tokens: Some(known) };
-    match model.forward(&CanvasBatch { given, content }) {
-        Prediction::Field(field) => to_vec(field),
-        Prediction::Logits(all) => {
-            all.into_iter().flat_map(|logits| logits.told(&codes())).flat_map(|(_, logits)| to_vec(logits)).collect()
-        }
+    let conditioning = Conditioning { prompt, layout, tokens: Some(known) };
+    match model.forward(&CanvasBatch { conditioning, input }) {
+        Prediction::Vector(field) => to_vec(field),
+        Prediction::Logits(all) => all
+            .into_iter()
+            .flat_map(|logits| logits.per_digit(&codes()))
+            .flat_map(|(_, logits)| to_vec(logits))
+            .collect(),
     }
 }
 
 #[test]
 fn what_is_given_is_seen_everywhere() {
-    let known = codes(layout().given(), 1);
+    let known = codes(layout().context(), 1);
     for config in configs() {
         let model = stirred(&*config, &canvas());
         let before = said(&*model, &known);
@@ -131,7 +142,7 @@ fn what_is_given_is_seen_everywhere() {
 
 #[test]
 fn each_modality_has_digits_of_its_own() {
-    let known = codes(layout().given(), 1);
+    let known = codes(layout().context(), 1);
     // Seven places of the clip, four of the sound with three levels of four.
     let lengths = [7 * 16 + 4 * 3 * 4, 7 * 2 * 4 + 4 * 3 * 4, 11 * 6];
     for (config, length) in configs().iter().zip(lengths) {
@@ -142,19 +153,19 @@ fn each_modality_has_digits_of_its_own() {
 #[test]
 fn parameters_of_a_canvas_with_sound_are_counted_without_building() {
     for (config, canvas) in configs().iter().flat_map(|config| [(config, canvas()), (config, embedded())]) {
-        let model = config.build(&canvas, &Device::flex(), &Source::Seed(3)).unwrap();
+        let model = config.build(&canvas, &Device::flex(), &WeightInit::Seed(3)).unwrap();
         assert_eq!(config.parameters(&canvas), model.parameters().count());
     }
 }
 
 #[test]
 fn each_vector_of_a_prompt_is_seen_everywhere() {
-    let known = codes(layout().given(), 1);
+    let known = codes(layout().context(), 1);
     for config in configs() {
         let model = stirred(&*config, &embedded());
         let before = said(&*model, &known);
         assert_eq!(before, said(&*model, &known));
-        let Known::Vectors(vectors) = prompt(&embedded(), 1) else { panic!("vectors") };
+        let TokenBatch::Vectors(vectors) = prompt(&embedded(), 1) else { panic!("vectors") };
         for at in 0..2 {
             // Numbers of one of the two vectors alone.
             let mask = (0..10).map(|i| f32::from(u8::from(i / 5 == at))).collect::<Vec<_>>();
@@ -171,19 +182,19 @@ fn each_vector_of_a_prompt_is_seen_everywhere() {
 fn guidance_compares_with_no_prompt() {
     let model = stirred(&*configs().remove(0), &embedded());
     let prompts: Vec<Values> = [1, 2].map(|salt| vec![salt as f32; 2 * 5].into()).to_vec();
-    let order = Order::prompts(prompts, (0..2).map(|i| Draw::new(3).sample(i)).collect(), &embedded());
-    let told = order.told(&*model, 4);
-    let Known::Vectors(vectors) = told.prompt else { panic!("vectors") };
+    let request = SampleRequest::prompts(prompts, (0..2).map(|i| RngKey::new(3).sample(i)).collect(), &embedded());
+    let conditioning = request.conditioning(&*model, 4);
+    let TokenBatch::Vectors(vectors) = conditioning.prompt else { panic!("vectors") };
     assert_eq!(vectors.dims(), [4, 2, 5]);
     assert_eq!(to_vec(vectors), [[1.0; 10], [2.0; 10], [0.0; 10], [0.0; 10]].concat());
 }
 
 #[test]
 fn one_hot_vectors_say_what_words_say() {
-    let known = codes(layout().given(), 1);
+    let known = codes(layout().context(), 1);
     for config in configs() {
         let words = stirred(&*config, &canvas());
-        let mut vectors = config.build(&embedded(), &Device::flex(), &Source::Seed(4)).unwrap();
+        let mut vectors = config.build(&embedded(), &Device::flex(), &WeightInit::Seed(4)).unwrap();
         let mut weights = words.parameters().weights();
         weights.insert("words.bias".into(), Weight { shape: vec![32], values: vec![0.0; 32] });
         vectors.parameters_mut().load(&weights, "the words' weights").unwrap();
@@ -205,15 +216,15 @@ fn drawing_is_predicting(canvas: CanvasShape) {
     let config = LmConfig { width: 32, depth: 2, heads: 2, ..Default::default() };
     let model = stirred(&config, &canvas);
     let (layout, device) = (layout(), Device::flex());
-    let (known, made) = (codes(layout.given(), 1), codes(layout.made(), 3));
+    let (known, target) = (codes(layout.context(), 1), codes(layout.target(), 3));
     let at_once = said(&*model, &known);
-    let tokens = Some(Known::Codes(ints(&known, [1, 8], &device)));
-    let given = Given { prompt: prompt(&canvas, 1), layout: layout.clone(), tokens };
-    let mut session = model.session(given).unwrap();
+    let tokens = Some(TokenBatch::Codes(ints(&known, [1, 8], &device)));
+    let conditioning = Conditioning { prompt: prompt(&canvas, 1), layout: layout.clone(), tokens };
+    let mut session = model.session(conditioning).unwrap();
     let (mut clip, mut sound) = (Vec::new(), vec![Vec::new(); 3]);
-    for (&place, &code) in layout.made().iter().zip(&made) {
+    for (&position, &code) in layout.target().iter().zip(&target) {
         let levels = session.heads();
-        assert_eq!(levels, if canvas.modality(place) == musiva_core::Modality::Audio { 3 } else { 1 });
+        assert_eq!(levels, if canvas.modality(position) == musiva_core::Modality::Audio { 3 } else { 1 });
         let mut digits = Vec::new();
         for (level, sound) in (0..levels).zip(&mut sound) {
             let logits = to_vec(session.logits(&digits));

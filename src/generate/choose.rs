@@ -1,20 +1,20 @@
 //! Which of a recipe's tasks is meant: what is given says what is made.
 
-use super::course::Course;
-use super::given::{GivenArgs, Media};
+use super::context::{ContextArgs, Media};
+use super::extension::ExtensionPlan;
 use crate::output;
-use musiva_core::{Error, ErrorKind, Result, Share, Task};
+use musiva_core::{Error, ErrorKind, MaskSpec, Result, Task};
 use std::path::Path;
 
 /// What a file can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum OutputKind {
     Both,
     Clip,
     Sound,
 }
 
-impl Holds {
+impl OutputKind {
     /// By its name.
     pub fn of(path: &Path) -> Self {
         match &*output::extension(path) {
@@ -33,12 +33,12 @@ pub struct Plan {
     /// By how much it changes what is given, where it does.
     pub strength: Option<f64>,
     /// What makes more of it, one after the other.
-    pub growth: Vec<Growth>,
+    pub extensions: Vec<Extension>,
 }
 
 /// More of a clip.
 #[derive(Clone, Debug)]
-pub struct Growth {
+pub struct Extension {
     /// What makes each piece.
     pub task: Task,
     /// Whether the pieces come after what is there, or before it.
@@ -50,17 +50,17 @@ pub struct Growth {
 impl Plan {
     /// The names of its tasks.
     pub fn name(&self) -> String {
-        let tasks = self.first.iter().chain(self.growth.iter().map(|growth| &growth.task));
+        let tasks = self.first.iter().chain(self.extensions.iter().map(|extension| &extension.task));
         tasks.map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// What is said of it.
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         let first = self.first.iter().map(|task| match self.strength {
             Some(strength) => format!("{}: {}", task.name, changed(task, strength)),
             None => format!("{}: {task}", task.name),
         });
-        let more = self.growth.iter().map(|Growth { task, after, seconds }| {
+        let more = self.extensions.iter().map(|Extension { task, after, seconds }| {
             format!("{}: {task}, {seconds} s {}", task.name, if *after { "more" } else { "before" })
         });
         first.chain(more).collect::<Vec<_>>().join("\n")
@@ -70,12 +70,12 @@ impl Plan {
 /// What an edit does, in words.
 fn changed(task: &Task, strength: f64) -> String {
     let clip = match task.video {
-        Share::Absent => None,
-        Share::Outside => Some("a region of the clip"),
-        Share::Inside => Some("what lies around a region of the clip"),
+        MaskSpec::Absent => None,
+        MaskSpec::Outside => Some("a region of the clip"),
+        MaskSpec::Inside => Some("what lies around a region of the clip"),
         _ => Some("the clip"),
     };
-    let what: Vec<&str> = clip.into_iter().chain((task.audio == Share::Made).then_some("the sound")).collect();
+    let what: Vec<&str> = clip.into_iter().chain((task.audio == MaskSpec::Target).then_some("the sound")).collect();
     // A product such as 100 · 0.07 is a little more than it is.
     let part = (1e4 * strength).round() / 100.0;
     format!(
@@ -85,77 +85,86 @@ fn changed(task: &Task, strength: f64) -> String {
 }
 
 /// The plan for what was brought.
-pub fn plan(tasks: &[Task], args: &GivenArgs, course: &Course, media: &Media, holds: Holds) -> Result<Plan> {
-    let grows = course.after.is_some() || course.before.is_some();
-    let given = grows && args.strength.is_none() && !media.clips.is_empty() && media.clips[0].frames() > 1;
-    if given && media.clips.len() > 1 {
+pub fn plan(
+    tasks: &[Task],
+    args: &ContextArgs,
+    extension_plan: &ExtensionPlan,
+    media: &Media,
+    output_kind: OutputKind,
+) -> Result<Plan> {
+    let grows = extension_plan.after.is_some() || extension_plan.before.is_some();
+    let extends_clip = grows && args.strength.is_none() && !media.clips.is_empty() && media.clips[0].frames() > 1;
+    if extends_clip && media.clips.len() > 1 {
         return Err(Error::new(ErrorKind::Unsupported, "--extend", "two clips are given, and one goes on")
-            .mend("give one clip, or leave `--extend` out"));
+            .hint("give one clip, or leave `--extend` out"));
     }
-    if given && args.task.is_some() {
+    if extends_clip && args.task.is_some() {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "--task",
             "a clip that goes on does so by the task that fits it",
         )
-        .mend("leave `--task` out"));
+        .hint("leave `--task` out"));
     }
-    let first = if given { None } else { Some(first(tasks, args, media, holds)?) };
-    let heard = media.sound.is_some() || first.as_ref().is_some_and(|task| task.audio == Share::Made);
+    let first = if extends_clip { None } else { Some(first(tasks, args, media, output_kind)?) };
+    let heard = media.sound.is_some() || first.as_ref().is_some_and(|task| task.audio == MaskSpec::Target);
     let frames = match &first {
         Some(_) => usize::MAX,
         None => media.clips[0].frames(),
     };
     let more = |seconds: Option<f64>, after: bool| {
         let Some(seconds) = seconds else { return Ok(None) };
-        let share = if after { Share::First } else { Share::Last };
-        let audio = if heard { share } else { Share::Absent };
+        let share = if after { MaskSpec::First } else { MaskSpec::Last };
+        let audio = if heard { share } else { MaskSpec::Absent };
         let fits = |task: &&Task| task.video == share && task.audio == audio && task.frames <= frames;
         match tasks.iter().filter(fits).max_by_key(|task| task.frames) {
-            Some(task) => Ok(Some(Growth { task: task.clone(), after, seconds })),
+            Some(task) => Ok(Some(Extension { task: task.clone(), after, seconds })),
             None => {
                 let words = if after { "after" } else { "before" };
                 let sound = if heard { " and its sound" } else { "" };
-                let whose = if course.of_recipe { "the recipe's `[program]` goes on, and " } else { "" };
+                let whose = if extension_plan.of_recipe { "the recipe's `[program]` goes on, and " } else { "" };
                 Err(refused(tasks, format!("{whose}this model was not trained to go on {words} with a clip{sound}")))
             }
         }
     };
-    let growth = [more(course.after, true)?, more(course.before, false)?].into_iter().flatten().collect();
-    Ok(Plan { first, strength: args.strength, growth })
+    let extensions =
+        [more(extension_plan.after, true)?, more(extension_plan.before, false)?].into_iter().flatten().collect();
+    Ok(Plan { first, strength: args.strength, extensions })
 }
 
-fn first(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Result<Task> {
+fn first(tasks: &[Task], args: &ContextArgs, media: &Media, output_kind: OutputKind) -> Result<Task> {
     // What is changed is made, though there is some of it; nothing else is.
-    let changed = |there: bool| Some(if there { Share::Made } else { Share::Absent });
+    let changed = |there: bool| Some(if there { MaskSpec::Target } else { MaskSpec::Absent });
     let edited = args.strength.is_some();
     let video = match () {
-        () if media.mask.is_some() && args.outside => Some(Share::Inside),
-        () if media.mask.is_some() => Some(Share::Outside),
+        () if media.mask.is_some() && args.outside => Some(MaskSpec::Inside),
+        () if media.mask.is_some() => Some(MaskSpec::Outside),
         () if edited => changed(!media.clips.is_empty()),
-        () if media.clips.len() > 1 => Some(Share::Ends),
-        () => media.clips.first().map(|clip| if clip.frames() == 1 { Share::First } else { Share::Given }),
+        () if media.clips.len() > 1 => Some(MaskSpec::Ends),
+        () => media.clips.first().map(|clip| if clip.frames() == 1 { MaskSpec::First } else { MaskSpec::Context }),
     };
     let audio = match edited {
         true => changed(media.sound.is_some()),
-        false => media.sound.as_ref().map(|_| Share::Given),
+        false => media.sound.as_ref().map(|_| MaskSpec::Context),
     };
     let frames = media.clips.iter().map(|clip| clip.frames()).min().unwrap_or(usize::MAX);
     let fits = |task: &Task| {
-        let counted = !matches!(task.video, Share::First | Share::Ends) || task.frames <= frames;
+        let counted = !matches!(task.video, MaskSpec::First | MaskSpec::Ends) || task.frames <= frames;
         let video = match video {
-            None => matches!(task.video, Share::Made | Share::Absent | Share::Image),
+            None => matches!(task.video, MaskSpec::Target | MaskSpec::Absent | MaskSpec::Image),
             Some(share) => task.video == share && counted,
         };
         let audio = match audio {
-            None => matches!(task.audio, Share::Made | Share::Absent),
+            None => matches!(task.audio, MaskSpec::Target | MaskSpec::Absent),
             Some(share) => task.audio == share,
         };
-        let shown = task.video != Share::Absent;
-        let held = match holds {
-            Holds::Both => shown,
-            Holds::Clip => shown && task.video != Share::Given,
-            Holds::Sound => task.audio == Share::Made && !matches!(task.video, Share::Made | Share::Image),
+        let shown = task.video != MaskSpec::Absent;
+        let held = match output_kind {
+            OutputKind::Both => shown,
+            OutputKind::Clip => shown && task.video != MaskSpec::Context,
+            OutputKind::Sound => {
+                task.audio == MaskSpec::Target && !matches!(task.video, MaskSpec::Target | MaskSpec::Image)
+            }
         };
         video && audio && held
     };
@@ -172,9 +181,10 @@ fn first(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Resul
     }
     // What makes most of what the file can hold, and of equals what is given most.
     let rank = |task: &&Task| {
-        let sound = task.audio == Share::Made;
-        let of_clip = usize::from(matches!(task.video, Share::Absent | Share::Image) == (holds == Holds::Sound));
-        (of_clip, sound == (holds != Holds::Clip), task.frames)
+        let sound = task.audio == MaskSpec::Target;
+        let of_clip =
+            usize::from(matches!(task.video, MaskSpec::Absent | MaskSpec::Image) == (output_kind == OutputKind::Sound));
+        (of_clip, sound == (output_kind != OutputKind::Clip), task.frames)
     };
     let found = tasks.iter().filter(|task| fits(task)).max_by_key(rank);
     found.cloned().ok_or_else(|| refused(tasks, "this model was not trained for what is given here".to_owned()))
@@ -183,7 +193,7 @@ fn first(tasks: &[Task], args: &GivenArgs, media: &Media, holds: Holds) -> Resul
 fn refused(tasks: &[Task], message: String) -> Error {
     let known: Vec<String> = tasks.iter().map(|task| format!("  {}: {task}", task.name)).collect();
     Error::new(ErrorKind::Unsupported, "generate", message)
-        .mend(format!("give what one of its tasks asks for, or name one by --task\n{}", known.join("\n")))
+        .hint(format!("give what one of its tasks asks for, or name one by --task\n{}", known.join("\n")))
 }
 
 #[cfg(test)]
@@ -192,17 +202,17 @@ mod tests {
     use musiva_core::recipe::ProgramSettings;
     use musiva_core::{Clip, Mask, Rate, Sound};
 
-    fn task(name: &str, video: Share, audio: Share, frames: usize) -> Task {
+    fn task(name: &str, video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
         Task { name: name.into(), video, audio, frames, weight: 1.0 }
     }
 
     fn tasks() -> Vec<Task> {
-        use Share::*;
+        use MaskSpec::*;
         vec![
             task("t2i", Image, Absent, 1),
-            task("t2v", Made, Absent, 1),
-            task("t2a", Absent, Made, 1),
-            task("t2va", Made, Made, 1),
+            task("t2v", Target, Absent, 1),
+            task("t2a", Absent, Target, 1),
+            task("t2va", Target, Target, 1),
             task("i2v", First, Absent, 1),
             task("extension", First, Absent, 9),
             task("backward", Last, Absent, 9),
@@ -210,8 +220,8 @@ mod tests {
             task("connection", Ends, Absent, 5),
             task("inpainting", Outside, Absent, 1),
             task("outpainting", Inside, Absent, 1),
-            task("v2a", Given, Made, 1),
-            task("a2v", Made, Given, 1),
+            task("v2a", Context, Target, 1),
+            task("a2v", Target, Context, 1),
             task("continuation", First, First, 9),
         ]
     }
@@ -224,18 +234,18 @@ mod tests {
         Sound::new(1, Rate::whole(16_000), vec![0.0; 10]).unwrap()
     }
 
-    fn chosen(args: &GivenArgs, media: &Media, file: &str) -> Result<String> {
-        let holds = Holds::of(Path::new(file));
-        let course = Course::new(args, &ProgramSettings::Once, holds);
-        plan(&tasks(), args, &course, media, holds).map(|plan| plan.name())
+    fn chosen(args: &ContextArgs, media: &Media, file: &str) -> Result<String> {
+        let output_kind = OutputKind::of(Path::new(file));
+        let extension_plan = ExtensionPlan::new(args, &ProgramSettings::Once, output_kind);
+        plan(&tasks(), args, &extension_plan, media, output_kind).map(|plan| plan.name())
     }
 
     #[test]
     fn what_is_given_says_what_is_made() {
-        let none = GivenArgs::default();
+        let none = ContextArgs::default();
         let clips = |frames: &[usize]| Media { clips: frames.iter().map(|&n| clip(n)).collect(), ..Media::default() };
         let heard = Media { sound: Some(sound()), ..Media::default() };
-        let name = |args: &GivenArgs, media: &Media, file| chosen(args, media, file).unwrap();
+        let name = |args: &ContextArgs, media: &Media, file| chosen(args, media, file).unwrap();
         assert_eq!(name(&none, &Media::default(), "a.mp4"), "t2va");
         assert_eq!(name(&none, &Media::default(), "a.gif"), "t2v");
         assert_eq!(name(&none, &Media::default(), "a.wav"), "t2a");
@@ -247,35 +257,35 @@ mod tests {
         assert_eq!(name(&none, &heard, "a.mp4"), "a2v");
         let masked = Media { mask: Some(Mask::new([17, 2, 2], |_, _, x| x == 0)), ..clips(&[17]) };
         assert_eq!(name(&none, &masked, "a.mp4"), "inpainting");
-        assert_eq!(name(&GivenArgs { outside: true, ..none.clone() }, &masked, "a.mp4"), "outpainting");
-        let extend = GivenArgs { extend: Some(2.0), ..none.clone() };
+        assert_eq!(name(&ContextArgs { outside: true, ..none.clone() }, &masked, "a.mp4"), "outpainting");
+        let extend = ContextArgs { extend: Some(2.0), ..none.clone() };
         assert_eq!(name(&extend, &clips(&[17]), "a.mp4"), "extension");
         assert_eq!(name(&extend, &clips(&[1]), "a.mp4"), "i2v, extension");
         assert_eq!(name(&extend, &Media::default(), "a.mp4"), "t2va, continuation");
         let both = Media { sound: Some(sound()), ..clips(&[17]) };
         assert_eq!(name(&extend, &both, "a.mp4"), "continuation");
-        assert_eq!(name(&GivenArgs { extend_before: Some(1.0), ..none.clone() }, &clips(&[9]), "a.mp4"), "backward");
-        let named = GivenArgs { task: Some("t2i".into()), ..none.clone() };
+        assert_eq!(name(&ContextArgs { extend_before: Some(1.0), ..none.clone() }, &clips(&[9]), "a.mp4"), "backward");
+        let named = ContextArgs { task: Some("t2i".into()), ..none.clone() };
         assert_eq!(name(&named, &Media::default(), "a.png"), "t2i");
         // What is changed is made anew, whatever the file could hold besides.
-        let edit = GivenArgs { strength: Some(0.5), ..none };
+        let edit = ContextArgs { strength: Some(0.5), ..none };
         assert_eq!(name(&edit, &clips(&[17]), "a.mp4"), "t2v");
         assert_eq!(name(&edit, &both, "a.mp4"), "t2va");
         assert_eq!(name(&edit, &heard, "a.wav"), "t2a");
         assert_eq!(name(&edit, &masked, "a.mp4"), "inpainting");
-        assert_eq!(name(&GivenArgs { extend: Some(1.0), ..edit }, &both, "a.mp4"), "t2va, continuation");
+        assert_eq!(name(&ContextArgs { extend: Some(1.0), ..edit }, &both, "a.mp4"), "t2va, continuation");
     }
 
     #[test]
     fn what_it_was_not_trained_for_is_refused_with_what_it_was() {
-        let none = GivenArgs::default();
+        let none = ContextArgs::default();
         let both = Media { clips: vec![clip(17)], sound: Some(sound()), ..Media::default() };
         let error = chosen(&none, &both, "a.mp4").unwrap_err().to_string();
         assert!(error.contains("not trained for what is given") && error.contains("continuation"), "{error}");
-        let before = GivenArgs { extend_before: Some(1.0), ..none.clone() };
+        let before = ContextArgs { extend_before: Some(1.0), ..none.clone() };
         assert!(chosen(&before, &both, "a.mp4").unwrap_err().to_string().contains("before with a clip and its sound"));
         // A clip too short for what goes on from nine frames goes on from its last one; with sound there is no such task.
-        let extend = GivenArgs { extend: Some(1.0), ..none.clone() };
+        let extend = ContextArgs { extend: Some(1.0), ..none.clone() };
         let short = Media { clips: vec![clip(5)], ..Media::default() };
         assert_eq!(chosen(&extend, &short, "a.mp4").unwrap(), "i2v");
         assert!(chosen(&extend, &Media { sound: Some(sound()), ..short }, "a.mp4").is_err());
@@ -283,11 +293,11 @@ mod tests {
         let two = Media { clips: vec![clip(17), clip(17)], ..Media::default() };
         assert!(chosen(&extend, &two, "a.mp4").unwrap_err().to_string().contains("two clips"));
         let one = Media { clips: vec![clip(17)], ..Media::default() };
-        let by_name = GivenArgs { task: Some("extension".into()), ..extend.clone() };
+        let by_name = ContextArgs { task: Some("extension".into()), ..extend.clone() };
         assert!(chosen(&by_name, &one, "a.mp4").unwrap_err().to_string().contains("--task"));
-        let named = GivenArgs { task: Some("t2a".into()), ..none.clone() };
+        let named = ContextArgs { task: Some("t2a".into()), ..none.clone() };
         assert!(chosen(&named, &Media::default(), "a.mp4").unwrap_err().to_string().contains("output file"));
-        let unknown = GivenArgs { task: Some("t2x".into()), ..none };
+        let unknown = ContextArgs { task: Some("t2x".into()), ..none };
         assert!(chosen(&unknown, &Media::default(), "a.mp4").unwrap_err().to_string().contains("no task `t2x`"));
     }
 }

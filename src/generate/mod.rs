@@ -1,8 +1,8 @@
 //! `generate`: what is not there, from a prompt and from what is.
 
 mod choose;
-mod course;
-mod given;
+mod context;
+mod extension;
 mod program;
 
 use crate::device::DeviceArgs;
@@ -10,13 +10,13 @@ use crate::output::{self, MEDIA, ScaleArgs, say};
 use crate::progress::Stages;
 use crate::provenance::Provenance;
 use crate::recipes::RecipeArgs;
-use choose::Holds;
-use course::Course;
-use given::GivenArgs;
+use choose::OutputKind;
+use context::ContextArgs;
+use extension::ExtensionPlan;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::{Clip, Result};
 use musiva_media::contact_sheet;
-use program::{Made, Program};
+use program::{Generated, Program};
 use std::path::{Path, PathBuf};
 
 /// Frames of each clip on a sheet of several clips.
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(short, long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     prompt: String,
     #[command(flatten)]
-    given: GivenArgs,
+    context: ContextArgs,
     /// Seed of all that is drawn
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -72,17 +72,17 @@ pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
     output::prepare(&args.output, &MEDIA)?;
-    let holds = Holds::of(&args.output);
+    let output_kind = OutputKind::of(&args.output);
     let mut stages = Stages::default();
-    let media = stages.time("read", || args.given.read(&recipe))?;
-    let course = Course::new(&args.given, &recipe.program, holds);
-    let plan = choose::plan(&recipe.need_tasks()?, &args.given, &course, &media, holds)?;
-    let prompt = match (&*args.prompt, &course.prompt) {
+    let media = stages.time("read", || args.context.read(&recipe))?;
+    let extension_plan = ExtensionPlan::new(&args.context, &recipe.program, output_kind);
+    let plan = choose::plan(&recipe.need_tasks()?, &args.context, &extension_plan, &media, output_kind)?;
+    let prompt = match (&*args.prompt, &extension_plan.prompt) {
         ("", Some(prompt)) => prompt,
         (prompt, _) => prompt,
     };
-    if args.given.any() || !recipe.tasks.is_empty() {
-        say!("{}", plan.told());
+    if args.context.any() || !recipe.tasks.is_empty() {
+        say!("{}", plan.describe());
     }
     let pipeline = stages.time("load", || Pipeline::build(&recipe, &device))?;
     note_unread(&pipeline, prompt)?;
@@ -106,10 +106,10 @@ pub fn run(args: &Args) -> Result<()> {
         plan: &plan,
         media: &media,
         prompt,
-        story: &course.story,
+        story: &extension_plan.story,
         seed: args.seed,
         batch: recipe.evaluate.batch,
-        paste: !args.given.no_paste,
+        paste: !args.context.no_paste,
     };
     let made = program.run(count, &mut stages, &mut |sample, round, tokens| {
         if args.no_tokens {
@@ -144,14 +144,14 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Writes what the file can hold of what was made.
-fn write(made: &Made, file: &Path, provenance: &Provenance, scale: Option<usize>) -> Result<String> {
+fn write(made: &Generated, file: &Path, provenance: &Provenance, scale: Option<usize>) -> Result<String> {
     let metadata = provenance.media()?;
     match (&made.clip, &made.sound) {
-        (Some(clip), Some(sound)) if Holds::of(file) == Holds::Both => {
+        (Some(clip), Some(sound)) if OutputKind::of(file) == OutputKind::Both => {
             output::write_movie(file, clip, sound, &metadata, scale)
         }
         (None, Some(sound)) => output::write_media(file, &musiva_core::Media::Sound(sound.clone()), &metadata, scale),
-        (_, Some(sound)) if Holds::of(file) == Holds::Sound => {
+        (_, Some(sound)) if OutputKind::of(file) == OutputKind::Sound => {
             output::write_media(file, &musiva_core::Media::Sound(sound.clone()), &metadata, scale)
         }
         (Some(clip), _) => output::write(file, clip, &metadata, scale),

@@ -65,7 +65,7 @@ impl PluginArgs {
                 name,
                 "there is no plugin of this id, and no folder with a plugin.toml",
             )
-            .mend("`musiva plugin list` says which there are")),
+            .hint("`musiva plugin list` says which there are")),
         }
     }
 }
@@ -90,7 +90,7 @@ fn trust_file() -> Result<TrustFile> {
         .or_else(|| set("APPDATA").map(|folder| folder.join("musiva")))
         .or_else(|| set("HOME").map(|home| home.join(".config").join("musiva")));
     let missing =
-        || Error::new(ErrorKind::Io, "", "there is no folder for settings").mend("set MUSIVA_CONFIG to a folder");
+        || Error::new(ErrorKind::Io, "", "there is no folder for settings").hint("set MUSIVA_CONFIG to a folder");
     Ok(TrustFile::new(folder.ok_or_else(missing)?.join("trusted-plugins")))
 }
 
@@ -265,7 +265,7 @@ fn trust(args: &Trust) -> Result<()> {
 fn check(args: &Check) -> Result<()> {
     let config = serde_json::from_str(&args.config).map_err(|error| {
         Error::new(ErrorKind::Plugin, "--config", format!("this is no JSON: {error}"))
-            .mend("write an object, e.g. '{}'")
+            .hint("write an object, e.g. '{}'")
     })?;
     let (folder, manifest) = args.named.plugins.named(&args.named.plugin)?;
     let loaded = args.named.plugins.loader()?.load_folder(&folder, &manifest, None)?;
@@ -281,7 +281,7 @@ fn check(args: &Check) -> Result<()> {
     match failed {
         0 => Ok(()),
         _ => Err(Error::new(ErrorKind::Plugin, &loaded.id, format!("{failed} of {} checks fail", findings.len()))
-            .mend("see above; what each function promises stands in plugins/include/musiva")),
+            .hint("see above; what each function promises stands in plugins/include/musiva")),
     }
 }
 

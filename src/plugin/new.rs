@@ -86,13 +86,13 @@ pub fn run(args: &Args) -> Result<()> {
             &args.id,
             "this is no id: expected a reverse domain of a-z, 0-9 and `-`",
         )
-        .mend("name it like org.example.mine"));
+        .hint("name it like org.example.mine"));
     }
     let folder = args.into.clone().unwrap_or_else(|| last.into());
     if folder.exists() {
         let place = folder.display().to_string();
         return Err(
-            Error::new(ErrorKind::Io, place, "there is something of this name").mend("name a new folder by --into")
+            Error::new(ErrorKind::Io, place, "there is something of this name").hint("name a new folder by --into")
         );
     }
     let library = last.replace('-', "_");
@@ -141,7 +141,7 @@ fn c(args: &Args, folder: &Path, library: &str) -> Result<String> {
     if args.kind != Kind::Tokenizer {
         let message = format!("there is no template of a {} in C", args.kind.name());
         return Err(Error::new(ErrorKind::Unsupported, "--lang", message)
-            .mend("begin with --kind tokenizer and the headers beside it, or use --lang rust"));
+            .hint("begin with --kind tokenizer and the headers beside it, or use --lang rust"));
     }
     for (name, text) in HEADERS {
         write(folder, &format!("include/musiva/{name}"), text)?;

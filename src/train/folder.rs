@@ -42,7 +42,7 @@ impl RunFolder {
         let failed = |error| Error::io(path, "make the run's folder", error);
         fs::create_dir_all(path).map_err(failed)?;
         if fs::read_dir(path).map_err(failed)?.next().is_some() {
-            return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this folder is not empty").mend(
+            return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this folder is not empty").hint(
                 format!("go on with the run in it by `--resume {}`, or name another folder by `--run`", path.display()),
             ));
         }
@@ -69,7 +69,7 @@ impl RunFolder {
                 path.display().to_string(),
                 format!("the recipe has changed in what is trained:{lines}"),
             )
-            .mend(format!("set `{}` back, or start a new run by `--run`", first.path)));
+            .hint(format!("set `{}` back, or start a new run by `--run`", first.path)));
         }
         for difference in harmless {
             eprintln!("note: the recipe has changed:{}", line(difference));
@@ -87,7 +87,7 @@ impl RunFolder {
             if last.weights_sha256.get(section).is_some_and(|old| *old != hash) {
                 let message = format!("the weights of `{section}` are not those that the run was started with");
                 return Err(Error::new(ErrorKind::Weights, self.path.display().to_string(), message)
-                    .mend(format!("set `{section}.weights` back to them, or start a new run by `--run`")));
+                    .hint(format!("set `{section}.weights` back to them, or start a new run by `--run`")));
             }
         }
         Ok(())
@@ -132,7 +132,7 @@ impl RunFolder {
         let bytes = files::read(&path, files::GIGABYTE)?;
         serde_json::from_slice(&bytes).map_err(|error| {
             Error::new(ErrorKind::Io, path.display().to_string(), "this is not what `train` wrote there")
-                .mend("move the file away")
+                .hint("move the file away")
                 .caused_by(error)
         })
     }

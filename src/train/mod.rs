@@ -14,11 +14,11 @@ use folder::RunFolder;
 use musiva_core::recipe::{Part, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
-use musiva_train::backbone::{BackboneParts, BackboneTrainee};
+use musiva_train::backbone::{BackboneParts, BackboneTraining};
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::token_set::TokenSet;
-use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTrainee, summary};
-use musiva_train::trainer::{Ended, Run, Trainee};
+use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTraining, summary};
+use musiva_train::trainer::{Ended, Run, Trainable};
 use screen::{Screen, Stop};
 use std::path::{Path, PathBuf};
 
@@ -69,20 +69,20 @@ pub fn run(args: &Args) -> Result<()> {
     let weights = match settings.target {
         Target::Text => train_text(&recipe, settings, folder.path())?,
         Target::Video => {
-            let mut trainee = tokenizer::<Clips>(&recipe, settings, &device)?;
-            train(args, &recipe, settings, &folder, &mut trainee, stop)?
+            let mut trainable = tokenizer::<Clips>(&recipe, settings, &device)?;
+            train(args, &recipe, settings, &folder, &mut trainable, stop)?
         }
         Target::Audio => {
-            let mut trainee = tokenizer::<Sounds>(&recipe, settings, &device)?;
-            train(args, &recipe, settings, &folder, &mut trainee, stop)?
+            let mut trainable = tokenizer::<Sounds>(&recipe, settings, &device)?;
+            train(args, &recipe, settings, &folder, &mut trainable, stop)?
         }
         Target::Backbone => {
             let parts = parts(&recipe, &device)?;
             let tokens = tokens(&recipe, settings, &folder, &parts, &stop)?;
             let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
-            let source = settings.source();
-            let mut trainee = BackboneTrainee::new(settings, parts, &source, data, tokens, held_out, &device)?;
-            train(args, &recipe, settings, &folder, &mut trainee, stop)?
+            let weight_init = settings.weight_init();
+            let mut trainable = BackboneTraining::new(settings, parts, &weight_init, data, tokens, held_out, &device)?;
+            train(args, &recipe, settings, &folder, &mut trainable, stop)?
         }
     };
     say!("{}: the weights of {}", weights.display(), settings.target);
@@ -125,10 +125,10 @@ fn tokenizer<'a, M: Medium>(
     recipe: &'a Recipe,
     settings: &TrainSettings,
     device: &Device,
-) -> Result<TokenizerTrainee<'a, M>> {
+) -> Result<TokenizerTraining<'a, M>> {
     let config = &*recipe.need_tokenizer(M::MODALITY)?.component;
     let (data, held_out) = (dataset_of(recipe)?, held_out_of(recipe)?);
-    TokenizerTrainee::new(settings, config, &settings.source(), data, &*held_out, device)
+    TokenizerTraining::new(settings, config, &settings.weight_init(), data, &*held_out, device)
 }
 
 /// Runs the loop; where the user stopped it, an error that says how to go on.
@@ -137,7 +137,7 @@ fn train(
     recipe: &Recipe,
     settings: &TrainSettings,
     folder: &RunFolder,
-    trainee: &mut dyn Trainee,
+    trainable: &mut dyn Trainable,
     stop: Stop,
 ) -> Result<PathBuf> {
     let run = Run {
@@ -147,7 +147,7 @@ fn train(
         metadata: Provenance::of(recipe, args.device.device)?.trained(settings.target.section()).tensors(),
     };
     let mut screen = Screen::new(folder.path(), settings.steps as u64, stop);
-    let ended = run.train(trainee, folder.resumed(), &mut screen);
+    let ended = run.train(trainable, folder.resumed(), &mut screen);
     screen.clear();
     match ended? {
         Ended::Done(weights) => Ok(weights),
@@ -157,7 +157,7 @@ fn train(
             args.steps.iter().for_each(|steps| command.push_str(&format!(" --steps {steps}")));
             command.push_str(&args.recipe.plugins.to_string());
             Err(Error::new(ErrorKind::Interrupted, "", format!("stopped after step {step}, and saved"))
-                .mend(format!("go on with: {command}")))
+                .hint(format!("go on with: {command}")))
         }
     }
 }
@@ -193,9 +193,9 @@ fn parts<'a>(recipe: &'a Recipe, device: &Device) -> Result<BackboneParts<'a>> {
         canvas,
         objective: &*recipe.need_objective()?.component,
         sampler: &*recipe.need_sampler()?.component,
-        text: text.component.build(device, &text.source()?)?,
-        video: video.component.build(device, &video.source()?)?,
-        audio: audio.map(|part| part.component.build(device, &part.source()?)).transpose()?,
+        text: text.component.build(device, &text.weight_init()?)?,
+        video: video.component.build(device, &video.weight_init()?)?,
+        audio: audio.map(|part| part.component.build(device, &part.weight_init()?)).transpose()?,
         tasks: recipe.need_tasks()?,
     })
 }

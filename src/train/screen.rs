@@ -5,8 +5,8 @@ use crate::progress::bar;
 use indicatif::ProgressBar;
 use musiva_core::{Error, ErrorKind, Result};
 use musiva_media::{Metadata, contact_sheet, write_sound};
-use musiva_train::doctor::Disease;
-use musiva_train::trainer::{Look, Watch};
+use musiva_train::health::FailureMode;
+use musiva_train::trainer::{Callbacks, Samples};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +74,7 @@ impl Screen {
     }
 }
 
-impl Watch for Screen {
+impl Callbacks for Screen {
     fn step(&mut self, done: u64, total: u64, measures: Option<&[(String, f64)]>) {
         let first = self.bar.position() == 0;
         self.bar.set_position(done);
@@ -90,19 +90,19 @@ impl Watch for Screen {
         }
     }
 
-    fn ill(&mut self, step: u64, disease: Disease) {
-        let (name, mend) = disease.told();
-        self.line(&format!("warning: step {step}: {name}\n  mend: {mend}"));
+    fn failing(&mut self, step: u64, failure: FailureMode) {
+        let (name, hint) = failure.describe();
+        self.line(&format!("warning: step {step}: {name}\n  hint: {hint}"));
     }
 
-    fn samples(&mut self, step: u64, look: &Look) -> Result<()> {
+    fn samples(&mut self, step: u64, samples: &Samples) -> Result<()> {
         let path = self.folder.join("samples").join(format!("{step:08}.png"));
         output::prepare(&path, &["png"])?;
-        output::write(&path, &contact_sheet(&look.clips, COLUMNS, &[])?, &Metadata::new(), None)?;
-        for (i, sound) in look.sounds.iter().enumerate() {
+        output::write(&path, &contact_sheet(&samples.clips, COLUMNS, &[])?, &Metadata::new(), None)?;
+        for (i, sound) in samples.sounds.iter().enumerate() {
             write_sound(output::numbered(&path.with_extension("wav"), i), sound, &Metadata::new())?;
         }
-        self.line(&format!("step {step}  {}  {}", said(&look.measures), path.display()));
+        self.line(&format!("step {step}  {}  {}", said(&samples.measures), path.display()));
         Ok(())
     }
 

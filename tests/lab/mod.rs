@@ -105,11 +105,11 @@ name = "text-to-image"
 video = "image"
 [[task]]
 name = "text-to-audio"
-audio = "made"
+audio = "target"
 [[task]]
 name = "text-to-video-with-sound"
-video = "made"
-audio = "made"
+video = "target"
+audio = "target"
 [[task]]
 name = "image-to-video"
 video = "first"
@@ -132,12 +132,12 @@ name = "outpainting"
 video = "inside"
 [[task]]
 name = "video-to-audio"
-video = "given"
-audio = "made"
+video = "context"
+audio = "target"
 [[task]]
 name = "audio-to-video"
-video = "made"
-audio = "given"
+video = "target"
+audio = "context"
 [[task]]
 name = "continuation"
 video = "first"
@@ -160,8 +160,8 @@ backbone = { kind = "masked", width = 16, depth = 1, heads = 2, weights = "heard
     ),
     (
         "heard-dit",
-        r#"objective = { kind = "rectified-flow", predict = "data", stagger = 1.0 }
-sampler = { kind = "euler", steps = 4, guidance = 2.0, stagger = 1.0 }
+        r#"objective = { kind = "rectified-flow", predict = "data", frame_offset = 1.0 }
+sampler = { kind = "euler", steps = 4, guidance = 2.0, frame_offset = 1.0 }
 backbone = { kind = "dit", width = 16, depth = 1, heads = 2, weights = "heard-dit.safetensors" }"#,
     ),
 ];

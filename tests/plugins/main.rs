@@ -11,11 +11,11 @@ use lab::{Lab, Outcome};
 use musiva_core::recipe::Recipe;
 use musiva_core::{Component, Hosted, Make, Modality, Registry, Role};
 use musiva_plugin_host::{Consent, Loader, Prober};
-use musiva_train::backbone::{BackboneParts, BackboneTrainee};
-use musiva_train::doctor::Disease;
+use musiva_train::backbone::{BackboneParts, BackboneTraining};
+use musiva_train::health::FailureMode;
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::token_set::TokenSet;
-use musiva_train::trainer::{Ended, Look, Run, Watch};
+use musiva_train::trainer::{Callbacks, Ended, Run, Samples};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -332,15 +332,15 @@ fn isolated_a_crash_in_training_leaves_the_checkpoint() {
 #[derive(Default)]
 struct Losses(Vec<f64>);
 
-impl Watch for Losses {
+impl Callbacks for Losses {
     fn step(&mut self, _: u64, _: u64, measures: Option<&[(String, f64)]>) {
         let loss = measures.into_iter().flatten().find(|(name, _)| name == "loss");
         self.0.extend(loss.map(|(_, value)| *value));
     }
 
-    fn ill(&mut self, _: u64, _: Disease) {}
+    fn failing(&mut self, _: u64, _: FailureMode) {}
 
-    fn samples(&mut self, _: u64, _: &Look) -> musiva_core::Result<()> {
+    fn samples(&mut self, _: u64, _: &Samples) -> musiva_core::Result<()> {
         Ok(())
     }
 
@@ -383,7 +383,7 @@ fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
     let (device, settings) = (burn::tensor::Device::flex(), recipe.need_train().unwrap());
     let built = |modality| {
         let part = recipe.need_tokenizer(modality).unwrap();
-        part.component.build(&device, &part.source().unwrap()).unwrap()
+        part.component.build(&device, &part.weight_init().unwrap()).unwrap()
     };
     let parts = BackboneParts {
         config: &*recipe.need_backbone().unwrap().component,
@@ -399,13 +399,13 @@ fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
     let count = settings.clips as u64;
     let tokens = TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| {}).unwrap();
     let held_out = held_out_of(&recipe).unwrap();
-    let mut trainee =
-        BackboneTrainee::new(settings, parts, &settings.source(), data, tokens, held_out, &device).unwrap();
+    let mut trainable =
+        BackboneTraining::new(settings, parts, &settings.weight_init(), data, tokens, held_out, &device).unwrap();
     let folder = lab.path(name);
     fs::create_dir_all(&folder).unwrap();
     let run = Run { folder, settings, recipe: recipe.resolved(), metadata: Default::default() };
     let mut losses = Losses::default();
-    assert!(matches!(run.train(&mut trainee, false, &mut losses).unwrap(), Ended::Done(_)));
+    assert!(matches!(run.train(&mut trainable, false, &mut losses).unwrap(), Ended::Done(_)));
     losses.0
 }
 

@@ -3,10 +3,11 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Known, Prediction, PromptKind};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, PromptKind, TokenBatch};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Flaw, Init, Parameters, Result, Session, Source,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Parameters, Result, Session,
+    WeightInit,
 };
 use serde::Deserialize;
 
@@ -74,13 +75,13 @@ impl TwinConfig {
 }
 
 impl BackboneConfig for TwinConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
-        let channels = canvas.tokens.kind.channels().ok_or_else(|| Flaw::new("", "it reads vectors", ""))?;
-        Ok(BackboneSpec::Field { channels, self_conditioned: false })
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
+        let channels = canvas.tokens.kind.channels().ok_or_else(|| ConfigError::new("", "it reads vectors", ""))?;
+        Ok(BackboneSpec::Diffusion { channels, self_conditioned: false })
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
@@ -91,9 +92,9 @@ impl BackboneConfig for TwinConfig {
         Cost::default()
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
-        let mut network = self.network(canvas, &source.init(device));
-        source.load(&mut network)?;
+    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
+        let mut network = self.network(canvas, &weight_init.init(device));
+        weight_init.load(&mut network)?;
         Ok(Box::new(Twin { network, canvas: *canvas, device: device.clone() }))
     }
 }
@@ -147,7 +148,7 @@ fn wide(matrix: &Param<Tensor<2>>) -> Tensor<3> {
 impl Backbone for Twin {
     fn spec(&self) -> BackboneSpec {
         let channels = self.canvas.tokens.kind.channels().unwrap();
-        BackboneSpec::Field { channels, self_conditioned: false }
+        BackboneSpec::Diffusion { channels, self_conditioned: false }
     }
 
     fn canvas(&self) -> &CanvasShape {
@@ -159,8 +160,8 @@ impl Backbone for Twin {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let Content::Field(field) = &batch.content else { panic!("a field") };
-        let Known::Codes(prompt) = &batch.given.prompt else { panic!("words") };
+        let ModelInput::NoisyVectors(field) = &batch.input else { panic!("a field") };
+        let TokenBatch::Codes(prompt) = &batch.conditioning.prompt else { panic!("words") };
         let net = &self.network;
         let mut x = field.values.clone().matmul(wide(&net.input))
             + wide(&net.places)
@@ -172,10 +173,10 @@ impl Backbone for Twin {
             let up = norm(x.clone(), &block.norm2).matmul(wide(&block.up)) + block.up_bias.val().reshape([1, 1, -1]);
             x = x + activation::silu(up).matmul(wide(&block.down));
         }
-        Prediction::Field(norm(x, &net.norm).matmul(wide(&net.output)) + net.bias.val().reshape([1, 1, -1]))
+        Prediction::Vector(norm(x, &net.norm).matmul(wide(&net.output)) + net.bias.val().reshape([1, 1, -1]))
     }
 
-    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
         None
     }
 

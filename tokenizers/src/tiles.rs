@@ -14,7 +14,7 @@ mod tests;
 
 use crate::video::at_once;
 use musiva_core::{
-    Clip, Decoding, Encoding, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Rate, Result, Tokenizer,
+    Clip, ConfigError, Decoding, Encoding, Error, ErrorKind, Media, MediaShape, Modality, Rate, Result, Tokenizer,
     TokenizerConfig, Tokens,
 };
 use std::ops::Range;
@@ -38,22 +38,22 @@ pub struct Tiling {
 
 impl Tiling {
     /// What is wrong with it for a tokenizer whose token stands for `strides` frames, rows and columns.
-    pub fn flaw(&self, strides: [usize; 3]) -> Option<Flaw> {
+    pub fn error(&self, strides: [usize; 3]) -> Option<ConfigError> {
         let Self { tile, overlap } = *self;
         let [_, h, w] = strides;
         let fits = |side: usize| side.is_multiple_of(h) && side.is_multiple_of(w);
         let fitting = |side: usize| side.next_multiple_of(h * w / common(h, w)).max(h).max(w);
         if tile == 0 || !fits(tile) {
             let message = format!("a tile of {tile} pixels is no whole number of tokens of {w}×{h} pixels");
-            return Some(Flaw::new("tile", message, format!("make it {}", fitting(tile))));
+            return Some(ConfigError::new("tile", message, format!("make it {}", fitting(tile))));
         }
         if !fits(overlap) {
             let message = format!("an overlap of {overlap} pixels is no whole number of tokens of {w}×{h} pixels");
-            return Some(Flaw::new("overlap", message, format!("make it {}", fitting(overlap))));
+            return Some(ConfigError::new("overlap", message, format!("make it {}", fitting(overlap))));
         }
         if 2 * overlap > tile {
             let message = format!("an overlap of {overlap} pixels is more than half of a tile of {tile}");
-            return Some(Flaw::new("overlap", message, format!("make the tile {}", fitting(2 * overlap))));
+            return Some(ConfigError::new("overlap", message, format!("make the tile {}", fitting(2 * overlap))));
         }
         None
     }
@@ -138,9 +138,9 @@ impl Cut {
     fn new(tokenizer: &dyn Tokenizer, [h, w]: [usize; 2], tiling: Option<Tiling>) -> Result<Option<Self>> {
         let Some(tiling) = tiling else { return Ok(None) };
         let strides = tokenizer.spec().strides;
-        if let Some(flaw) = tiling.flaw(strides) {
-            let error = Error::new(ErrorKind::Unsupported, format!("--{}", flaw.path), flaw.message);
-            return Err(error.mend(flaw.mend));
+        if let Some(error) = tiling.error(strides) {
+            let place = format!("--{}", error.path);
+            return Err(error.into_error(ErrorKind::Unsupported, place));
         }
         let [_, sh, sw] = strides;
         let axis = |length, stride| Axis::new(length, tiling.tile / stride, tiling.overlap / stride);

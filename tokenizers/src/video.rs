@@ -4,14 +4,14 @@
 //! What a kind of tokenizer brings along is its [`VideoNetwork`]. An image is the first frame alone:
 //! `1 + n·s` frames become `1 + n` latent frames, with `s` the stride over frames.
 
-use crate::past::{LaidOut, Past};
 use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig};
+use crate::stream_state::{PackedWeights, StreamState};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, Decoding, Draw, Encoding, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate,
-    Reconstruction, Result, TokenShape, Tokenizer, TokenizerSpec, Tokens, TrainableTokenizer,
+    Clip, ConfigError, Decoding, Encoding, ErrorKind, Media, MediaShape, Modality, Parameters, Quantized, Rate,
+    Reconstruction, Result, RngKey, TokenShape, Tokenizer, TokenizerSpec, Tokens, TrainableTokenizer,
 };
 
 /// Places of the latents that are computed at once.
@@ -22,9 +22,9 @@ const SECTION: &str = "tokenizer.video";
 /// frames, each later one `n·s` or `n`.
 pub trait VideoNetwork: Module {
     /// `[B, T, H, W, 3]` in `[-1, 1]` → `[B, t, h, w, C·m]`, means before log-variances.
-    fn encode(&self, clip: Tensor<5>, past: &mut Past<5>) -> Tensor<5>;
+    fn encode(&self, clip: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5>;
     /// `[B, t, h, w, C]` → `[B, T, H, W, 3]`.
-    fn decode(&self, latents: Tensor<5>, past: &mut Past<5>) -> Tensor<5>;
+    fn decode(&self, latents: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5>;
     /// What stands between the two.
     fn quantizer(&self) -> &AnyQuantizer;
     /// What stands between the two, to change.
@@ -40,23 +40,23 @@ pub fn spec(strides: [usize; 3], quantizer: &QuantizerConfig) -> TokenizerSpec {
 /// The tokens that media become by a tokenizer of this `kind`, which is `spec`.
 ///
 /// # Errors
-/// A flaw of the media where they do not fit.
-pub fn token_shape(kind: &str, spec: &TokenizerSpec, media: &MediaShape) -> Result<TokenShape, Flaw> {
+/// An error of the media where they do not fit.
+pub fn token_shape(kind: &str, spec: &TokenizerSpec, media: &MediaShape) -> Result<TokenShape, ConfigError> {
     let &MediaShape::Clip { frames, height, width, .. } = media else {
         let message = format!("{kind} reads clips, not {}", media.modality().plural());
-        return Err(Flaw::new("", message, "use it as `[tokenizer.video]`"));
+        return Err(ConfigError::new("", message, "use it as `[tokenizer.video]`"));
     };
     let [t, h, w] = spec.strides;
     if frames % t != 1 % t {
         let fitting = (frames / t * t + 1).max(1);
         let message = format!("{frames} frames do not fit {t}× causal compression in time, which wants 1 + {t}·n");
-        return Err(Flaw::new("frames", message, format!("set `frames = {fitting}`")));
+        return Err(ConfigError::new("frames", message, format!("set `frames = {fitting}`")));
     }
     for (what, side, stride) in [("height", height, h), ("width", width, w)] {
         if side % stride != 0 {
             let message = format!("a {what} of {side} pixels does not divide by the tokenizer's stride of {stride}");
             let down = (side / stride * stride).max(stride);
-            return Err(Flaw::new("size", message, format!("use a {what} of {down}")));
+            return Err(ConfigError::new("size", message, format!("use a {what} of {down}")));
         }
     }
     Ok(TokenShape { grid: [frames.div_ceil(t), height / h, width / w], kind: spec.kind })
@@ -71,8 +71,8 @@ pub struct VideoTokenizer<N> {
     channels: usize,
     device: Device,
     pub(crate) network: N,
-    encoder: LaidOut<5>,
-    decoder: LaidOut<5>,
+    encoder: PackedWeights<5>,
+    decoder: PackedWeights<5>,
 }
 
 impl<N: VideoNetwork> VideoTokenizer<N> {
@@ -84,24 +84,24 @@ impl<N: VideoNetwork> VideoTokenizer<N> {
         network: N,
         device: &Device,
     ) -> Self {
-        let (encoder, decoder) = (LaidOut::default(), LaidOut::default());
+        let (encoder, decoder) = (PackedWeights::default(), PackedWeights::default());
         Self { kind, spec, channels: quantizer.channels(), device: device.clone(), network, encoder, decoder }
     }
 
-    /// The next tokens of a clip that the decoder has the `past` of, so many latent frames at a time as
+    /// The next tokens of a clip that the decoder has the `state` of, so many latent frames at a time as
     /// `at_once` says of the places of one.
-    pub(crate) fn decode_piece(&self, tokens: &Tokens, past: &mut Past<5>, at_once: AtOnce) -> Result<Media> {
+    pub(crate) fn decode_piece(&self, tokens: &Tokens, state: &mut StreamState<5>, at_once: AtOnce) -> Result<Media> {
         let [frames, h, w] = tokens.grid();
         let values = self.network.quantizer().vectors(tokens)?;
         let row = h * w * self.channels;
-        let first = usize::from(!past.started()) * (self.spec.strides[0] - 1);
+        let first = usize::from(!state.started()) * (self.spec.strides[0] - 1);
         let mut pixels = Vec::new();
         let mut size = [0; 2];
         for piece in values.chunks(at_once(h * w) * row) {
             let data = TensorData::new(piece.to_vec(), [1, piece.len() / row, h, w, self.channels]);
             let latents = Tensor::<5>::from_data(data, &self.device).inner();
-            let clip = self.network.decode(latents, past).inner();
-            past.advance();
+            let clip = self.network.decode(latents, state).inner();
+            state.advance();
             let [_, _, height, width, _] = clip.dims();
             size = [height, width];
             pixels.extend(to_vec(clip).into_iter().map(to_byte));
@@ -111,25 +111,30 @@ impl<N: VideoNetwork> VideoTokenizer<N> {
         Ok(Media::Clip(Clip::new([frames, size[0], size[1]], Rate::whole(1), pixels)?))
     }
 
-    /// The next tokens of clips of one shape that the encoder has the `past` of; see
+    /// The next tokens of clips of one shape that the encoder has the `state` of; see
     /// [`Self::decode_piece`].
-    pub(crate) fn encode_pieces(&self, clips: &[&Clip], past: &mut Past<5>, at_once: AtOnce) -> Result<Vec<Tokens>> {
+    pub(crate) fn encode_pieces(
+        &self,
+        clips: &[&Clip],
+        state: &mut StreamState<5>,
+        at_once: AtOnce,
+    ) -> Result<Vec<Tokens>> {
         let [frames, height, width] = clips[0].shape();
-        let (stride, before) = (self.spec.strides[0], usize::from(past.started()));
+        let (stride, before) = (self.spec.strides[0], usize::from(state.started()));
         // A clip's first latent frame is one frame; a piece of a later part is as one that follows it.
         let shape = MediaShape::Clip { frames: frames + before, height, width, rate: clips[0].rate() };
-        let mut shape =
-            token_shape(self.kind, &self.spec, &shape).map_err(|flaw| flaw.error(ErrorKind::Unsupported, SECTION))?;
+        let mut shape = token_shape(self.kind, &self.spec, &shape)
+            .map_err(|error| error.into_error(ErrorKind::Unsupported, SECTION))?;
         shape.grid[0] -= before;
         // Piece by piece: of the first latent frame there is one frame, of each other one `stride`.
         let piece = stride * at_once(shape.grid[1] * shape.grid[2]);
         let mut latents = Vec::new();
         let mut start = 0;
         while start < frames {
-            let end = frames.min(if past.started() { start + piece } else { piece + 1 - stride });
+            let end = frames.min(if state.started() { start + piece } else { piece + 1 - stride });
             let pieces: Vec<Clip> = clips.iter().map(|clip| clip.slice(start..end)).collect();
-            let moments = self.network.encode(to_tensor(&pieces, &self.device).inner(), past);
-            past.advance();
+            let moments = self.network.encode(to_tensor(&pieces, &self.device).inner(), state);
+            state.advance();
             latents.push(moments.slice_dim(4, 0..self.channels).inner());
             start = end;
         }
@@ -158,21 +163,21 @@ impl<N: VideoNetwork> Tokenizer for VideoTokenizer<N> {
         let clips: Vec<&Clip> = clips.collect::<Result<_>>()?;
         let mut tokens = Vec::with_capacity(clips.len());
         for alike in clips.chunk_by(|a, b| a.shape() == b.shape()) {
-            tokens.extend(self.encode_pieces(alike, &mut Past::sharing(&self.encoder), at_once)?);
+            tokens.extend(self.encode_pieces(alike, &mut StreamState::sharing(&self.encoder), at_once)?);
         }
         Ok(tokens)
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
-        self.decode_piece(tokens, &mut Past::sharing(&self.decoder), at_once)
+        self.decode_piece(tokens, &mut StreamState::sharing(&self.decoder), at_once)
     }
 
     fn encoding(&self) -> Option<Box<dyn Encoding + '_>> {
-        Some(Box::new(Stream { of: self, past: Past::sharing(&self.encoder) }))
+        Some(Box::new(Stream { of: self, state: StreamState::sharing(&self.encoder) }))
     }
 
     fn decoding(&self) -> Option<Box<dyn Decoding + '_>> {
-        Some(Box::new(Stream { of: self, past: Past::sharing(&self.decoder) }))
+        Some(Box::new(Stream { of: self, state: StreamState::sharing(&self.decoder) }))
     }
 
     fn learned(&self) -> Option<&dyn Parameters> {
@@ -187,43 +192,43 @@ impl<N: VideoNetwork> Tokenizer for VideoTokenizer<N> {
 /// A clip that comes piece by piece.
 struct Stream<'a, N> {
     of: &'a VideoTokenizer<N>,
-    past: Past<5>,
+    state: StreamState<5>,
 }
 
 impl<N: VideoNetwork> Encoding for Stream<'_, N> {
     fn push(&mut self, piece: &Media) -> Result<Tokens> {
         let Media::Clip(clip) = piece else { return Err(piece.unexpected(SECTION, Modality::Video)) };
-        Ok(self.of.encode_pieces(&[clip], &mut self.past, at_once)?.remove(0))
+        Ok(self.of.encode_pieces(&[clip], &mut self.state, at_once)?.remove(0))
     }
 }
 
 impl<N: VideoNetwork> Decoding for Stream<'_, N> {
     fn push(&mut self, piece: &Tokens) -> Result<Media> {
-        self.of.decode_piece(piece, &mut self.past, at_once)
+        self.of.decode_piece(piece, &mut self.state, at_once)
     }
 }
 
 impl<N: VideoNetwork> TrainableTokenizer for VideoTokenizer<N> {
-    fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction {
-        let moments = self.network.encode(media, &mut Past::none());
+    fn reconstruct(&self, media: Tensor<5>, quantize: bool, key: RngKey) -> Reconstruction {
+        let moments = self.network.encode(media, &mut StreamState::none());
         let [b, t, h, w, channels] = moments.dims();
         let moments = moments.reshape([-1, channels as i32]); // [B·t·h·w, C·m]
         let quantized = match quantize {
-            true => self.network.quantizer().forward(moments, b, draw),
+            true => self.network.quantizer().forward(moments, b, key),
             false => Quantized::free(moments, self.channels),
         };
         let vectors = quantized.vectors.clone().reshape([b, t, h, w, self.channels]);
-        let media = self.network.decode(vectors, &mut Past::none());
+        let media = self.network.decode(vectors, &mut StreamState::none());
         Reconstruction { media, quantized }
     }
 
-    fn follow(&mut self, made: &Quantized, draw: Draw) {
-        self.network.quantizer_mut().follow(made, draw);
+    fn update_ema(&mut self, made: &Quantized, key: RngKey) {
+        self.network.quantizer_mut().update_ema(made, key);
     }
 
     fn parameters_mut(&mut self) -> &mut dyn Parameters {
         // What was laid out of the old numbers is not what their successors are.
-        (self.encoder, self.decoder) = (LaidOut::default(), LaidOut::default());
+        (self.encoder, self.decoder) = (PackedWeights::default(), PackedWeights::default());
         &mut self.network
     }
 }

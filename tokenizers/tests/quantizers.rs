@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use musiva_core::parameters::{Precision, save_weights, to_vec};
-use musiva_core::{Clip, Draw, Init, Media, Parameters, Purpose, Quantized, Rate, Source, TokenizerConfig};
+use musiva_core::{Clip, Init, Media, Parameters, Quantized, Rate, RngKey, RngStream, TokenizerConfig, WeightInit};
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
 use musiva_tokenizers::magvit2::{Magvit2Config, NormConfig, Stage};
 use musiva_tokenizers::quantizers::{AnyQuantizer, Distance, Quantizer, QuantizerConfig, RvqTokens, entropies};
@@ -54,7 +54,7 @@ fn codes(made: &Quantized) -> Vec<i64> {
 
 /// The gradient of what `loss` makes of a pass of its own: a graph lasts for one way back.
 fn gradient(quantizer: &AnyQuantizer, z: &Tensor<2>, loss: impl FnOnce(Quantized) -> Tensor<1>) -> Vec<f32> {
-    let made = quantizer.forward(z.clone(), 1, Draw::new(0));
+    let made = quantizer.forward(z.clone(), 1, RngKey::new(0));
     to_vec(z.grad(&loss(made).backward()).unwrap())
 }
 
@@ -75,7 +75,7 @@ fn signs() {
         let z = rows(&case["z"], bits);
         let [n, _] = z.dims();
         let quantizer = build(&config);
-        let made = quantizer.forward(z.clone(), 1, Draw::new(0));
+        let made = quantizer.forward(z.clone(), 1, RngKey::new(0));
         close(name, &to_vec(made.vectors.clone()), &numbers(&case["vectors"]));
         // The package's first channel is the highest digit, ours the lowest.
         let mirrored: Vec<i64> = whole(&case["codes"])
@@ -103,7 +103,7 @@ fn whole_numbers() {
     let case = reference("fsq");
     let levels: Vec<usize> = whole(&case["levels"]).into_iter().map(|level| level as usize).collect();
     let z = rows(&case["z"], levels.len());
-    let made = build(&QuantizerConfig::Fsq { levels }).forward(z, 1, Draw::new(0));
+    let made = build(&QuantizerConfig::Fsq { levels }).forward(z, 1, RngKey::new(0));
     assert_eq!(codes(&made), whole(&case["codes"]));
     close("fsq", &to_vec(made.vectors), &numbers(&case["vectors"]));
 }
@@ -138,7 +138,7 @@ fn a_codebook_and_how_it_follows() {
         start(&mut vq, &[numbers(&case["start"])], size(&case["n"]));
         for step in case["steps"].as_array().unwrap() {
             let z = rows(&step["z"], channels);
-            let made = vq.forward(z.clone(), 1, Draw::new(0));
+            let made = vq.forward(z.clone(), 1, RngKey::new(0));
             assert_eq!(codes(&made), whole(&step["codes"]), "{name}");
             close(name, &to_vec(made.vectors.clone()), &numbers(&step["vectors"]));
             let weight = rows(&step["weight"], channels).inner();
@@ -146,7 +146,7 @@ fn a_codebook_and_how_it_follows() {
             close(name, &steered, &numbers(&step["vectors_gradient"]));
             close(name, &to_vec(commitment(made.clone())), &number(&step["commitment"]));
             close(name, &gradient(&vq, &z, commitment), &numbers(&step["commitment_gradient"]));
-            vq.follow(&made, Draw::new(0));
+            vq.update_ema(&made, RngKey::new(0));
             close(name, &entries(&vq), &numbers(&step["entries_after"]));
         }
     }
@@ -170,12 +170,12 @@ fn codebooks_of_what_is_left_over() {
     start(&mut rvq, &books, size(&case["n"]));
     for step in case["steps"].as_array().unwrap() {
         let z = rows(&step["z"], channels);
-        let made = rvq.forward(z.clone(), 1, Draw::new(0));
+        let made = rvq.forward(z.clone(), 1, RngKey::new(0));
         assert_eq!(codes(&made), whole(&step["codes"]));
         close("rvq", &to_vec(made.vectors.clone()), &numbers(&step["vectors"]));
         close("rvq", &to_vec(commitment(made.clone())), &number(&step["commitment"]));
         close("rvq", &gradient(&rvq, &z, commitment), &numbers(&step["commitment_gradient"]));
-        rvq.follow(&made, Draw::new(0));
+        rvq.update_ema(&made, RngKey::new(0));
         close("rvq", &entries(&rvq), &numbers(&step["entries_after"]));
     }
 }
@@ -187,7 +187,7 @@ fn video(quantizer: QuantizerConfig) -> Magvit2Config {
 }
 
 fn clips() -> Vec<Clip> {
-    let mut stream = Draw::new(4).stream(Purpose::Data);
+    let mut stream = RngKey::new(4).stream(RngStream::Data);
     let mut clip = || Clip::new([5, 12, 20], Rate::whole(8), (0..3600).map(|_| stream.bits() as u8).collect());
     vec![clip().unwrap(), clip().unwrap(), clip().unwrap()]
 }
@@ -214,7 +214,7 @@ fn a_video_tokenizer_learns_by_each_and_its_weights_decode() {
         QuantizerConfig::Kl { channels: 5 },
     ] {
         let config = video(quantizer);
-        let mut tokenizer = config.build(&Device::flex().autodiff(), &Source::Seed(2)).unwrap();
+        let mut tokenizer = config.build(&Device::flex().autodiff(), &WeightInit::Seed(2)).unwrap();
         assert_eq!(tokenizer.learned().unwrap().count(), config.parameters());
         let target = Target::new(&clips, config.strides(), &Device::flex().autodiff());
         let weights = LossWeights {
@@ -229,9 +229,9 @@ fn a_video_tokenizer_learns_by_each_and_its_weights_decode() {
         };
         let trainable = tokenizer.trainable().unwrap();
         for step in 0..3 {
-            let draw = Draw::new(6).step(step);
-            let made = trainable.reconstruct(target.clips.clone(), true, draw);
-            trainable.follow(&made.quantized, draw);
+            let key = RngKey::new(6).step(step);
+            let made = trainable.reconstruct(target.clips.clone(), true, key);
+            trainable.update_ema(&made.quantized, key);
             let loss = tokenizer_loss(&target, made, &weights);
             let mut moved = Vec::new();
             let mut gradients = loss.total.backward();
@@ -247,7 +247,7 @@ fn a_video_tokenizer_learns_by_each_and_its_weights_decode() {
         let path = path.path().join("weights.safetensors");
         let learned = tokenizer.learned().unwrap().weights();
         save_weights(&path, &learned, Precision::F16, HashMap::new()).unwrap();
-        let opened = config.build(&Device::flex(), &Source::File(path)).unwrap();
+        let opened = config.build(&Device::flex(), &WeightInit::File(path)).unwrap();
         let tokens = opened.encode(&Media::Clip(clips[0].clone())).unwrap();
         assert_eq!(tokens.grid(), [3, 3, 5]);
         let (Media::Clip(one), Media::Clip(two)) =

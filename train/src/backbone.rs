@@ -1,14 +1,14 @@
 //! Training a backbone over frozen tokenizers, on one task or on many.
 
 use crate::token_set::TokenSet;
-use crate::trainer::{Look, Trainee, learning_on};
+use crate::trainer::{Samples, Trainable, learning_on};
 use burn::tensor::Device;
 use musiva_core::canvas::{CleanBatch, Values};
 use musiva_core::parameters::{grown, open_weights, to_vec};
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
-    Backbone, BackboneConfig, CanvasShape, Draw, Encoders, Error, ErrorKind, Loss, MediaShape, Modality, Objective,
-    Parameters, Purpose, Result, Sampler, Source, Stream, Task, Tokenizer, Weights,
+    Backbone, BackboneConfig, CanvasShape, Encoders, Error, ErrorKind, Loss, MediaShape, Modality, Objective,
+    Parameters, Result, RngKey, RngStream, Sampler, Stream, Task, Tokenizer, WeightInit, Weights,
 };
 use musiva_data::Dataset;
 use musiva_media::spectrogram;
@@ -47,12 +47,12 @@ impl BackboneParts<'_> {
 }
 
 /// Samples as media and as tokens.
-struct Samples {
+struct TrainingData {
     data: Arc<dyn Dataset>,
     tokens: TokenSet,
 }
 
-impl Samples {
+impl TrainingData {
     /// A batch of a task: the samples `indices`, whose random numbers are those of `samples`. What is drawn for all of
     /// them is drawn from `stream`.
     fn batch(
@@ -72,9 +72,9 @@ impl Samples {
         let mask = task.draw(clip, strides, stream);
         let layout = task
             .layout(canvas, strides, mask.as_ref())
-            .map_err(|flaw| flaw.error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
-        let given = match task.encodes() {
-            false => self.tokens.values(canvas, indices, layout.given())?,
+            .map_err(|error| error.into_error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
+        let context = match task.encodes() {
+            false => self.tokens.values(canvas, indices, layout.context())?,
             true => {
                 let (mut clips, mut sounds) = (Vec::new(), Vec::new());
                 for &index in indices {
@@ -82,14 +82,14 @@ impl Samples {
                     clips.extend(sample.clip);
                     sounds.extend(sample.sound);
                 }
-                Values::concat(&task.given(canvas, &encoders, &layout, mask.as_ref(), &clips, &sounds)?)
+                Values::concat(&task.context_tokens(canvas, &encoders, &layout, mask.as_ref(), &clips, &sounds)?)
             }
         };
         Ok(CleanBatch {
             shape: *canvas,
             prompt: self.tokens.prompts(indices),
-            given,
-            tokens: self.tokens.values(canvas, indices, layout.made())?,
+            context,
+            tokens: self.tokens.values(canvas, indices, layout.target())?,
             layout: Arc::new(layout),
             samples,
         })
@@ -97,17 +97,17 @@ impl Samples {
 }
 
 /// A backbone in training.
-pub struct BackboneTrainee<'a> {
+pub struct BackboneTraining<'a> {
     settings: TrainSettings,
     parts: BackboneParts<'a>,
     backbone: Box<dyn Backbone>,
-    train: Samples,
-    held_out: Samples,
+    train: TrainingData,
+    held_out: TrainingData,
     order: (u64, Vec<usize>),
 }
 
-impl<'a> BackboneTrainee<'a> {
-    /// Starts from `source`; `tokens` are those of the training samples `data`, `held_out` are samples that training
+impl<'a> BackboneTraining<'a> {
+    /// Starts from `weight_init`; `tokens` are those of the training samples `data`, `held_out` are samples that training
     /// never sees.
     ///
     /// # Errors
@@ -115,22 +115,22 @@ impl<'a> BackboneTrainee<'a> {
     pub fn new(
         settings: &TrainSettings,
         parts: BackboneParts<'a>,
-        source: &Source,
+        weight_init: &WeightInit,
         data: Arc<dyn Dataset>,
         tokens: TokenSet,
         held_out: Arc<dyn Dataset>,
         device: &Device,
     ) -> Result<Self> {
         let device = learning_on(device, settings);
-        let backbone = match source {
-            Source::File(path) if settings.grow => {
-                let mut backbone = parts.config.build(&parts.canvas, &device, &Source::Seed(settings.seed))?;
+        let backbone = match weight_init {
+            WeightInit::File(path) if settings.grow => {
+                let mut backbone = parts.config.build(&parts.canvas, &device, &WeightInit::Seed(settings.seed))?;
                 let place = path.display().to_string();
                 let weights = grown(backbone.parameters(), open_weights(path)?.0, &place)?;
                 backbone.parameters_mut().load(&weights, &place)?;
                 backbone
             }
-            _ => parts.config.build(&parts.canvas, &device, source)?,
+            _ => parts.config.build(&parts.canvas, &device, weight_init)?,
         };
         let count = held_out.len().unwrap_or(HELD_OUT).min(HELD_OUT);
         let theirs = TokenSet::new(&*held_out, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| {})?;
@@ -141,8 +141,8 @@ impl<'a> BackboneTrainee<'a> {
             settings: settings.clone(),
             parts,
             backbone,
-            train: Samples { data, tokens },
-            held_out: Samples { data: held_out, tokens: theirs },
+            train: TrainingData { data, tokens },
+            held_out: TrainingData { data: held_out, tokens: theirs },
             order: (u64::MAX, Vec::new()),
         })
     }
@@ -164,7 +164,7 @@ impl<'a> BackboneTrainee<'a> {
         let epoch = n / count;
         if self.order.0 != epoch {
             let mut order: Vec<usize> = (0..self.train.tokens.count()).collect();
-            Draw::new(self.settings.seed).step(epoch).stream(Purpose::Shuffle).shuffle(&mut order);
+            RngKey::new(self.settings.seed).step(epoch).stream(RngStream::Shuffle).shuffle(&mut order);
             self.order = (epoch, order);
         }
         self.order.1[(n % count) as usize]
@@ -177,15 +177,15 @@ impl<'a> BackboneTrainee<'a> {
     }
 }
 
-impl Trainee for BackboneTrainee<'_> {
+impl Trainable for BackboneTraining<'_> {
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
         let samples: Vec<u64> = self.settings.samples(self.settings.part(step, part)).collect();
         let indices: Vec<usize> = samples.iter().map(|&n| self.index(n)).collect();
-        let draw = Draw::new(self.settings.seed).step(step);
-        let mut stream = draw.sample(part as u64).stream(Purpose::Task);
+        let key = RngKey::new(self.settings.seed).step(step);
+        let mut stream = key.sample(part as u64).stream(RngStream::Task);
         let task = self.task(&mut stream);
         let batch = self.train.batch(&self.parts, task, &indices, samples, &mut stream)?;
-        self.parts.objective.loss(&*self.backbone, &batch, draw)
+        self.parts.objective.loss(&*self.backbone, &batch, key)
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -196,11 +196,11 @@ impl Trainee for BackboneTrainee<'_> {
         self.backbone.parameters_mut()
     }
 
-    fn sample(&mut self, average: &Weights, step: u64) -> Result<Look> {
+    fn sample(&mut self, average: &Weights, step: u64) -> Result<Samples> {
         let backbone = self.averaged(average)?;
-        let mut look = Look::default();
+        let mut result = Samples::default();
         // Always the same noise, times and regions, so that the curve shows the model and not the draw.
-        let draw = Draw::new(self.settings.seed).step(u64::MAX);
+        let key = RngKey::new(self.settings.seed).step(u64::MAX);
         let all: Vec<usize> = (0..self.held_out.tokens.count()).collect();
         let batches: Vec<&[usize]> = all.chunks(self.settings.batch).collect();
         let tasks = &self.parts.tasks;
@@ -212,44 +212,45 @@ impl Trainee for BackboneTrainee<'_> {
             for b in 0..of_each {
                 let indices = batches[(t + b) % batches.len()];
                 let samples = indices.iter().map(|&i| i as u64).collect();
-                let mut stream = draw.sample(t as u64).stream(Purpose::Task);
+                let mut stream = key.sample(t as u64).stream(RngStream::Task);
                 let batch = self.held_out.batch(&self.parts, task, indices, samples, &mut stream)?;
-                let one = self.parts.objective.loss(&*backbone, &batch, draw)?;
+                let one = self.parts.objective.loss(&*backbone, &batch, key)?;
                 own += f64::from(to_vec(one.total)[0]) * indices.len() as f64;
                 n += indices.len();
             }
             if tasks.len() > 1 {
-                look.measures.push((format!("held_out_loss.{}", task.name), own / n as f64));
+                result.measures.push((format!("held_out_loss.{}", task.name), own / n as f64));
             }
             loss += own;
             counted += n;
         }
-        look.measures.insert(0, ("held_out_loss".to_owned(), loss / counted.max(1) as f64));
+        result.measures.insert(0, ("held_out_loss".to_owned(), loss / counted.max(1) as f64));
 
         // One task after the other has its samples shown.
         let turn = step / (self.settings.sample_every as u64).max(1);
         let task = &tasks[turn as usize % tasks.len()];
         let shown: Vec<usize> = all.into_iter().take(SHOWN).collect();
         let samples: Vec<u64> = shown.iter().map(|&i| i as u64).collect();
-        let mut stream = draw.stream(Purpose::Task);
+        let mut stream = key.stream(RngStream::Task);
         let batch = self.held_out.batch(&self.parts, task, &shown, samples.clone(), &mut stream)?;
-        let order = batch.order(samples.iter().map(|&i| Draw::new(self.settings.seed).sample(i)).collect());
-        let mut sampling = self.parts.sampler.begin(&*backbone, self.parts.objective.process(), &order)?;
+        let request =
+            batch.sample_request(samples.iter().map(|&i| RngKey::new(self.settings.seed).sample(i)).collect());
+        let mut sampling = self.parts.sampler.begin(&*backbone, self.parts.objective.process(), &request)?;
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(&*backbone)?;
         }
-        for (tokens, &index) in order.tokens(&self.parts.canvas, &sampling.made()?)?.iter().zip(&shown) {
+        for (tokens, &index) in request.tokens(&self.parts.canvas, &sampling.tokens()?)?.iter().zip(&shown) {
             let sample = self.held_out.data.get(index as u64)?;
             if let (Some(tokens), Some(clip)) = (&tokens.video, sample.clip) {
-                look.clips.push(self.parts.video.decode(tokens)?.clip("tokenizer.video")?.with_rate(clip.rate()));
+                result.clips.push(self.parts.video.decode(tokens)?.clip("tokenizer.video")?.with_rate(clip.rate()));
             }
             if let (Some(tokens), Some(audio), Some(sound)) = (&tokens.audio, &self.parts.audio, sample.sound) {
-                look.sounds.push(audio.decode(tokens)?.sound("tokenizer.audio")?.with_rate(sound.rate()));
+                result.sounds.push(audio.decode(tokens)?.sound("tokenizer.audio")?.with_rate(sound.rate()));
             }
         }
-        if look.clips.is_empty() {
-            look.clips = look.sounds.iter().map(spectrogram).collect::<Result<_>>()?;
+        if result.clips.is_empty() {
+            result.clips = result.sounds.iter().map(spectrogram).collect::<Result<_>>()?;
         }
-        Ok(look)
+        Ok(result)
     }
 }

@@ -64,7 +64,7 @@ impl Checkpoint {
     pub fn newest(folder: &Path) -> Result<Self> {
         let path = list(folder)?.pop().ok_or_else(|| {
             Error::new(ErrorKind::Weights, folder.display().to_string(), "no checkpoint in this folder")
-                .mend("name the folder that `train --run` wrote")
+                .hint("name the folder that `train --run` wrote")
         })?;
         let (weights, metadata) = open_weights(&path)?;
         let get = |key: &str| {

@@ -1,15 +1,15 @@
 //! Held-out sounds with noise behind them, through a tokenizer that can take it out.
 
 use musiva_core::recipe::Noise;
-use musiva_core::{Draw, Media, Modality, Purpose, Result, Sound, Tokenizer};
+use musiva_core::{Media, Modality, Result, RngKey, RngStream, Sound, Tokenizer};
 use musiva_data::{noisy, power};
 
 /// A sound with noise behind it.
 ///
 /// # Errors
 /// Where it is too loud for its samples to be finite.
-pub fn with_noise(sound: &Sound, settings: &Noise, draw: Draw) -> Result<Sound> {
-    let samples = noisy(sound.samples(), power(sound.samples()), settings, &mut draw.stream(Purpose::Background));
+pub fn with_noise(sound: &Sound, settings: &Noise, key: RngKey) -> Result<Sound> {
+    let samples = noisy(sound.samples(), power(sound.samples()), settings, &mut key.stream(RngStream::Background));
     Sound::new(sound.channels(), sound.rate(), samples)
 }
 

@@ -16,16 +16,16 @@ pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
 pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
 pub use sheet::sheet;
-pub use sound::{ByOpus, Heard, Resounded, SoundFigures, WithLevels};
-pub use tasks::{BACKBONE, Done};
+pub use sound::{AudioReconstruction, Heard, OpusBaseline, SoundFigures, WithLevels};
+pub use tasks::{BACKBONE, TaskResult};
 pub use video::{Figures, Reconstructed};
 
 use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::{Part, Recipe};
-use musiva_core::{Clip, Draw, Error, ErrorKind, Metric, Modality, Result, Task};
-use musiva_data::world::{Attributes, Oracle, Scores, Split, score};
+use musiva_core::{Clip, Error, ErrorKind, Metric, Modality, Result, RngKey, Task};
+use musiva_data::world::{Attributes, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
 use serde::Serialize;
 use sound::{Sources, resound};
@@ -50,7 +50,7 @@ pub struct Evaluation {
     pub reconstruction: Option<Reconstructed>,
     /// Sounds made again by the audio tokenizer, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sound: Option<Resounded>,
+    pub sound: Option<AudioReconstruction>,
     /// What becomes of sounds with more and more noise behind them; empty where no tokenizer takes noise out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denoised: Vec<Denoised>,
@@ -61,7 +61,7 @@ pub struct Evaluation {
     pub generation: Vec<Generated>,
     /// How well the recipe's `[[task]]`s are done, instead; empty where it names none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tasks: Vec<Done>,
+    pub tasks: Vec<TaskResult>,
 }
 
 /// How much of what prompts ask for the clips show.
@@ -107,7 +107,7 @@ impl Metrics {
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Amount<'a> {
+pub struct EvalConfig<'a> {
     /// Clips and sounds, and prompts of each set.
     pub n: usize,
     /// Seed of scenes and noise.
@@ -142,7 +142,7 @@ pub fn comparable(recipes: &[Recipe]) -> Result<()> {
         if let Some((section, _)) = sections.into_iter().find(|(_, alike)| !alike) {
             let message = format!("`{}` and `{}` differ in `[{section}]`", first.name, other.name);
             return Err(Error::new(ErrorKind::Recipe, other.path.display().to_string(), message)
-                .mend("evaluate each by itself: figures of different tests do not stand side by side"));
+                .hint("evaluate each by itself: figures of different tests do not stand side by side"));
         }
     }
     Ok(())
@@ -172,8 +172,8 @@ fn alike<T: ?Sized>(one: Option<&Part<T>>, other: Option<&Part<T>>) -> bool {
 ///
 /// # Errors
 /// What building, tokenizing, sampling or `progress` return.
-pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut Progress) -> Result<Evaluation> {
-    let Amount { n, seed, batch, tokenizers, baselines, tasks: asked } = *amount;
+pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &mut Progress) -> Result<Evaluation> {
+    let EvalConfig { n, seed, batch, tokenizers, baselines, tasks: asked } = *config;
     let world = world_of(recipe)?;
     let reconstruction = match (parts.video().filter(|_| tokenizers), &world) {
         (Some(codec), Some(world)) => {
@@ -210,7 +210,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, amount: &Amount, progress: &mut 
         let none_held_out = world.config().held_out.is_empty();
         for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
             let mut metrics = Metrics::new(recipe)?;
-            let seen = generate(pipeline, world, split, amount, &mut metrics, &mut |done, total| {
+            let seen = generate(pipeline, world, split, config, &mut metrics, &mut |done, total| {
                 progress(&format!("generate, {prompts}"), done, total)
             })?;
             measured.extend(metrics.results(&format!("generated, {prompts}"))?);
@@ -265,22 +265,23 @@ fn generate(
     pipeline: &Pipeline,
     world: &World,
     split: Split,
-    amount: &Amount,
+    config: &EvalConfig,
     metrics: &mut Metrics,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Scores> {
-    let Amount { n, seed, batch, .. } = *amount;
-    let oracle = Oracle::new(world.config());
+    let EvalConfig { n, seed, batch, .. } = *config;
+    let oracle = VideoOracle::new(world.config());
     let mut scores = Vec::with_capacity(n);
     for start in (0..n).step_by(batch.max(1)) {
-        let draws = (start..(start + batch.max(1)).min(n)).map(|i| Draw::new(seed).sample(i as u64));
-        let scenes: Vec<_> = draws.map(|draw| (world.scene(draw, split), draw)).collect();
-        let prompts: Vec<String> = scenes.iter().map(|(scene, draw)| scene.caption(*draw)).collect();
+        let keys = (start..(start + batch.max(1)).min(n)).map(|i| RngKey::new(seed).sample(i as u64));
+        let scenes: Vec<_> = keys.map(|key| (world.scene(key, split), key)).collect();
+        let prompts: Vec<String> = scenes.iter().map(|(scene, key)| scene.caption(*key)).collect();
         let asked: Vec<_> = prompts.iter().map(|prompt| Attributes::parse(prompt).unwrap_or_default()).collect();
-        let order = pipeline.order(&Request { prompts: prompts.clone(), seed, first: start as u64 })?;
+        let sample_request =
+            pipeline.sample_request(&Request { prompts: prompts.clone(), seed, first: start as u64 })?;
         // Steps of all batches together, in clips: a batch that is half sampled counts half.
-        let tokens =
-            pipeline.once(&order, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
+        let tokens = pipeline
+            .once(&sample_request, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
             let Some(clip) = pipeline.clip(tokens)? else { continue };
             if !metrics.0.is_empty() {

@@ -1,7 +1,7 @@
 //! Datasets as recipes name them: what training sees, and what it never sees.
 
 use musiva_core::recipe::Recipe;
-use musiva_core::{Draw, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound, Timing};
+use musiva_core::{Error, ErrorKind, MediaShape, Modality, Rate, Result, RngKey, Sound, Timing};
 use musiva_data::folder::{Probe, Reader};
 use musiva_data::sounds::SoundFiles;
 use musiva_data::world::Split;
@@ -93,14 +93,14 @@ fn open(recipe: &Recipe) -> Result<Opened> {
         return Ok(Opened::Sounds(config.clone()));
     }
     Err(Error::new(ErrorKind::Unsupported, "data", format!("training cannot read data of the kind `{}`", part.kind))
-        .mend("use `kind = \"world\"`, `kind = \"folder\"` or `kind = \"sounds\"`"))
+        .hint("use `kind = \"world\"`, `kind = \"folder\"` or `kind = \"sounds\"`"))
 }
 
 fn world(config: &WorldConfig) -> Result<World> {
-    World::new(config.clone()).map_err(|flaws| {
-        let flaw = flaws.into_iter().next().expect("an error names a flaw");
-        let place = format!("data.{}", flaw.path);
-        flaw.error(ErrorKind::Recipe, place)
+    World::new(config.clone()).map_err(|errors| {
+        let error = errors.into_iter().next().expect("an error names an error");
+        let place = format!("data.{}", error.path);
+        error.into_error(ErrorKind::Recipe, place)
     })
 }
 
@@ -144,7 +144,7 @@ impl Reader for Files {
                 reader.seek(index)?;
                 let frame = reader.next_frame()?.ok_or_else(|| {
                     Error::new(ErrorKind::Data, path.display().to_string(), format!("it ends before frame {index}"))
-                        .mend("leave the files alone while they are trained on")
+                        .hint("leave the files alone while they are trained on")
                 })?;
                 held = Some((index, frame.pixels));
             }
@@ -196,7 +196,7 @@ impl SoundFiles for Files {
                 range.len()
             );
             Error::new(ErrorKind::Data, path.display().to_string(), message)
-                .mend("convert the file, or set fewer `samples`")
+                .hint("convert the file, or set fewer `samples`")
         })?;
         let mut samples = vec![0.0; size];
         reader.seek(first * into)?;
@@ -207,7 +207,7 @@ impl SoundFiles for Files {
         match sound.samples().get(start..start + range.len()) {
             Some(samples) => Ok(samples.to_vec()),
             None => Err(Error::new(ErrorKind::Data, path.display().to_string(), "it ends too early")
-                .mend("leave the files alone while they are trained on")),
+                .hint("leave the files alone while they are trained on")),
         }
     }
 }
@@ -250,8 +250,8 @@ impl Dataset for TestScenes {
     }
 
     fn get(&self, index: u64) -> Result<Sample> {
-        let draw = Draw::new(self.0.config().seed).sample(index & 0xffff_ffff).step(index >> 32);
-        Ok(self.0.scene(draw, Split::Test).sample(draw, format!("world test scene {index}")))
+        let key = RngKey::new(self.0.config().seed).sample(index & 0xffff_ffff).step(index >> 32);
+        Ok(self.0.scene(key, Split::Test).sample(key, format!("world test scene {index}")))
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {

@@ -142,7 +142,7 @@ impl TokenSet {
             set.push(canvas, &tokens).map_err(|error| {
                 let place = format!("{}: {}", folder.display(), sample.about.id);
                 Error::new(ErrorKind::Data, place, error.message())
-                    .mend("set `data.frames` and `data.size` to those that the tokens were made with")
+                    .hint("set `data.frames` and `data.size` to those that the tokens were made with")
             })?;
             Ok(())
         })?;
@@ -189,7 +189,7 @@ impl TokenSet {
     fn open(path: &Path) -> Result<Self> {
         let wrong = |message: String| {
             Error::new(ErrorKind::Weights, path.display().to_string(), message)
-                .mend("delete this file: it is only a cache")
+                .hint("delete this file: it is only a cache")
         };
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
@@ -230,8 +230,8 @@ impl TokenSet {
     ///
     /// # Errors
     /// Where the set is of another canvas.
-    pub fn values(&self, canvas: &CanvasShape, indices: &[usize], places: &[usize]) -> Result<Values> {
-        let each = indices.iter().map(|&index| Ok(canvas.values(&self.tokens(canvas, index)?)?.at(places, canvas)));
+    pub fn values(&self, canvas: &CanvasShape, indices: &[usize], positions: &[usize]) -> Result<Values> {
+        let each = indices.iter().map(|&index| Ok(canvas.values(&self.tokens(canvas, index)?)?.at(positions, canvas)));
         Ok(Values::concat(&each.collect::<Result<Vec<_>>>()?))
     }
 
@@ -278,7 +278,7 @@ mod tests {
     fn canvas() -> CanvasShape {
         let video = TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { entries: 4, bits: Some(2) } };
         let audio = TokenShape { grid: [4, 1, 1], kind: TokenKind::Latents { channels: 5 } };
-        let sound = Some(SoundShape { tokens: audio, a_frame: 1, stride: 1 });
+        let sound = Some(SoundShape { tokens: audio, tokens_per_frame: 1, stride: 1 });
         CanvasShape { sound, ..CanvasShape::new(1, 3, video) }
     }
 
@@ -324,8 +324,8 @@ mod tests {
         set.save(&path).unwrap();
         let set = TokenSet::cached(&path, || panic!("it is there")).unwrap();
         let layout = Layout::whole(&canvas);
-        let found = set.values(&canvas, &[2, 0], layout.made()).unwrap();
-        let wanted = [2, 0].map(|i| canvas.values(&sample(i)).unwrap().at(layout.made(), &canvas));
+        let found = set.values(&canvas, &[2, 0], layout.target()).unwrap();
+        let wanted = [2, 0].map(|i| canvas.values(&sample(i)).unwrap().at(layout.target(), &canvas));
         assert_eq!(found, Values::concat(&wanted));
         assert_eq!(set.prompts(&[2, 0]), Values::Codes(vec![2, 1]));
     }

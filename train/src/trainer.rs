@@ -1,20 +1,20 @@
 //! The loop: the same for a tokenizer and for a backbone.
 
 use crate::checkpoint::{ADVERSARY, Checkpoint, Learner};
-use crate::doctor::{Disease, Doctor, Vitals};
+use crate::health::{FailureMode, HealthMonitor, Stats};
 use crate::log::Log;
 use crate::optimizer::Optimizer;
 use crate::tokenizer::Adversary;
 use burn::tensor::{Device, Tensor};
 use musiva_core::parameters::{Precision, save_weights, to_vec};
-use musiva_core::recipe::{OnDisease, TrainSettings};
+use musiva_core::recipe::{OnFailure, TrainSettings};
 use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Sound, Weights};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What is trained: something with parameters and a loss.
-pub trait Trainee {
+pub trait Trainable {
     /// The loss of one `part` of the batch of `step`, of `train.accumulate` equal ones. It must depend
     /// on nothing but the parameters and these two: so resuming is exact.
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss>;
@@ -32,11 +32,11 @@ pub trait Trainee {
         None
     }
     /// What the last loss shows of a tokenizer's health; `None` of what is no tokenizer.
-    fn vitals(&mut self) -> Option<Vitals> {
+    fn stats(&mut self) -> Option<Stats> {
         None
     }
     /// A look at what the averaged weights can do: clips to show, measures to log.
-    fn sample(&mut self, average: &Weights, step: u64) -> Result<Look>;
+    fn sample(&mut self, average: &Weights, step: u64) -> Result<Samples>;
 }
 
 /// The device on which gradients are found, as the settings say.
@@ -47,7 +47,7 @@ pub(crate) fn learning_on(device: &Device, settings: &TrainSettings) -> Device {
 
 /// What averaged weights can do.
 #[derive(Default)]
-pub struct Look {
+pub struct Samples {
     /// To be shown.
     pub clips: Vec<Clip>,
     /// To be listened to.
@@ -57,13 +57,13 @@ pub struct Look {
 }
 
 /// Who looks on while a run goes on.
-pub trait Watch {
+pub trait Callbacks {
     /// After each step, with the measures where they were logged.
     fn step(&mut self, done: u64, total: u64, measures: Option<&[(String, f64)]>);
     /// A disease that has shown for a while.
-    fn ill(&mut self, step: u64, disease: Disease);
+    fn failing(&mut self, step: u64, failure: FailureMode);
     /// New samples.
-    fn samples(&mut self, step: u64, look: &Look) -> Result<()>;
+    fn samples(&mut self, step: u64, samples: &Samples) -> Result<()>;
     /// A new checkpoint.
     fn saved(&mut self, step: u64, path: &Path);
     /// Whether the user asked to stop.
@@ -98,34 +98,34 @@ impl Run<'_> {
     }
 
     /// Trains to the end, from the newest checkpoint if `resume`.
-    pub fn train(&self, trainee: &mut dyn Trainee, resume: bool, watch: &mut dyn Watch) -> Result<Ended> {
+    pub fn train(&self, trainable: &mut dyn Trainable, resume: bool, callbacks: &mut dyn Callbacks) -> Result<Ended> {
         let s = self.settings;
         let total = s.steps as u64;
         let every = |step: u64, steps: usize| steps > 0 && step.is_multiple_of(steps as u64);
         let checkpoints = Self::checkpoints(&self.folder);
-        let mut optimizers = Optimizers::new(s, trainee)?;
+        let mut optimizers = Optimizers::new(s, trainable)?;
         let mut step = 0;
         if resume {
             let checkpoint = Checkpoint::newest(&checkpoints)?;
-            optimizers.restore(trainee, &checkpoint)?;
+            optimizers.restore(trainable, &checkpoint)?;
             step = checkpoint.step;
         }
         let mut log = Log::open(&self.folder, step)?;
-        let save = |step, trainee: &dyn Trainee, optimizers: &Optimizers| {
-            Checkpoint::save(&checkpoints, s.keep, step, &self.recipe, &optimizers.learners(trainee))
+        let save = |step, trainable: &dyn Trainable, optimizers: &Optimizers| {
+            Checkpoint::save(&checkpoints, s.keep, step, &self.recipe, &optimizers.learners(trainable))
         };
-        let mut doctor = Doctor::default();
+        let mut monitor = HealthMonitor::default();
         let mut started = (Instant::now(), step);
         while step < total {
             let logged = every(step + 1, s.log_every) || step + 1 == total;
             let mut measures: Vec<(String, f64)> = Vec::new();
             for part in 0..s.accumulate {
-                let Loss { total: loss, parts } = trainee.loss(step, part)?;
+                let Loss { total: loss, parts } = trainable.loss(step, part)?;
                 if logged {
                     add(&mut measures, [("loss", loss.clone())].into_iter().chain(parts), s.accumulate);
                 }
-                optimizers.own.gather(trainee.parameters(), loss.backward());
-                if let Some((adversary, optimizer)) = trainee.adversary_mut().zip(optimizers.adversary.as_mut())
+                optimizers.own.gather(trainable.parameters(), loss.backward());
+                if let Some((adversary, optimizer)) = trainable.adversary_mut().zip(optimizers.adversary.as_mut())
                     && let Some(Loss { total, parts }) = adversary.loss(step)
                 {
                     if logged {
@@ -136,22 +136,22 @@ impl Run<'_> {
             }
             if measures.first().is_some_and(|(_, loss)| !loss.is_finite()) {
                 return Err(Error::new(ErrorKind::Training, format!("step {step}"), "the loss is not a finite number")
-                    .mend("lower `train.learning_rate` and resume from the last checkpoint"));
+                    .hint("lower `train.learning_rate` and resume from the last checkpoint"));
             }
-            let norm = optimizers.step(step, trainee)?;
+            let norm = optimizers.step(step, trainable)?;
             step += 1;
             if logged {
                 let seconds = started.0.elapsed().as_secs_f64() / (step - started.1).max(1) as f64;
                 started = (Instant::now(), step);
-                if let Some(vitals) = trainee.vitals() {
+                if let Some(stats) = trainable.stats() {
                     let entropy = measures.iter().find(|(name, _)| name == "entropy").map(|(_, value)| *value);
-                    measures.extend(vitals.measures());
-                    for disease in doctor.look(&vitals, entropy) {
-                        watch.ill(step, disease);
-                        if s.on_disease == OnDisease::Stop {
-                            watch.saved(step, &save(step, trainee, &optimizers)?);
-                            let (name, mend) = disease.told();
-                            return Err(Error::new(ErrorKind::Training, format!("step {step}"), name).mend(mend));
+                    measures.extend(stats.measures());
+                    for failure in monitor.check(&stats, entropy) {
+                        callbacks.failing(step, failure);
+                        if s.on_failure == OnFailure::Stop {
+                            callbacks.saved(step, &save(step, trainable, &optimizers)?);
+                            let (name, hint) = failure.describe();
+                            return Err(Error::new(ErrorKind::Training, format!("step {step}"), name).hint(hint));
                         }
                     }
                 }
@@ -160,15 +160,15 @@ impl Run<'_> {
                 measures.push(("seconds_per_step".to_owned(), seconds));
                 log.write(step, &measures)?;
             }
-            watch.step(step, total, logged.then_some(&measures));
-            let stop = watch.stop();
+            callbacks.step(step, total, logged.then_some(&measures));
+            let stop = callbacks.stop();
             if every(step, s.sample_every) && !stop {
-                let look = trainee.sample(&optimizers.own.average(), step)?;
-                log.write(step, &look.measures)?;
-                watch.samples(step, &look)?;
+                let samples = trainable.sample(&optimizers.own.average(), step)?;
+                log.write(step, &samples.measures)?;
+                callbacks.samples(step, &samples)?;
             }
             if stop || step == total || every(step, s.checkpoint_every) {
-                watch.saved(step, &save(step, trainee, &optimizers)?);
+                callbacks.saved(step, &save(step, trainable, &optimizers)?);
             }
             if stop && step < total {
                 return Ok(Ended::Stopped(step));
@@ -200,34 +200,35 @@ struct Optimizers {
 }
 
 impl Optimizers {
-    fn new(settings: &TrainSettings, trainee: &dyn Trainee) -> Result<Self> {
-        let adversary = trainee.adversary().map(|its| Optimizer::new(its.settings(), its.parameters())).transpose()?;
-        Ok(Self { own: Optimizer::new(settings, trainee.parameters())?, adversary })
+    fn new(settings: &TrainSettings, trainable: &dyn Trainable) -> Result<Self> {
+        let adversary =
+            trainable.adversary().map(|its| Optimizer::new(its.settings(), its.parameters())).transpose()?;
+        Ok(Self { own: Optimizer::new(settings, trainable.parameters())?, adversary })
     }
 
     /// Updates both after `step`; the norm of the trainee's gradient.
-    fn step(&mut self, step: u64, trainee: &mut dyn Trainee) -> Result<f64> {
-        let norm = self.own.step(step, trainee.parameters_mut())?;
-        if let Some((adversary, optimizer)) = trainee.adversary_mut().zip(self.adversary.as_mut())
+    fn step(&mut self, step: u64, trainable: &mut dyn Trainable) -> Result<f64> {
+        let norm = self.own.step(step, trainable.parameters_mut())?;
+        if let Some((adversary, optimizer)) = trainable.adversary_mut().zip(self.adversary.as_mut())
             && let Some(step) = adversary.step(step)
         {
-            let mend = "lower `train.adversarial.learning_rate`, and resume from the last checkpoint";
-            optimizer.step(step, adversary.parameters_mut()).map_err(|error| error.mend(mend))?;
+            let hint = "lower `train.adversarial.learning_rate`, and resume from the last checkpoint";
+            optimizer.step(step, adversary.parameters_mut()).map_err(|error| error.hint(hint))?;
         }
         Ok(norm)
     }
 
-    fn learners<'a>(&'a self, trainee: &'a dyn Trainee) -> Vec<Learner<'a>> {
-        let mut learners = vec![Learner { part: "", parameters: trainee.parameters(), optimizer: &self.own }];
-        if let Some((adversary, optimizer)) = trainee.adversary().zip(self.adversary.as_ref()) {
+    fn learners<'a>(&'a self, trainable: &'a dyn Trainable) -> Vec<Learner<'a>> {
+        let mut learners = vec![Learner { part: "", parameters: trainable.parameters(), optimizer: &self.own }];
+        if let Some((adversary, optimizer)) = trainable.adversary().zip(self.adversary.as_ref()) {
             learners.push(Learner { part: ADVERSARY, parameters: adversary.parameters(), optimizer });
         }
         learners
     }
 
-    fn restore(&mut self, trainee: &mut dyn Trainee, checkpoint: &Checkpoint) -> Result<()> {
-        checkpoint.restore("", trainee.parameters_mut(), &mut self.own)?;
-        match trainee.adversary_mut().zip(self.adversary.as_mut()) {
+    fn restore(&mut self, trainable: &mut dyn Trainable, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.restore("", trainable.parameters_mut(), &mut self.own)?;
+        match trainable.adversary_mut().zip(self.adversary.as_mut()) {
             Some((adversary, optimizer)) => checkpoint.restore(ADVERSARY, adversary.parameters_mut(), optimizer),
             None => Ok(()),
         }

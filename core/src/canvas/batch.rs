@@ -1,31 +1,31 @@
 //! Batches of canvases: as training draws them, as backbones read them, and what they say of them.
 
 use super::{CanvasShape, Layout, Values};
-use crate::{Draw, Order};
+use crate::{RngKey, SampleRequest};
 use burn::tensor::{Device, Int, Tensor, TensorData, module::embedding};
 use std::sync::Arc;
 
 /// What a backbone is told: the prompts, the places of the sequence, and the tokens at those that are given.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub struct Conditioning {
     /// Prompts, padded: words `[B, P]`, or vectors `[B, P, C]`.
-    pub prompt: Known,
+    pub prompt: TokenBatch,
     /// The places.
     pub layout: Arc<Layout>,
     /// The tokens at the `G` given ones; `None` where none is.
-    pub tokens: Option<Known>,
+    pub tokens: Option<TokenBatch>,
 }
 
 /// Prompts, or tokens that are given.
 #[derive(Clone, Debug)]
-pub enum Known {
+pub enum TokenBatch {
     /// Words or codes `[B, G]`.
     Codes(Tensor<2, Int>),
     /// Vectors `[B, G, C]`: of prompts, or the clean ones of tokens for backbones that predict a field.
     Vectors(Tensor<3>),
 }
 
-impl Known {
+impl TokenBatch {
     /// Number of samples `B`.
     pub fn size(&self) -> usize {
         match self {
@@ -35,21 +35,21 @@ impl Known {
     }
 }
 
-impl From<Tensor<2, Int>> for Known {
+impl From<Tensor<2, Int>> for TokenBatch {
     fn from(codes: Tensor<2, Int>) -> Self {
         Self::Codes(codes)
     }
 }
 
-impl From<Tensor<3>> for Known {
+impl From<Tensor<3>> for TokenBatch {
     fn from(vectors: Tensor<3>) -> Self {
         Self::Vectors(vectors)
     }
 }
 
-impl Given {
+impl Conditioning {
     /// Prompts alone: the whole canvas is to be made.
-    pub fn prompt(prompt: impl Into<Known>, canvas: &CanvasShape) -> Self {
+    pub fn prompt(prompt: impl Into<TokenBatch>, canvas: &CanvasShape) -> Self {
         Self { prompt: prompt.into(), layout: Arc::new(Layout::whole(canvas)), tokens: None }
     }
 
@@ -63,36 +63,36 @@ impl Given {
 #[derive(Clone, Debug)]
 pub struct CanvasBatch {
     /// What it is told.
-    pub given: Given,
+    pub conditioning: Conditioning,
     /// What stands at the `L` places that are to be made.
-    pub content: Content,
+    pub input: ModelInput,
 }
 
 /// What stands at the places that are to be made.
 #[derive(Clone, Debug)]
 // A tensor's handle is a few hundred bytes and made once a step.
 #[allow(clippy::large_enum_variant)]
-pub enum Content {
+pub enum ModelInput {
     /// Codes `[B, L]`, for backbones that predict the next one.
     Codes(Tensor<2, Int>),
     /// Codes of which some are hidden, for backbones that predict those.
-    Masked(Hidden),
+    Masked(MaskedCodes),
     /// Noisy vectors, for backbones that predict a field.
-    Field(Field),
+    NoisyVectors(NoisyVectors),
 }
 
 /// Codes of which some are hidden.
 #[derive(Clone, Debug)]
-pub struct Hidden {
+pub struct MaskedCodes {
     /// The codes `[B, L]`; where they are hidden, any.
     pub codes: Tensor<2, Int>,
     /// 1 where a code is hidden, else 0: `[B, L, 1]`.
-    pub hidden: Tensor<3>,
+    pub mask: Tensor<3>,
 }
 
 /// Noisy vectors with their times.
 #[derive(Clone, Debug)]
-pub struct Field {
+pub struct NoisyVectors {
     /// The vectors at their times: `[B, L, C]`.
     pub values: Tensor<3>,
     /// The times that occur in each sample, in `[0, 1]`, 0 is clean, 1 is noise: `[B, S]`.
@@ -102,7 +102,7 @@ pub struct Field {
     pub at: Vec<usize>,
     /// Self-conditioning: what the last step took for the clean vectors, `[B, L, C]`; zeros or
     /// `None` where there is no last step.
-    pub guess: Option<Tensor<3>>,
+    pub x0_prev: Option<Tensor<3>>,
 }
 
 /// Clean tokens with their prompts: what training draws from.
@@ -115,7 +115,7 @@ pub struct CleanBatch {
     /// The places of all samples.
     pub layout: Arc<Layout>,
     /// The tokens that are given, `B·G`.
-    pub given: Values,
+    pub context: Values,
     /// The clean tokens of the places that are to be made, `B·L`.
     pub tokens: Values,
     /// Which samples these are: their random numbers follow from it.
@@ -129,27 +129,33 @@ impl CleanBatch {
     }
 
     /// What a backbone that reads codes is told.
-    pub fn given_codes(&self, device: &Device) -> Given {
-        let some = !self.layout.given().is_empty();
-        self.given(device, self.given.codes(self.size(), device).filter(|_| some).map(Known::Codes))
+    pub fn conditioning_codes(&self, device: &Device) -> Conditioning {
+        let some = !self.layout.context().is_empty();
+        self.conditioning(device, self.context.codes(self.size(), device).filter(|_| some).map(TokenBatch::Codes))
     }
 
     /// What a backbone that reads vectors is told.
-    pub fn given_vectors(&self, device: &Device) -> Given {
-        let some = !self.layout.given().is_empty();
-        let vectors = some.then(|| self.given.vectors(&self.shape, self.layout.given(), device)).flatten();
-        self.given(device, vectors.map(Known::Vectors))
+    pub fn conditioning_vectors(&self, device: &Device) -> Conditioning {
+        let some = !self.layout.context().is_empty();
+        let vectors = some.then(|| self.context.vectors(&self.shape, self.layout.context(), device)).flatten();
+        self.conditioning(device, vectors.map(TokenBatch::Vectors))
     }
 
     /// The same prompts, places and given tokens, to be made anew.
-    pub fn order(&self, draws: Vec<Draw>) -> Order {
+    pub fn sample_request(&self, keys: Vec<RngKey>) -> SampleRequest {
         let each = |values: &Values| (0..self.size()).map(|i| values.part(i, self.size())).collect();
-        Order { prompt: each(&self.prompt), layout: self.layout.clone(), given: each(&self.given), draws, start: None }
+        SampleRequest {
+            prompt: each(&self.prompt),
+            layout: self.layout.clone(),
+            context: each(&self.context),
+            keys,
+            start: None,
+        }
     }
 
-    fn given(&self, device: &Device, tokens: Option<Known>) -> Given {
+    fn conditioning(&self, device: &Device, tokens: Option<TokenBatch>) -> Conditioning {
         let prompt = self.shape.prompts(&self.prompt, self.size(), device);
-        Given { prompt, layout: self.layout.clone(), tokens }
+        Conditioning { prompt, layout: self.layout.clone(), tokens }
     }
 
     /// The codes to be made as a tensor `[B, L]`, where the tokens are codes.
@@ -159,7 +165,7 @@ impl CleanBatch {
 
     /// The tokens to be made as vectors `[B, L, C]`; `None` where the codes have no bits.
     pub fn vectors(&self, device: &Device) -> Option<Tensor<3>> {
-        self.tokens.vectors(&self.shape, self.layout.made(), device)
+        self.tokens.vectors(&self.shape, self.layout.target(), device)
     }
 }
 
@@ -177,7 +183,7 @@ pub enum Prediction {
     /// Unnormalised log-probabilities, of each modality that there is.
     Logits(Vec<Logits>),
     /// A vector for each place, `[B, L, C]`; what it stands for is the objective's choice.
-    Field(Tensor<3>),
+    Vector(Tensor<3>),
 }
 
 /// Unnormalised log-probabilities of the codes at some of the places.
@@ -189,17 +195,21 @@ pub struct Logits {
     pub heads: Vec<Tensor<3>>,
     /// What the digits before a head's own add to its logits: `chain[i][j]`, `[K, K]`, has a row for each entry of
     /// digit `j`, to be added to head `i`. Empty where digits do not hang on each other.
-    pub chain: Vec<Vec<Tensor<2>>>,
+    pub digit_conditioning: Vec<Vec<Tensor<2>>>,
 }
 
 impl Logits {
     /// Those of all `L` places, `[B, L, K]` a head, by digits that do not hang on each other.
     pub fn whole(heads: Vec<Tensor<3>>) -> Self {
-        Self { at: (0..heads.first().map_or(0, |head| head.dims()[1])).collect(), heads, chain: Vec::new() }
+        Self {
+            at: (0..heads.first().map_or(0, |head| head.dims()[1])).collect(),
+            heads,
+            digit_conditioning: Vec::new(),
+        }
     }
 
     /// The digits `[B, n]` of codes `[B, L]`, and the logits `[B, n, K]` of each once those before it are known.
-    pub fn told(self, codes: &Tensor<2, Int>) -> Vec<(Tensor<2, Int>, Tensor<3>)> {
+    pub fn per_digit(self, codes: &Tensor<2, Int>) -> Vec<(Tensor<2, Int>, Tensor<3>)> {
         let mut rest = columns(codes.clone(), &self.at);
         let mut digits = Vec::with_capacity(self.heads.len());
         for head in self.heads.iter().rev() {
@@ -209,7 +219,7 @@ impl Logits {
         }
         digits.reverse();
         let of = |(i, head): (usize, Tensor<3>)| {
-            let rows = self.chain.get(i).into_iter().flatten().zip(&digits);
+            let rows = self.digit_conditioning.get(i).into_iter().flatten().zip(&digits);
             let added = rows.map(|(table, digit)| embedding(table.clone(), digit.clone()));
             (digits[i].clone(), added.fold(head, |head, row| head + row))
         };

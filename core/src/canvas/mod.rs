@@ -14,7 +14,10 @@
 mod batch;
 mod values;
 
-pub use batch::{CanvasBatch, CleanBatch, Content, Field, Given, Hidden, Known, Logits, Prediction, columns, ints};
+pub use batch::{
+    CanvasBatch, CleanBatch, Conditioning, Logits, MaskedCodes, ModelInput, NoisyVectors, Prediction, TokenBatch,
+    columns, ints,
+};
 pub use values::{CanvasTokens, Values};
 
 use crate::{Modality, TokenKind, TokenShape};
@@ -36,9 +39,9 @@ pub struct CanvasShape {
     /// Those of its sound, where it has any.
     pub sound: Option<SoundShape>,
     /// Whether tokens may be given beside the prompt.
-    pub given: bool,
+    pub has_context: bool,
     /// In which order places follow each other.
-    pub order: PlaceOrder,
+    pub order: PositionOrder,
 }
 
 /// What stands at each place of a prompt.
@@ -64,7 +67,7 @@ impl PromptKind {
 /// In which order places follow each other, for models that make one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum PlaceOrder {
+pub enum PositionOrder {
     /// Step by step of the clip's grid, at each the clip and then its sound: nothing is heard before it is seen.
     #[default]
     InTime,
@@ -78,7 +81,7 @@ pub struct SoundShape {
     /// The tokens: as many as there are, 1, 1.
     pub tokens: TokenShape,
     /// How many of them last as long as a frame of the clip.
-    pub a_frame: usize,
+    pub tokens_per_frame: usize,
     /// How many frames one step of the clip's grid stands for; its first stands for one.
     pub stride: usize,
 }
@@ -86,16 +89,23 @@ pub struct SoundShape {
 impl CanvasShape {
     /// A prompt of words of a vocabulary of so many, and the tokens of a silent clip, all of which are to be made.
     pub fn new(prompt: usize, words: usize, tokens: TokenShape) -> Self {
-        Self { prompt, text: PromptKind::Words(words), tokens, sound: None, given: false, order: PlaceOrder::InTime }
+        Self {
+            prompt,
+            text: PromptKind::Words(words),
+            tokens,
+            sound: None,
+            has_context: false,
+            order: PositionOrder::InTime,
+        }
     }
 
     /// Length of the sequence that holds the prompt and every place once.
     pub fn length(&self) -> usize {
-        self.prompt + self.places()
+        self.prompt + self.positions()
     }
 
     /// How many places there are.
-    pub fn places(&self) -> usize {
+    pub fn positions(&self) -> usize {
         self.tokens.length() + self.sound.map_or(0, |sound| sound.tokens.length())
     }
 
@@ -112,66 +122,66 @@ impl CanvasShape {
     pub fn range(&self, modality: Modality) -> std::ops::Range<usize> {
         match modality {
             Modality::Video => 0..self.tokens.length(),
-            Modality::Audio => self.tokens.length()..self.places(),
+            Modality::Audio => self.tokens.length()..self.positions(),
             Modality::Text => 0..0,
         }
     }
 
     /// Whose token lies at a place.
-    pub fn modality(&self, place: usize) -> Modality {
-        if place < self.tokens.length() { Modality::Video } else { Modality::Audio }
+    pub fn modality(&self, position: usize) -> Modality {
+        if position < self.tokens.length() { Modality::Video } else { Modality::Audio }
     }
 
     /// What the token at a place is.
-    pub fn kind(&self, place: usize) -> TokenKind {
-        match (self.modality(place), self.sound) {
+    pub fn kind(&self, position: usize) -> TokenKind {
+        match (self.modality(position), self.sound) {
             (Modality::Audio, Some(sound)) => sound.tokens.kind,
             _ => self.tokens.kind,
         }
     }
 
     /// The step of the clip's grid at which a place lies; sound lies at the step that its frame is of.
-    pub fn step(&self, place: usize) -> usize {
+    pub fn step(&self, position: usize) -> usize {
         let [_, h, w] = self.tokens.grid;
-        match (place.checked_sub(self.tokens.length()), self.sound) {
-            (Some(i), Some(sound)) => (i / sound.a_frame).div_ceil(sound.stride),
-            _ => place / (h * w),
+        match (position.checked_sub(self.tokens.length()), self.sound) {
+            (Some(i), Some(sound)) => (i / sound.tokens_per_frame).div_ceil(sound.stride),
+            _ => position / (h * w),
         }
     }
 
     /// Where a place lies: `[t, h, w]`, in steps of the clip's grid. Sound lies between its steps at `h = w = 0`.
-    pub fn place(&self, place: usize) -> [f64; 3] {
+    pub fn coordinates(&self, position: usize) -> [f64; 3] {
         let [_, h, w] = self.tokens.grid;
-        match (place.checked_sub(self.tokens.length()), self.sound) {
+        match (position.checked_sub(self.tokens.length()), self.sound) {
             (Some(i), Some(sound)) => {
                 // A step of `s` frames ends with frame `s·t`: its middle lies half a step, less half a frame, before.
-                let frame = (i as f64 + 0.5) / sound.a_frame as f64 - 0.5;
+                let frame = (i as f64 + 0.5) / sound.tokens_per_frame as f64 - 0.5;
                 let stride = sound.stride as f64;
                 [(frame + (stride - 1.0) / 2.0) / stride, 0.0, 0.0]
             }
-            _ => [(place / (h * w)) as f64, (place / w % h) as f64, (place % w) as f64],
+            _ => [(position / (h * w)) as f64, (position / w % h) as f64, (position % w) as f64],
         }
     }
 
     /// Puts places in their order.
-    pub fn sort(&self, places: &mut [usize]) {
-        self.sort_by_step(places, |step| step);
+    pub fn sort(&self, positions: &mut [usize]) {
+        self.sort_by_step(positions, |step| step);
     }
 
     /// Puts places that are to be made in the order in which they are, where the first step that is known is `known`: as
     /// [`CanvasShape::sort`], but where the end is known and the beginning is not, what lies next to it comes first, and a
     /// clip grows backwards.
-    pub fn sort_from(&self, known: Option<usize>, places: &mut [usize]) {
+    pub fn sort_from(&self, known: Option<usize>, positions: &mut [usize]) {
         match known {
-            None | Some(0) => self.sort(places),
-            Some(first) => self.sort_by_step(places, |step| (first.abs_diff(step), step)),
+            None | Some(0) => self.sort(positions),
+            Some(first) => self.sort_by_step(positions, |step| (first.abs_diff(step), step)),
         }
     }
 
-    fn sort_by_step<K: Ord>(&self, places: &mut [usize], rank: impl Fn(usize) -> K) {
-        places.sort_by_cached_key(|&place| {
-            let sound_waits = self.order == PlaceOrder::ClipFirst && self.modality(place) == Modality::Audio;
-            (sound_waits, rank(self.step(place)), place)
+    fn sort_by_step<K: Ord>(&self, positions: &mut [usize], rank: impl Fn(usize) -> K) {
+        positions.sort_by_cached_key(|&position| {
+            let sound_waits = self.order == PositionOrder::ClipFirst && self.modality(position) == Modality::Audio;
+            (sound_waits, rank(self.step(position)), position)
         });
     }
 
@@ -186,56 +196,56 @@ impl CanvasShape {
 /// Which places stand in a sequence after the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    given: Vec<usize>,
-    made: Vec<usize>,
+    context: Vec<usize>,
+    target: Vec<usize>,
 }
 
 impl Layout {
     /// Tokens are given at the first, and are to be made at the second. A place may be both, where what is given
     /// there is only a hint of what is to be made.
-    pub fn new(given: Vec<usize>, made: Vec<usize>) -> Self {
-        Self { given, made }
+    pub fn new(context: Vec<usize>, target: Vec<usize>) -> Self {
+        Self { context, target }
     }
 
     /// All of a canvas is to be made.
     pub fn whole(canvas: &CanvasShape) -> Self {
-        let mut all: Vec<usize> = (0..canvas.places()).collect();
+        let mut all: Vec<usize> = (0..canvas.positions()).collect();
         canvas.sort(&mut all);
         Self::new(Vec::new(), all)
     }
 
     /// Where tokens are given.
-    pub fn given(&self) -> &[usize] {
-        &self.given
+    pub fn context(&self) -> &[usize] {
+        &self.context
     }
 
     /// Where tokens are to be made, in their order.
-    pub fn made(&self) -> &[usize] {
-        &self.made
+    pub fn target(&self) -> &[usize] {
+        &self.target
     }
 
     /// All places of the sequence.
-    pub fn places(&self) -> impl Iterator<Item = usize> {
-        self.given.iter().chain(&self.made).copied()
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        self.context.iter().chain(&self.target).copied()
     }
 
     /// How many steps of the clip's grid there is something to make at, and the how-manyeth of them, in the order in
     /// which they are made, each place is of.
     pub fn steps(&self, canvas: &CanvasShape) -> (usize, Vec<usize>) {
         let mut steps = Vec::new();
-        let rank = |&place: &usize| {
-            let step = canvas.step(place);
+        let rank = |&position: &usize| {
+            let step = canvas.step(position);
             steps.iter().position(|&known| known == step).unwrap_or_else(|| {
                 steps.push(step);
                 steps.len() - 1
             })
         };
-        let of = self.made.iter().map(rank).collect();
+        let of = self.target.iter().map(rank).collect();
         (steps.len(), of)
     }
 
     /// How many tokens follow the prompt.
     pub fn length(&self) -> usize {
-        self.given.len() + self.made.len()
+        self.context.len() + self.target.len()
     }
 }

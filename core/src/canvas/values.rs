@@ -1,6 +1,6 @@
 //! Prompts, and tokens at places, on the host.
 
-use super::{CanvasShape, Known, Layout, PAD, PromptKind, ints};
+use super::{CanvasShape, Layout, PAD, PromptKind, TokenBatch, ints};
 use crate::{Modality, Result, TokenKind, TokenShape, TokenValues, Tokens, tokens};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -36,12 +36,14 @@ impl Values {
     }
 
     /// Those of some of the places, of which these are all.
-    pub fn at(&self, places: &[usize], canvas: &CanvasShape) -> Self {
+    pub fn at(&self, positions: &[usize], canvas: &CanvasShape) -> Self {
         match self {
-            Self::Codes(codes) => Self::Codes(places.iter().map(|&place| codes[place]).collect()),
+            Self::Codes(codes) => Self::Codes(positions.iter().map(|&position| codes[position]).collect()),
             Self::Vectors(values) => {
                 let channels = canvas.channels().unwrap_or(1);
-                Self::Vectors(places.iter().flat_map(|&p| &values[p * channels..(p + 1) * channels]).copied().collect())
+                Self::Vectors(
+                    positions.iter().flat_map(|&p| &values[p * channels..(p + 1) * channels]).copied().collect(),
+                )
             }
         }
     }
@@ -51,23 +53,23 @@ impl Values {
     /// # Errors
     /// Where the tokens are not of the kind that stands there, have no vectors though these are, or are more than there
     /// are places.
-    pub fn lay(&mut self, canvas: &CanvasShape, place: usize, tokens: &Tokens) -> Result<()> {
+    pub fn lay(&mut self, canvas: &CanvasShape, position: usize, tokens: &Tokens) -> Result<()> {
         let long = || tokens::tokens_error(format!("a grid of {:?} does not fit the canvas", tokens.grid()));
         match self {
             Self::Codes(codes) => {
                 let new = tokens.packed()?;
-                codes.get_mut(place..place + new.len()).ok_or_else(long)?.copy_from_slice(&new);
+                codes.get_mut(position..position + new.len()).ok_or_else(long)?.copy_from_slice(&new);
             }
             Self::Vectors(values) => {
-                let (kind, all) = (canvas.kind(place), canvas.channels().unwrap_or(1));
+                let (kind, all) = (canvas.kind(position), canvas.channels().unwrap_or(1));
                 let unlike = || tokens::tokens_error(format!("other tokens where vectors of {kind} were expected"));
                 let own = kind.channels().filter(|_| kind.holds(tokens.values())).ok_or_else(unlike)?;
                 let new: Vec<f32> = match tokens.values() {
                     TokenValues::Latents { values, .. } => values.clone(),
                     _ => tokens.packed()?.into_iter().flat_map(|code| tokens::signs(code, own)).collect(),
                 };
-                let end = place + new.len() / own;
-                let slots = values.get_mut(place * all..end * all).ok_or_else(long)?;
+                let end = position + new.len() / own;
+                let slots = values.get_mut(position * all..end * all).ok_or_else(long)?;
                 for (slot, vector) in slots.chunks_mut(all).zip(new.chunks(own)) {
                     slot[..own].copy_from_slice(vector);
                 }
@@ -119,21 +121,21 @@ impl Values {
 
     /// The vectors at `places` as a tensor `[B, n, C]`: numbers as they are, codes as the signs of their bits,
     /// and zeros where a vector is shorter than `C`; `None` where codes have no bits.
-    pub fn vectors(&self, canvas: &CanvasShape, places: &[usize], device: &Device) -> Option<Tensor<3>> {
+    pub fn vectors(&self, canvas: &CanvasShape, positions: &[usize], device: &Device) -> Option<Tensor<3>> {
         let channels = canvas.channels()?;
         let values = match self {
             Self::Vectors(values) => values.clone(),
             Self::Codes(codes) => {
                 let mut values = Vec::with_capacity(codes.len() * channels);
-                for (&code, &place) in codes.iter().zip(places.iter().cycle()) {
-                    values.extend(tokens::signs(code, canvas.kind(place).channels()?));
+                for (&code, &position) in codes.iter().zip(positions.iter().cycle()) {
+                    values.extend(tokens::signs(code, canvas.kind(position).channels()?));
                     values.resize(values.len().next_multiple_of(channels), 0.0);
                 }
                 values
             }
         };
-        let size = values.len() / (places.len() * channels).max(1);
-        Some(Tensor::from_data(TensorData::new(values, [size, places.len(), channels]), device))
+        let size = values.len() / (positions.len() * channels).max(1);
+        Some(Tensor::from_data(TensorData::new(values, [size, positions.len(), channels]), device))
     }
 }
 
@@ -183,12 +185,12 @@ impl CanvasShape {
     }
 
     /// `B` prompts as a tensor: words `[B, P]`, or vectors `[B, P, C]`.
-    pub fn prompts(&self, prompts: &Values, size: usize, device: &Device) -> Known {
+    pub fn prompts(&self, prompts: &Values, size: usize, device: &Device) -> TokenBatch {
         match prompts {
-            Values::Codes(words) => Known::Codes(ints(words, [size, self.prompt], device)),
+            Values::Codes(words) => TokenBatch::Codes(ints(words, [size, self.prompt], device)),
             Values::Vectors(values) => {
                 let shape = [size, self.prompt, values.len() / (size * self.prompt).max(1)];
-                Known::Vectors(Tensor::from_data(TensorData::new(values.clone(), shape), device))
+                TokenBatch::Vectors(Tensor::from_data(TensorData::new(values.clone(), shape), device))
             }
         }
     }
@@ -196,8 +198,8 @@ impl CanvasShape {
     /// A value of nothing at every place.
     pub fn blank(&self) -> Values {
         match self.has_latents() {
-            true => Values::Vectors(vec![0.0; self.places() * self.channels().unwrap_or(1)]),
-            false => Values::Codes(vec![0; self.places()]),
+            true => Values::Vectors(vec![0.0; self.positions() * self.channels().unwrap_or(1)]),
+            false => Values::Codes(vec![0; self.positions()]),
         }
     }
 
@@ -217,14 +219,14 @@ impl CanvasShape {
 
     /// What the vectors `[n, C]` at some places stand for: codes by the signs of their numbers where all tokens are codes,
     /// else the vectors as they are, which [`CanvasShape::tokens`] reads.
-    pub fn read(&self, places: &[usize], vectors: &[f32]) -> Values {
+    pub fn read(&self, positions: &[usize], vectors: &[f32]) -> Values {
         let channels = self.channels().unwrap_or(1);
         match self.has_latents() {
             true => Values::Vectors(vectors.to_vec()),
             false => {
-                let own = |place: usize| self.kind(place).channels().unwrap_or(0);
-                let code = |(&place, vector): (&usize, &[f32])| tokens::code_of(&vector[..own(place)]);
-                Values::Codes(places.iter().zip(vectors.chunks(channels)).map(code).collect())
+                let own = |position: usize| self.kind(position).channels().unwrap_or(0);
+                let code = |(&position, vector): (&usize, &[f32])| tokens::code_of(&vector[..own(position)]);
+                Values::Codes(positions.iter().zip(vectors.chunks(channels)).map(code).collect())
             }
         }
     }
@@ -233,13 +235,13 @@ impl CanvasShape {
     ///
     /// # Errors
     /// Where there are not as many values as places, or one is out of range.
-    pub fn tokens(&self, layout: &Layout, given: &Values, made: &Values) -> Result<CanvasTokens> {
+    pub fn tokens(&self, layout: &Layout, context: &Values, target: &Values) -> Result<CanvasTokens> {
         let mut found = CanvasTokens::default();
         for modality in [Modality::Video, Modality::Audio] {
             let (Some(shape), range) = (self.shape(modality), self.range(modality)) else { continue };
             let mut at = vec![None; range.len()];
-            for (i, place) in layout.places().enumerate().filter(|(_, place)| range.contains(place)) {
-                at[place - range.start] = Some(i);
+            for (i, position) in layout.positions().enumerate().filter(|(_, position)| range.contains(position)) {
+                at[position - range.start] = Some(i);
             }
             // Steps at the end that the layout leaves out, as where an image is all there is.
             let area = shape.grid[1] * shape.grid[2];
@@ -249,19 +251,19 @@ impl CanvasShape {
                 continue;
             }
             let shape = TokenShape { grid: [steps, shape.grid[1], shape.grid[2]], ..shape };
-            let tokens = match (given, made) {
-                (Values::Codes(given), Values::Codes(made)) => {
-                    let all = |i: usize| given.get(i).or_else(|| made.get(i - given.len())).copied();
+            let tokens = match (context, target) {
+                (Values::Codes(context), Values::Codes(target)) => {
+                    let all = |i: usize| context.get(i).or_else(|| target.get(i - context.len())).copied();
                     let codes: Option<Vec<u32>> = at.into_iter().map(all).collect();
                     Tokens::unpacked(&shape, &codes.unwrap_or_default())?
                 }
-                (given, made) => {
+                (context, target) => {
                     let channels = self.channels().unwrap_or(1);
                     let numbers = |values: &Values| match values {
                         Values::Vectors(values) => values.clone(),
                         Values::Codes(_) => Vec::new(),
                     };
-                    let all = [numbers(given), numbers(made)].concat();
+                    let all = [numbers(context), numbers(target)].concat();
                     let own = shape.kind.channels().unwrap_or(0);
                     let vector = |i: usize| all.get(i * channels..i * channels + own).unwrap_or_default();
                     let vectors = at.into_iter().map(vector);

@@ -81,28 +81,28 @@ impl Timing {
     /// How many tokens of `hop` samples a frame holds, where it holds a whole number.
     ///
     /// # Errors
-    /// Where it does not. The mend names the nearest hops that divide a frame or, where frames have
+    /// Where it does not. The hint names the nearest hops that divide a frame or, where frames have
     /// no whole number of samples, the nearest sample rates at which they would.
     pub fn tokens_per_frame(&self, hop: usize) -> Result<usize> {
         let rates = format!("{} samples and {} frames per second", self.samples, self.frames);
-        let refused = |found: String, mend: String| Err(Error::new(ErrorKind::Media, "", found).mend(mend));
+        let refused = |found: String, hint: String| Err(Error::new(ErrorKind::Media, "", found).hint(hint));
         let Some(frame) = self.samples_per_frame() else {
             let (samples, frames) = self.period();
-            let mend = either(self.sample_rates().map(|rate| rate.map(|rate| format!("{rate} Hz"))));
+            let hint = either(self.sample_rates().map(|rate| rate.map(|rate| format!("{rate} Hz"))));
             return refused(
                 format!(
                     "no hop divides a frame: at {rates}, {frames} frames are the first to hold a whole number of samples, {samples}"
                 ),
-                format!("resample the sound to {mend}"),
+                format!("resample the sound to {hint}"),
             );
         };
         if hop > 0 && frame.is_multiple_of(hop) {
             return Ok(frame / hop);
         }
-        let mend = either(self.hops(hop).map(|hop| hop.map(|hop| hop.to_string())));
+        let hint = either(self.hops(hop).map(|hop| hop.map(|hop| hop.to_string())));
         refused(
             format!("a hop of {hop} samples does not divide a frame, which has {frame} samples at {rates}"),
-            format!("use a hop of {mend}"),
+            format!("use a hop of {hint}"),
         )
     }
 

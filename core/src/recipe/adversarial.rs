@@ -1,6 +1,6 @@
 //! What a tokenizer's training may add to its plain losses: `[train.adversarial]` and `[train.perceptual]`.
 
-use crate::Flaw;
+use crate::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -92,32 +92,36 @@ impl Adversarial {
     }
 
     /// What is wrong with it beyond what its schema says, for clips or for sounds in windows of so many `samples`.
-    pub fn flaws(&self, of_sounds: bool, samples: Option<usize>) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+    pub fn errors(&self, of_sounds: bool, samples: Option<usize>) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
         if self.widest < self.channels {
             let message =
                 format!("a first layer of {} channels is wider than the widest, {}", self.channels, self.widest);
-            flaws.push(Flaw::new("widest", message, format!("set `widest = {}`", self.channels)));
+            errors.push(ConfigError::new("widest", message, format!("set `widest = {}`", self.channels)));
         }
         if !of_sounds {
-            return flaws;
+            return errors;
         }
         for (key, channels) in [("channels", self.channels), ("widest", self.widest)] {
             if channels < 4 || !channels.is_power_of_two() {
                 let message = format!("{channels} channels do not fall into groups of four at every layer");
                 let fitting = channels.max(4).next_power_of_two();
-                flaws.push(Flaw::new(key, message, format!("set `{key} = {fitting}`")));
+                errors.push(ConfigError::new(key, message, format!("set `{key} = {fitting}`")));
             }
         }
         if !self.window.is_multiple_of(128) {
             let message = format!("a spectrum of windows of {} samples cannot be halved six times", self.window);
-            flaws.push(Flaw::new("window", message, format!("set `window = {}`", self.window.next_multiple_of(128))));
+            errors.push(ConfigError::new(
+                "window",
+                message,
+                format!("set `window = {}`", self.window.next_multiple_of(128)),
+            ));
         } else if let Some(samples) = samples.filter(|&samples| samples < self.window) {
             let message = format!("training is on {samples} samples, which do not fill a window of {}", self.window);
             let fitting = (samples / 128 * 128).max(128);
-            flaws.push(Flaw::new("window", message, format!("set `window = {fitting}`")));
+            errors.push(ConfigError::new("window", message, format!("set `window = {fitting}`")));
         }
-        flaws
+        errors
     }
 }
 
@@ -150,9 +154,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_told_with_its_mend() {
+    fn what_does_not_fit_is_told_with_its_hint() {
         let paths = |a: &Adversarial, sounds, samples| -> Vec<String> {
-            a.flaws(sounds, samples).into_iter().map(|flaw| format!("{}: {}", flaw.path, flaw.mend)).collect()
+            a.errors(sounds, samples).into_iter().map(|error| format!("{}: {}", error.path, error.hint)).collect()
         };
         let fine = Adversarial::default();
         assert!(paths(&fine, true, Some(2400)).is_empty() && paths(&fine, false, None).is_empty());

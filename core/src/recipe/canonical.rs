@@ -22,7 +22,7 @@ const HARMLESS: [&str; 14] = [
     "train.checkpoint_every",
     "train.sample_every",
     "train.keep",
-    "train.on_disease",
+    "train.on_failure",
 ];
 
 /// A key that two recipes say differently.

@@ -1,5 +1,6 @@
 //! `extends` and `--set`: from files and arguments to one tree.
 
+use super::renamed;
 use super::report::{Diagnostic, Report};
 use super::source::{Document, Entry, Node, Place, Value};
 use crate::{Error, Result};
@@ -12,8 +13,10 @@ const DEEPEST: usize = 16;
 /// No recipe extends more others.
 const LONGEST_CHAIN: usize = 32;
 
-/// The tree of the recipe `first` with all that it extends below it and `sets` on top.
-pub fn tree(first: Arc<Document>, path: &Path, sets: &[String]) -> Result<Node, Report> {
+/// The tree of the recipe `first` with all that it extends below it and `sets` on top, and notes on the old words that
+/// were found in it.
+pub fn tree(first: Arc<Document>, path: &Path, sets: &[String]) -> Result<(Node, Report), Report> {
+    let mut notes = Vec::new();
     let mut layers = vec![first.parse()?];
     let mut wrong_versions = Vec::new();
     let mut chain = vec![path.to_path_buf()];
@@ -26,32 +29,33 @@ pub fn tree(first: Arc<Document>, path: &Path, sets: &[String]) -> Result<Node, 
         if seen.contains(&identity(&next)) || chain.len() > LONGEST_CHAIN {
             let chain: Vec<_> = chain.iter().map(|path| path.display().to_string()).collect();
             let message = format!("the recipes extend each other in a circle: {}", chain.join(" → "));
-            return Err(wrong(message).mend("delete one of these `extends`").into());
+            return Err(wrong(message).hint("delete one of these `extends`").into());
         }
         seen.push(identity(&next));
         let document = Document::read(&next, layers.len());
-        let document = document.map_err(|error| wrong(unreadable(&next, &error)).mend(path_mend(&text)))?;
+        let document = document.map_err(|error| wrong(unreadable(&next, &error)).hint(path_hint(&text)))?;
         let layer = document.parse()?;
         wrong_versions.extend(other_version(&layer));
         layers.push(layer);
     }
     Report(wrong_versions).into_result()?;
+    layers.iter_mut().for_each(|layer| renamed::layer(layer, &mut notes));
     let mut tree = layers.pop().unwrap_or_else(Node::empty);
     while let Some(layer) = layers.pop() {
         merge(&mut tree, layer);
     }
-    set_all(&mut tree, sets)?;
-    Ok(tree)
+    set_all(&mut tree, sets, &mut notes)?;
+    Ok((tree, Report(notes)))
 }
 
 /// Reads the file at the end of the chain.
 pub fn open(path: &Path) -> Result<Arc<Document>, Report> {
     Document::read(path, 0).map_err(|error| {
-        let mend = match path.is_file() {
+        let hint = match path.is_file() {
             true => "name a recipe: a text file that ends in .toml",
             false => "name a recipe that is there, e.g. one in recipes/",
         };
-        Diagnostic::error("", unreadable(path, &error)).mend(mend).into()
+        Diagnostic::error("", unreadable(path, &error)).hint(hint).into()
     })
 }
 
@@ -59,7 +63,7 @@ pub fn open(path: &Path) -> Result<Arc<Document>, Report> {
 fn other_version(layer: &Node) -> Option<Diagnostic> {
     let entry = layer.get("schema").filter(|entry| entry.node.value != Value::Integer(1))?;
     let message = format!("found {}, expected 1", entry.node);
-    Some(Diagnostic::error("schema", message).at(entry.node.place.clone()).mend("set `schema = 1`"))
+    Some(Diagnostic::error("schema", message).at(entry.node.place.clone()).hint("set `schema = 1`"))
 }
 
 fn unreadable(path: &Path, error: &Error) -> String {
@@ -69,7 +73,7 @@ fn unreadable(path: &Path, error: &Error) -> String {
     }
 }
 
-fn path_mend(text: &str) -> &'static str {
+fn path_hint(text: &str) -> &'static str {
     match Path::new(text).extension() {
         None => "did you leave out `.toml`? The path is relative to the file that says `extends`",
         Some(_) => "check the path: it is relative to the file that says `extends`",
@@ -84,7 +88,7 @@ fn take_extends(layer: &mut Node) -> Option<Result<(Place, String), Report>> {
         Some(text) => Ok((place, text.to_owned())),
         None => {
             let message = format!("found {}, expected the path of a recipe", entry.node);
-            Err(Diagnostic::error("extends", message).at(place).mend("write `extends = \"base.toml\"`").into())
+            Err(Diagnostic::error("extends", message).at(place).hint("write `extends = \"base.toml\"`").into())
         }
     })
 }
@@ -140,12 +144,15 @@ fn another_kind(old: &BTreeMap<String, Entry>, new: &BTreeMap<String, Entry>) ->
 
 /// Lays every `dotted.path=VALUE` over the tree, whole tables before their keys and a `kind` before
 /// what stands beside it, whatever the order of the arguments: they would throw it away.
-fn set_all(tree: &mut Node, sets: &[String]) -> Result<(), Report> {
+fn set_all(tree: &mut Node, sets: &[String], notes: &mut Vec<Diagnostic>) -> Result<(), Report> {
     let mut wrong = Vec::new();
     let mut parsed = Vec::new();
     for (i, set) in sets.iter().enumerate() {
         match parse_set(&Document::argument(set, LONGEST_CHAIN + 1 + i)) {
-            Ok(set) => parsed.push(set),
+            Ok((mut path, key, mut node)) => {
+                renamed::set(&mut path, &mut node, notes);
+                parsed.push((path, key, node));
+            }
             Err(diagnostic) => wrong.push(diagnostic),
         }
     }
@@ -163,7 +170,7 @@ type Set = (Vec<String>, Place, Node);
 fn parse_set(document: &Arc<Document>) -> Result<Set, Diagnostic> {
     const FORM: &str = "write `--set backbone.width=256`: a dotted path, `=`, a value";
     let whole = || document.place(0..document.text.len());
-    let wrong = |message: &str, place: Place| Err(Diagnostic::error("", message).at(place).mend(FORM));
+    let wrong = |message: &str, place: Place| Err(Diagnostic::error("", message).at(place).hint(FORM));
     let Some(equals) = document.text.find('=') else { return wrong("there is no `=` in this argument", whole()) };
     let Ok(keys) = toml_edit::Key::parse(&document.text[..equals]) else {
         return wrong("what stands before the `=` is no dotted path", document.place(0..equals));
@@ -210,7 +217,7 @@ fn set(node: &mut Node, path: &[String], depth: usize, key: &Place, value: Node)
                 Some(node) => set(node, path, depth + 1, key, value),
                 None => Err(Diagnostic::error(here(), format!("an array of {length} has no `{name}`"))
                     .at(key.clone())
-                    .mend(match length {
+                    .hint(match length {
                         0 => "set the whole array".to_owned(),
                         _ => format!("write a number from 0 to {}", length - 1),
                     })),
@@ -218,6 +225,6 @@ fn set(node: &mut Node, path: &[String], depth: usize, key: &Place, value: Node)
         }
         _ => Err(Diagnostic::error(here(), format!("it is {found}, there is nothing below it to set"))
             .at(key.clone())
-            .mend(format!("set `{}` itself", here()))),
+            .hint(format!("set `{}` itself", here()))),
     }
 }

@@ -5,7 +5,7 @@
 //! *As checked* ([`Recipe`]) its components are made, shapes have flowed from clip to canvas, and
 //! work and memory are known, all without touching a weight. The schema that editors read is the
 //! one that is enforced ([`schema()`], `walk`), and whatever is wrong is told at once, each with its
-//! line and its mend ([`Report`]).
+//! line and its hint ([`Report`]).
 
 mod adversarial;
 mod canonical;
@@ -16,6 +16,7 @@ mod noise;
 mod plugin;
 mod program;
 mod reference;
+mod renamed;
 mod report;
 mod schema;
 mod settings;
@@ -37,14 +38,14 @@ pub use program::{Moment, ProgramSettings};
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
-pub use settings::{EvaluateSettings, OnDisease, Schedule, Target, TrainSettings};
+pub use settings::{EvaluateSettings, OnFailure, Schedule, Target, TrainSettings};
 pub use source::{Document, Place};
 pub use summary::{Edge, Generation, Summary, Training};
 
 use crate::canvas::CanvasShape;
 use crate::{
     BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, MetricConfig, Modality, Objective,
-    Registry, Result, Sampler, Source, Task, TokenizerConfig,
+    Registry, Result, Sampler, Task, TokenizerConfig, WeightInit,
 };
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -73,13 +74,13 @@ impl<T: ?Sized> Part<T> {
     ///
     /// # Errors
     /// Where it learns, and the recipe names none.
-    pub fn source(&self) -> Result<Source> {
+    pub fn weight_init(&self) -> Result<WeightInit> {
         match &self.weights {
-            Some(path) => Ok(Source::File(path.clone())),
+            Some(path) => Ok(WeightInit::File(path.clone())),
             // Without learned numbers there is nothing to read.
-            None if !self.learns => Ok(Source::Seed(0)),
+            None if !self.learns => Ok(WeightInit::Seed(0)),
             None => Err(Error::new(ErrorKind::Recipe, self.section, "it has no weights yet")
-                .mend(format!("train it, then set `{}.weights` to the file", self.section))),
+                .hint(format!("train it, then set `{}.weights` to the file", self.section))),
         }
     }
 }
@@ -145,6 +146,8 @@ pub struct Recipe {
     paths: Vec<String>,
     /// Where everything was written.
     places: source::Node,
+    /// Old words that it was written in.
+    notes: Report,
 }
 
 impl Recipe {
@@ -155,7 +158,7 @@ impl Recipe {
     /// Everything that is wrong with it, all at once.
     pub fn open(path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Report> {
         let first = merge::open(path)?;
-        check::check(path, merge::tree(first, path, sets)?, registry)
+        Self::of_tree(path, merge::tree(first, path, sets)?, registry)
     }
 
     /// The same for a text as if it had been read from `path`.
@@ -164,7 +167,22 @@ impl Recipe {
     /// As [`Recipe::open`].
     pub fn parse(text: &str, path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Report> {
         let first = Document::file(path, text.to_owned(), 0);
-        check::check(path, merge::tree(first, path, sets)?, registry)
+        Self::of_tree(path, merge::tree(first, path, sets)?, registry)
+    }
+
+    fn of_tree(path: &Path, (tree, notes): (source::Node, Report), registry: &Registry) -> Result<Self, Report> {
+        match check::check(path, tree, registry) {
+            Ok(recipe) => Ok(Self { notes, ..recipe }),
+            Err(mut report) => {
+                report.0.extend(notes.0);
+                Err(report.sorted())
+            }
+        }
+    }
+
+    /// What the recipe says in words that have been replaced since, each with the new one.
+    pub fn notes(&self) -> &Report {
+        &self.notes
     }
 
     /// The shapes along the road, as far as the recipe goes.
@@ -250,7 +268,7 @@ impl Recipe {
         part.ok_or_else(|| {
             let message = format!("the recipe has no `[{section}]`, and this command needs one");
             Error::new(ErrorKind::Recipe, self.path.display().to_string(), message)
-                .mend(format!("add `[{section}]`, or name another recipe"))
+                .hint(format!("add `[{section}]`, or name another recipe"))
         })
     }
 }

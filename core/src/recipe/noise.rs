@@ -1,7 +1,7 @@
 //! Noise that an audio tokenizer learns to take out of sounds: `[train.noise]`.
 
 use super::{Part, Target};
-use crate::{Flaw, TokenizerConfig};
+use crate::{ConfigError, TokenizerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,32 +32,36 @@ impl Default for Noise {
 
 impl Noise {
     /// What is wrong with it in `[train]`, beyond what its schema says.
-    pub fn flaws(&self, target: Target) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+    pub fn errors(&self, target: Target) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
         if target != Target::Audio {
             let message = format!("it is for an audio tokenizer, the target is \"{target}\"");
-            flaws.push(Flaw::new("noise", message, "delete this table"));
+            errors.push(ConfigError::new("noise", message, "delete this table"));
         }
         for (key, [least, most]) in [("snr", self.snr), ("slope", self.slope)] {
             if least > most {
                 let message = format!("{least} to {most} decibels: the least is more than the most");
-                flaws.push(Flaw::new(format!("noise.{key}"), message, format!("set `{key} = [{most:?}, {least:?}]`")));
+                errors.push(ConfigError::new(
+                    format!("noise.{key}"),
+                    message,
+                    format!("set `{key} = [{most:?}, {least:?}]`"),
+                ));
             }
         }
-        flaws
+        errors
     }
 }
 
 /// What in `[train]` does not fit the audio tokenizer that is trained, with `noise` or without.
-pub fn unfit(noise: Option<&Noise>, part: &Part<dyn TokenizerConfig>) -> Option<Flaw> {
+pub fn unfit(noise: Option<&Noise>, part: &Part<dyn TokenizerConfig>) -> Option<ConfigError> {
     let kind = &part.kind;
     match (noise, part.component.denoises()) {
-        (Some(_), None) => Some(Flaw::new(
+        (Some(_), None) => Some(ConfigError::new(
             "noise",
             format!("this `{kind}` has no switch that tells when noise is to be taken out"),
             "set `tokenizer.audio.film = { denoise = true }`, or delete this table",
         )),
-        (None, Some(_)) => Some(Flaw::new(
+        (None, Some(_)) => Some(ConfigError::new(
             "target",
             format!("this `{kind}` has a switch to take noise out, and training has no noise"),
             "add `[train.noise]`, or delete `film` from `[tokenizer.audio]`",
@@ -71,9 +75,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_told_with_its_mend() {
+    fn what_does_not_fit_is_told_with_its_hint() {
         let told = |noise: Noise, target| -> Vec<String> {
-            noise.flaws(target).into_iter().map(|flaw| format!("{}: {}", flaw.path, flaw.mend)).collect()
+            noise.errors(target).into_iter().map(|error| format!("{}: {}", error.path, error.hint)).collect()
         };
         assert!(told(Noise::default(), Target::Audio).is_empty());
         assert_eq!(told(Noise::default(), Target::Video), ["noise: delete this table"]);

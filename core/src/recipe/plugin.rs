@@ -39,7 +39,7 @@ impl Recipe {
     /// # Errors
     /// Where the recipe cannot be read, or what it says of plugins is wrong.
     pub fn plugins(path: &Path, sets: &[String]) -> Result<Vec<PluginPin>, Report> {
-        let tree = merge::tree(merge::open(path)?, path, sets)?;
+        let (tree, _) = merge::tree(merge::open(path)?, path, sets)?;
         let Some(entry) = tree.get("plugin") else { return Ok(Vec::new()) };
         let mut pin = serde_json::Value::from(schemars::schema_for!(PluginPin));
         let defs = pin.get_mut("$defs").map(serde_json::Value::take).unwrap_or_default();

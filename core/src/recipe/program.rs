@@ -1,6 +1,6 @@
 //! `[program]`: how far `generate` goes on where the command does not say.
 
-use crate::{Flaw, Share, Task};
+use crate::{ConfigError, MaskSpec, Task};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -58,28 +58,29 @@ impl ProgramSettings {
     }
 
     /// What is wrong with it for a model of these tasks, whose clips last so many seconds.
-    pub fn flaws(&self, tasks: &[Task], clip: f64) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
-        let Some(seconds) = self.seconds() else { return flaws };
-        let goes_on = |task: &Task| task.video == Share::First && matches!(task.audio, Share::Absent | Share::First);
+    pub fn errors(&self, tasks: &[Task], clip: f64) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let Some(seconds) = self.seconds() else { return errors };
+        let goes_on =
+            |task: &Task| task.video == MaskSpec::First && matches!(task.audio, MaskSpec::Absent | MaskSpec::First);
         if !tasks.iter().any(goes_on) {
             let message = "the model has no task that goes on from the first frames of a clip";
-            let mend = "add a `[[task]]` with `video = \"first\"` and train, or set `kind = \"once\"`";
-            flaws.push(Flaw::new("kind", message, mend));
+            let hint = "add a `[[task]]` with `video = \"first\"` and train, or set `kind = \"once\"`";
+            errors.push(ConfigError::new("kind", message, hint));
         }
         let prompts = self.prompts();
         for (index, pair) in prompts.windows(2).enumerate().filter(|(_, pair)| pair[1].at <= pair[0].at) {
             let message = format!("the prompt at {} s follows one at {} s", pair[1].at, pair[0].at);
-            let mend = format!("let it begin after {} s, or put it before", pair[0].at);
-            flaws.push(Flaw::new(format!("prompts[{}].at", index + 1), message, mend));
+            let hint = format!("let it begin after {} s, or put it before", pair[0].at);
+            errors.push(ConfigError::new(format!("prompts[{}].at", index + 1), message, hint));
         }
         let end = clip + seconds;
         for (index, late) in prompts.iter().enumerate().filter(|(_, moment)| moment.at >= end) {
             let message = format!("it begins at {} s, and the clip ends at {end} s", late.at);
-            let mend = format!("let it begin earlier, or set `seconds` above {}", late.at - clip);
-            flaws.push(Flaw::new(format!("prompts[{index}].at"), message, mend));
+            let hint = format!("let it begin earlier, or set `seconds` above {}", late.at - clip);
+            errors.push(ConfigError::new(format!("prompts[{index}].at"), message, hint));
         }
-        flaws
+        errors
     }
 }
 
@@ -95,7 +96,7 @@ impl fmt::Display for ProgramSettings {
 mod tests {
     use super::*;
 
-    fn task(video: Share, audio: Share) -> Task {
+    fn task(video: MaskSpec, audio: MaskSpec) -> Task {
         Task { name: "a".into(), video, audio, frames: 1, weight: 1.0 }
     }
 
@@ -105,20 +106,22 @@ mod tests {
     }
 
     fn paths(program: &ProgramSettings, tasks: &[Task]) -> Vec<String> {
-        program.flaws(tasks, 2.0).into_iter().map(|flaw| flaw.path).collect()
+        program.errors(tasks, 2.0).into_iter().map(|error| error.path).collect()
     }
 
     #[test]
     fn to_go_on_takes_a_task_and_prompts_come_one_after_the_other() {
-        let able = [task(Share::Made, Share::Made), task(Share::First, Share::First)];
+        let able = [task(MaskSpec::Target, MaskSpec::Target), task(MaskSpec::First, MaskSpec::First)];
         let none: [String; 0] = [];
         assert_eq!(paths(&ProgramSettings::Once, &[]), none);
         assert_eq!(paths(&schedule(&[0.0, 1.5, 4.9]), &able), none);
         assert_eq!(paths(&schedule(&[1.0, 1.0, 0.5]), &able), ["prompts[1].at", "prompts[2].at"]);
         assert_eq!(paths(&schedule(&[1.0, 5.0]), &able), ["prompts[1].at"]);
-        for unable in
-            [task(Share::Made, Share::Made), task(Share::Last, Share::Absent), task(Share::First, Share::Made)]
-        {
+        for unable in [
+            task(MaskSpec::Target, MaskSpec::Target),
+            task(MaskSpec::Last, MaskSpec::Absent),
+            task(MaskSpec::First, MaskSpec::Target),
+        ] {
             assert_eq!(paths(&ProgramSettings::Extend { seconds: 1.0 }, &[unable]), ["kind"]);
         }
     }

@@ -20,7 +20,7 @@ pub enum Severity {
     Note,
 }
 
-/// One thing that is wrong, its place and its mend.
+/// One thing that is wrong, its place and its hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// How bad it is.
@@ -32,14 +32,14 @@ pub struct Diagnostic {
     /// What was found and what was expected.
     pub message: String,
     /// The smallest edit that mends it.
-    pub mend: Option<String>,
+    pub hint: Option<String>,
 }
 
 impl Diagnostic {
     /// An error at the key `path`.
     pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
         let (path, message) = (path.into(), message.into());
-        Self { severity: Severity::Error, path, place: None, message, mend: None }
+        Self { severity: Severity::Error, path, place: None, message, hint: None }
     }
 
     /// The same as a note.
@@ -55,8 +55,8 @@ impl Diagnostic {
     }
 
     /// Sets the smallest edit that mends it.
-    pub fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend = Some(mend.into()).filter(|mend| !mend.is_empty());
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         self
     }
 }
@@ -89,8 +89,8 @@ impl fmt::Display for Diagnostic {
                 writeln!(f, "{blank} | {}{}", lines.indent, "^".repeat(lines.length))?;
             }
         }
-        if let Some(mend) = &self.mend {
-            writeln!(f, "{} = mend: {}", " ".repeat(margin), printable(mend))?;
+        if let Some(hint) = &self.hint {
+            writeln!(f, "{} = hint: {}", " ".repeat(margin), printable(hint))?;
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Serialize for Diagnostic {
         fields.serialize_field("line", &lines.as_ref().map(|lines| lines.number))?;
         fields.serialize_field("column", &lines.as_ref().map(|lines| lines.column))?;
         fields.serialize_field("message", &self.message)?;
-        fields.serialize_field("mend", &self.mend)?;
+        fields.serialize_field("hint", &self.hint)?;
         fields.end()
     }
 }

@@ -51,7 +51,7 @@ impl Section {
     pub fn components(self, registry: &Registry) -> impl Iterator<Item = &Component> {
         registry.of(self.role).filter(move |component| match (component.make.tokenizer(), self.modality) {
             (Some(make), Some(wanted)) => match make(json!({})) {
-                Ok(tokenizer) if tokenizer.flaws().is_empty() => tokenizer.spec().modality == wanted,
+                Ok(tokenizer) if tokenizer.errors().is_empty() => tokenizer.spec().modality == wanted,
                 _ => true,
             },
             _ => true,

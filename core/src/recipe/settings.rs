@@ -3,7 +3,7 @@
 use super::adversarial::{Adversarial, Perceptual};
 use super::losses::{SoundLoss, TokenizerLoss};
 use super::noise::Noise;
-use crate::{Flaw, Source};
+use crate::{ConfigError, WeightInit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -69,7 +69,7 @@ pub enum Schedule {
 /// range, one colour or silence, a discriminator that wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum OnDisease {
+pub enum OnFailure {
     /// Say its name and what helps, and go on.
     Warn,
     /// Save, say so and stop.
@@ -175,7 +175,7 @@ pub struct TrainSettings {
     /// so that its tokens stay what they were.
     pub freeze: Vec<String>,
     /// What to do where a tokenizer shows a known disease.
-    pub on_disease: OnDisease,
+    pub on_failure: OnFailure,
     /// Steps between two lines of the log.
     #[schemars(range(min = 1))]
     pub log_every: usize,
@@ -233,7 +233,7 @@ impl Default for TrainSettings {
             inflate: false,
             grow: false,
             freeze: Vec::new(),
-            on_disease: OnDisease::Warn,
+            on_failure: OnFailure::Warn,
             log_every: 20,
             checkpoint_every: 500,
             sample_every: 1000,
@@ -249,8 +249,8 @@ impl Default for TrainSettings {
 
 impl TrainSettings {
     /// Where training starts from.
-    pub fn source(&self) -> Source {
-        self.start.clone().map_or(Source::Seed(self.seed), Source::File)
+    pub fn weight_init(&self) -> WeightInit {
+        self.start.clone().map_or(WeightInit::Seed(self.seed), WeightInit::File)
     }
 
     /// Whether the parameter `name` is trained.
@@ -270,64 +270,64 @@ impl TrainSettings {
     }
 
     /// What is wrong with it beyond what its schema says.
-    pub fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+    pub fn errors(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
         if self.frames.is_some() && self.target != Target::Video {
             let message = format!("windows of frames are for a video tokenizer, the target is \"{}\"", self.target);
-            flaws.push(Flaw::new("frames", message, "delete this key"));
+            errors.push(ConfigError::new("frames", message, "delete this key"));
         }
         if self.samples.is_some() && self.target != Target::Audio {
             let message = format!("windows of samples are for an audio tokenizer, the target is \"{}\"", self.target);
-            flaws.push(Flaw::new("samples", message, "delete this key"));
+            errors.push(ConfigError::new("samples", message, "delete this key"));
         }
         if self.gain != 1.0 && self.target != Target::Audio {
             let message = format!("loudness is of an audio tokenizer's sounds, the target is \"{}\"", self.target);
-            flaws.push(Flaw::new("gain", message, "delete this key"));
+            errors.push(ConfigError::new("gain", message, "delete this key"));
         }
         for (key, value) in [("speed", self.speed), ("mix", self.mix)] {
             if value != 0.0 && self.target != Target::Audio {
                 let message = format!("sounds are an audio tokenizer's, the target is \"{}\"", self.target);
-                flaws.push(Flaw::new(key, message, "delete this key"));
+                errors.push(ConfigError::new(key, message, "delete this key"));
             }
         }
         if self.tokens.is_some() && self.target != Target::Backbone {
             let message = format!("tokens are for a backbone, the target is \"{}\"", self.target);
-            flaws.push(Flaw::new("tokens", message, "delete this key"));
+            errors.push(ConfigError::new("tokens", message, "delete this key"));
         }
         if self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
             let message = format!("a batch of {} does not fall into {} equal parts", self.batch, self.accumulate);
             let fitting = (1..=self.accumulate).rev().find(|&parts| self.batch.is_multiple_of(parts)).unwrap_or(1);
-            flaws.push(Flaw::new("accumulate", message, format!("set `accumulate = {fitting}`")));
+            errors.push(ConfigError::new("accumulate", message, format!("set `accumulate = {fitting}`")));
         }
         if self.images > 0.0 && self.target != Target::Video {
             let message = format!("single frames are for a video tokenizer, the target is \"{}\"", self.target);
-            flaws.push(Flaw::new("images", message, "delete this key"));
+            errors.push(ConfigError::new("images", message, "delete this key"));
         }
         if self.inflate && (self.start.is_none() || self.target != Target::Video) {
             let message = "only weights that a video tokenizer starts from can be inflated";
-            flaws.push(Flaw::new("inflate", message, "name them by `start`, or delete this key"));
+            errors.push(ConfigError::new("inflate", message, "name them by `start`, or delete this key"));
         }
         if self.grow && (self.start.is_none() || !matches!(self.target, Target::Backbone | Target::Audio)) {
             let message = "only weights that a backbone or an audio tokenizer starts from can be added to";
-            flaws.push(Flaw::new("grow", message, "name them by `start`, or delete this key"));
+            errors.push(ConfigError::new("grow", message, "name them by `start`, or delete this key"));
         }
         if self.perceptual.is_some() && self.target != Target::Video {
             let message = format!("it is for a video tokenizer, the target is \"{}\"", self.target);
-            flaws.push(Flaw::new("perceptual", message, "delete this table"));
+            errors.push(ConfigError::new("perceptual", message, "delete this table"));
         }
-        flaws.extend(self.noise.iter().flat_map(|noise| noise.flaws(self.target)));
+        errors.extend(self.noise.iter().flat_map(|noise| noise.errors(self.target)));
         match (&self.adversarial, self.target) {
             (Some(adversarial), Target::Video | Target::Audio) => {
-                let found = adversarial.flaws(self.target == Target::Audio, self.samples).into_iter();
-                flaws.extend(found.map(|flaw| Flaw { path: format!("adversarial.{}", flaw.path), ..flaw }));
+                let found = adversarial.errors(self.target == Target::Audio, self.samples).into_iter();
+                errors.extend(found.map(|error| ConfigError { path: format!("adversarial.{}", error.path), ..error }));
             }
             (Some(_), target) => {
                 let message = format!("a discriminator is for a tokenizer of media, the target is \"{target}\"");
-                flaws.push(Flaw::new("adversarial", message, "delete this table"));
+                errors.push(ConfigError::new("adversarial", message, "delete this table"));
             }
             (None, _) => {}
         }
-        flaws
+        errors
     }
 
     /// Whether part `part` of the run is of single frames: these lie evenly among the others.
@@ -419,7 +419,7 @@ mod tests {
     fn speeds_and_mixtures_are_of_sounds() {
         let told = |target| {
             let settings = TrainSettings { target, speed: 0.2, mix: 0.5, ..TrainSettings::default() };
-            settings.flaws().into_iter().map(|flaw| flaw.path).collect::<Vec<_>>()
+            settings.errors().into_iter().map(|error| error.path).collect::<Vec<_>>()
         };
         assert!(told(Target::Audio).is_empty());
         assert_eq!(told(Target::Video), ["speed", "mix"]);

@@ -83,7 +83,7 @@ impl Document {
                 path.display().to_string(),
                 format!("byte {at} is not UTF-8: this is no text file"),
             )
-            .mend("name a recipe, a text file that ends in .toml")
+            .hint("name a recipe, a text file that ends in .toml")
         })?;
         Ok(Self::file(path, text, rank))
     }
@@ -111,8 +111,8 @@ impl Document {
             Ok(document) => Ok(self.table(document.as_table(), Some(0..0))),
             Err(error) => {
                 let span = error.span().unwrap_or(0..0);
-                let (message, mend) = self.explain(&error, span.start);
-                Err(Diagnostic::error("", message).at(self.place(span)).mend(mend).into())
+                let (message, hint) = self.explain(&error, span.start);
+                Err(Diagnostic::error("", message).at(self.place(span)).hint(hint).into())
             }
         }
     }

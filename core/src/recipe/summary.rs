@@ -108,7 +108,7 @@ impl Recipe {
             edge("canvas", "backbone", format!("[{}]", canvas.length()), meaning);
         }
         if let (Some(canvas), Some(spec)) = (flow.canvas, flow.backbone) {
-            let length = canvas.places();
+            let length = canvas.positions();
             let (shape, meaning) = match (spec, canvas.tokens.kind) {
                 (BackboneSpec::NextToken, TokenKind::Codes { entries, .. }) => {
                     (format!("[{length}] logits of {entries} entries"), "of the next token".to_owned())
@@ -118,7 +118,7 @@ impl Recipe {
                 }
                 (BackboneSpec::NextToken, _) => (format!("[{length}] logits"), "of the next token".to_owned()),
                 (BackboneSpec::Masked, _) => (format!("[{length}] logits"), "of the hidden tokens".to_owned()),
-                (BackboneSpec::Field { channels, .. }, _) => {
+                (BackboneSpec::Diffusion { channels, .. }, _) => {
                     (format!("[{length}, {channels}]"), "a vector for each token".to_owned())
                 }
             };

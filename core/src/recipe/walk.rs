@@ -49,9 +49,9 @@ impl<'a> Walk<'a> {
         self.value(schema, node, &At { path: path.to_owned(), place: None, depth: 0 })
     }
 
-    fn wrong(&mut self, at: &At, place: Option<&Place>, message: String, mend: impl Into<String>) {
+    fn wrong(&mut self, at: &At, place: Option<&Place>, message: String, hint: impl Into<String>) {
         let place = place.or(at.place).cloned();
-        self.found.push(Diagnostic::error(at.path.clone(), message).at(place).mend(mend));
+        self.found.push(Diagnostic::error(at.path.clone(), message).at(place).hint(hint));
     }
 
     fn value(&mut self, schema: &Json, node: &Node, at: &At) -> Json {
@@ -73,8 +73,8 @@ impl<'a> Walk<'a> {
         let types = types(schema);
         let mistyped = |this: &mut Self| {
             let expected = describe(this.root, schema);
-            let mend = mend_type(schema, node, at);
-            this.wrong(at, None, format!("found {node}, expected {expected}"), mend);
+            let hint = hint_type(schema, node, at);
+            this.wrong(at, None, format!("found {node}, expected {expected}"), hint);
             Json::Null
         };
         let allows = |name: &str| types.is_empty() || types.contains(&name);
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
     fn float(&mut self, schema: &Json, number: f64, node: &Node, at: &At) -> Json {
         if !number.is_finite() {
             let expected = describe(self.root, schema);
-            self.wrong(at, None, format!("found {number}, expected {expected}"), mend_type(schema, node, at));
+            self.wrong(at, None, format!("found {number}, expected {expected}"), hint_type(schema, node, at));
             return Json::Null;
         }
         self.range(schema, number, node, at);
@@ -127,8 +127,8 @@ impl<'a> Walk<'a> {
         let expected = describe(self.root, schema);
         let integer = types(schema).contains(&"integer");
         let show = |value: f64| if integer { format!("{value:.0}") } else { format!("{value:?}") };
-        let mend = nearest.map_or(String::new(), |value| assign(at, &show(value)));
-        self.wrong(at, None, format!("found {node}, expected {expected}"), mend);
+        let hint = nearest.map_or(String::new(), |value| assign(at, &show(value)));
+        self.wrong(at, None, format!("found {node}, expected {expected}"), hint);
     }
 
     fn string(&mut self, schema: &Json, text: &str, node: &Node, at: &At) -> Json {
@@ -159,12 +159,12 @@ impl<'a> Walk<'a> {
 
     fn not_among(&mut self, allowed: &[&Json], node: &Node, at: &At, expected: String) {
         let texts: Vec<_> = allowed.iter().filter_map(|json| json.as_str()).collect();
-        let mend = match (node.text().and_then(|text| nearest(text, texts.iter().copied())), allowed) {
+        let hint = match (node.text().and_then(|text| nearest(text, texts.iter().copied())), allowed) {
             (Some(text), _) => assign(at, &format!("\"{text}\"")),
             (None, [one]) => assign(at, &toml(one)),
             (None, _) => String::new(),
         };
-        self.wrong(at, None, format!("found {node}, expected {expected}"), mend);
+        self.wrong(at, None, format!("found {node}, expected {expected}"), hint);
     }
 
     fn array(&mut self, schema: &Json, values: &[Node], at: &At) -> Json {
@@ -174,8 +174,8 @@ impl<'a> Walk<'a> {
         {
             let expected = describe(self.root, schema);
             let found = if length == 1 { "1 value".to_owned() } else { format!("{length} values") };
-            let mend = default_of(schema).map_or(String::new(), |value| assign(at, &toml(value)));
-            self.wrong(at, None, format!("found {found}, expected {expected}"), mend);
+            let hint = default_of(schema).map_or(String::new(), |value| assign(at, &toml(value)));
+            self.wrong(at, None, format!("found {found}, expected {expected}"), hint);
         }
         let first = schema.get("prefixItems").and_then(Json::as_array);
         let rest = schema.get("items").unwrap_or(&Json::Bool(true));
@@ -199,8 +199,8 @@ impl<'a> Walk<'a> {
                 (None, _) if requires(schema, key) => {
                     let expected = describe(self.root, deref(self.root, property));
                     let value = example(self.root, property);
-                    let mend = format!("add `{key} = {value}`");
-                    self.wrong(&at, node.place.as_ref(), format!("it is missing, expected {expected}"), mend);
+                    let hint = format!("add `{key} = {value}`");
+                    self.wrong(&at, node.place.as_ref(), format!("it is missing, expected {expected}"), hint);
                 }
                 (None, Some(default)) => {
                     if let Some(default) = Node::from_json(default) {
@@ -216,8 +216,8 @@ impl<'a> Walk<'a> {
             match others {
                 Json::Bool(false) => {
                     let what = if entry.node.entries().is_some() { "table" } else { "key" };
-                    let mend = mend_unknown(properties, entries, key, at);
-                    self.wrong(&child, entry.key.as_ref(), format!("there is no such {what}"), mend);
+                    let hint = hint_unknown(properties, entries, key, at);
+                    self.wrong(&child, entry.key.as_ref(), format!("there is no such {what}"), hint);
                 }
                 others => {
                     out.insert(key.clone(), self.value(others, &entry.node, &child));
@@ -278,8 +278,8 @@ impl<'a> Walk<'a> {
                 true => "no component of this role is registered".to_owned(),
                 false => format!("it is missing, expected {listed}"),
             };
-            let mend = if kinds.is_empty() { String::new() } else { format!("add `kind = \"{one}\"`") };
-            self.wrong(&at_kind, node.place.as_ref(), message, mend);
+            let hint = if kinds.is_empty() { String::new() } else { format!("add `kind = \"{one}\"`") };
+            self.wrong(&at_kind, node.place.as_ref(), message, hint);
             return Json::Null;
         };
         let branch = kind.node.text().and_then(|text| branches.iter().find(|b| tag(b, "kind") == Some(text)));
@@ -287,7 +287,7 @@ impl<'a> Walk<'a> {
             Some(branch) => self.value(branch, node, at),
             None => {
                 let right = kind.node.text().and_then(|text| nearest(text, kinds.iter().copied()));
-                let mend = match (right, &kinds[..]) {
+                let hint = match (right, &kinds[..]) {
                     (Some(right), _) => format!("set `kind = \"{right}\"`"),
                     _ if kind.node.text().is_some_and(|text| text.contains('.')) => {
                         "if this is a plugin, add `[[plugin]]` with its id, version and sha256".to_owned()
@@ -302,7 +302,7 @@ impl<'a> Walk<'a> {
                     }
                     _ => format!("found {}, expected {listed}", kind.node),
                 };
-                self.wrong(&at_kind, kind.node.place.as_ref(), message, mend);
+                self.wrong(&at_kind, kind.node.place.as_ref(), message, hint);
                 Json::Null
             }
         }
@@ -345,7 +345,7 @@ pub fn default_of(schema: &Json) -> Option<&Json> {
 }
 
 /// What to do about a key that is not among `properties`.
-fn mend_unknown(properties: &Map<String, Json>, entries: &BTreeMap<String, Entry>, key: &str, at: &At) -> String {
+fn hint_unknown(properties: &Map<String, Json>, entries: &BTreeMap<String, Entry>, key: &str, at: &At) -> String {
     let known: Vec<_> = properties.keys().map(String::as_str).collect();
     let free = known.iter().copied().filter(|known| !entries.contains_key(*known));
     if let Some(right) = nearest(key, free) {
@@ -408,7 +408,7 @@ fn example(root: &Json, schema: &Json) -> String {
     }
 }
 
-fn mend_type(schema: &Json, node: &Node, at: &At) -> String {
+fn hint_type(schema: &Json, node: &Node, at: &At) -> String {
     let types = types(schema);
     let numeric = types.contains(&"integer") || types.contains(&"number");
     match &node.value {

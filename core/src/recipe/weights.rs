@@ -60,8 +60,8 @@ impl Recipe {
             return None;
         }
         let path = format!("{}.weights", part.section);
-        let wrong = |message: String, mend: &str| {
-            Some(Diagnostic::error(&path, message).at(self.places.find(&path).0).mend(mend))
+        let wrong = |message: String, hint: &str| {
+            Some(Diagnostic::error(&path, message).at(self.places.find(&path).0).hint(hint))
         };
         let Some(file) = &part.weights else {
             return wrong("no weights are named".into(), "train it, then set `weights` to the file");
@@ -72,8 +72,8 @@ impl Recipe {
     /// What is wrong with the weights `file` that the key at `path` names for `section`, which has
     /// `count` numbers.
     fn file(&self, path: &str, file: &Path, section: &str, count: Option<usize>) -> Option<Diagnostic> {
-        let wrong = |message: String, mend: &str| {
-            Some(Diagnostic::error(path, message).at(self.places.find(path).0).mend(mend))
+        let wrong = |message: String, hint: &str| {
+            Some(Diagnostic::error(path, message).at(self.places.find(path).0).hint(hint))
         };
         let shown = file.display();
         if !file.is_file() {
@@ -84,7 +84,7 @@ impl Recipe {
             return None;
         }
         match (numbers(file), count) {
-            (Err((message, mend)), _) => wrong(format!("{shown}: {message}"), mend),
+            (Err((message, hint)), _) => wrong(format!("{shown}: {message}"), hint),
             (Ok(found), Some(count)) if found != count => wrong(
                 format!("{shown} holds {} numbers, this recipe's {section} has {}", grouped(found), grouped(count)),
                 "name weights that these settings trained, or set the settings back to those of the weights",
@@ -121,8 +121,8 @@ fn numbers(path: &Path) -> Result<usize, Finding> {
     let mut count = 0usize;
     for (name, info) in metadata.tensors() {
         if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let mend = "name a file of weights, not one of tokens or states";
-            return Err((format!("`{name}` is {:?}; weights are F32, F16 or BF16", info.dtype), mend));
+            let hint = "name a file of weights, not one of tokens or states";
+            return Err((format!("`{name}` is {:?}; weights are F32, F16 or BF16", info.dtype), hint));
         }
         // The header's own check has bounded the product by the size of the file.
         count += info.shape.iter().product::<usize>();

@@ -1,21 +1,21 @@
 //! Which part of a clip is to be made.
 
-use super::{Share, Task};
+use super::{MaskSpec, Task};
 use crate::{Clip, Stream};
 
 /// Which pixels of a clip lie in the part that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
     shape: [usize; 3],
-    made: Vec<bool>,
+    target: Vec<bool>,
 }
 
 impl Mask {
     /// Of a clip `[T, H, W]`, by a function of frame, row and column.
-    pub fn new(shape: [usize; 3], made: impl Fn(usize, usize, usize) -> bool) -> Self {
+    pub fn new(shape: [usize; 3], target: impl Fn(usize, usize, usize) -> bool) -> Self {
         let [t, h, w] = shape;
         let pixels = (0..t).flat_map(|t| (0..h).flat_map(move |y| (0..w).map(move |x| (t, y, x))));
-        Self { shape, made: pixels.map(|(t, y, x)| made(t, y, x)).collect() }
+        Self { shape, target: pixels.map(|(t, y, x)| target(t, y, x)).collect() }
     }
 
     /// `[T, H, W]`.
@@ -24,8 +24,8 @@ impl Mask {
     }
 
     /// Whether each pixel is to be made, in C order.
-    pub fn made(&self) -> &[bool] {
-        &self.made
+    pub fn target(&self) -> &[bool] {
+        &self.target
     }
 
     /// A rectangle of whole tokens in all frames, drawn for training: its inside or its outside is to be made. Each
@@ -40,7 +40,7 @@ impl Mask {
         };
         let (rows, columns) = (side(h / dy), side(w / dx));
         let inside = move |y: usize, x: usize| rows.contains(&(y / dy)) && columns.contains(&(x / dx));
-        Self::new([frames, h, w], |_, y, x| inside(y, x) == (task.video == Share::Outside))
+        Self::new([frames, h, w], |_, y, x| inside(y, x) == (task.video == MaskSpec::Outside))
     }
 
     /// What is left of a clip: in each pixel to be made stands the median of those that are not.
@@ -50,7 +50,7 @@ impl Mask {
     pub fn cover(&self, clip: &Clip) -> Clip {
         assert_eq!(self.shape, clip.shape(), "a mask is of its clip's shape");
         let mut counts = [[0usize; 256]; 3];
-        for (pixel, _) in clip.pixels().chunks_exact(3).zip(&self.made).filter(|(_, made)| !**made) {
+        for (pixel, _) in clip.pixels().chunks_exact(3).zip(&self.target).filter(|(_, target)| !**target) {
             counts.iter_mut().zip(pixel).for_each(|(counts, &value)| counts[usize::from(value)] += 1);
         }
         let median = counts.map(|counts| {
@@ -69,9 +69,9 @@ impl Mask {
     ///
     /// # Panics
     /// Where the clips are of another shape.
-    pub fn paste(&self, given: &Clip, made: &Clip) -> Clip {
-        assert!(self.shape == given.shape() && self.shape == made.shape(), "a mask is of its clips' shape");
-        self.onto(given, |i| std::array::from_fn(|c| made.pixels()[3 * i + c]))
+    pub fn paste(&self, context: &Clip, generated: &Clip) -> Clip {
+        assert!(self.shape == context.shape() && self.shape == generated.shape(), "a mask is of its clips' shape");
+        self.onto(context, |i| std::array::from_fn(|c| generated.pixels()[3 * i + c]))
     }
 
     /// How far two clips are apart where nothing is to be made: mean over pixels and colours, 0 to 255.
@@ -80,8 +80,8 @@ impl Mask {
     /// Where the clips are of another shape.
     pub fn apart(&self, a: &Clip, b: &Clip) -> f64 {
         assert!(self.shape == a.shape() && self.shape == b.shape(), "a mask is of its clips' shape");
-        let pixels = a.pixels().chunks_exact(3).zip(b.pixels().chunks_exact(3)).zip(&self.made);
-        let known = pixels.filter(|(_, made)| !**made).map(|(pair, _)| pair);
+        let pixels = a.pixels().chunks_exact(3).zip(b.pixels().chunks_exact(3)).zip(&self.target);
+        let known = pixels.filter(|(_, target)| !**target).map(|(pair, _)| pair);
         let (mut sum, mut count) = (0, 0u64);
         for (a, b) in known {
             sum += a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>();
@@ -92,7 +92,7 @@ impl Mask {
 
     fn onto(&self, clip: &Clip, value: impl Fn(usize) -> [u8; 3]) -> Clip {
         let mut clip = clip.clone();
-        for (i, pixel) in clip.pixels_mut().chunks_exact_mut(3).enumerate().filter(|(i, _)| self.made[*i]) {
+        for (i, pixel) in clip.pixels_mut().chunks_exact_mut(3).enumerate().filter(|(i, _)| self.target[*i]) {
             pixel.copy_from_slice(&value(i));
         }
         clip
@@ -103,7 +103,7 @@ impl Mask {
 pub(super) fn touched(mask: &Mask, grid: [usize; 3], [dt, dy, dx]: [usize; 3]) -> Vec<bool> {
     let ([_, rows, columns], [_, h, w]) = (mask.shape(), grid);
     let mut touched = vec![false; grid.iter().product()];
-    for (i, _) in mask.made().iter().enumerate().filter(|(_, made)| **made) {
+    for (i, _) in mask.target().iter().enumerate().filter(|(_, target)| **target) {
         let (t, y, x) = (i / (rows * columns), i / columns % rows, i % columns);
         touched[(t.div_ceil(dt) * h + y / dy) * w + x / dx] = true;
     }

@@ -11,7 +11,7 @@ mod tests;
 pub use mask::Mask;
 
 use crate::canvas::{CanvasShape, Layout, Values};
-use crate::{Clip, Flaw, Media, Modality, Result, Sound, Stream, Tokenizer};
+use crate::{Clip, ConfigError, Media, Modality, Result, Sound, Stream, Tokenizer};
 use mask::touched;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 /// How much of a medium is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Share {
+pub enum MaskSpec {
     /// There is none of it, and it leaves no tokens.
     #[default]
     Absent,
     /// Nothing: all of it is made.
-    Made,
+    Target,
     /// All of it.
-    Given,
+    Context,
     /// What belongs to the first `frames`.
     First,
     /// What belongs to the last `frames`.
@@ -41,14 +41,14 @@ pub enum Share {
     Image,
 }
 
-impl Share {
-    fn makes(self) -> bool {
-        !matches!(self, Self::Absent | Self::Given)
+impl MaskSpec {
+    fn has_target(self) -> bool {
+        !matches!(self, Self::Absent | Self::Context)
     }
 
     /// Whether any of it is given.
-    pub fn gives(self) -> bool {
-        !matches!(self, Self::Absent | Self::Made | Self::Image)
+    pub fn has_context(self) -> bool {
+        !matches!(self, Self::Absent | Self::Target | Self::Image)
     }
 
     fn of_frames(self) -> bool {
@@ -63,7 +63,7 @@ impl Share {
     /// Whether the tokens of what is given are those that the whole has there: a causal tokenizer does not know
     /// what follows.
     fn begins(self) -> bool {
-        matches!(self, Self::Given | Self::First)
+        matches!(self, Self::Context | Self::First)
     }
 }
 
@@ -76,10 +76,10 @@ pub struct Task {
     pub name: String,
     /// How much of the clip is given.
     #[serde(default)]
-    pub video: Share,
+    pub video: MaskSpec,
     /// How much of its sound is given.
     #[serde(default)]
-    pub audio: Share,
+    pub audio: MaskSpec,
     /// Of how many frames, for "first", "last" and "ends".
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
@@ -102,58 +102,63 @@ impl Task {
     /// The task of a recipe that names none: a clip, with its sound where it has one, from a prompt.
     pub fn from_text(canvas: &CanvasShape) -> Self {
         let (name, audio) = match canvas.sound {
-            Some(_) => ("text-to-video-with-sound", Share::Made),
-            None => ("text-to-video", Share::Absent),
+            Some(_) => ("text-to-video-with-sound", MaskSpec::Target),
+            None => ("text-to-video", MaskSpec::Absent),
         };
-        Self { name: name.into(), video: Share::Made, audio, frames: 1, weight: 1.0 }
+        Self { name: name.into(), video: MaskSpec::Target, audio, frames: 1, weight: 1.0 }
     }
 
     /// How much of a medium is given.
-    pub fn share(&self, modality: Modality) -> Share {
+    pub fn share(&self, modality: Modality) -> MaskSpec {
         match modality {
             Modality::Video => self.video,
             Modality::Audio => self.audio,
-            Modality::Text => Share::Given,
+            Modality::Text => MaskSpec::Context,
         }
     }
 
     /// Whether anything is given beside the prompt.
-    pub fn gives(&self) -> bool {
-        self.video.gives() || self.audio.gives()
+    pub fn has_context(&self) -> bool {
+        self.video.has_context() || self.audio.has_context()
     }
 
     /// What is wrong with it on such a canvas, of clips of so many frames.
-    pub fn flaws(&self, canvas: &CanvasShape, frames: usize) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
-        let mut flaw = |path: &str, message: String, mend: String| flaws.push(Flaw::new(path, message, mend));
-        if !self.video.makes() && !self.audio.makes() {
-            flaw("video", format!("`{}` makes nothing", self.name), "set `video = \"made\"`".into());
+    pub fn errors(&self, canvas: &CanvasShape, frames: usize) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let mut error = |path: &str, message: String, hint: String| errors.push(ConfigError::new(path, message, hint));
+        if !self.video.has_target() && !self.audio.has_target() {
+            error("video", format!("`{}` makes nothing", self.name), "set `video = \"target\"`".into());
         }
-        if self.audio.has_region() || self.audio == Share::Image {
-            flaw("audio", "a sound has no region and no image".into(), "set `audio = \"made\"`".into());
+        if self.audio.has_region() || self.audio == MaskSpec::Image {
+            error("audio", "a sound has no region and no image".into(), "set `audio = \"target\"`".into());
         }
-        if self.audio != Share::Absent && canvas.sound.is_none() {
+        if self.audio != MaskSpec::Absent && canvas.sound.is_none() {
             let message = format!("`{}` has to do with sound, and the canvas has none", self.name);
-            flaw("audio", message, "add `[tokenizer.audio]`, or delete `audio`".into());
+            error("audio", message, "add `[tokenizer.audio]`, or delete `audio`".into());
         }
-        if self.video == Share::Image && self.audio != Share::Absent {
-            flaw("audio", "an image has no sound".into(), "delete `audio`, or set `video = \"made\"`".into());
+        if self.video == MaskSpec::Image && self.audio != MaskSpec::Absent {
+            error("audio", "an image has no sound".into(), "delete `audio`, or set `video = \"target\"`".into());
         }
-        let ends = if self.video == Share::Ends || self.audio == Share::Ends { 2 } else { 1 };
+        let ends = if self.video == MaskSpec::Ends || self.audio == MaskSpec::Ends { 2 } else { 1 };
         if (self.video.of_frames() || self.audio.of_frames()) && ends * self.frames >= frames {
             let message = format!("of {frames} frames {} are given: nothing is left to be made", ends * self.frames);
-            flaw("frames", message, format!("set `frames = {}` or less", (frames - 1) / ends));
+            error("frames", message, format!("set `frames = {}` or less", (frames - 1) / ends));
         }
-        flaws
+        errors
     }
 
     /// Where tokens are given and where they are made. A task with a region has a mask, of a clip whose tokens
     /// stand for `strides` pixels.
     ///
     /// # Errors
-    /// A flaw at `frames` where so many are no whole number of tokens.
-    pub fn layout(&self, canvas: &CanvasShape, strides: [usize; 3], mask: Option<&Mask>) -> Result<Layout, Flaw> {
-        let (mut given, mut made) = (Vec::new(), Vec::new());
+    /// An error at `frames` where so many are no whole number of tokens.
+    pub fn layout(
+        &self,
+        canvas: &CanvasShape,
+        strides: [usize; 3],
+        mask: Option<&Mask>,
+    ) -> Result<Layout, ConfigError> {
+        let (mut context, mut target) = (Vec::new(), Vec::new());
         let [steps, h, w] = canvas.tokens.grid;
         let area = h * w;
         let n = match self.video.of_frames() {
@@ -162,83 +167,87 @@ impl Task {
         };
         let clip = |range: std::ops::Range<usize>| range.start * area..range.end * area;
         match self.video {
-            Share::Absent => {}
-            Share::Made => made.extend(clip(0..steps)),
-            Share::Given => given.extend(clip(0..steps)),
-            Share::Image => made.extend(clip(0..1)),
-            Share::First => {
-                given.extend(clip(0..n));
-                made.extend(clip(n..steps));
+            MaskSpec::Absent => {}
+            MaskSpec::Target => target.extend(clip(0..steps)),
+            MaskSpec::Context => context.extend(clip(0..steps)),
+            MaskSpec::Image => target.extend(clip(0..1)),
+            MaskSpec::First => {
+                context.extend(clip(0..n));
+                target.extend(clip(n..steps));
             }
             // The first of the last frames is given as an image. What its place stands for is more than that.
-            Share::Last => {
-                given.extend(clip(steps - n..steps));
-                made.extend(clip(0..steps - n + 1));
+            MaskSpec::Last => {
+                context.extend(clip(steps - n..steps));
+                target.extend(clip(0..steps - n + 1));
             }
-            Share::Ends => {
-                given.extend(clip(0..n));
-                given.extend(clip(steps - n..steps));
-                made.extend(clip(n..steps - n + 1));
+            MaskSpec::Ends => {
+                context.extend(clip(0..n));
+                context.extend(clip(steps - n..steps));
+                target.extend(clip(n..steps - n + 1));
             }
-            Share::Outside | Share::Inside => {
+            MaskSpec::Outside | MaskSpec::Inside => {
                 let touched = mask.map(|mask| touched(mask, [steps, h, w], strides)).unwrap_or_default();
                 let (to_make, known): (Vec<_>, Vec<_>) =
-                    clip(0..steps).partition(|&place| touched.get(place) != Some(&false));
-                given.extend(known);
-                made.extend(to_make);
+                    clip(0..steps).partition(|&position| touched.get(position) != Some(&false));
+                context.extend(known);
+                target.extend(to_make);
             }
         }
         if let Some(sound) = canvas.sound {
             let all = canvas.range(Modality::Audio);
-            let (start, end, n) = (all.start, all.end, (self.frames * sound.a_frame).min(all.len()));
+            let (start, end, n) = (all.start, all.end, (self.frames * sound.tokens_per_frame).min(all.len()));
             match self.audio {
-                Share::Made => made.extend(all),
-                Share::Given => given.extend(all),
-                Share::First => {
-                    given.extend(start..start + n);
-                    made.extend(start + n..end);
+                MaskSpec::Target => target.extend(all),
+                MaskSpec::Context => context.extend(all),
+                MaskSpec::First => {
+                    context.extend(start..start + n);
+                    target.extend(start + n..end);
                 }
-                Share::Last => {
-                    given.extend(end - n..end);
-                    made.extend(start..end - n);
+                MaskSpec::Last => {
+                    context.extend(end - n..end);
+                    target.extend(start..end - n);
                 }
-                Share::Ends => {
-                    given.extend((start..start + n).chain(end - n..end));
-                    made.extend(start + n..end - n);
+                MaskSpec::Ends => {
+                    context.extend((start..start + n).chain(end - n..end));
+                    target.extend(start + n..end - n);
                 }
                 _ => {}
             }
         }
-        canvas.sort(&mut given);
+        canvas.sort(&mut context);
         // What the order follows is of the medium that goes on: a sound that is given whole says none.
-        let first = |modality, places: &[usize]| {
-            places.iter().filter(|&&place| canvas.modality(place) == modality).map(|&place| canvas.step(place)).min()
+        let first = |modality, positions: &[usize]| {
+            positions
+                .iter()
+                .filter(|&&position| canvas.modality(position) == modality)
+                .map(|&position| canvas.step(position))
+                .min()
         };
         let media = [Modality::Video, Modality::Audio].into_iter();
-        let known = media.filter(|&modality| first(modality, &made).is_some()).find_map(|m| first(m, &given));
-        canvas.sort_from(known, &mut made);
-        Ok(Layout::new(given, made))
+        let known = media.filter(|&modality| first(modality, &target).is_some()).find_map(|m| first(m, &context));
+        canvas.sort_from(known, &mut target);
+        Ok(Layout::new(context, target))
     }
 
     /// What was made, and in it what was given where it was given, to the pixel. What was given is as `clips` of
-    /// [`Task::given`].
-    pub fn finish(&self, given: &Clip, made: &Clip, mask: Option<&Mask>) -> Clip {
-        let (n, frames) = (self.frames, made.frames());
-        let mut all = made.clone();
-        let size = made.pixels().len() / frames;
+    /// [`Task::context`].
+    pub fn finish(&self, context: &Clip, generated: &Clip, mask: Option<&Mask>) -> Clip {
+        let (n, frames) = (self.frames, generated.frames());
+        let mut all = generated.clone();
+        let size = generated.pixels().len() / frames;
         let mut put = |at: usize, clip: Clip| {
             all.pixels_mut()[at * size..(at + clip.frames()) * size].copy_from_slice(clip.pixels());
         };
-        let (first, last) = (|| given.slice(0..n), || given.slice(given.frames() - n..given.frames()));
+        let (first, last) = (|| context.slice(0..n), || context.slice(context.frames() - n..context.frames()));
         match (self.video, mask) {
-            (Share::Given, _) => put(0, given.clone()),
-            (Share::First, _) => put(0, first()),
-            (Share::Last, _) => put(frames - n, last()),
-            (Share::Ends, _) => {
+            (MaskSpec::Context, _) => put(0, context.clone()),
+            (MaskSpec::First, _) => put(0, first()),
+            (MaskSpec::Last, _) => put(frames - n, last()),
+            (MaskSpec::Ends, _) => {
                 put(0, first());
                 put(frames - n, last());
             }
-            (Share::Outside | Share::Inside, Some(mask)) => return mask.paste(given, made),
+            (MaskSpec::Outside | MaskSpec::Inside, Some(mask)) => return mask.paste(context, generated),
             _ => {}
         }
         all
@@ -251,7 +260,7 @@ impl Task {
 
     /// Whether what is given has other tokens than the whole has at its places, so that it has to be encoded by itself.
     pub fn encodes(&self) -> bool {
-        [self.video, self.audio].into_iter().any(|share| share.gives() && !share.begins())
+        [self.video, self.audio].into_iter().any(|share| share.has_context() && !share.begins())
     }
 }
 
@@ -259,44 +268,44 @@ impl std::fmt::Display for Task {
     /// What is given and what is made, in words.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let frames = if self.frames == 1 { "frame".to_owned() } else { format!("{} frames", self.frames) };
-        let (mut given, mut made) = (vec!["a prompt".to_owned()], Vec::new());
+        let (mut context, mut target) = (vec!["a prompt".to_owned()], Vec::new());
         for (share, what) in [(self.video, "clip"), (self.audio, "sound")] {
             match share {
-                Share::Absent => {}
-                Share::Made => made.push(format!("the {what}")),
-                Share::Given => given.push(format!("the {what}")),
-                Share::Image => made.push("an image".into()),
-                Share::First | Share::Last | Share::Ends => {
+                MaskSpec::Absent => {}
+                MaskSpec::Target => target.push(format!("the {what}")),
+                MaskSpec::Context => context.push(format!("the {what}")),
+                MaskSpec::Image => target.push("an image".into()),
+                MaskSpec::First | MaskSpec::Last | MaskSpec::Ends => {
                     let which = match share {
-                        Share::First => format!("first {frames}"),
-                        Share::Last => format!("last {frames}"),
+                        MaskSpec::First => format!("first {frames}"),
+                        MaskSpec::Last => format!("last {frames}"),
                         _ => format!("first and last {frames}"),
                     };
-                    given.push(format!("the {what} of the {which}"));
-                    made.push(format!("the rest of the {what}"));
+                    context.push(format!("the {what} of the {which}"));
+                    target.push(format!("the rest of the {what}"));
                 }
-                Share::Outside => {
-                    given.push("a clip but for a region".into());
-                    made.push("the region".into());
+                MaskSpec::Outside => {
+                    context.push("a clip but for a region".into());
+                    target.push("the region".into());
                 }
-                Share::Inside => {
-                    given.push("a region of a clip".into());
-                    made.push("what lies around it".into());
+                MaskSpec::Inside => {
+                    context.push("a region of a clip".into());
+                    target.push("what lies around it".into());
                 }
             }
         }
-        write!(f, "from {} it makes {}", given.join(" and "), made.join(" and "))
+        write!(f, "from {} it makes {}", context.join(" and "), target.join(" and "))
     }
 }
 
 /// How many steps of the grid so many frames are.
-fn steps_of(frames: usize, stride: usize) -> Result<usize, Flaw> {
+fn steps_of(frames: usize, stride: usize) -> Result<usize, ConfigError> {
     if (frames - 1).is_multiple_of(stride) {
         return Ok((frames - 1) / stride + 1);
     }
     let fitting = (frames - 1) / stride * stride + 1;
     let message = format!("{frames} frames are no whole number of tokens, of which each after the first has {stride}");
-    Err(Flaw::new("frames", message, format!("set `frames = {fitting}` or {}", fitting + stride)))
+    Err(ConfigError::new("frames", message, format!("set `frames = {fitting}` or {}", fitting + stride)))
 }
 
 /// The tokenizers that what is given is encoded with.
@@ -313,7 +322,7 @@ impl Task {
     ///
     /// # Errors
     /// As encoding.
-    pub fn given(
+    pub fn context_tokens(
         &self,
         canvas: &CanvasShape,
         encoders: &Encoders,
@@ -338,7 +347,7 @@ impl Task {
                 }
             }
         }
-        Ok(all.into_iter().map(|all| all.at(layout.given(), canvas)).collect())
+        Ok(all.into_iter().map(|all| all.at(layout.context(), canvas)).collect())
     }
 
     /// What is given of the clips, each piece with the step of the grid at which its tokens lie.
@@ -354,11 +363,11 @@ impl Task {
         let first = || (cut(&|clip| clip.slice(0..n)), 0);
         let last = || (cut(&|clip| clip.slice(clip.frames() - n..clip.frames())), steps - 1 - (n - 1) / stride);
         match (self.video, mask) {
-            (Share::Given, _) => vec![(cut(&Clip::clone), 0)],
-            (Share::First, _) => vec![first()],
-            (Share::Last, _) => vec![last()],
-            (Share::Ends, _) => vec![first(), last()],
-            (Share::Outside | Share::Inside, Some(mask)) => vec![(cut(&|clip| mask.cover(clip)), 0)],
+            (MaskSpec::Context, _) => vec![(cut(&Clip::clone), 0)],
+            (MaskSpec::First, _) => vec![first()],
+            (MaskSpec::Last, _) => vec![last()],
+            (MaskSpec::Ends, _) => vec![first(), last()],
+            (MaskSpec::Outside | MaskSpec::Inside, Some(mask)) => vec![(cut(&|clip| mask.cover(clip)), 0)],
             _ => Vec::new(),
         }
     }
@@ -367,7 +376,7 @@ impl Task {
     fn sounds(&self, canvas: &CanvasShape, hop: usize, sounds: &[Sound]) -> Vec<(Vec<Media>, usize)> {
         let Some(sound) = canvas.sound else { return Vec::new() };
         let tokens = sound.tokens.length();
-        let n = (self.frames * sound.a_frame).min(tokens);
+        let n = (self.frames * sound.tokens_per_frame).min(tokens);
         let first = |n: usize| {
             let piece = |sound: &Sound| Media::Sound(sound.slice(0..(n * hop).min(sound.length())));
             (sounds.iter().map(piece).collect::<Vec<_>>(), 0)
@@ -380,10 +389,10 @@ impl Task {
             (sounds.iter().map(piece).collect::<Vec<_>>(), tokens - n)
         };
         match self.audio {
-            Share::Given => vec![first(tokens)],
-            Share::First => vec![first(n)],
-            Share::Last => vec![last()],
-            Share::Ends => vec![first(n), last()],
+            MaskSpec::Context => vec![first(tokens)],
+            MaskSpec::First => vec![first(n)],
+            MaskSpec::Last => vec![last()],
+            MaskSpec::Ends => vec![first(n), last()],
             _ => Vec::new(),
         }
     }

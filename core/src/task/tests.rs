@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::canvas::{CanvasTokens, SoundShape};
-use crate::{Draw, Purpose, Rate, TokenKind, TokenShape};
+use crate::{Rate, RngKey, RngStream, TokenKind, TokenShape};
 use std::collections::BTreeSet;
 
 const STRIDES: [usize; 3] = [4, 2, 2];
@@ -12,13 +12,13 @@ fn canvas() -> CanvasShape {
     let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
     let sound = TokenShape { grid: [18, 1, 1], kind: TokenKind::Levels { levels: 2, entries: 4 } };
     CanvasShape {
-        sound: Some(SoundShape { tokens: sound, a_frame: 2, stride: 4 }),
-        given: true,
+        sound: Some(SoundShape { tokens: sound, tokens_per_frame: 2, stride: 4 }),
+        has_context: true,
         ..CanvasShape::new(3, 5, TokenShape { grid: [3, 2, 3], kind })
     }
 }
 
-fn task(video: Share, audio: Share, frames: usize) -> Task {
+fn task(video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
     Task { name: "x".into(), video, audio, frames, weight: 1.0 }
 }
 
@@ -28,44 +28,44 @@ fn layout(task: &Task, mask: Option<&Mask>) -> Layout {
 
 #[test]
 fn every_place_that_there_is_is_given_or_made() {
-    use Share::*;
+    use MaskSpec::*;
     let canvas = canvas();
     let all = |modality| canvas.range(modality).collect::<BTreeSet<_>>();
-    for (video, frames) in [(Made, 1), (Given, 1), (First, 5), (Last, 5), (Ends, 1), (Outside, 1), (Inside, 1)] {
-        for audio in [Absent, Made, Given, First, Last, Ends] {
+    for (video, frames) in [(Target, 1), (Context, 1), (First, 5), (Last, 5), (Ends, 1), (Outside, 1), (Inside, 1)] {
+        for audio in [Absent, Target, Context, First, Last, Ends] {
             let task = task(video, audio, frames);
-            let mask = task.draw([9, 4, 6], STRIDES, &mut Draw::new(3).stream(Purpose::Task));
+            let mask = task.draw([9, 4, 6], STRIDES, &mut RngKey::new(3).stream(RngStream::Task));
             assert_eq!(mask.is_some(), video.has_region());
             let layout = layout(&task, mask.as_ref());
-            let places: BTreeSet<usize> = layout.places().collect();
+            let positions: BTreeSet<usize> = layout.positions().collect();
             let mut wanted = all(Modality::Video);
             if audio != Absent {
                 wanted.extend(all(Modality::Audio));
             }
-            assert_eq!(places, wanted, "{video:?} {audio:?}");
+            assert_eq!(positions, wanted, "{video:?} {audio:?}");
             // A place that is both is where a last piece begins as an image.
-            let both = layout.given().iter().filter(|place| layout.made().contains(place)).count();
+            let both = layout.context().iter().filter(|position| layout.target().contains(position)).count();
             assert_eq!(both, if matches!(video, Last | Ends) { 6 } else { 0 }, "{video:?}");
         }
     }
-    assert_eq!(layout(&task(Image, Absent, 1), None).made(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(layout(&task(Image, Absent, 1), None).target(), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]
 fn a_clip_grows_from_what_is_given_of_it() {
-    use Share::*;
-    let orders: [(Share, Share, usize, &[usize]); 7] = [
-        (Made, Made, 1, &[0, 1, 2]),
-        (First, Made, 1, &[0, 1, 2]),
+    use MaskSpec::*;
+    let orders: [(MaskSpec, MaskSpec, usize, &[usize]); 7] = [
+        (Target, Target, 1, &[0, 1, 2]),
+        (First, Target, 1, &[0, 1, 2]),
         (First, First, 5, &[2]),
         (Last, Absent, 5, &[1, 0]),
         (Ends, Absent, 1, &[1, 2]),
-        (Last, Made, 1, &[2, 1, 0]),
-        (Given, Last, 1, &[2, 1, 0]),
+        (Last, Target, 1, &[2, 1, 0]),
+        (Context, Last, 1, &[2, 1, 0]),
     ];
     for (video, audio, frames, wanted) in orders {
         let layout = layout(&task(video, audio, frames), None);
-        let mut steps: Vec<usize> = layout.made().iter().map(|&place| canvas().step(place)).collect();
+        let mut steps: Vec<usize> = layout.target().iter().map(|&position| canvas().step(position)).collect();
         steps.dedup();
         assert_eq!(steps, wanted, "{video:?} {audio:?}");
         let (count, ranks) = layout.steps(&canvas());
@@ -78,9 +78,9 @@ fn a_clip_grows_from_what_is_given_of_it() {
 fn sound_lies_at_the_step_of_its_frame() {
     let canvas = canvas();
     // Frame 0 is step 0, frames 1 to 4 step 1, frames 5 to 8 step 2: of two tokens each.
-    let steps: Vec<usize> = (18..36).map(|place| canvas.step(place)).collect();
+    let steps: Vec<usize> = (18..36).map(|position| canvas.step(position)).collect();
     assert_eq!(steps, [vec![0; 2], vec![1; 8], vec![2; 8]].concat());
-    let times: Vec<f64> = (18..36).map(|place| canvas.place(place)[0]).collect();
+    let times: Vec<f64> = (18..36).map(|position| canvas.coordinates(position)[0]).collect();
     // The middle of step 1 is the middle of frames 1 to 4.
     let middle = (times[2..10].iter().sum::<f64>()) / 8.0;
     assert!((middle - 1.0).abs() < 1e-9, "{middle}");
@@ -91,19 +91,19 @@ fn sound_lies_at_the_step_of_its_frame() {
 fn a_token_is_made_where_one_of_its_pixels_is() {
     // One pixel, in frame 6: step 2, row 1, column 2.
     let mask = Mask::new([9, 4, 6], |t, y, x| (t, y, x) == (6, 3, 4));
-    let layout = layout(&task(Share::Outside, Share::Absent, 1), Some(&mask));
-    assert_eq!(layout.made(), [17]);
-    assert_eq!(layout.given().len(), 17);
+    let layout = layout(&task(MaskSpec::Outside, MaskSpec::Absent, 1), Some(&mask));
+    assert_eq!(layout.target(), [17]);
+    assert_eq!(layout.context().len(), 17);
 }
 
 #[test]
 fn drawn_regions_lie_within_and_leave_something() {
     for seed in 0..200 {
-        for video in [Share::Outside, Share::Inside] {
-            let mut stream = Draw::new(seed).stream(Purpose::Task);
-            let mask = task(video, Share::Absent, 1).draw([9, 16, 24], [4, 4, 4], &mut stream).unwrap();
-            let made = mask.made().iter().filter(|made| **made).count();
-            assert!(made > 0 && made < 9 * 16 * 24, "{seed}");
+        for video in [MaskSpec::Outside, MaskSpec::Inside] {
+            let mut stream = RngKey::new(seed).stream(RngStream::Task);
+            let mask = task(video, MaskSpec::Absent, 1).draw([9, 16, 24], [4, 4, 4], &mut stream).unwrap();
+            let target = mask.target().iter().filter(|target| **target).count();
+            assert!(target > 0 && target < 9 * 16 * 24, "{seed}");
         }
     }
 }
@@ -113,57 +113,57 @@ fn covered_pixels_tell_nothing_and_pasted_ones_are_exact() {
     let pixels = |seed: usize| (0..9 * 24 * 3).map(|i| (i * seed % 251) as u8).collect();
     let clip = |seed| Clip::new([9, 4, 6], Rate::whole(8), pixels(seed)).unwrap();
     let mask = Mask::new([9, 4, 6], |_, y, x| y == 1 && x > 2);
-    let (given, made) = (clip(7), clip(11));
-    let mut other = given.clone();
-    for (pixel, _) in other.pixels_mut().chunks_exact_mut(3).zip(mask.made()).filter(|(_, made)| **made) {
+    let (context, target) = (clip(7), clip(11));
+    let mut other = context.clone();
+    for (pixel, _) in other.pixels_mut().chunks_exact_mut(3).zip(mask.target()).filter(|(_, target)| **target) {
         pixel.fill(99);
     }
-    assert_ne!(given, other);
-    assert_eq!(mask.cover(&given), mask.cover(&other));
-    let pasted = mask.paste(&given, &made);
-    for (i, &inside) in mask.made().iter().enumerate() {
-        let of = if inside { &made } else { &given };
+    assert_ne!(context, other);
+    assert_eq!(mask.cover(&context), mask.cover(&other));
+    let pasted = mask.paste(&context, &target);
+    for (i, &inside) in mask.target().iter().enumerate() {
+        let of = if inside { &target } else { &context };
         assert_eq!(pasted.pixels()[3 * i..3 * i + 3], of.pixels()[3 * i..3 * i + 3]);
     }
-    assert_eq!(mask.apart(&given, &pasted), 0.0);
+    assert_eq!(mask.apart(&context, &pasted), 0.0);
     let mut brighter = pasted.clone();
     brighter.pixels_mut().iter_mut().for_each(|value| *value = value.wrapping_add(3));
     let off = mask.apart(&pasted, &brighter);
     assert!((2.9..8.0).contains(&off), "{off}");
-    let last = task(Share::Last, Share::Absent, 5).finish(&given.slice(4..9), &made, None);
-    assert_eq!((last.slice(0..4), last.slice(4..9)), (made.slice(0..4), given.slice(4..9)));
+    let last = task(MaskSpec::Last, MaskSpec::Absent, 5).finish(&context.slice(4..9), &target, None);
+    assert_eq!((last.slice(0..4), last.slice(4..9)), (target.slice(0..4), context.slice(4..9)));
 }
 
 #[test]
-fn flaws_are_told_with_their_mend() {
-    use Share::*;
+fn flaws_are_told_with_their_hint() {
+    use MaskSpec::*;
     let canvas = canvas();
-    let told = |task: Task| task.flaws(&canvas, 9).into_iter().map(|flaw| flaw.path).collect::<Vec<_>>();
-    assert_eq!(told(task(Given, Given, 1)), ["video"]);
-    assert_eq!(told(task(Made, Outside, 1)), ["audio"]);
-    assert_eq!(told(task(Image, Made, 1)), ["audio"]);
+    let told = |task: Task| task.errors(&canvas, 9).into_iter().map(|error| error.path).collect::<Vec<_>>();
+    assert_eq!(told(task(Context, Context, 1)), ["video"]);
+    assert_eq!(told(task(Target, Outside, 1)), ["audio"]);
+    assert_eq!(told(task(Image, Target, 1)), ["audio"]);
     assert_eq!(told(task(Ends, Absent, 5)), ["frames"]);
     assert!(told(task(First, First, 5)).is_empty());
     let silent = CanvasShape { sound: None, ..canvas };
-    assert_eq!(task(Made, Made, 1).flaws(&silent, 9)[0].path, "audio");
-    let flaw = task(First, Absent, 4).layout(&canvas, STRIDES, None).unwrap_err();
-    assert!(flaw.mend.contains("frames = 1") && flaw.mend.contains('5'), "{}", flaw.mend);
+    assert_eq!(task(Target, Target, 1).errors(&silent, 9)[0].path, "audio");
+    let error = task(First, Absent, 4).layout(&canvas, STRIDES, None).unwrap_err();
+    assert!(error.hint.contains("frames = 1") && error.hint.contains('5'), "{}", error.hint);
 }
 
 #[test]
 fn tokens_are_assembled_from_what_is_given_and_what_is_made() {
     let canvas = canvas();
-    let layout = layout(&task(Share::Ends, Share::First, 1), None);
-    let values = |places: &[usize], salt: u32| {
-        let limit = |place: usize| canvas.kind(place).entries().unwrap() as u32;
-        Values::Codes(places.iter().map(|&place| (place as u32 * 7 + salt) % limit(place)).collect())
+    let layout = layout(&task(MaskSpec::Ends, MaskSpec::First, 1), None);
+    let values = |positions: &[usize], salt: u32| {
+        let limit = |position: usize| canvas.kind(position).entries().unwrap() as u32;
+        Values::Codes(positions.iter().map(|&position| (position as u32 * 7 + salt) % limit(position)).collect())
     };
-    let (given, made) = (values(layout.given(), 1), values(layout.made(), 2));
-    let tokens = canvas.tokens(&layout, &given, &made).unwrap();
+    let (context, target) = (values(layout.context(), 1), values(layout.target(), 2));
+    let tokens = canvas.tokens(&layout, &context, &target).unwrap();
     let all = canvas.values(&tokens).unwrap();
     // Where a place is both, what was made stands there.
-    assert_eq!(all.at(layout.made(), &canvas), made);
-    let only: Vec<usize> = layout.given().iter().copied().filter(|p| !layout.made().contains(p)).collect();
+    assert_eq!(all.at(layout.target(), &canvas), target);
+    let only: Vec<usize> = layout.context().iter().copied().filter(|p| !layout.target().contains(p)).collect();
     assert_eq!(all.at(&only, &canvas), values(&only, 1));
     // Three levels of the same place are one code, and are three again.
     let audio = tokens.audio.unwrap();
@@ -177,7 +177,7 @@ fn codes_and_latents_stand_on_one_canvas() {
     let latents = TokenShape { grid: [18, 1, 1], kind: TokenKind::Latents { channels: 5 } };
     canvas.sound.as_mut().unwrap().tokens = latents;
     let video = crate::Tokens::codes([3, 2, 3], 4, (0..18).map(|i| i * 7 % 4).collect()).unwrap();
-    let numbers = Draw::new(3).stream(Purpose::Noise).normals(18 * 5);
+    let numbers = RngKey::new(3).stream(RngStream::Noise).normals(18 * 5);
     let audio = crate::Tokens::latents([18, 1, 1], 5, numbers.clone()).unwrap();
     let tokens = CanvasTokens { video: Some(video), audio: Some(audio) };
     let all = canvas.values(&tokens).unwrap();
@@ -185,13 +185,13 @@ fn codes_and_latents_stand_on_one_canvas() {
     // Code 3 of 2 bits, then zeros; the numbers of a latent.
     assert_eq!(vectors[5..10], [1.0, 1.0, 0.0, 0.0, 0.0]);
     assert_eq!(vectors[18 * 5..], numbers);
-    let layout = task(Share::Ends, Share::First, 1).layout(&canvas, STRIDES, None).unwrap();
-    let (given, made) = (all.at(layout.given(), &canvas), all.at(layout.made(), &canvas));
-    assert_eq!(canvas.tokens(&layout, &given, &made).unwrap(), tokens);
+    let layout = task(MaskSpec::Ends, MaskSpec::First, 1).layout(&canvas, STRIDES, None).unwrap();
+    let (context, target) = (all.at(layout.context(), &canvas), all.at(layout.target(), &canvas));
+    assert_eq!(canvas.tokens(&layout, &context, &target).unwrap(), tokens);
     // What a sampler makes is near the signs.
-    let Values::Vectors(made) = made else { panic!("vectors") };
-    let near: Vec<f32> = made.iter().map(|x| x * 0.6).collect();
-    let read = canvas.tokens(&layout, &given, &canvas.read(layout.made(), &near)).unwrap();
+    let Values::Vectors(target) = target else { panic!("vectors") };
+    let near: Vec<f32> = target.iter().map(|x| x * 0.6).collect();
+    let read = canvas.tokens(&layout, &context, &canvas.read(layout.target(), &near)).unwrap();
     assert_eq!(read.video, tokens.video);
     assert_ne!(read.audio, tokens.audio);
     // Tokens of another length are no tokens of this canvas.

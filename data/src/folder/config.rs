@@ -1,6 +1,6 @@
 //! A folder of clips as a recipe describes it.
 
-use musiva_core::Flaw;
+use musiva_core::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,13 +57,17 @@ impl Default for FolderConfig {
 
 impl FolderConfig {
     /// Everything that is wrong with it, without a look at the folder.
-    pub fn validate(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+    pub fn validate(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
         if self.path.is_empty() {
-            flaws.push(Flaw::new("path", "no folder is named", "set `path = \"clips\"` to the folder of your clips"));
+            errors.push(ConfigError::new(
+                "path",
+                "no folder is named",
+                "set `path = \"clips\"` to the folder of your clips",
+            ));
         }
         if !(1..=1024).contains(&self.frames) {
-            flaws.push(Flaw::new(
+            errors.push(ConfigError::new(
                 "frames",
                 format!("{} frames; a window has 1 to 1024", self.frames),
                 "set `frames = 17`",
@@ -72,17 +76,17 @@ impl FolderConfig {
         if self.size.iter().any(|side| !(8..=2048).contains(side)) {
             let [height, width] = self.size;
             let message = format!("{height} × {width} pixels; each side has 8 to 2048");
-            flaws.push(Flaw::new("size", message, "set `size = [64, 64]`"));
+            errors.push(ConfigError::new("size", message, "set `size = [64, 64]`"));
         }
         if !(1..=240).contains(&self.fps) {
-            flaws.push(Flaw::new(
+            errors.push(ConfigError::new(
                 "fps",
                 format!("{} frames per second; 1 to 240 are possible", self.fps),
                 "set `fps = 8`",
             ));
         }
         if self.stride == Some(0) {
-            flaws.push(Flaw::new(
+            errors.push(ConfigError::new(
                 "stride",
                 "windows 0 frames apart never end",
                 format!("set `stride = {}`", self.frames.max(1)),
@@ -90,8 +94,8 @@ impl FolderConfig {
         }
         if !(0.0..=0.9).contains(&self.held_out) {
             let message = format!("{} of each file; 0 to 0.9 can be held out", self.held_out);
-            flaws.push(Flaw::new("held_out", message, "set `held_out = 0.1`"));
+            errors.push(ConfigError::new("held_out", message, "set `held_out = 0.1`"));
         }
-        flaws
+        errors
     }
 }

@@ -14,7 +14,7 @@ pub use reader::{Probe, Reader};
 use crate::dataset::{DataReport, Dataset, Dropped, Part, PixelRange, Sample};
 use crate::scan;
 use framing::{Framing, lasts, shown};
-use musiva_core::{Clip, DatasetConfig, Error, ErrorKind, Flaw, MediaShape, Modality, Rate, Result};
+use musiva_core::{Clip, ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result};
 use std::{
     fmt,
     iter::StepBy,
@@ -64,8 +64,8 @@ impl Folder {
     /// Where `config` is invalid, the folder or its captions cannot be read, or nothing in it can
     /// be trained on; the error then says why.
     pub fn open(config: FolderConfig, reader: Arc<dyn Reader>, part: Part) -> Result<Self> {
-        if let Some(Flaw { path, message, mend }) = config.validate().into_iter().next() {
-            return Err(Error::new(ErrorKind::Recipe, path, message).mend(mend));
+        if let Some(ConfigError { path, message, hint }) = config.validate().into_iter().next() {
+            return Err(Error::new(ErrorKind::Recipe, path, message).hint(hint));
         }
         let listing = scan::scan(Path::new(&config.path), scan::CLIPS)?;
         let found = listing.found.len() as u64;
@@ -105,14 +105,14 @@ impl Folder {
             .into_iter()
             .filter(|&reason| count(reason) > 0)
             .max_by_key(|&reason| count(reason));
-        let mend = match most {
+        let hint = match most {
             Some(Reason::NoCaption) => "put `name.txt` beside each `name.mp4`, or set `captions = \"optional\"`",
             Some(Reason::TooShort) => "set fewer `frames` or a higher `fps`, or hold out another part of each file",
             Some(Reason::Unreadable) => "convert the files to H.264 in MP4",
             Some(Reason::Missing) => "name files in `metadata.jsonl` by their path below the folder",
             None => "set `path` to a folder of .mp4, .mov, .gif, .png, .jpg or .webp files",
         };
-        Error::new(ErrorKind::Data, self.config.path.clone(), message).mend(mend)
+        Error::new(ErrorKind::Data, self.config.path.clone(), message).hint(hint)
     }
 }
 
@@ -186,7 +186,7 @@ impl Dataset for Folder {
         if !fits || pixels.len() != frames * size[0] * size[1] * 3 {
             let message = "the file has changed since the folder was opened";
             return Err(Error::new(ErrorKind::Data, entry.path.display().to_string(), message)
-                .mend("leave the files alone while they are trained on"));
+                .hint("leave the files alone while they are trained on"));
         }
         let clip = Clip::new([frames, size[0], size[1]], Rate::whole(fps), pixels)?;
         let id = format!("{} from frame {start}", entry.name);

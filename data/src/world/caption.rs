@@ -109,7 +109,7 @@ fn set<T: PartialEq>(slot: &mut Option<T>, value: T) -> Option<()> {
 mod tests {
     use super::super::attributes::Combination;
     use super::*;
-    use musiva_core::{Draw, Purpose};
+    use musiva_core::{RngKey, RngStream};
     use std::collections::HashSet;
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn half_of_the_captions_say_the_speed() {
         let attributes = Combination::all().next().unwrap().at(Speed::Fast);
-        let mut stream = Draw::new(3).stream(Purpose::Data);
+        let mut stream = RngKey::new(3).stream(RngStream::Data);
         let said = (0..2_000).filter(|_| Attributes::parse(&caption(attributes, &mut stream)).unwrap().speed.is_some());
         assert!(said.count().abs_diff(1_000) < 100);
     }

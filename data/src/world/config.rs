@@ -1,7 +1,7 @@
 //! The world as a recipe describes it.
 
 use super::attributes::Combination;
-use musiva_core::Flaw;
+use musiva_core::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +46,10 @@ impl Default for WorldConfig {
 
 impl WorldConfig {
     /// Everything that is wrong with it; empty: [`World::new`](super::World::new) succeeds.
-    pub fn validate(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+    pub fn validate(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
         if !(1..=1024).contains(&self.frames) {
-            flaws.push(Flaw::new(
+            errors.push(ConfigError::new(
                 "frames",
                 format!("{} frames; a clip has 1 to 1024", self.frames),
                 "set `frames = 17`",
@@ -58,10 +58,10 @@ impl WorldConfig {
         if self.size.iter().any(|side| !(16..=1024).contains(side)) {
             let [height, width] = self.size;
             let message = format!("{height} × {width} pixels; each side has 16 to 1024");
-            flaws.push(Flaw::new("size", message, "set `size = [64, 64]`"));
+            errors.push(ConfigError::new("size", message, "set `size = [64, 64]`"));
         }
         if !(1..=240).contains(&self.fps) {
-            flaws.push(Flaw::new(
+            errors.push(ConfigError::new(
                 "fps",
                 format!("{} frames per second; 1 to 240 are possible", self.fps),
                 "set `fps = 8`",
@@ -70,31 +70,35 @@ impl WorldConfig {
         if let Some(rate) = self.sound {
             if !(8_000..=192_000).contains(&rate) {
                 let message = format!("{rate} samples per second; 8000 to 192000 are possible");
-                flaws.push(Flaw::new("sound", message, "set `sound = 16000`"));
+                errors.push(ConfigError::new("sound", message, "set `sound = 16000`"));
             } else if self.frames as u64 * u64::from(rate) > LONGEST_SOUND * u64::from(self.fps) {
                 let message = format!("a sound of {} frames has more than {LONGEST_SOUND} samples", self.frames);
-                flaws.push(Flaw::new("sound", message, "set `sound = 16000`, or fewer frames"));
+                errors.push(ConfigError::new("sound", message, "set `sound = 16000`, or fewer frames"));
             }
         }
         let mut seen = Vec::new();
         for (i, text) in self.held_out.iter().enumerate() {
             let path = format!("held_out[{i}]");
             match Combination::parse(text) {
-                None => flaws.push(Flaw::new(
+                None => errors.push(ConfigError::new(
                     path,
                     format!("\"{text}\" is not a colour, a shape and a direction"),
                     "write it like \"green triangle up\": red, green, blue or yellow; ring, square or triangle; left, right, up or down",
                 )),
                 Some(c) if seen.contains(&c) => {
-                    flaws.push(Flaw::new(path, format!("\"{text}\" is listed twice"), "delete one of them"));
+                    errors.push(ConfigError::new(path, format!("\"{text}\" is listed twice"), "delete one of them"));
                 }
                 Some(c) => seen.push(c),
             }
         }
         if seen.len() == Combination::all().count() {
-            flaws.push(Flaw::new("held_out", "all combinations are held out, none is left to train on", "list fewer"));
+            errors.push(ConfigError::new(
+                "held_out",
+                "all combinations are held out, none is left to train on",
+                "list fewer",
+            ));
         }
-        flaws
+        errors
     }
 }
 
@@ -113,7 +117,7 @@ mod tests {
             held_out: vec!["red ring up".into(), "pink ring up".into(), "red ring up".into()],
             seed: 0,
         };
-        let paths: Vec<_> = wrong.validate().into_iter().map(|flaw| flaw.path).collect();
+        let paths: Vec<_> = wrong.validate().into_iter().map(|error| error.path).collect();
         assert_eq!(paths, ["frames", "size", "fps", "sound", "held_out[1]", "held_out[2]"]);
         let held_out = Combination::all().map(|c| c.to_string()).collect();
         let nothing_left = WorldConfig { held_out, ..WorldConfig::default() };

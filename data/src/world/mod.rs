@@ -21,27 +21,29 @@
 //! ```
 
 mod attributes;
+mod audio_oracle;
 mod caption;
 mod config;
-mod ear;
 mod fit;
 mod geometry;
-mod oracle;
 mod scene;
 mod score;
 mod spot;
 mod tone;
+mod video_oracle;
 
 pub use attributes::{Attributes, Colour, Combination, Direction, PartialAttributes, Shape, Speed};
+pub use audio_oracle::{AudioReading, Onsets};
 pub use config::WorldConfig;
-pub use ear::{Hearing, Onsets};
-pub use oracle::{Oracle, Reading};
 pub use scene::{Event, Scene};
 pub use score::{Score, Scores, score};
+pub use video_oracle::{Reading, VideoOracle};
 
 use crate::dataset::{DataReport, Dataset, Loudness, PixelRange, Sample};
 use geometry::Geometry;
-use musiva_core::{DatasetConfig, Draw, Flaw, MediaShape, Modality, Purpose, Rate, Result, Sound, Stream, Timing};
+use musiva_core::{
+    ConfigError, DatasetConfig, MediaShape, Modality, Rate, Result, RngKey, RngStream, Sound, Stream, Timing,
+};
 use tone::tones;
 
 /// Which scenes are drawn. Training never shows a place where a scene of another split starts.
@@ -78,10 +80,10 @@ pub struct World {
 
 impl World {
     /// The world of `config`, or everything that is wrong with it.
-    pub fn new(config: WorldConfig) -> Result<Self, Vec<Flaw>> {
-        let flaws = config.validate();
-        if !flaws.is_empty() {
-            return Err(flaws);
+    pub fn new(config: WorldConfig) -> Result<Self, Vec<ConfigError>> {
+        let errors = config.validate();
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let test: Vec<_> = Combination::all().collect();
         let held: Vec<_> = config.held_out.iter().filter_map(|text| Combination::parse(text)).collect();
@@ -118,8 +120,8 @@ impl World {
     }
 
     /// The scene of `draw` in `split`: the same for the same arguments, always.
-    pub fn scene(&self, draw: Draw, split: Split) -> Scene {
-        let mut stream = self.stream(draw, split);
+    pub fn scene(&self, key: RngKey, split: Split) -> Scene {
+        let mut stream = self.stream(key, split);
         let combinations = self.combinations(split);
         let combination = combinations[stream.below(combinations.len())];
         let speed = Speed::ALL[stream.below(Speed::ALL.len())];
@@ -127,12 +129,12 @@ impl World {
     }
 
     /// A scene that shows `attributes`, starting at a random place of the test split.
-    pub fn scene_of(&self, attributes: Attributes, draw: Draw) -> Scene {
-        self.place(attributes, Split::Test, &mut self.stream(draw, Split::Test))
+    pub fn scene_of(&self, attributes: Attributes, key: RngKey) -> Scene {
+        self.place(attributes, Split::Test, &mut self.stream(key, Split::Test))
     }
 
-    fn stream(&self, draw: Draw, split: Split) -> Stream {
-        Draw { seed: draw.seed ^ split.salt(), ..draw }.stream(Purpose::Data)
+    fn stream(&self, key: RngKey, split: Split) -> Stream {
+        RngKey { seed: key.seed ^ split.salt(), ..key }.stream(RngStream::Data)
     }
 
     /// Starts `attributes` at a place of `split` such that the first bounce falls between frames 3 and
@@ -201,8 +203,8 @@ impl Dataset for World {
 
     fn get(&self, index: u64) -> Result<Sample> {
         // Streams tell 32 bits of the sample apart; the rest of the number goes into the step.
-        let draw = Draw::new(self.config.seed).sample(index & 0xffff_ffff).step(index >> 32);
-        Ok(self.scene(draw, Split::Train).sample(draw, format!("world scene {index}")))
+        let key = RngKey::new(self.config.seed).sample(index & 0xffff_ffff).step(index >> 32);
+        Ok(self.scene(key, Split::Train).sample(key, format!("world scene {index}")))
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {

@@ -5,7 +5,7 @@ use super::caption::caption;
 use super::geometry::{BACKGROUND, Geometry, Track, wall};
 use super::tone::tones;
 use crate::dataset::Sample;
-use musiva_core::{Clip, Draw, Purpose, Rate, Sound, Timing};
+use musiva_core::{Clip, Rate, RngKey, RngStream, Sound, Timing};
 use serde::Serialize;
 
 /// Captions draw from a stream of their own, or the phrasing would tell the shape.
@@ -110,13 +110,13 @@ impl Scene {
     }
 
     /// Clip, sound and caption of `draw`.
-    pub fn sample(&self, draw: Draw, id: String) -> Sample {
-        Sample { clip: Some(self.render()), sound: self.sound(), caption: self.caption(draw), id }
+    pub fn sample(&self, key: RngKey, id: String) -> Sample {
+        Sample { clip: Some(self.render()), sound: self.sound(), caption: self.caption(key), id }
     }
 
     /// A caption in a random phrasing of `draw`; about half of them say the speed.
-    pub fn caption(&self, draw: Draw) -> String {
-        let draw = Draw { seed: draw.seed ^ CAPTION_SALT, ..draw };
-        caption(self.attributes, &mut draw.stream(Purpose::Data))
+    pub fn caption(&self, key: RngKey) -> String {
+        let key = RngKey { seed: key.seed ^ CAPTION_SALT, ..key };
+        caption(self.attributes, &mut key.stream(RngStream::Data))
     }
 }

@@ -1,7 +1,7 @@
 //! How much of what was asked for is seen.
 
 use super::attributes::PartialAttributes;
-use super::oracle::Reading;
+use super::video_oracle::Reading;
 use serde::Serialize;
 
 /// Whether a clip shows what its caption asks for; `None`: it does not ask for that.

@@ -9,13 +9,13 @@ fn world(config: WorldConfig) -> World {
 }
 
 fn scenes(world: &World, split: Split, count: u64) -> impl Iterator<Item = Scene> {
-    (0..count).map(move |i| world.scene(Draw::new(11).sample(i), split))
+    (0..count).map(move |i| world.scene(RngKey::new(11).sample(i), split))
 }
 
 /// Blurs by [1 2 1]/4 along both axes and adds Gaussian noise of `sigma` (of 255).
 fn degrade(clip: &Clip, sigma: f32, seed: u64) -> Clip {
     let [_, height, width] = clip.shape();
-    let noise = Draw::new(seed).stream(Purpose::Noise).normals(clip.pixels().len());
+    let noise = RngKey::new(seed).stream(RngStream::Noise).normals(clip.pixels().len());
     let mut values: Vec<f32> = clip.pixels().iter().map(|&x| f32::from(x)).collect();
     for (stride, side) in [(3, width), (3 * width, height)] {
         let sharp = values.clone();
@@ -35,7 +35,7 @@ fn degrade(clip: &Clip, sigma: f32, seed: u64) -> Clip {
 
 /// The part of right readings per attribute, bounces last.
 fn rates(pairs: impl Iterator<Item = (Scene, Clip)>, config: &WorldConfig) -> [f64; 5] {
-    let oracle = Oracle::new(config);
+    let oracle = VideoOracle::new(config);
     let (mut right, mut count) = ([0.0; 5], 0.0);
     for (scene, clip) in pairs {
         let (reading, a) = (oracle.read(&clip), scene.attributes);
@@ -86,7 +86,7 @@ fn the_oracle_reads_windows_and_other_sizes() {
 #[test]
 fn the_oracle_follows_the_path_through_noise() {
     let config = WorldConfig::default();
-    let (world, oracle) = (world(config.clone()), Oracle::new(&config));
+    let (world, oracle) = (world(config.clone()), VideoOracle::new(&config));
     for (scene, i) in scenes(&world, Split::Test, 100).zip(0..) {
         let reading = oracle.read(&degrade(&scene.render(), 8.0, i));
         for (seen, is) in reading.path.iter().zip(scene.path()) {
@@ -100,12 +100,12 @@ fn the_oracle_follows_the_path_through_noise() {
 #[test]
 fn the_oracle_decides_nothing_about_garbage() {
     let config = WorldConfig::default();
-    let (world, oracle) = (world(config.clone()), Oracle::new(&config));
+    let (world, oracle) = (world(config.clone()), VideoOracle::new(&config));
     let size = [17, 64, 64];
     let make = |pixel: &mut dyn FnMut(usize) -> u8| {
         Clip::new(size, Rate::whole(8), (0..17 * 64 * 64 * 3).map(pixel).collect()).unwrap()
     };
-    let mut stream = Draw::new(5).stream(Purpose::Noise);
+    let mut stream = RngKey::new(5).stream(RngStream::Noise);
     let speckle: Vec<bool> = (0..17 * 64 * 64).map(|_| stream.chance(0.05)).collect();
     for (what, clip) in [
         ("black", make(&mut |_| 0)),
@@ -121,7 +121,7 @@ fn the_oracle_decides_nothing_about_garbage() {
     }
 
     // A shape that stands still, and one that jumps about, have no direction but all the rest.
-    let scene = world.scene(Draw::new(1), Split::Test);
+    let scene = world.scene(RngKey::new(1), Split::Test);
     let moving = scene.render();
     for order in [[0; 17], [4, 11, 2, 9, 15, 0, 13, 6, 1, 12, 3, 16, 8, 5, 14, 7, 10]] {
         let pixels = order.iter().flat_map(|&t| moving.frame(t).to_vec()).collect();
@@ -134,7 +134,7 @@ fn the_oracle_decides_nothing_about_garbage() {
     for shape in [[1, 64, 64], [2, 64, 64], [17, 63, 64], [3, 1, 1]] {
         let clip = Clip::new(shape, Rate::whole(8), vec![128; shape.iter().product::<usize>() * 3]).unwrap();
         assert_eq!(oracle.read(&clip).direction, None);
-        let tiny = Oracle::new(&WorldConfig { size: [shape[1], shape[2]], ..WorldConfig::default() });
+        let tiny = VideoOracle::new(&WorldConfig { size: [shape[1], shape[2]], ..WorldConfig::default() });
         assert_eq!(tiny.read(&clip).shape, None);
     }
     let picture = oracle.read(&moving.slice(0..1));
@@ -148,7 +148,7 @@ fn the_oracle_forgives_what_models_do() {
     // Three times blurred, 1 % of bright speckle, and two frames of 17 lost.
     let spoilt = scenes(&world, Split::Test, 300).zip(0..).map(|(scene, i)| {
         let mut clip = (0..3).fold(scene.render(), |clip, round| degrade(&clip, 4.0, i * 3 + round));
-        let mut stream = Draw::new(i).stream(Purpose::Pick);
+        let mut stream = RngKey::new(i).stream(RngStream::Pick);
         let [_, height, width] = clip.shape();
         for pixel in clip.pixels_mut().chunks_exact_mut(3) {
             if stream.chance(0.01) {
@@ -196,12 +196,12 @@ fn a_bounce_just_before_the_last_frame_counts() {
     };
     // The second bounce of a fast shape comes 44 / 5 = 8.8 frames after the first: here at 15.9,
     // so that the last difference of positions does not change its sign.
-    let scene = Scene { start: [30.0, 54.0 - 7.1 * 5.0], ..world.scene_of(attributes, Draw::new(1)) };
+    let scene = Scene { start: [30.0, 54.0 - 7.1 * 5.0], ..world.scene_of(attributes, RngKey::new(1)) };
     let frames: Vec<_> = scene.events().iter().map(|e| (e.frame * 10.0).round()).collect();
     assert_eq!(frames, [71.0, 159.0]);
     let path = scene.path();
     assert!(path[16][1] < path[15][1] && path[15][1] < path[14][1]);
-    assert_eq!(Oracle::new(world.config()).read(&scene.render()).bounces, Some(2));
+    assert_eq!(VideoOracle::new(world.config()).read(&scene.render()).bounces, Some(2));
 }
 
 #[test]

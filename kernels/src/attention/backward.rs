@@ -14,7 +14,7 @@ use crate::simd::{Routine, exp, run_fused};
 /// What the gradients are computed from: the operands, the value, the gradient by it, and what
 /// [`forward::value`](super::forward::value) kept.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(super) struct Saved<'a> {
     pub q: Heads<'a>,
     pub k: Heads<'a>,
     pub v: Heads<'a>,
@@ -25,7 +25,7 @@ pub(super) struct Given<'a> {
 
 /// Writes the gradients by the queries, `[B, n, H, d]`, and by keys and values, `[B, m, G, d]`. A key-value head is
 /// one unit of work, so that each sum has one order.
-pub(super) fn gradients(sizes: Sizes, view: View, given: Given, by_q: &mut [f32], by_k: &mut [f32], by_v: &mut [f32]) {
+pub(super) fn gradients(sizes: Sizes, view: View, given: Saved, by_q: &mut [f32], by_k: &mut [f32], by_v: &mut [f32]) {
     let Sizes { batch, queries, keys, heads, group, width } = sizes;
     let (by_q, by_k, by_v) = (Rows::new(by_q), Rows::new(by_k), Rows::new(by_v));
     let shared = heads / group;

@@ -124,7 +124,7 @@ impl Attention for Flex {
         let log_sums = contiguous(log_sums);
         let [q, k, v, value, grad] = [q, k, v, value, grad].map(readable);
         let [mut by_q, mut by_k, mut by_v] = [&q, &k, &v].map(|x| vec![0.0; x.shape().num_elements()]);
-        let given = backward::Given {
+        let given = backward::Saved {
             q: Heads::new(&q),
             k: Heads::new(&k),
             v: Heads::new(&v),

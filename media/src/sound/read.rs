@@ -289,7 +289,7 @@ impl SoundReader {
             };
             broken(format!("it has {total} samples; asked for were {asked}"))
                 .at(&place)
-                .mend(format!("ask for a window within its {total} samples"))
+                .hint(format!("ask for a window within its {total} samples"))
         };
         if let (Some(total), Some(wanted)) = (total, wanted)
             && (wanted == 0 || options.start.checked_add(wanted).is_none_or(|end| end > total))
@@ -299,7 +299,7 @@ impl SoundReader {
         let too_long = |found: String| {
             let found =
                 format!("{found} samples of {channels} channels are more than the limit allows, which is {most}");
-            Fault::TooBig(found).at(&place).mend("read a window of it (`start`, `length`), or raise `max_samples`")
+            Fault::TooBig(found).at(&place).hint("read a window of it (`start`, `length`), or raise `max_samples`")
         };
         if let Some(wanted) = wanted.filter(|&wanted| wanted > most) {
             return Err(too_long(wanted.to_string()));

@@ -32,7 +32,7 @@ pub fn resample(sound: &Sound, rate: Rate) -> Result<Sound> {
     (out, into) = (out / common, into / common);
     if out.max(into) > 1 << 18 {
         return Err(
-            failed(format!("their ratio is {out}/{into}")).mend("use common rates, e.g. 16000, 44100 or 48000 Hz")
+            failed(format!("their ratio is {out}/{into}")).hint("use common rates, e.g. 16000, 44100 or 48000 Hz")
         );
     }
     let length = (sound.length() as u128 * u128::from(out)).div_ceil(into.into());

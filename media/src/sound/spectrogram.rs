@@ -24,7 +24,7 @@ const COLOURS: [[f64; 3]; 5] =
 pub fn spectrogram(sound: &Sound) -> Result<Clip> {
     if sound.length() > 1 << 30 {
         return Err(Error::new(ErrorKind::Media, "", format!("{} samples are too many to be drawn", sound.length()))
-            .mend("cut the sound"));
+            .hint("cut the sound"));
     }
     let samples: Vec<f64> = sound.channel(0).map(f64::from).collect();
     let hop = (WINDOW / 4).max(samples.len().div_ceil(COLUMNS));

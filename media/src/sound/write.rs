@@ -49,7 +49,7 @@ fn encode(path: &Path, sound: &Sound, metadata: &Metadata, format: SampleFormat)
             place(),
             format!("a rate of {rate} Hz is not a whole number, as files of sound want"),
         )
-        .mend("resample it, e.g. to 48000 Hz"));
+        .hint("resample it, e.g. to 48000 Hz"));
     }
     let encoded = match (&*extension, format) {
         ("wav", _) => wav::encode(sound, rate.numerator, format, metadata),
@@ -57,11 +57,11 @@ fn encode(path: &Path, sound: &Sound, metadata: &Metadata, format: SampleFormat)
         ("flac", SampleFormat::I24) => flac::encode(sound, rate.numerator, 24, metadata),
         ("flac", SampleFormat::F32) => {
             return Err(Error::new(ErrorKind::Media, place(), "FLAC does not hold floating-point samples")
-                .mend("write whole numbers of 24 bits, or a .wav"));
+                .hint("write whole numbers of 24 bits, or a .wav"));
         }
         (other, _) => {
             return Err(Error::new(ErrorKind::Media, place(), format!("sounds are not written as `.{other}`"))
-                .mend("name the file .wav or .flac"));
+                .hint("name the file .wav or .flac"));
         }
     };
     encoded.map_err(|fault| Error::new(ErrorKind::Media, place(), fault.to_string()))

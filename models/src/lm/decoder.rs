@@ -2,9 +2,9 @@
 //! slices, from weights that [`LmConfig::decode`](super::LmConfig::decode) says how to keep.
 
 use super::{Lm, Network, Prefix};
-use crate::transformer::{DecodeBlock, Room, Vocabulary, side_by_side};
+use crate::transformer::{DecodeBlock, DecodeState, Vocabulary, fused_linears};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::Given;
+use musiva_core::canvas::Conditioning;
 use musiva_core::parameters::to_vec;
 use musiva_core::{Modality, Session};
 use musiva_kernels::decode::{Matrix, Stored, rms_norm};
@@ -27,16 +27,16 @@ struct Codes {
     heads: Vec<Matrix>,
     /// Vectors of each digit's entries, and what heads learn of those before them.
     digits: Vec<Vec<f32>>,
-    seen: Vec<Vec<f32>>,
+    digit_conditioning: Vec<Vec<f32>>,
 }
 
 impl Codes {
     fn new(vocabulary: &Vocabulary, stored: Stored) -> Self {
         Self {
             base: vocabulary.written().base,
-            heads: vocabulary.heads.iter().map(|head| side_by_side(&[head], stored)).collect(),
+            heads: vocabulary.heads.iter().map(|head| fused_linears(&[head], stored)).collect(),
             digits: vocabulary.digits.iter().map(|digit| digit.on_host()).collect(),
-            seen: vocabulary.seen.iter().map(|seen| seen.on_host()).collect(),
+            digit_conditioning: vocabulary.seen.iter().map(|seen| seen.on_host()).collect(),
         }
     }
 }
@@ -58,9 +58,9 @@ impl Decoder {
 /// Canvases on their way.
 pub struct DecoderSession {
     decoder: Arc<Decoder>,
-    room: Room,
+    state: DecodeState,
     /// The vectors of the places to be made, and what is made there.
-    places: Vec<f32>,
+    positions: Vec<f32>,
     modalities: Vec<Modality>,
     /// Cosines and sines of all positions.
     rotary: [Vec<f32>; 2],
@@ -71,12 +71,12 @@ pub struct DecoderSession {
 }
 
 impl DecoderSession {
-    pub(super) fn new(lm: &Lm, decoder: Arc<Decoder>, given: &Given) -> Self {
-        let (batch, layout, width) = (given.size(), &*given.layout, decoder.start.len());
-        let mut room = Room::new(batch, lm.canvas.prompt + layout.length(), width, decoder.blocks.len());
-        let (known, places) = lm.network.places.of(layout);
-        let rotary = lm.rotary.laid(layout).on_host();
-        let prefix = to_vec(lm.network.prefix(given, &lm.canvas, known));
+    pub(super) fn new(lm: &Lm, decoder: Arc<Decoder>, conditioning: &Conditioning) -> Self {
+        let (batch, layout, width) = (conditioning.size(), &*conditioning.layout, decoder.start.len());
+        let mut state = DecodeState::new(batch, lm.canvas.prompt + layout.length(), width, decoder.blocks.len());
+        let (context, positions) = lm.network.places.of(layout);
+        let rotary = lm.rotary.gather(layout).on_host();
+        let prefix = to_vec(lm.network.prefix(conditioning, &lm.canvas, context));
         if !prefix.is_empty() {
             let length = prefix.len() / batch / width;
             // Positions that go through together see each other.
@@ -84,25 +84,25 @@ impl DecoderSession {
             for from in (0..length).step_by(together) {
                 let of = |sample| &prefix[(sample * length + from) * width..][..together * width];
                 let mut x: Vec<f32> = (0..batch).flat_map(of).copied().collect();
-                room.run(&decoder.blocks, &mut x, &rotary);
+                state.run(&decoder.blocks, &mut x, &rotary);
             }
         }
         let hidden = decoder.start.repeat(batch);
-        let modalities = layout.made().iter().map(|&place| lm.canvas.modality(place)).collect();
-        let mut session = Self { decoder, room, places: to_vec(places), modalities, rotary, done: 0, hidden };
-        session.place();
+        let modalities = layout.target().iter().map(|&position| lm.canvas.modality(position)).collect();
+        let mut session = Self { decoder, state, positions: to_vec(positions), modalities, rotary, done: 0, hidden };
+        session.advance();
         session
     }
 
     /// Puts the hidden vectors at the place of the next token.
-    fn place(&mut self) {
+    fn advance(&mut self) {
         let Decoder { blocks, norm, .. } = &*self.decoder;
         let width = norm.len();
         for x in self.hidden.chunks_exact_mut(width) {
-            add(x, &self.places[self.done * width..]);
+            add(x, &self.positions[self.done * width..]);
         }
         self.done += 1;
-        self.room.run(blocks, &mut self.hidden, &self.rotary);
+        self.state.run(blocks, &mut self.hidden, &self.rotary);
         rms_norm(&mut self.hidden, norm, 1e-6);
     }
 
@@ -125,7 +125,7 @@ impl Session for DecoderSession {
     fn logits(&self, digits: &[Vec<u32>]) -> Tensor<2> {
         let (head, width) = (&self.codes().heads[digits.len()], self.decoder.norm.len());
         let mut hidden = self.hidden.clone();
-        for (table, digit) in self.codes().seen.iter().zip(digits) {
+        for (table, digit) in self.codes().digit_conditioning.iter().zip(digits) {
             for (x, &entry) in hidden.chunks_exact_mut(width).zip(digit) {
                 add(x, &table[entry as usize * width..]);
             }
@@ -153,6 +153,6 @@ impl Session for DecoderSession {
             }
         }
         self.hidden = hidden;
-        self.place();
+        self.advance();
     }
 }

@@ -12,7 +12,10 @@ fn canvas() -> CanvasShape {
 
 fn batch(codes: &[u32], device: &Device) -> CanvasBatch {
     let prompt = ints(&[1, 2, 3, 4, 0, 7, 8, 0, 0, 0], [2, 5], device);
-    CanvasBatch { given: Given::prompt(prompt, &canvas()), content: Content::Codes(ints(codes, [2, 18], device)) }
+    CanvasBatch {
+        conditioning: Conditioning::prompt(prompt, &canvas()),
+        input: ModelInput::Codes(ints(codes, [2, 18], device)),
+    }
 }
 
 fn codes() -> Vec<u32> {
@@ -21,8 +24,8 @@ fn codes() -> Vec<u32> {
 
 fn logits(lm: &dyn Backbone, codes: &[u32]) -> Vec<Vec<f32>> {
     let Prediction::Logits(mut all) = lm.forward(&batch(codes, &lm.device())) else { panic!("logits") };
-    let told = all.remove(0).told(&ints(codes, [2, 18], &lm.device()));
-    told.into_iter().map(|(_, logits)| to_vec(logits)).collect()
+    let per_digit = all.remove(0).per_digit(&ints(codes, [2, 18], &lm.device()));
+    per_digit.into_iter().map(|(_, logits)| to_vec(logits)).collect()
 }
 
 /// The largest difference of a session's logits from the uncached ones, and the largest of these.
@@ -54,10 +57,10 @@ fn difference(lm: &Lm, mut session: Box<dyn Session>) -> [f32; 2] {
 fn cached_is_uncached_on_slices_and_on_tensors() {
     for (digits, prefix) in [(1, Prefix::BothWays), (2, Prefix::Causal), (3, Prefix::BothWays)] {
         let config = LmConfig { width: 48, depth: 3, heads: 2, digits, prefix, ..Default::default() };
-        let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-        let given = batch(&codes(), &lm.device()).given;
-        let [on_slices, _] = difference(&lm, lm.session(given.clone()).unwrap());
-        let [on_tensors, _] = difference(&lm, Box::new(LmSession::new(&lm, &given)));
+        let lm = Lm::new(&config, &canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
+        let conditioning = batch(&codes(), &lm.device()).conditioning;
+        let [on_slices, _] = difference(&lm, lm.session(conditioning.clone()).unwrap());
+        let [on_tensors, _] = difference(&lm, Box::new(LmSession::new(&lm, &conditioning)));
         assert!(on_slices < 1e-5 && on_tensors < 1e-5, "{on_slices}, {on_tensors}");
     }
 }
@@ -66,8 +69,8 @@ fn cached_is_uncached_on_slices_and_on_tensors() {
 fn weights_in_fewer_bytes_change_logits_a_little() {
     let run = |decode| {
         let config = LmConfig { width: 48, depth: 3, heads: 2, decode, ..Default::default() };
-        let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-        let [difference, largest] = difference(&lm, lm.session(batch(&codes(), &lm.device()).given).unwrap());
+        let lm = Lm::new(&config, &canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
+        let [difference, largest] = difference(&lm, lm.session(batch(&codes(), &lm.device()).conditioning).unwrap());
         difference / largest
     };
     let (bf16, int8) = (run(Decode::Bf16), run(Decode::Int8));
@@ -76,17 +79,17 @@ fn weights_in_fewer_bytes_change_logits_a_little() {
 
 #[test]
 fn new_weights_are_drawn_from() {
-    let mut lm = Lm::new(&LmConfig::default(), &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
-    let given = batch(&codes(), &lm.device()).given;
-    let before = to_vec(lm.session(given.clone()).unwrap().logits(&[]));
+    let mut lm = Lm::new(&LmConfig::default(), &canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
+    let conditioning = batch(&codes(), &lm.device()).conditioning;
+    let before = to_vec(lm.session(conditioning.clone()).unwrap().logits(&[]));
     lm.parameters_mut().update(&mut |_, _, value| value * 2.0);
-    assert_ne!(before, to_vec(lm.session(given).unwrap().logits(&[])));
+    assert_ne!(before, to_vec(lm.session(conditioning).unwrap().logits(&[])));
 }
 
 #[test]
 fn change_a_token_and_no_earlier_or_equal_place_notices() {
     let lm = LmConfig { width: 48, depth: 3, heads: 2, ..Default::default() }
-        .build(&canvas(), &Device::flex(), &Source::Seed(3))
+        .build(&canvas(), &Device::flex(), &WeightInit::Seed(3))
         .unwrap();
     let before = logits(&*lm, &codes());
     let mut changed = codes();
@@ -102,9 +105,9 @@ fn change_a_token_and_no_earlier_or_equal_place_notices() {
 fn a_causal_prefix_does_not_look_ahead() {
     let first = |prefix, last: u32| {
         let config = LmConfig { width: 48, depth: 3, heads: 2, prefix, ..Default::default() };
-        let lm = Lm::new(&config, &canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+        let lm = Lm::new(&config, &canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
         let prompt = ints(&[1, 2, 3, 4, last], [1, 5], &Device::flex());
-        let session = LmSession::new(&lm, &Given::prompt(prompt, &canvas()));
+        let session = LmSession::new(&lm, &Conditioning::prompt(prompt, &canvas()));
         session.caches.last().unwrap().first_value()
     };
     assert_eq!(first(Prefix::Causal, 5), first(Prefix::Causal, 6));
@@ -115,13 +118,13 @@ fn a_causal_prefix_does_not_look_ahead() {
 fn sound_turns_with_the_clip_or_after_it() {
     let sound = SoundShape {
         tokens: TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { entries: 8, bits: Some(3) } },
-        a_frame: 1,
+        tokens_per_frame: 1,
         stride: 1,
     };
     let canvas = CanvasShape { sound: Some(sound), ..canvas() };
     let cosines = |sound_axis| {
         let config = LmConfig { width: 48, depth: 1, heads: 2, sound_axis, ..Default::default() };
-        let lm = Lm::new(&config, &canvas, &Device::flex(), &Source::Seed(3)).unwrap();
+        let lm = Lm::new(&config, &canvas, &Device::flex(), &WeightInit::Seed(3)).unwrap();
         let [cosines, _] = lm.rotary.on_host();
         // The fastest pair turns by one radian a step.
         cosines.chunks_exact(12).map(|row| row[0]).collect::<Vec<f32>>()
@@ -140,7 +143,7 @@ fn sound_turns_with_the_clip_or_after_it() {
 fn parameters_are_counted_without_building() {
     for digits in [1, 2] {
         let config = LmConfig { width: 48, depth: 3, heads: 2, digits, ..Default::default() };
-        let lm = config.build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+        let lm = config.build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
         assert_eq!(config.parameters(&canvas()), lm.parameters().count());
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Time 0 is data, time 1 is noise: `x_t = α(t)·x + σ(t)·ε`.
 
-use super::{drop_prompts, frames_gone};
+use super::{drop_prompts, frame_progress};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Field, Prediction};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, ModelInput, NoisyVectors, Prediction};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Loss, NoisePath, Objective, Predicts, Process,
-    Purpose, Result,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Loss, NoisePath, Objective, Predicts, Process,
+    Result, RngKey, RngStream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,12 +52,12 @@ pub struct RectifiedFlow {
     /// made, 0 for all at once, 1 for one frame after the other; each training sample draws its own
     /// between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub stagger: f32,
+    pub frame_offset: f32,
 }
 
 impl Default for RectifiedFlow {
     fn default() -> Self {
-        Self { predict: Predict::Velocity, shift: 1.0, prompt_dropout: 0.1, self_condition: 0.5, stagger: 0.0 }
+        Self { predict: Predict::Velocity, shift: 1.0, prompt_dropout: 0.1, self_condition: 0.5, frame_offset: 0.0 }
     }
 }
 
@@ -78,12 +78,12 @@ pub struct Ddpm {
     /// made, 0 for all at once, 1 for one frame after the other; each training sample draws its own
     /// between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub stagger: f32,
+    pub frame_offset: f32,
 }
 
 impl Default for Ddpm {
     fn default() -> Self {
-        Self { predict: Predict::Velocity, prompt_dropout: 0.1, self_condition: 0.5, stagger: 0.0 }
+        Self { predict: Predict::Velocity, prompt_dropout: 0.1, self_condition: 0.5, frame_offset: 0.0 }
     }
 }
 
@@ -111,21 +111,21 @@ pub fn shifted(t: f64, shift: f64) -> f64 {
 
 struct Settings {
     process: Process,
-    stagger: f64,
+    frame_offset: f64,
     shift: f64,
     prompt_dropout: f32,
     self_condition: f32,
 }
 
-fn needs_field(name: &str, backbone: &BackboneSpec) -> Result<(), Flaw> {
+fn needs_field(name: &str, backbone: &BackboneSpec) -> Result<(), ConfigError> {
     match backbone {
-        BackboneSpec::Field { .. } => Ok(()),
-        BackboneSpec::NextToken => Err(Flaw::new(
+        BackboneSpec::Diffusion { .. } => Ok(()),
+        BackboneSpec::NextToken => Err(ConfigError::new(
             "kind",
             format!("{name} trains a model that predicts a field of vectors, this backbone predicts the next token"),
             "set `objective.kind = \"next-token\"`, or `backbone.kind = \"dit\"`",
         )),
-        BackboneSpec::Masked => Err(Flaw::new(
+        BackboneSpec::Masked => Err(ConfigError::new(
             "kind",
             format!("{name} trains a model that predicts a field of vectors, this backbone predicts hidden tokens"),
             "set `objective.kind = \"masked\"`, or `backbone.kind = \"dit\"`",
@@ -133,13 +133,13 @@ fn needs_field(name: &str, backbone: &BackboneSpec) -> Result<(), Flaw> {
     }
 }
 
-fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
+fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
     let device = backbone.device();
     let x = batch.vectors(&device).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "objective", "these codes have no bits, so no vectors to diffuse")
     })?;
     let [size, length, channels] = x.dims();
-    let given = drop_prompts(batch, s.prompt_dropout, draw).given_vectors(&device);
+    let conditioning = drop_prompts(batch, s.prompt_dropout, key).conditioning_vectors(&device);
 
     let canvas = backbone.canvas();
     let (frames, frame_of) = batch.layout.steps(canvas);
@@ -147,11 +147,15 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
     let mut noise = Vec::with_capacity(size * length * channels);
     let mut times = Vec::with_capacity(size * frames);
     for &sample in &batch.samples {
-        let draw = draw.sample(sample);
-        noise.extend(draw.stream(Purpose::Noise).normals(length * channels));
-        let mut stream = draw.stream(Purpose::Time);
-        let (left, stagger) = (f64::from(stream.uniform()), f64::from(stream.uniform()) * s.stagger);
-        times.extend(frames_gone(1.0 - left, frames, stagger).into_iter().map(|gone| shifted(1.0 - gone, s.shift)));
+        let key = key.sample(sample);
+        noise.extend(key.stream(RngStream::Noise).normals(length * channels));
+        let mut stream = key.stream(RngStream::Time);
+        let (left, frame_offset) = (f64::from(stream.uniform()), f64::from(stream.uniform()) * s.frame_offset);
+        times.extend(
+            frame_progress(1.0 - left, frames, frame_offset)
+                .into_iter()
+                .map(|progress| shifted(1.0 - progress, s.shift)),
+        );
     }
     let noise = Tensor::<3>::from_data(TensorData::new(noise, [size, length, channels]), &device);
     // What depends on the time of each token, [B, L, 1].
@@ -164,30 +168,30 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
     let sigma = column(&|t| s.process.path.mix(t).1);
     let noisy = x.clone() * alpha.clone() + noise.clone() * sigma.clone();
     let moments: Vec<f32> = times.iter().map(|&t| t as f32).collect();
-    let field = |guess| {
-        Content::Field(Field {
+    let field = |x0_prev| {
+        ModelInput::NoisyVectors(NoisyVectors {
             values: noisy.clone(),
             times: Tensor::from_data(TensorData::new(moments.clone(), [size, frames]), &device),
             at: (0..length).map(frame_of).collect(),
-            guess,
+            x0_prev,
         })
     };
-    let predict = |backbone: &dyn Backbone, guess| match backbone
-        .forward(&CanvasBatch { given: given.clone(), content: field(guess) })
+    let predict = |backbone: &dyn Backbone, x0_prev| match backbone
+        .forward(&CanvasBatch { conditioning: conditioning.clone(), input: field(x0_prev) })
     {
-        Prediction::Field(field) => Ok(field),
+        Prediction::Vector(field) => Ok(field),
         Prediction::Logits(_) => {
             Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no field"))
         }
     };
     let to_clean = |predicted: Tensor<3>| clean(s.process, alpha.clone(), sigma.clone(), noisy.clone(), predicted);
 
-    let self_conditioned = matches!(backbone.spec(), BackboneSpec::Field { self_conditioned: true, .. });
-    let guess = match self_conditioned && draw.sample(0).stream(Purpose::SelfCondition).chance(s.self_condition) {
+    let self_conditioned = matches!(backbone.spec(), BackboneSpec::Diffusion { self_conditioned: true, .. });
+    let x0_prev = match self_conditioned && key.sample(0).stream(RngStream::SelfCondition).chance(s.self_condition) {
         true => Some(to_clean(predict(&*backbone.frozen(), None)?).detach()),
         false => None,
     };
-    let predicted = predict(backbone, guess)?;
+    let predicted = predict(backbone, x0_prev)?;
     let target = match (s.process.predicts, s.process.path) {
         (Predicts::Data, _) => x.clone(),
         (Predicts::Velocity, NoisePath::Straight) => noise - x.clone(),
@@ -195,7 +199,7 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
     };
     // A frame at time 0 is given, there is nothing to learn from it; the others count for it.
     let live = column(&|t| if t > 0.0 { 1.0 } else { 0.0 });
-    let (live, channels) = match own_channels(canvas, batch.layout.made()) {
+    let (live, channels) = match own_channels(canvas, batch.layout.target()) {
         // Of a shorter vector only its own numbers count.
         Some(own) => (live * Tensor::<3>::from_data(own, &device), 1),
         None => (live, channels),
@@ -207,19 +211,19 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -
 }
 
 /// `[1, n, C]`, 1 where a number is of the vector at a place, 0 after its end; `None` where all are as long.
-fn own_channels(canvas: &CanvasShape, places: &[usize]) -> Option<TensorData> {
+fn own_channels(canvas: &CanvasShape, positions: &[usize]) -> Option<TensorData> {
     let longest = canvas.channels()?;
-    let lengths: Vec<usize> = places.iter().filter_map(|&place| canvas.kind(place).channels()).collect();
+    let lengths: Vec<usize> = positions.iter().filter_map(|&position| canvas.kind(position).channels()).collect();
     let row = |&length: &usize| (0..longest).map(move |i| if i < length { 1.0f32 } else { 0.0 });
     let short = lengths.iter().any(|&length| length < longest);
-    short.then(|| TensorData::new(lengths.iter().flat_map(row).collect(), [1, places.len(), longest]))
+    short.then(|| TensorData::new(lengths.iter().flat_map(row).collect(), [1, positions.len(), longest]))
 }
 
 impl RectifiedFlow {
     fn settings(&self) -> Settings {
         Settings {
             process: Process { path: NoisePath::Straight, predicts: self.predict.into() },
-            stagger: f64::from(self.stagger),
+            frame_offset: f64::from(self.frame_offset),
             shift: f64::from(self.shift),
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,
@@ -228,11 +232,11 @@ impl RectifiedFlow {
 }
 
 impl Objective for RectifiedFlow {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
         needs_field("rectified-flow", backbone)
     }
 
@@ -240,12 +244,12 @@ impl Objective for RectifiedFlow {
         Some(self.settings().process)
     }
 
-    fn stagger(&self) -> f32 {
-        self.stagger
+    fn frame_offset(&self) -> f32 {
+        self.frame_offset
     }
 
-    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
-        loss(&self.settings(), backbone, batch, draw)
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
+        loss(&self.settings(), backbone, batch, key)
     }
 
     fn forwards(&self) -> f64 {
@@ -257,7 +261,7 @@ impl Ddpm {
     fn settings(&self) -> Settings {
         Settings {
             process: Process { path: NoisePath::Cosine, predicts: self.predict.into() },
-            stagger: f64::from(self.stagger),
+            frame_offset: f64::from(self.frame_offset),
             shift: 1.0,
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,
@@ -266,11 +270,11 @@ impl Ddpm {
 }
 
 impl Objective for Ddpm {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
         needs_field("ddpm", backbone)
     }
 
@@ -278,12 +282,12 @@ impl Objective for Ddpm {
         Some(self.settings().process)
     }
 
-    fn stagger(&self) -> f32 {
-        self.stagger
+    fn frame_offset(&self) -> f32 {
+        self.frame_offset
     }
 
-    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
-        loss(&self.settings(), backbone, batch, draw)
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
+        loss(&self.settings(), backbone, batch, key)
     }
 
     fn forwards(&self) -> f64 {

@@ -1,10 +1,12 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::{drop_prompts, frames_gone, frames_of, nats, parts, sum};
+use super::{drop_prompts, frame_progress, frames_of, nats, parts, sum};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Hidden, Prediction, columns};
-use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Purpose, Result};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, MaskedCodes, ModelInput, Prediction, columns};
+use musiva_core::{
+    Backbone, BackboneSpec, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey, RngStream,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::FRAC_PI_2;
@@ -32,7 +34,7 @@ pub enum MaskSchedule {
 
 impl MaskSchedule {
     /// `γ(r)` for `0 ≤ r ≤ 1` and so many tokens, from 1 to 0.
-    pub fn hidden(self, r: f64, tokens: usize) -> f64 {
+    pub fn masked_fraction(self, r: f64, tokens: usize) -> f64 {
         let bits = (tokens.max(2) as f64).log2();
         let part = match self {
             Self::Cosine => (FRAC_PI_2 * r).cos(),
@@ -59,60 +61,60 @@ pub struct MaskedTokens {
     /// Frames ahead of others: how far apart on their way from nothing to all the frames of a sample may stand while it
     /// is made, 0 for all alike, 1 for one frame after the other; each training sample draws its own between 0 and this.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub stagger: f32,
+    pub frame_offset: f32,
 }
 
 impl Default for MaskedTokens {
     fn default() -> Self {
-        Self { schedule: MaskSchedule::Cosine, prompt_dropout: 0.1, stagger: 0.0 }
+        Self { schedule: MaskSchedule::Cosine, prompt_dropout: 0.1, frame_offset: 0.0 }
     }
 }
 
 impl Objective for MaskedTokens {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
-        let (predicts, mend) = match backbone {
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
+        let (predicts, hint) = match backbone {
             BackboneSpec::Masked => return Ok(()),
             BackboneSpec::NextToken => ("the next token", "set `objective.kind = \"next-token\"`"),
-            BackboneSpec::Field { .. } => ("a field of vectors", "set `objective.kind = \"rectified-flow\"`"),
+            BackboneSpec::Diffusion { .. } => ("a field of vectors", "set `objective.kind = \"rectified-flow\"`"),
         };
         let message = format!("masked trains a model that predicts hidden tokens, this backbone predicts {predicts}");
-        Err(Flaw::new("kind", message, format!("{mend}, or `backbone.kind = \"masked\"`")))
+        Err(ConfigError::new("kind", message, format!("{hint}, or `backbone.kind = \"masked\"`")))
     }
 
     fn process(&self) -> Option<Process> {
         None
     }
 
-    fn stagger(&self) -> f32 {
-        self.stagger
+    fn frame_offset(&self) -> f32 {
+        self.frame_offset
     }
 
-    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
         let device = backbone.device();
         let codes = batch.codes(&device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "masked trains on codes, these tokens are latents")
         })?;
-        let given = drop_prompts(batch, self.prompt_dropout, draw).given_codes(&device);
+        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device);
         let [size, length] = codes.dims();
-        let (count, frame_of) = frames_of(&batch.layout, backbone.canvas(), self.stagger);
-        let hidden: Vec<f32> =
-            batch.samples.iter().flat_map(|&sample| self.mask(count, &frame_of, draw.sample(sample))).collect();
-        let count = hidden.iter().sum::<f32>();
-        let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [size, length, 1]), &device);
-        let content = Content::Masked(Hidden { codes: codes.clone(), hidden: hidden.clone() });
-        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { given, content }) else {
+        let (count, frame_of) = frames_of(&batch.layout, backbone.canvas(), self.frame_offset);
+        let masked: Vec<f32> =
+            batch.samples.iter().flat_map(|&sample| self.mask(count, &frame_of, key.sample(sample))).collect();
+        let count = masked.iter().sum::<f32>();
+        let masked = Tensor::<3>::from_data(TensorData::new(masked, [size, length, 1]), &device);
+        let input = ModelInput::Masked(MaskedCodes { codes: codes.clone(), mask: masked.clone() });
+        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input }) else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
-        let hidden = hidden.reshape([size, length]);
+        let masked = masked.reshape([size, length]);
         let each: Vec<_> = nats(logits, &codes)
             .into_iter()
             .map(|(at, nats)| {
-                let hidden = columns(hidden.clone(), &at);
-                (at, (nats * hidden.clone()).sum(), hidden.sum().clamp_min(1.0))
+                let masked = columns(masked.clone(), &at);
+                (at, (nats * masked.clone()).sum(), masked.sum().clamp_min(1.0))
             })
             .collect();
         let total = sum(each.iter().map(|(_, nats, _)| nats.clone())) / count;
@@ -125,18 +127,18 @@ impl Objective for MaskedTokens {
 impl MaskedTokens {
     /// 1 for each token of a sample that is hidden: of each of so many frames as many as the schedule says, one at
     /// least of a frame that is not whole, at random.
-    fn mask(&self, frames: usize, frame_of: &[usize], draw: Draw) -> Vec<f32> {
+    fn mask(&self, frames: usize, frame_of: &[usize], key: RngKey) -> Vec<f32> {
         let mut ranks: Vec<usize> = (0..frame_of.len()).collect();
-        draw.stream(Purpose::Shuffle).shuffle(&mut ranks);
-        let mut times = draw.stream(Purpose::Time);
-        let (gone, stagger) = (f64::from(times.uniform()), f64::from(times.uniform() * self.stagger));
-        let gone = frames_gone(gone, frames, stagger).into_iter().enumerate();
+        key.stream(RngStream::Shuffle).shuffle(&mut ranks);
+        let mut times = key.stream(RngStream::Time);
+        let (progress, frame_offset) = (f64::from(times.uniform()), f64::from(times.uniform() * self.frame_offset));
+        let progress = frame_progress(progress, frames, frame_offset).into_iter().enumerate();
         let mut mask = vec![0.0; frame_of.len()];
-        for (frame, gone) in gone.filter(|(_, gone)| *gone < 1.0) {
-            let mut own: Vec<usize> = (0..frame_of.len()).filter(|&place| frame_of[place] == frame).collect();
-            own.sort_unstable_by_key(|&place| ranks[place]);
-            let hidden = (self.schedule.hidden(gone, own.len()) * own.len() as f64).ceil() as usize;
-            own.iter().take(hidden.max(1)).for_each(|&place| mask[place] = 1.0);
+        for (frame, progress) in progress.filter(|(_, progress)| *progress < 1.0) {
+            let mut own: Vec<usize> = (0..frame_of.len()).filter(|&position| frame_of[position] == frame).collect();
+            own.sort_unstable_by_key(|&position| ranks[position]);
+            let masked = (self.schedule.masked_fraction(progress, own.len()) * own.len() as f64).ceil() as usize;
+            own.iter().take(masked.max(1)).for_each(|&position| mask[position] = 1.0);
         }
         mask
     }
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn schedules_fall_from_all_to_nothing() {
         for schedule in ALL {
-            let at: Vec<f64> = (0..=100).map(|i| schedule.hidden(f64::from(i) / 100.0, 256)).collect();
+            let at: Vec<f64> = (0..=100).map(|i| schedule.masked_fraction(f64::from(i) / 100.0, 256)).collect();
             assert!(at.windows(2).all(|pair| pair[0] >= pair[1]), "{schedule:?}");
             assert!(at[0] > 0.99 && at[100] < 1e-12, "{schedule:?}: {} to {}", at[0], at[100]);
         }
@@ -170,7 +172,7 @@ mod tests {
         // Halfway, of 256 tokens: worked by hand from the definitions.
         let wanted = [0.5f64.sqrt(), 0.5, 0.75, 0.875, 1.0 - 0.5f64.sqrt(), 1.0 - 1.0 / 16.0, 1.0 / 8.0];
         for (schedule, wanted) in ALL.into_iter().zip(wanted) {
-            let found = schedule.hidden(0.5, 256);
+            let found = schedule.masked_fraction(0.5, 256);
             assert!((found - wanted).abs() < 1e-12, "{schedule:?}: {found}, not {wanted}");
         }
     }
@@ -180,8 +182,8 @@ mod tests {
         let objective = MaskedTokens::default();
         let mut counts = [0.0f64; 50];
         for sample in 0..4000 {
-            let mask = objective.mask(1, &[0; 50], Draw::new(7).sample(sample));
-            counts.iter_mut().zip(mask).for_each(|(count, hidden)| *count += f64::from(hidden) / 4000.0);
+            let mask = objective.mask(1, &[0; 50], RngKey::new(7).sample(sample));
+            counts.iter_mut().zip(mask).for_each(|(count, masked)| *count += f64::from(masked) / 4000.0);
         }
         // E[cos(πr/2)] = 2/π, and half a token more by rounding up.
         let wanted = 2.0 / std::f64::consts::PI + 0.01;
@@ -190,14 +192,14 @@ mod tests {
 
     #[test]
     fn frames_go_ahead_of_others_where_they_may() {
-        let frames: Vec<usize> = (0..60).map(|place| place / 20).collect();
-        let objective = MaskedTokens { stagger: 1.0, ..MaskedTokens::default() };
+        let frames: Vec<usize> = (0..60).map(|position| position / 20).collect();
+        let objective = MaskedTokens { frame_offset: 1.0, ..MaskedTokens::default() };
         let mut apart = 0;
         for sample in 0..500 {
-            let mask = objective.mask(3, &frames, Draw::new(7).sample(sample));
-            let hidden: Vec<f32> = mask.chunks(20).map(|frame| frame.iter().sum()).collect();
-            assert!(hidden.is_sorted() && hidden[2] >= 1.0, "{hidden:?}");
-            apart += usize::from(hidden[0] == 0.0 && hidden[2] == 20.0);
+            let mask = objective.mask(3, &frames, RngKey::new(7).sample(sample));
+            let masked: Vec<f32> = mask.chunks(20).map(|frame| frame.iter().sum()).collect();
+            assert!(masked.is_sorted() && masked[2] >= 1.0, "{masked:?}");
+            apart += usize::from(masked[0] == 0.0 && masked[2] == 20.0);
         }
         // ∫(2s - 1)/(2s + 1) for s from 1/2 to 1, and a little more by rounding: one in ten.
         assert!((30..150).contains(&apart), "{apart}");

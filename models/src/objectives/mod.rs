@@ -6,21 +6,21 @@ pub mod next_token;
 
 use burn::tensor::{Int, Tensor};
 use musiva_core::canvas::{CanvasShape, CleanBatch, Layout, Logits, Values};
-use musiva_core::{Draw, Modality, Purpose};
+use musiva_core::{Modality, RngKey, RngStream};
 use musiva_kernels::cross_entropy;
 
-/// Which part of its way each of `frames` frames has walked, once the part `gone` of the whole is. Without `stagger` all
+/// Which part of its way each of `frames` frames has walked, once the part `progress` of the whole is. Without `frame_offset` all
 /// go together; at 1 each sets out when the one before it has arrived; between, they overlap.
-pub fn frames_gone(gone: f64, frames: usize, stagger: f64) -> Vec<f64> {
-    let ways = 1.0 + stagger * (frames - 1) as f64;
-    (0..frames).map(|frame| (gone * ways - stagger * frame as f64).clamp(0.0, 1.0)).collect()
+pub fn frame_progress(progress: f64, frames: usize, frame_offset: f64) -> Vec<f64> {
+    let ways = 1.0 + frame_offset * (frames - 1) as f64;
+    (0..frames).map(|frame| (progress * ways - frame_offset * frame as f64).clamp(0.0, 1.0)).collect()
 }
 
 /// How many frames may go each at its own pace, and which of them each token that is to be made is of: one, of which all
-/// are, without `stagger`.
-pub fn frames_of(layout: &Layout, canvas: &CanvasShape, stagger: f32) -> (usize, Vec<usize>) {
-    match stagger {
-        0.0 => (1, vec![0; layout.made().len()]),
+/// are, without `frame_offset`.
+pub fn frames_of(layout: &Layout, canvas: &CanvasShape, frame_offset: f32) -> (usize, Vec<usize>) {
+    match frame_offset {
+        0.0 => (1, vec![0; layout.target().len()]),
         _ => layout.steps(canvas),
     }
 }
@@ -29,7 +29,7 @@ pub fn frames_of(layout: &Layout, canvas: &CanvasShape, stagger: f32) -> (usize,
 fn nats(logits: Vec<Logits>, codes: &Tensor<2, Int>) -> Vec<(Vec<usize>, Tensor<2>)> {
     let each = logits.into_iter().map(|logits| {
         let (at, size) = (logits.at.clone(), codes.dims()[0]);
-        let digits = logits.told(codes).into_iter().map(|(digit, logits)| {
+        let digits = logits.per_digit(codes).into_iter().map(|(digit, logits)| {
             let [size, n, base] = logits.dims();
             cross_entropy(logits.reshape([size * n, base]), digit.reshape([size * n]))
         });
@@ -49,7 +49,7 @@ fn sum(each: impl Iterator<Item = Tensor<1>>) -> Tensor<1> {
 fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(Vec<usize>, Tensor<1>)>) -> Vec<(&'static str, Tensor<1>)> {
     let mut parts = vec![("bits_per_token", bits)];
     if each.len() > 1 {
-        parts.extend(each.into_iter().map(|(at, bits)| match batch.shape.modality(batch.layout.made()[at[0]]) {
+        parts.extend(each.into_iter().map(|(at, bits)| match batch.shape.modality(batch.layout.target()[at[0]]) {
             Modality::Audio => ("bits_per_token_of_sound", bits),
             _ => ("bits_per_token_of_clip", bits),
         }));
@@ -59,9 +59,9 @@ fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(Vec<usize>, Tensor<1>)>
 
 /// Empties each prompt with probability `p`, so that the model also learns to go without: what
 /// classifier-free guidance needs (Ho and Salimans 2022).
-fn drop_prompts(batch: &CleanBatch, p: f32, draw: Draw) -> CleanBatch {
+fn drop_prompts(batch: &CleanBatch, p: f32, key: RngKey) -> CleanBatch {
     let prompts = batch.samples.iter().enumerate().map(|(i, &sample)| {
-        match draw.sample(sample).stream(Purpose::Dropout).chance(p) {
+        match key.sample(sample).stream(RngStream::Dropout).chance(p) {
             true => batch.shape.no_prompt(),
             false => batch.prompt.part(i, batch.size()),
         }
@@ -86,18 +86,18 @@ mod tests {
                 shape,
                 prompt: Values::concat(&vec![said.clone(); samples.len()]),
                 layout: Arc::new(Layout::whole(&shape)),
-                given: Values::Codes(Vec::new()),
+                context: Values::Codes(Vec::new()),
                 tokens: Values::Codes(vec![0; 2 * samples.len()]),
                 samples,
             };
-            let draw = Draw::new(3).step(11);
-            let all = drop_prompts(&batch((0..64).collect()), 0.5, draw).prompt;
+            let key = RngKey::new(3).step(11);
+            let all = drop_prompts(&batch((0..64).collect()), 0.5, key).prompt;
             let each: Vec<Values> = (0..64).map(|i| all.part(i, 64)).collect();
             let dropped = each.iter().filter(|prompt| **prompt == shape.no_prompt()).count();
             assert!((16..48).contains(&dropped), "{dropped}");
             assert!(each.iter().all(|prompt| [&shape.no_prompt(), &said].contains(&prompt)));
-            assert_eq!(drop_prompts(&batch(vec![17]), 0.5, draw).prompt, each[17]);
-            assert_eq!(drop_prompts(&batch(vec![3, 4]), 0.0, draw).prompt, batch(vec![3, 4]).prompt);
+            assert_eq!(drop_prompts(&batch(vec![17]), 0.5, key).prompt, each[17]);
+            assert_eq!(drop_prompts(&batch(vec![3, 4]), 0.0, key).prompt, batch(vec![3, 4]).prompt);
         }
     }
 }

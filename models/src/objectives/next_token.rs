@@ -1,8 +1,8 @@
 //! `next-token`: the cross-entropy of each token given the prompt and the tokens before it.
 
 use super::{drop_prompts, nats, parts, sum};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Content, Prediction};
-use musiva_core::{Backbone, BackboneSpec, Draw, Error, ErrorKind, Flaw, Loss, Objective, Process, Result};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, ModelInput, Prediction};
+use musiva_core::{Backbone, BackboneSpec, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,19 +22,19 @@ impl Default for NextToken {
 }
 
 impl Objective for NextToken {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
         match backbone {
             BackboneSpec::NextToken => Ok(()),
-            BackboneSpec::Masked => Err(Flaw::new(
+            BackboneSpec::Masked => Err(ConfigError::new(
                 "kind",
                 "next-token trains a model that predicts the next token, this backbone predicts hidden tokens",
                 "set `objective.kind = \"masked\"`, or `backbone.kind = \"lm\"`",
             )),
-            BackboneSpec::Field { .. } => Err(Flaw::new(
+            BackboneSpec::Diffusion { .. } => Err(ConfigError::new(
                 "kind",
                 "next-token trains a model that predicts the next token, this backbone predicts a field of vectors",
                 "set `objective.kind = \"rectified-flow\"`, or `backbone.kind = \"lm\"`",
@@ -46,14 +46,14 @@ impl Objective for NextToken {
         None
     }
 
-    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, draw: Draw) -> Result<Loss> {
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
         let device = backbone.device();
         let codes = batch.codes(&device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "next-token trains on codes, these tokens are latents")
         })?;
-        let given = drop_prompts(batch, self.prompt_dropout, draw).given_codes(&device);
-        let content = Content::Codes(codes.clone());
-        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { given, content }) else {
+        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device);
+        let input = ModelInput::Codes(codes.clone());
+        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input }) else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
         let count = codes.dims().iter().product::<usize>();

@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 use musiva_core::canvas::Values;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Order, Process, Purpose, Result, Sampler,
-    Sampling, Session,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Process, Result, RngKey, RngStream,
+    SampleRequest, Sampler, Sampling, Session,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,22 +35,22 @@ impl Default for Autoregressive {
 }
 
 impl Sampler for Autoregressive {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         match self.top_p > 0.0 {
             true => Vec::new(),
-            false => vec![Flaw::new("top_p", "a probability of 0 leaves nothing to pick", "set `top_p = 1.0`")],
+            false => vec![ConfigError::new("top_p", "a probability of 0 leaves nothing to pick", "set `top_p = 1.0`")],
         }
     }
 
-    fn fits(&self, backbone: &BackboneSpec, _: Option<&Process>) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec, _: Option<&Process>) -> Result<(), ConfigError> {
         match backbone {
             BackboneSpec::NextToken => Ok(()),
-            BackboneSpec::Masked => Err(Flaw::new(
+            BackboneSpec::Masked => Err(ConfigError::new(
                 "kind",
                 "an autoregressive sampler wants a model that predicts the next token; this one predicts hidden tokens",
                 "set `sampler.kind = \"maskgit\"`, or `backbone.kind = \"lm\"`",
             )),
-            BackboneSpec::Field { .. } => Err(Flaw::new(
+            BackboneSpec::Diffusion { .. } => Err(ConfigError::new(
                 "kind",
                 "an autoregressive sampler wants a model that predicts the next token; this one sees all tokens at once and predicts a field",
                 "set `sampler.kind = \"euler\"`, or `backbone.kind = \"lm\"`",
@@ -63,27 +63,27 @@ impl Sampler for Autoregressive {
         if self.guidance == 1.0 { 1.0 } else { 2.0 }
     }
 
-    fn edits(&self) -> Result<(), Flaw> {
+    fn edits(&self) -> Result<(), ConfigError> {
         let message = "a model that makes one token after the other has no way from a clip to a changed one; \
                        diffusion and masked models have";
-        Err(Flaw::new("kind", message, "name a recipe of one of these, such as `world-dit` or `world-masked`"))
+        Err(ConfigError::new("kind", message, "name a recipe of one of these, such as `world-dit` or `world-masked`"))
     }
 
-    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
-        let (guided, size) = (self.guidance != 1.0, order.draws.len());
-        let given = order.told(backbone, if guided { 2 * size } else { size });
+    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, request: &SampleRequest) -> Result<Box<dyn Sampling>> {
+        let (guided, size) = (self.guidance != 1.0, request.keys.len());
+        let conditioning = request.conditioning(backbone, if guided { 2 * size } else { size });
         let session = backbone
-            .session(given)
+            .session(conditioning)
             .ok_or_else(|| Error::new(ErrorKind::Unsupported, "sampler", "this backbone cannot decode step by step"))?;
-        let (settings, draws, length) = (*self, order.draws.clone(), order.layout.made().len());
-        Ok(Box::new(State { settings, length, draws, session, digits: 0, codes: vec![Vec::new(); size], guided }))
+        let (settings, keys, length) = (*self, request.keys.clone(), request.layout.target().len());
+        Ok(Box::new(State { settings, length, keys, session, digits: 0, codes: vec![Vec::new(); size], guided }))
     }
 }
 
 struct State {
     settings: Autoregressive,
     length: usize,
-    draws: Vec<Draw>,
+    keys: Vec<RngKey>,
     session: Box<dyn Session>,
     /// Digits picked so far.
     digits: u64,
@@ -97,7 +97,7 @@ impl Sampling for State {
     }
 
     fn step(&mut self, _: &dyn Backbone) -> Result<()> {
-        let size = self.draws.len();
+        let size = self.keys.len();
         let mut digits: Vec<Vec<u32>> = Vec::new();
         let mut codes = vec![0u32; size];
         for _ in 0..self.session.heads() {
@@ -105,9 +105,9 @@ impl Sampling for State {
             let base = logits.dims()[1];
             let logits = to_vec(guide(logits, self.guided.then_some(self.settings.guidance)));
             let mut picked: Vec<u32> = Vec::with_capacity(2 * size);
-            for (row, draw) in self.draws.iter().enumerate() {
+            for (row, key) in self.keys.iter().enumerate() {
                 // One stream a digit: which number a token gets does not hang on its batch.
-                let uniform = draw.step(self.digits).stream(Purpose::Pick).uniform();
+                let uniform = key.step(self.digits).stream(RngStream::Pick).uniform();
                 let digit = pick(&logits[row * base..(row + 1) * base], &self.settings, uniform);
                 codes[row] = codes[row] * base as u32 + digit;
                 picked.push(digit);
@@ -128,7 +128,7 @@ impl Sampling for State {
         Ok(())
     }
 
-    fn made(&self) -> Result<Vec<Values>> {
+    fn tokens(&self) -> Result<Vec<Values>> {
         Ok(self.codes.iter().map(|codes| Values::Codes(codes.clone())).collect())
     }
 }
@@ -144,16 +144,16 @@ fn guide(logits: Tensor<2>, guidance: Option<f32>) -> Tensor<2> {
 
 /// The entry that a uniform number in `[0, 1)` falls on.
 fn pick(logits: &[f32], settings: &Autoregressive, uniform: f32) -> u32 {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let mut request: Vec<usize> = (0..logits.len()).collect();
+    request.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
     if settings.temperature == 0.0 {
-        return order[0] as u32;
+        return request[0] as u32;
     }
     if settings.top_k > 0 {
-        order.truncate(settings.top_k);
+        request.truncate(settings.top_k);
     }
-    let weight = |i: usize| f64::from((logits[i] - logits[order[0]]) / settings.temperature).exp();
-    let weights: Vec<f64> = order.iter().map(|&i| weight(i)).collect();
+    let weight = |i: usize| f64::from((logits[i] - logits[request[0]]) / settings.temperature).exp();
+    let weights: Vec<f64> = request.iter().map(|&i| weight(i)).collect();
     let total: f64 = weights.iter().sum();
     let mut kept = weights.len();
     if settings.top_p < 1.0 {
@@ -169,7 +169,7 @@ fn pick(logits: &[f32], settings: &Autoregressive, uniform: f32) -> u32 {
         left -= w;
         left < 0.0
     });
-    order[hit.unwrap_or(kept - 1)] as u32
+    request[hit.unwrap_or(kept - 1)] as u32
 }
 
 #[cfg(test)]
@@ -177,8 +177,8 @@ mod tests {
     use super::*;
     use crate::lm::LmConfig;
     use burn::tensor::Device;
-    use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction, ints};
-    use musiva_core::{BackboneConfig, Source, TokenKind, TokenShape};
+    use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, ints};
+    use musiva_core::{BackboneConfig, TokenKind, TokenShape, WeightInit};
 
     const PLAIN: Autoregressive = Autoregressive { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
 
@@ -212,13 +212,13 @@ mod tests {
         let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
         let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 1, 2], kind });
         let config = LmConfig { width: 16, depth: 1, heads: 2, digits: 2, ..Default::default() };
-        let mut lm = config.build(&canvas, &Device::flex(), &Source::Seed(5)).unwrap();
+        let mut lm = config.build(&canvas, &Device::flex(), &WeightInit::Seed(5)).unwrap();
         lm.parameters_mut().update(&mut |_, _, value| value * 3.0);
         let codes: Vec<u32> = (0..16).flat_map(|i| [i / 4, i % 4]).collect();
         let prompt = ints(&[1, 2].repeat(16), [16, 2], &Device::flex());
-        let content = Content::Codes(ints(&codes, [16, 2], &Device::flex()));
-        let given = Given::prompt(prompt, &canvas);
-        let Prediction::Logits(mut all) = lm.forward(&CanvasBatch { given, content }) else { panic!("logits") };
+        let input = ModelInput::Codes(ints(&codes, [16, 2], &Device::flex()));
+        let conditioning = Conditioning::prompt(prompt, &canvas);
+        let Prediction::Logits(mut all) = lm.forward(&CanvasBatch { conditioning, input }) else { panic!("logits") };
         let heads: Vec<Vec<f32>> = all.remove(0).heads.into_iter().map(to_vec).collect();
         let probability = |clip: usize| -> f64 {
             (0..2)
@@ -232,13 +232,16 @@ mod tests {
                 .product()
         };
         let n = 4000;
-        let order =
-            Order::prompts(vec![vec![1u32, 2]; n], (0..n as u64).map(|i| Draw::new(1).sample(i)).collect(), &canvas);
-        let mut sampling = PLAIN.begin(&*lm, None, &order).unwrap();
+        let request = SampleRequest::prompts(
+            vec![vec![1u32, 2]; n],
+            (0..n as u64).map(|i| RngKey::new(1).sample(i)).collect(),
+            &canvas,
+        );
+        let mut sampling = PLAIN.begin(&*lm, None, &request).unwrap();
         (0..2).for_each(|_| sampling.step(&*lm).unwrap());
         let mut counts = [0.0f64; 16];
-        for made in sampling.made().unwrap() {
-            let Values::Codes(codes) = made else { panic!("codes") };
+        for sampled in sampling.tokens().unwrap() {
+            let Values::Codes(codes) = sampled else { panic!("codes") };
             counts[(codes[0] * 4 + codes[1]) as usize] += 1.0;
         }
         let chi2: f64 =
@@ -253,15 +256,15 @@ mod tests {
         let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
         let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 2, 3], kind });
         let lm = LmConfig { width: 16, depth: 1, heads: 2, ..Default::default() }
-            .build(&canvas, &Device::flex(), &Source::Seed(5))
+            .build(&canvas, &Device::flex(), &WeightInit::Seed(5))
             .unwrap();
         let settings = Autoregressive { guidance: 2.0, ..PLAIN };
         let run = |samples: &[u64]| {
-            let draws = samples.iter().map(|&s| Draw::new(1).sample(s)).collect();
-            let order = Order::prompts(vec![vec![1u32, 2]; samples.len()], draws, &canvas);
-            let mut sampling = settings.begin(&*lm, None, &order).unwrap();
+            let keys = samples.iter().map(|&s| RngKey::new(1).sample(s)).collect();
+            let request = SampleRequest::prompts(vec![vec![1u32, 2]; samples.len()], keys, &canvas);
+            let mut sampling = settings.begin(&*lm, None, &request).unwrap();
             (0..6).for_each(|_| sampling.step(&*lm).unwrap());
-            sampling.made().unwrap()
+            sampling.tokens().unwrap()
         };
         assert_eq!(run(&[3, 4, 5])[1], run(&[4])[0]);
     }

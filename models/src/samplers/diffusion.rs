@@ -1,13 +1,13 @@
 //! `euler`, `heun` and `ddim`: from noise to data in a few steps.
 
 use crate::objectives::diffusion::{clean, shifted};
-use crate::objectives::frames_gone;
+use crate::objectives::frame_progress;
 use burn::tensor::{Bool, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, Values};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, NoisePath, Order, Process, Purpose, Result,
-    Sampler, Sampling, TokenKind,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, NoisePath, Process, Result, RngKey, RngStream,
+    SampleRequest, Sampler, Sampling, TokenKind,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,12 +36,12 @@ pub struct Steps {
     /// Frames one after the other in `euler` and `ddim`: 0 for all together, 1 for each once the one
     /// before it is done, between for an overlap. At most what the objective trains with.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub stagger: f32,
+    pub frame_offset: f32,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { steps: 50, guidance: 1.0, shift: 1.0, clip: 0.0, eta: 0.0, stagger: 0.0 }
+        Self { steps: 50, guidance: 1.0, shift: 1.0, clip: 0.0, eta: 0.0, frame_offset: 0.0 }
     }
 }
 
@@ -64,23 +64,23 @@ macro_rules! sampler {
         pub struct $name(pub Steps);
 
         impl Sampler for $name {
-            fn flaws(&self) -> Vec<Flaw> {
-                flaws(&self.0, $solver)
+            fn errors(&self) -> Vec<ConfigError> {
+                errors(&self.0, $solver)
             }
-            fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+            fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), ConfigError> {
                 fits($solver, backbone, process)
             }
             fn forwards(&self, _: &CanvasShape) -> f64 {
                 forwards(&self.0, $solver)
             }
-            fn stagger(&self) -> f32 {
-                self.0.stagger
+            fn frame_offset(&self) -> f32 {
+                self.0.frame_offset
             }
-            fn edits(&self) -> Result<(), Flaw> {
+            fn edits(&self) -> Result<(), ConfigError> {
                 Ok(())
             }
-            fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
-                begin(self.0, $solver, backbone, process, order)
+            fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, request: &SampleRequest) -> Result<Box<dyn Sampling>> {
+                begin(self.0, $solver, backbone, process, request)
             }
         }
     };
@@ -102,19 +102,23 @@ sampler!(
     Solver::Ddim
 );
 
-fn flaws(steps: &Steps, solver: Solver) -> Vec<Flaw> {
-    let mut flaws = Vec::new();
+fn errors(steps: &Steps, solver: Solver) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
     if solver == Solver::Heun {
         if steps.eta > 0.0 {
             let message = "heun has no place for fresh noise: its second slope mends the first";
-            flaws.push(Flaw::new("eta", message, "delete `eta`, or set `sampler.kind = \"euler\"`"));
+            errors.push(ConfigError::new("eta", message, "delete `eta`, or set `sampler.kind = \"euler\"`"));
         }
-        if steps.stagger > 0.0 {
+        if steps.frame_offset > 0.0 {
             let message = "heun walks all frames together";
-            flaws.push(Flaw::new("stagger", message, "delete `stagger`, or set `sampler.kind = \"euler\"`"));
+            errors.push(ConfigError::new(
+                "frame_offset",
+                message,
+                "delete `frame_offset`, or set `sampler.kind = \"euler\"`",
+            ));
         }
     }
-    flaws
+    errors
 }
 
 fn forwards(steps: &Steps, solver: Solver) -> f64 {
@@ -126,28 +130,28 @@ fn forwards(steps: &Steps, solver: Solver) -> f64 {
     passes as f64 * if steps.guidance == 1.0 { 1.0 } else { 2.0 }
 }
 
-fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), ConfigError> {
     if *backbone == BackboneSpec::Masked {
-        return Err(Flaw::new(
+        return Err(ConfigError::new(
             "kind",
             "a diffusion sampler wants a model that predicts a field of vectors; this one predicts hidden tokens",
             "set `sampler.kind = \"maskgit\"`, or `backbone.kind = \"dit\"`",
         ));
     }
-    let (BackboneSpec::Field { .. }, Some(process)) = (backbone, process) else {
-        return Err(Flaw::new(
+    let (BackboneSpec::Diffusion { .. }, Some(process)) = (backbone, process) else {
+        return Err(ConfigError::new(
             "kind",
             "a diffusion sampler wants a model that predicts a field of vectors; this one predicts the next token",
             "set `sampler.kind = \"autoregressive\"`, or `backbone.kind = \"dit\"`",
         ));
     };
     match (solver, process.path) {
-        (Solver::Euler | Solver::Heun, NoisePath::Cosine) => Err(Flaw::new(
+        (Solver::Euler | Solver::Heun, NoisePath::Cosine) => Err(ConfigError::new(
             "kind",
             "this sampler walks the straight path of rectified-flow, the objective mixes noise by ddpm's cosine schedule",
             "set `sampler.kind = \"ddim\"`, or `objective.kind = \"rectified-flow\"`",
         )),
-        (Solver::Ddim, NoisePath::Straight) => Err(Flaw::new(
+        (Solver::Ddim, NoisePath::Straight) => Err(ConfigError::new(
             "kind",
             "ddim walks the cosine schedule of ddpm, the objective mixes noise along rectified-flow's straight path",
             "set `sampler.kind = \"euler\"`, or `objective.kind = \"ddpm\"`",
@@ -161,31 +165,35 @@ fn begin(
     solver: Solver,
     backbone: &dyn Backbone,
     process: Option<Process>,
-    order: &Order,
+    request: &SampleRequest,
 ) -> Result<Box<dyn Sampling>> {
     let canvas = *backbone.canvas();
     let process =
         process.ok_or_else(|| Error::new(ErrorKind::Unsupported, "sampler", "the objective names no noise"))?;
-    let BackboneSpec::Field { channels, .. } = backbone.spec() else {
+    let BackboneSpec::Diffusion { channels, .. } = backbone.spec() else {
         return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no field"));
     };
-    let (size, length) = (order.draws.len(), order.layout.made().len());
+    let (size, length) = (request.keys.len(), request.layout.target().len());
     let noise: Vec<f32> =
-        order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(length * channels)).collect();
+        request.keys.iter().flat_map(|key| key.stream(RngStream::Noise).normals(length * channels)).collect();
     let device = backbone.device();
     let mut x = Tensor::from_data(TensorData::new(noise, [size, length, channels]), &device);
-    let (strength, steps) = order.left(settings.steps);
+    let (strength, steps) = request.left(settings.steps);
     // At strength 1 nothing is left of a start, whatever the path's rounding.
-    if let Some(start) = order.start.as_ref().filter(|_| strength < 1.0) {
-        let start = start.vectors(&canvas, order.layout.made(), &device).ok_or_else(|| {
+    if let Some(start) = request.start.as_ref().filter(|_| strength < 1.0) {
+        let start = start.vectors(&canvas, request.layout.target(), &device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "sampler", "these codes have no bits, so no vectors to go on from")
         })?;
         let (alpha, sigma) = process.path.mix(shifted(strength, f64::from(settings.shift)));
         x = start * alpha + x * sigma;
     }
-    let (frames, frame_of) = order.layout.steps(&canvas);
-    let latents: Vec<bool> =
-        order.layout.made().iter().map(|&place| matches!(canvas.kind(place), TokenKind::Latents { .. })).collect();
+    let (frames, frame_of) = request.layout.steps(&canvas);
+    let latents: Vec<bool> = request
+        .layout
+        .target()
+        .iter()
+        .map(|&position| matches!(canvas.kind(position), TokenKind::Latents { .. }))
+        .collect();
     let latents = Tensor::<3, Bool>::from_data(TensorData::new(latents, [1, length, 1]), &device);
     Ok(Box::new(State {
         frames,
@@ -196,10 +204,10 @@ fn begin(
         process,
         canvas,
         latents,
-        given: order.told(backbone, if settings.guidance == 1.0 { size } else { 2 * size }),
-        draws: order.draws.clone(),
+        conditioning: request.conditioning(backbone, if settings.guidance == 1.0 { size } else { 2 * size }),
+        keys: request.keys.clone(),
         x,
-        guess: None,
+        x0_prev: None,
         step: 0,
     }))
 }
@@ -214,22 +222,22 @@ struct State {
     canvas: CanvasShape,
     /// Which of the places that are to be made hold latents: `[1, L, 1]`.
     latents: Tensor<3, Bool>,
-    given: Given,
+    conditioning: Conditioning,
     /// How many frames there are, and which of them each token belongs to.
     frames: usize,
     frame_of: Vec<usize>,
-    draws: Vec<Draw>,
+    keys: Vec<RngKey>,
     x: Tensor<3>,
-    guess: Option<Tensor<3>>,
+    x0_prev: Option<Tensor<3>>,
     step: usize,
 }
 
 impl State {
     /// The time of each frame before `step`.
     fn times(&self, step: usize) -> Vec<f64> {
-        let gone = step as f64 / self.settings.steps as f64;
-        let frames = frames_gone(gone, self.frames, f64::from(self.settings.stagger));
-        let time = |gone: f64| shifted(self.strength * (1.0 - gone), f64::from(self.settings.shift));
+        let progress = step as f64 / self.settings.steps as f64;
+        let frames = frame_progress(progress, self.frames, f64::from(self.settings.frame_offset));
+        let time = |progress: f64| shifted(self.strength * (1.0 - progress), f64::from(self.settings.shift));
         frames.into_iter().map(time).collect()
     }
 
@@ -256,16 +264,16 @@ impl State {
 
     /// From `x` at `times` to the times `next`, given the guess of the clean data: what the guess says
     /// is noise stays, but for the part that `eta` draws anew.
-    fn walk(&self, x: Tensor<3>, guess: Tensor<3>, times: &[f64], next: &[f64]) -> Tensor<3> {
+    fn denoise_step(&self, x: Tensor<3>, x0: Tensor<3>, times: &[f64], next: &[f64]) -> Tensor<3> {
         let weights: Vec<_> = times.iter().zip(next).map(|(&t, &next)| self.weights(t, next)).collect();
         let column = |part: fn(&[f64; 3]) -> f64| self.column(weights.iter().map(part).collect());
         let [size, length, channels] = x.dims();
-        let x = guess * column(|w| w[0]) + x * column(|w| w[1]);
+        let x = x0 * column(|w| w[0]) + x * column(|w| w[1]);
         if self.settings.eta == 0.0 {
             return x;
         }
         let step = self.step as u64 + 1;
-        let fresh = self.draws.iter().flat_map(|d| d.step(step).stream(Purpose::Noise).normals(length * channels));
+        let fresh = self.keys.iter().flat_map(|d| d.step(step).stream(RngStream::Noise).normals(length * channels));
         let fresh = TensorData::new(fresh.collect::<Vec<f32>>(), [size, length, channels]);
         x.clone() + Tensor::from_data(fresh, &x.device()) * column(|w| w[2])
     }
@@ -273,22 +281,22 @@ impl State {
     /// The guess of the clean data at the times of the frames.
     fn clean(&self, backbone: &dyn Backbone, x: Tensor<3>, times: &[f64]) -> Result<Tensor<3>> {
         let [size, _, _] = x.dims();
-        let rows = self.given.size();
+        let rows = self.conditioning.size();
         let guided = rows > size;
         let double = |x: Tensor<3>| if guided { Tensor::cat(vec![x.clone(), x], 0) } else { x };
         let device = backbone.device();
         let noisy = double(x);
         let moments: Vec<f32> = (0..rows).flat_map(|_| times.iter().map(|&t| t as f32)).collect();
         let batch = CanvasBatch {
-            given: self.given.clone(),
-            content: Content::Field(Field {
+            conditioning: self.conditioning.clone(),
+            input: ModelInput::NoisyVectors(NoisyVectors {
                 values: noisy.clone(),
                 times: Tensor::from_data(TensorData::new(moments, [rows, times.len()]), &device),
                 at: self.frame_of.clone(),
-                guess: self.guess.clone().map(double),
+                x0_prev: self.x0_prev.clone().map(double),
             }),
         };
-        let Prediction::Field(predicted) = backbone.forward(&batch) else {
+        let Prediction::Vector(predicted) = backbone.forward(&batch) else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no field"));
         };
         let mixed: Vec<_> = times.iter().map(|&t| self.process.path.mix(t)).collect();
@@ -316,14 +324,14 @@ impl Sampling for State {
     fn step(&mut self, backbone: &dyn Backbone) -> Result<()> {
         let (times, next) = (self.times(self.step), self.times(self.step + 1));
         let x = self.x.clone();
-        let guess = self.clean(backbone, x.clone(), &times)?;
-        self.guess = Some(guess.clone());
+        let x0 = self.clean(backbone, x.clone(), &times)?;
+        self.x0_prev = Some(x0.clone());
         self.x = match self.solver {
-            Solver::Euler | Solver::Ddim => self.walk(x, guess, &times, &next),
+            Solver::Euler | Solver::Ddim => self.denoise_step(x, x0, &times, &next),
             // On the straight path dx/dt = (x_t - x̂)/t; all frames walk together.
             Solver::Heun => {
                 let (t, end) = (times[0], next[0]);
-                let slope = (x.clone() - guess) / t;
+                let slope = (x.clone() - x0) / t;
                 let ahead = x.clone() + slope.clone() * (end - t);
                 if end == 0.0 {
                     ahead
@@ -338,9 +346,9 @@ impl Sampling for State {
         Ok(())
     }
 
-    fn made(&self) -> Result<Vec<Values>> {
+    fn tokens(&self) -> Result<Vec<Values>> {
         let [_, length, channels] = self.x.dims();
-        let (values, places) = (to_vec(self.x.clone()), self.given.layout.made());
-        Ok(values.chunks(length * channels).map(|vectors| self.canvas.read(places, vectors)).collect())
+        let (values, positions) = (to_vec(self.x.clone()), self.conditioning.layout.target());
+        Ok(values.chunks(length * channels).map(|vectors| self.canvas.read(positions, vectors)).collect())
     }
 }

@@ -5,10 +5,10 @@ use super::maskgit::MaskGit;
 use super::tests::{DEVIATION, Exact, MEAN};
 use crate::objectives::masked::MaskSchedule;
 use burn::tensor::{Device, Tensor};
-use musiva_core::canvas::{CanvasBatch, Given, Logits, Prediction, Values};
+use musiva_core::canvas::{CanvasBatch, Conditioning, Logits, Prediction, Values};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, NoisePath, Order, Parameters, Predicts, Purpose, Sampler, Session,
-    Start, TokenKind, TokenShape,
+    Backbone, BackboneSpec, CanvasShape, NoisePath, Parameters, Predicts, RngKey, RngStream, SampleRequest, Sampler,
+    Session, Start, TokenKind, TokenShape,
 };
 
 /// Knows nothing: every token is as likely as any other.
@@ -35,10 +35,10 @@ impl Backbone for Ignorant {
         Device::flex()
     }
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let shape = [batch.given.size(), self.0.places(), ENTRIES];
+        let shape = [batch.conditioning.size(), self.0.positions(), ENTRIES];
         Prediction::Logits(vec![Logits::whole(vec![Tensor::zeros(shape, &self.device())])])
     }
-    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
         None
     }
     fn parameters(&self) -> &dyn Parameters {
@@ -53,21 +53,21 @@ impl Backbone for Ignorant {
 }
 
 /// What is made of each sample, from `start` or from nothing, and in how many steps.
-fn made(
+fn sampled(
     sampler: &dyn Sampler,
     backbone: &dyn Backbone,
     process: Option<musiva_core::Process>,
     samples: &[u64],
     start: Option<Start>,
 ) -> (Vec<Values>, usize) {
-    let (prompts, draws) = (vec![vec![1u32; backbone.canvas().prompt]; samples.len()], samples.iter());
-    let draws = draws.map(|&sample| Draw::new(3).sample(sample)).collect();
-    let order = Order { start, ..Order::prompts(prompts, draws, backbone.canvas()) };
-    let mut sampling = sampler.begin(backbone, process, &order).unwrap();
+    let (prompts, keys) = (vec![vec![1u32; backbone.canvas().prompt]; samples.len()], samples.iter());
+    let keys = keys.map(|&sample| RngKey::new(3).sample(sample)).collect();
+    let request = SampleRequest { start, ..SampleRequest::prompts(prompts, keys, backbone.canvas()) };
+    let mut sampling = sampler.begin(backbone, process, &request).unwrap();
     while sampling.progress().0 < sampling.progress().1 {
         sampling.step(backbone).unwrap();
     }
-    (sampling.made().unwrap(), sampling.progress().1)
+    (sampling.tokens().unwrap(), sampling.progress().1)
 }
 
 fn numbers(values: &[Values]) -> Vec<f64> {
@@ -77,8 +77,8 @@ fn numbers(values: &[Values]) -> Vec<f64> {
 
 /// Clips of the data that [`Exact`] knows.
 fn data(backbone: &Exact, samples: u64) -> Vec<Values> {
-    let numbers = backbone.canvas().places() * 3;
-    let normals = |sample| Draw::new(8).sample(sample).stream(Purpose::Data).normals(numbers);
+    let numbers = backbone.canvas().positions() * 3;
+    let normals = |sample| RngKey::new(8).sample(sample).stream(RngStream::Data).normals(numbers);
     let number = |x: f32| (MEAN + DEVIATION * f64::from(x)) as f32;
     (0..samples).map(|sample| Values::Vectors(normals(sample).into_iter().map(number).collect())).collect()
 }
@@ -86,13 +86,13 @@ fn data(backbone: &Exact, samples: u64) -> Vec<Values> {
 /// Every diffusion sampler with a shift that rounds, in so many steps.
 fn diffusion(steps: usize) -> Vec<(Box<dyn Sampler>, NoisePath)> {
     let plain = Steps { steps, shift: 2.9, ..Steps::default() };
-    let late = Steps { stagger: 0.7, eta: 0.3, ..plain };
+    let late = Steps { frame_offset: 0.7, eta: 0.3, ..plain };
     vec![
         (Box::new(Euler(plain)), NoisePath::Straight),
         (Box::new(Euler(late)), NoisePath::Straight),
         (Box::new(Heun(plain)), NoisePath::Straight),
         (Box::new(Ddim(plain)), NoisePath::Cosine),
-        (Box::new(Ddim(Steps { stagger: 1.0, ..plain })), NoisePath::Cosine),
+        (Box::new(Ddim(Steps { frame_offset: 1.0, ..plain })), NoisePath::Cosine),
     ]
 }
 
@@ -101,16 +101,16 @@ fn strength_1_is_generation_from_nothing_to_the_byte() {
     for (i, (sampler, path)) in diffusion(7).iter().enumerate() {
         let backbone = Exact::new(*path, Predicts::Data);
         let start = Start { tokens: data(&backbone, 2), strength: 1.0 };
-        let of = |start| made(&**sampler, &backbone, Some(backbone.process), &[4, 5], start);
+        let of = |start| sampled(&**sampler, &backbone, Some(backbone.process), &[4, 5], start);
         assert!(of(Some(start)) == of(None), "sampler {i}");
     }
     use MaskSchedule::*;
     let model = Ignorant::new();
-    let tokens = vec![Values::Codes(vec![1; model.0.places()]); 2];
+    let tokens = vec![Values::Codes(vec![1; model.0.positions()]); 2];
     for schedule in [Cosine, Linear, Square, Cubic, Root, Exponential, Logarithmic] {
         let sampler = MaskGit { steps: 7, schedule, ..MaskGit::default() };
         let start = Start { tokens: tokens.clone(), strength: 1.0 };
-        let of = |start| made(&sampler, &model, None, &[4, 5], start);
+        let of = |start| sampled(&sampler, &model, None, &[4, 5], start);
         assert!(of(Some(start)) == of(None), "{schedule:?}");
     }
 }
@@ -122,8 +122,8 @@ fn near_0_clips_stay_and_with_strength_they_go_further() {
         let clips = data(&backbone, 3);
         let away = |strength| {
             let start = Start { tokens: clips.clone(), strength };
-            let (made, steps) = made(&**sampler, &backbone, Some(backbone.process), &[0, 1, 2], Some(start));
-            let pairs = numbers(&made).into_iter().zip(numbers(&clips));
+            let (sampled, steps) = sampled(&**sampler, &backbone, Some(backbone.process), &[0, 1, 2], Some(start));
+            let pairs = numbers(&sampled).into_iter().zip(numbers(&clips));
             let (sum, count) = pairs.fold((0.0, 0), |(sum, n), (a, b)| (sum + (a - b).powi(2), n + 1));
             ((sum / f64::from(count)).sqrt(), steps)
         };
@@ -140,7 +140,7 @@ fn what_an_edit_makes_of_the_data_is_distributed_as_the_data() {
         let backbone = Exact::new(*path, Predicts::Data);
         let samples: Vec<u64> = (0..60).collect();
         let start = Start { tokens: data(&backbone, 60), strength: 0.5 };
-        let all = numbers(&made(&**sampler, &backbone, Some(backbone.process), &samples, Some(start)).0);
+        let all = numbers(&sampled(&**sampler, &backbone, Some(backbone.process), &samples, Some(start)).0);
         let n = all.len() as f64;
         let mean = all.iter().sum::<f64>() / n;
         let deviation = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
@@ -156,23 +156,24 @@ fn what_an_edit_makes_of_the_data_is_distributed_as_the_data() {
 fn as_many_tokens_change_as_the_schedule_hides_there_and_with_strength_these_and_more() {
     let model = Ignorant::new();
     let sampler = MaskGit { steps: 10, guidance: 2.0, ..MaskGit::default() };
-    let tokens: Vec<u32> = (0..model.0.places() as u32).collect();
+    let tokens: Vec<u32> = (0..model.0.positions() as u32).collect();
     let edit = |strength, samples: &[u64]| {
         let start = Start { tokens: vec![Values::Codes(tokens.clone()); samples.len()], strength };
-        made(&sampler, &model, None, samples, Some(start))
+        sampled(&sampler, &model, None, samples, Some(start))
     };
     let changed = |strength| -> (Vec<usize>, usize) {
-        let (made, steps) = edit(strength, &[6]);
-        let Values::Codes(codes) = &made[0] else { panic!("codes") };
-        ((0..tokens.len()).filter(|&place| codes[place] != tokens[place]).collect(), steps)
+        let (sampled, steps) = edit(strength, &[6]);
+        let Values::Codes(codes) = &sampled[0] else { panic!("codes") };
+        ((0..tokens.len()).filter(|&position| codes[position] != tokens[position]).collect(), steps)
     };
     let mut before = Vec::new();
     for (strength, left) in [(0.001, 1), (0.2, 2), (0.45, 5), (0.8, 8), (1.0, 10)] {
         let (now, steps) = changed(strength);
-        let hidden = (MaskSchedule::Cosine.hidden(1.0 - strength, tokens.len()) * tokens.len() as f64).floor() as usize;
+        let masked =
+            (MaskSchedule::Cosine.masked_fraction(1.0 - strength, tokens.len()) * tokens.len() as f64).floor() as usize;
         // One of 4,099 comes out as it was.
-        assert!(now.len() <= hidden && hidden <= now.len() + 1, "{strength}: {} of {hidden}", now.len());
-        assert!(before.iter().all(|place| now.contains(place)), "{strength}");
+        assert!(now.len() <= masked && masked <= now.len() + 1, "{strength}: {} of {masked}", now.len());
+        assert!(before.iter().all(|position| now.contains(position)), "{strength}");
         assert_eq!(steps, left);
         before = now;
     }
@@ -182,6 +183,6 @@ fn as_many_tokens_change_as_the_schedule_hides_there_and_with_strength_these_and
 
 #[test]
 fn one_token_after_the_other_cannot_be_edited() {
-    let flaw = super::autoregressive::Autoregressive::default().edits().unwrap_err();
-    assert!(flaw.message.contains("diffusion and masked models"), "{}", flaw.message);
+    let error = super::autoregressive::Autoregressive::default().edits().unwrap_err();
+    assert!(error.message.contains("diffusion and masked models"), "{}", error.message);
 }

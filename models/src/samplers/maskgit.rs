@@ -4,13 +4,13 @@
 #[cfg(test)]
 mod tests;
 
-use crate::objectives::{frames_gone, frames_of, masked::MaskSchedule};
+use crate::objectives::{frame_progress, frames_of, masked::MaskSchedule};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Hidden, Logits, Prediction, Values, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, Logits, MaskedCodes, ModelInput, Prediction, Values, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, Error, ErrorKind, Flaw, Order, Process, Purpose, Result, Sampler,
-    Sampling, Stream,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Process, Result, RngKey, RngStream,
+    SampleRequest, Sampler, Sampling, Stream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub struct MaskGit {
     /// Frames one after the other: 0 for all together, 1 for each once the one before it is done, between for an
     /// overlap. At most what the objective trains with.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub stagger: f32,
+    pub frame_offset: f32,
 }
 
 impl Default for MaskGit {
@@ -60,59 +60,59 @@ impl Default for MaskGit {
             choice_temperature: 4.5,
             temperature: 1.0,
             guidance: 1.0,
-            stagger: 0.0,
+            frame_offset: 0.0,
         }
     }
 }
 
 impl Sampler for MaskGit {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec, _: Option<&Process>) -> Result<(), Flaw> {
-        let (predicts, mend) = match backbone {
+    fn fits(&self, backbone: &BackboneSpec, _: Option<&Process>) -> Result<(), ConfigError> {
+        let (predicts, hint) = match backbone {
             BackboneSpec::Masked => return Ok(()),
             BackboneSpec::NextToken => ("the next token", "set `sampler.kind = \"autoregressive\"`"),
-            BackboneSpec::Field { .. } => ("a field of vectors", "set `sampler.kind = \"euler\"`"),
+            BackboneSpec::Diffusion { .. } => ("a field of vectors", "set `sampler.kind = \"euler\"`"),
         };
         let message = format!("maskgit wants a model that predicts hidden tokens; this one predicts {predicts}");
-        Err(Flaw::new("kind", message, format!("{mend}, or `backbone.kind = \"masked\"`")))
+        Err(ConfigError::new("kind", message, format!("{hint}, or `backbone.kind = \"masked\"`")))
     }
 
     fn forwards(&self, _: &CanvasShape) -> f64 {
         self.steps as f64 * if self.guidance == 1.0 { 1.0 } else { 2.0 }
     }
 
-    fn stagger(&self) -> f32 {
-        self.stagger
+    fn frame_offset(&self) -> f32 {
+        self.frame_offset
     }
 
-    fn edits(&self) -> Result<(), Flaw> {
+    fn edits(&self) -> Result<(), ConfigError> {
         Ok(())
     }
 
-    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
-        let size = order.draws.len();
+    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, request: &SampleRequest) -> Result<Box<dyn Sampling>> {
+        let size = request.keys.len();
         let rows = if self.guidance == 1.0 { size } else { 2 * size };
-        let length = order.layout.made().len();
-        let (frames, frame_of) = frames_of(&order.layout, backbone.canvas(), self.stagger);
+        let length = request.layout.target().len();
+        let (frames, frame_of) = frames_of(&request.layout, backbone.canvas(), self.frame_offset);
         let mut sizes = vec![0; frames];
         frame_of.iter().for_each(|&frame| sizes[frame] += 1);
-        let (strength, steps) = order.left(self.steps);
-        let canvases = match &order.start {
-            None => vec![Canvas { codes: vec![0; length], hidden: vec![true; length] }; size],
+        let (strength, steps) = request.left(self.steps);
+        let canvases = match &request.start {
+            None => vec![Canvas { codes: vec![0; length], masked: vec![true; length] }; size],
             Some(start) => {
-                let hidden: Vec<usize> = sizes.iter().map(|&size| self.hidden(1.0 - strength, size)).collect();
-                let each = start.tokens.iter().zip(&order.draws);
-                each.map(|(tokens, draw)| Canvas::hiding(tokens, &frame_of, &hidden, draw)).collect::<Result<_>>()?
+                let masked: Vec<usize> = sizes.iter().map(|&size| self.masked_count(1.0 - strength, size)).collect();
+                let each = start.tokens.iter().zip(&request.keys);
+                each.map(|(tokens, key)| Canvas::masking(tokens, &frame_of, &masked, key)).collect::<Result<_>>()?
             }
         };
         Ok(Box::new(State {
             settings: Self { steps, ..*self },
             strength,
-            given: order.told(backbone, rows),
-            draws: order.draws.clone(),
+            conditioning: request.conditioning(backbone, rows),
+            keys: request.keys.clone(),
             canvases,
             sizes,
             frame_of,
@@ -122,11 +122,11 @@ impl Sampler for MaskGit {
 }
 
 impl MaskGit {
-    /// How many of so many tokens are hidden once a part `gone` of the way is walked: at its start all are, also by
+    /// How many of so many tokens are hidden once a part `progress` of the way is walked: at its start all are, also by
     /// schedules that begin below 1.
-    fn hidden(&self, gone: f64, tokens: usize) -> usize {
-        match gone > 0.0 {
-            true => (self.schedule.hidden(gone, tokens) * tokens as f64).floor() as usize,
+    fn masked_count(&self, progress: f64, tokens: usize) -> usize {
+        match progress > 0.0 {
+            true => (self.schedule.masked_fraction(progress, tokens) * tokens as f64).floor() as usize,
             false => tokens,
         }
     }
@@ -136,25 +136,25 @@ impl MaskGit {
 #[derive(Clone, Debug)]
 struct Canvas {
     codes: Vec<u32>,
-    hidden: Vec<bool>,
+    masked: Vec<bool>,
 }
 
 impl Canvas {
     /// Hides so many of the tokens of each frame. In which order places are hidden hangs on the sample alone: where more
     /// are hidden, it is these and more.
-    fn hiding(tokens: &Values, frame_of: &[usize], counts: &[usize], draw: &Draw) -> Result<Self> {
+    fn masking(tokens: &Values, frame_of: &[usize], counts: &[usize], key: &RngKey) -> Result<Self> {
         let Values::Codes(codes) = tokens else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "only codes can be hidden, these are latents"));
         };
-        let mut stream = draw.stream(Purpose::Edit);
-        let mut order: Vec<(u32, usize)> = (0..codes.len()).map(|place| (stream.bits(), place)).collect();
-        order.sort_unstable();
-        let mut canvas = Self { codes: codes.clone(), hidden: vec![false; codes.len()] };
+        let mut stream = key.stream(RngStream::Edit);
+        let mut shuffled: Vec<(u32, usize)> = (0..codes.len()).map(|position| (stream.bits(), position)).collect();
+        shuffled.sort_unstable();
+        let mut canvas = Self { codes: codes.clone(), masked: vec![false; codes.len()] };
         let mut left = counts.to_vec();
-        for (_, place) in order {
-            if left[frame_of[place]] > 0 {
-                left[frame_of[place]] -= 1;
-                (canvas.codes[place], canvas.hidden[place]) = (0, true);
+        for (_, position) in shuffled {
+            if left[frame_of[position]] > 0 {
+                left[frame_of[position]] -= 1;
+                (canvas.codes[position], canvas.masked[position]) = (0, true);
             }
         }
         Ok(canvas)
@@ -166,8 +166,8 @@ struct State {
     settings: MaskGit,
     /// The part of the way that they are.
     strength: f64,
-    given: Given,
-    draws: Vec<Draw>,
+    conditioning: Conditioning,
+    keys: Vec<RngKey>,
     canvases: Vec<Canvas>,
     /// How many tokens each frame has, and which frame each token is of: all are of one where none goes ahead.
     sizes: Vec<usize>,
@@ -188,14 +188,14 @@ struct Head {
     /// `K`.
     base: usize,
     /// What the entries of each digit before it add, `[K, K]`, flat.
-    chain: Vec<Vec<f32>>,
+    digit_conditioning: Vec<Vec<f32>>,
 }
 
 impl Head {
     /// Its logits for the `i`-th token of all rows, after the digits before it.
     fn after(&self, i: usize, digits: &[u32]) -> Vec<f32> {
         let mut logits = self.logits[i * self.base..][..self.base].to_vec();
-        for (table, &digit) in self.chain.iter().zip(digits) {
+        for (table, &digit) in self.digit_conditioning.iter().zip(digits) {
             let row = &table[digit as usize * self.base..];
             logits.iter_mut().zip(row).for_each(|(logit, more)| *logit += more);
         }
@@ -205,22 +205,24 @@ impl Head {
 
 impl State {
     fn length(&self) -> usize {
-        self.given.layout.made().len()
+        self.conditioning.layout.target().len()
     }
 
     /// The logits of the tokens, guided.
     fn predict(&self, backbone: &dyn Backbone) -> Result<Vec<Group>> {
         let (size, length) = (self.canvases.len(), self.length());
-        let rows = self.given.size();
+        let rows = self.conditioning.size();
         let device = backbone.device();
         let all = || self.canvases.iter().cycle().take(rows);
         let codes: Vec<u32> = all().flat_map(|canvas| canvas.codes.iter().copied()).collect();
-        let hidden: Vec<f32> = all().flat_map(|canvas| &canvas.hidden).map(|&hidden| f32::from(hidden)).collect();
-        let content = Content::Masked(Hidden {
+        let masked: Vec<f32> = all().flat_map(|canvas| &canvas.masked).map(|&masked| f32::from(masked)).collect();
+        let input = ModelInput::Masked(MaskedCodes {
             codes: ints(&codes, [rows, length], &device),
-            hidden: Tensor::from_data(TensorData::new(hidden, [rows, length, 1]), &device),
+            mask: Tensor::from_data(TensorData::new(masked, [rows, length, 1]), &device),
         });
-        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { given: self.given.clone(), content }) else {
+        let Prediction::Logits(logits) =
+            backbone.forward(&CanvasBatch { conditioning: self.conditioning.clone(), input })
+        else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no logits"));
         };
         let guided = |logits: Tensor<3>| {
@@ -231,11 +233,11 @@ impl State {
             without.clone() + (with - without) * self.settings.guidance
         };
         let group = |logits: Logits| {
-            let mut chains = logits.chain.into_iter();
+            let mut tables = logits.digit_conditioning.into_iter();
             let head = |logits: Tensor<3>| Head {
                 base: logits.dims()[2],
                 logits: to_vec(guided(logits)),
-                chain: chains.next().into_iter().flatten().map(to_vec).collect(),
+                digit_conditioning: tables.next().into_iter().flatten().map(to_vec).collect(),
             };
             Group { at: logits.at, heads: logits.heads.into_iter().map(head).collect() }
         };
@@ -248,7 +250,7 @@ impl State {
     }
 
     /// Of a part of the way that is left, which part of the whole way that is.
-    fn gone(&self, part: f64) -> f64 {
+    fn overall_progress(&self, part: f64) -> f64 {
         (1.0 - self.strength) + self.strength * part
     }
 
@@ -258,9 +260,9 @@ impl State {
         if self.step + 1 >= self.settings.steps {
             return vec![0; before.len()];
         }
-        let parts = frames_gone(self.done(), before.len(), f64::from(self.settings.stagger));
+        let parts = frame_progress(self.done(), before.len(), f64::from(self.settings.frame_offset));
         let each = before.iter().zip(&self.sizes).zip(parts).map(|((&before, &size), part)| match part > 0.0 {
-            true => self.settings.hidden(self.gone(part), size).min(before.saturating_sub(1)),
+            true => self.settings.masked_count(self.overall_progress(part), size).min(before.saturating_sub(1)),
             false => before,
         });
         each.collect()
@@ -280,18 +282,18 @@ impl Sampling for State {
             group.at.iter().enumerate().for_each(|(i, &at)| found[at] = (g, i));
         }
         // Noise falls to nothing by the last step.
-        let chance = self.settings.choice_temperature * (1.0 - self.gone(self.done()) as f32);
+        let chance = self.settings.choice_temperature * (1.0 - self.overall_progress(self.done()) as f32);
         let mut canvases = std::mem::take(&mut self.canvases);
-        for (row, (canvas, draw)) in canvases.iter_mut().zip(&self.draws).enumerate() {
-            let draw = draw.step(self.step as u64);
-            let (mut picks, mut choices) = (draw.stream(Purpose::Pick), draw.stream(Purpose::Choice));
+        for (row, (canvas, key)) in canvases.iter_mut().zip(&self.keys).enumerate() {
+            let key = key.step(self.step as u64);
+            let (mut picks, mut choices) = (key.stream(RngStream::Pick), key.stream(RngStream::Choice));
             let mut candidates: Vec<Vec<(f32, usize)>> = vec![Vec::new(); self.sizes.len()];
-            for (place, &(group, i)) in found.iter().enumerate() {
+            for (position, &(group, i)) in found.iter().enumerate() {
                 let Group { at, heads } = &groups[group];
                 // A number for each place, whether it is asked for or not: a sample hangs on nothing else.
                 let uniforms: Vec<f32> = heads.iter().map(|_| picks.uniform()).collect();
                 let noise = gumbel(&mut choices);
-                if !canvas.hidden[place] {
+                if !canvas.masked[position] {
                     continue;
                 }
                 let (mut code, mut sure, mut digits) = (0, 0.0, Vec::with_capacity(heads.len()));
@@ -302,19 +304,19 @@ impl Sampling for State {
                     sure += probability;
                     digits.push(digit);
                 }
-                canvas.codes[place] = code;
+                canvas.codes[position] = code;
                 let score = match self.settings.choice {
                     Choice::Confidence => sure + chance * noise,
                     Choice::Random => noise,
                 };
-                candidates[self.frame_of[place]].push((score, place));
+                candidates[self.frame_of[position]].push((score, position));
             }
             let left = self.left(&candidates.iter().map(Vec::len).collect::<Vec<_>>());
             for (mut candidates, left) in candidates.into_iter().zip(left) {
                 // The surest stay; of equals the first.
                 candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
                 let kept = candidates.len() - left;
-                candidates[..kept].iter().for_each(|&(_, place)| canvas.hidden[place] = false);
+                candidates[..kept].iter().for_each(|&(_, position)| canvas.masked[position] = false);
             }
         }
         self.canvases = canvases;
@@ -322,7 +324,7 @@ impl Sampling for State {
         Ok(())
     }
 
-    fn made(&self) -> Result<Vec<Values>> {
+    fn tokens(&self) -> Result<Vec<Values>> {
         Ok(self.canvases.iter().map(|canvas| Values::Codes(canvas.codes.clone())).collect())
     }
 }

@@ -5,10 +5,10 @@
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Prediction, SoundShape, Values};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, SoundShape, Values};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, Modality, NoisePath, Order, Parameters, Predicts, Process, Sampler,
-    Session, TokenKind, TokenShape,
+    Backbone, BackboneSpec, CanvasShape, Modality, NoisePath, Parameters, Predicts, Process, RngKey, SampleRequest,
+    Sampler, Session, TokenKind, TokenShape,
 };
 
 pub(super) const MEAN: f64 = 0.7;
@@ -28,7 +28,7 @@ impl Exact {
 
 impl Backbone for Exact {
     fn spec(&self) -> BackboneSpec {
-        BackboneSpec::Field { channels: 3, self_conditioned: false }
+        BackboneSpec::Diffusion { channels: 3, self_conditioned: false }
     }
     fn canvas(&self) -> &CanvasShape {
         &self.canvas
@@ -37,7 +37,7 @@ impl Backbone for Exact {
         Device::flex()
     }
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let Content::Field(field) = &batch.content else { panic!("a field") };
+        let ModelInput::NoisyVectors(field) = &batch.input else { panic!("a field") };
         // Each token's α and σ, [1, L, 1]: all samples of a batch walk together.
         let times = musiva_core::parameters::to_vec(field.times.clone());
         let column = |value: &dyn Fn(f64, f64) -> f64| {
@@ -54,13 +54,13 @@ impl Backbone for Exact {
         let clean = (x.clone() - alpha.clone() * MEAN) * pull + MEAN;
         // ε from x_t = α·x + σ·ε; at t = 0 nobody asks.
         let noise = (x - clean.clone() * alpha.clone()) / sigma.clone().clamp_min(1e-6);
-        Prediction::Field(match (self.process.predicts, self.process.path) {
+        Prediction::Vector(match (self.process.predicts, self.process.path) {
             (Predicts::Data, _) => clean,
             (Predicts::Velocity, NoisePath::Straight) => noise - clean,
             (Predicts::Velocity, NoisePath::Cosine) => noise * alpha - clean * sigma,
         })
     }
-    fn session(&self, _: Given) -> Option<Box<dyn Session>> {
+    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
         None
     }
     fn parameters(&self) -> &dyn Parameters {
@@ -77,15 +77,18 @@ impl Backbone for Exact {
 /// Mean and deviation of what comes out, over 63,000 numbers.
 fn run(sampler: &dyn Sampler, path: NoisePath, predicts: Predicts) -> (f64, f64) {
     let backbone = Exact::new(path, predicts);
-    let order =
-        Order::prompts(vec![vec![1u32, 2]; 200], (0..200).map(|i| Draw::new(3).sample(i)).collect(), backbone.canvas());
-    let mut sampling = sampler.begin(&backbone, Some(backbone.process), &order).unwrap();
+    let request = SampleRequest::prompts(
+        vec![vec![1u32, 2]; 200],
+        (0..200).map(|i| RngKey::new(3).sample(i)).collect(),
+        backbone.canvas(),
+    );
+    let mut sampling = sampler.begin(&backbone, Some(backbone.process), &request).unwrap();
     while sampling.progress().0 < sampling.progress().1 {
         sampling.step(&backbone).unwrap();
     }
     let mut values = Vec::new();
-    for made in sampling.made().unwrap() {
-        let Values::Vectors(new) = made else { panic!("latents") };
+    for sampled in sampling.tokens().unwrap() {
+        let Values::Vectors(new) = sampled else { panic!("latents") };
         values.extend(new.iter().map(|&v| f64::from(v)));
     }
     let n = values.len() as f64;
@@ -126,9 +129,9 @@ fn fresh_noise_leaves_the_data_as_they_are() {
 
 #[test]
 fn frames_may_walk_one_after_the_other() {
-    for stagger in [0.3, 1.0] {
+    for frame_offset in [0.3, 1.0] {
         for eta in [0.0, 1.0] {
-            let steps = Steps { stagger, eta, ..steps(1000) };
+            let steps = Steps { frame_offset, eta, ..steps(1000) };
             assert_right(run(&Euler(steps), NoisePath::Straight, Predicts::Velocity), 0.003);
             assert_right(run(&Ddim(steps), NoisePath::Cosine, Predicts::Data), 0.003);
         }
@@ -155,14 +158,14 @@ fn a_limit_is_one_of_bits_and_none_of_latents() {
     let mut backbone = Exact::new(NoisePath::Straight, Predicts::Data);
     let latents = TokenShape { grid: [3, 1, 1], ..backbone.canvas.tokens };
     backbone.canvas.tokens.kind = TokenKind::Codes { entries: 8, bits: Some(3) };
-    backbone.canvas.sound = Some(SoundShape { tokens: latents, a_frame: 1, stride: 1 });
-    let order = Order::prompts(vec![vec![1u32, 2]], vec![Draw::new(3)], backbone.canvas());
+    backbone.canvas.sound = Some(SoundShape { tokens: latents, tokens_per_frame: 1, stride: 1 });
+    let request = SampleRequest::prompts(vec![vec![1u32, 2]], vec![RngKey::new(3)], backbone.canvas());
     let euler = Euler(Steps { clip: 0.5, ..steps(1) });
-    let mut sampling = euler.begin(&backbone, Some(backbone.process), &order).unwrap();
+    let mut sampling = euler.begin(&backbone, Some(backbone.process), &request).unwrap();
     sampling.step(&backbone).unwrap();
-    let Values::Vectors(made) = &sampling.made().unwrap()[0] else { panic!("vectors") };
-    for (&place, vector) in order.layout.made().iter().zip(made.chunks(3)) {
-        let wanted = if backbone.canvas.modality(place) == Modality::Video { 0.5 } else { MEAN as f32 };
-        assert!(vector.iter().all(|x| (x - wanted).abs() < 1e-5), "{place}: {vector:?}");
+    let Values::Vectors(sampled) = &sampling.tokens().unwrap()[0] else { panic!("vectors") };
+    for (&position, vector) in request.layout.target().iter().zip(sampled.chunks(3)) {
+        let wanted = if backbone.canvas.modality(position) == Modality::Video { 0.5 } else { MEAN as f32 };
+        assert!(vector.iter().all(|x| (x - wanted).abs() < 1e-5), "{position}: {vector:?}");
     }
 }

@@ -8,17 +8,17 @@ use musiva_kernels::{Visible, attention};
 
 /// Keys and values of the positions so far: `[B, capacity, H, d]` each, of which the first are filled.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub struct KvCache {
     keys: Tensor<4>,
     values: Tensor<4>,
     len: usize,
 }
 
-impl Cache {
+impl KvCache {
     /// An empty cache with room for `[B, capacity, H, d]`.
-    pub fn new(room: [usize; 4], device: &Device) -> Self {
-        let room = Tensor::zeros(room, device);
-        Self { keys: room.clone(), values: room, len: 0 }
+    pub fn new(buffer: [usize; 4], device: &Device) -> Self {
+        let buffer = Tensor::zeros(buffer, device);
+        Self { keys: buffer.clone(), values: buffer, len: 0 }
     }
 
     /// How many positions are remembered.
@@ -43,10 +43,10 @@ impl Cache {
         let at = [0..batch, self.len..self.len + n, 0..heads, 0..size];
         self.len += n;
         // The tensors are moved out and in, so that the new rows are written in place.
-        let all = |room: &mut Tensor<4>, new| {
-            let old = std::mem::replace(room, Tensor::zeros([1, 1, 1, 1], &room.device()));
-            *room = old.slice_assign(at.clone(), new);
-            room.clone().slice_dim(1, 0..self.len)
+        let all = |buffer: &mut Tensor<4>, new| {
+            let old = std::mem::replace(buffer, Tensor::zeros([1, 1, 1, 1], &buffer.device()));
+            *buffer = old.slice_assign(at.clone(), new);
+            buffer.clone().slice_dim(1, 0..self.len)
         };
         [all(&mut self.keys, keys), all(&mut self.values, values)]
     }
@@ -88,12 +88,12 @@ impl Attention {
     }
 
     /// `[B, n, D]` → the same shape. With a cache the `n` positions follow those that it remembers.
-    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut Cache>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut KvCache>) -> Tensor<3> {
         let [batch, n, width] = x.dims();
         let split = |x: Tensor<3>| x.reshape([batch, n, self.heads, width / self.heads]);
         let from = cache.as_ref().map_or(0, |cache| cache.len());
-        let q = rotary.turn(self.query_norm.forward(split(self.query.forward(x.clone()))), from);
-        let k = rotary.turn(self.key_norm.forward(split(self.key.forward(x.clone()))), from);
+        let q = rotary.rotate(self.query_norm.forward(split(self.query.forward(x.clone()))), from);
+        let k = rotary.rotate(self.key_norm.forward(split(self.key.forward(x.clone()))), from);
         let v = split(self.value.forward(x));
         let [k, v] = match cache {
             Some(cache) => cache.extend(k, v),

@@ -1,7 +1,7 @@
 //! A block as the CPU runs it to draw token by token: on slices, with the weights in few bytes.
 
 use super::layers::NORM_EPSILON;
-use super::{Attention, FeedForward, RmsNorm, side_by_side};
+use super::{Attention, FeedForward, RmsNorm, fused_linears};
 use musiva_kernels::decode::{Matrix, Stored, attention, gelu, rms_norm, rotary, step};
 
 /// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
@@ -20,19 +20,19 @@ pub struct DecodeBlock {
 
 /// Keys and values of one block, `[B, H, capacity, D/H]` each.
 #[derive(Clone, Debug)]
-struct Cache {
+struct KvCache {
     keys: Vec<f32>,
     values: Vec<f32>,
 }
 
 /// What blocks need to go through a canvas: their caches, and room to compute in, which is kept from step to step.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct DecodeState {
     batch: usize,
     /// Positions that stand in the caches.
     done: usize,
     capacity: usize,
-    caches: Vec<Cache>,
+    caches: Vec<KvCache>,
     y: Vec<f32>,
     query_key_value: Vec<f32>,
     queries: Vec<f32>,
@@ -41,10 +41,11 @@ pub struct Room {
     scratch: Vec<f32>,
 }
 
-impl Room {
+impl DecodeState {
     /// For `batch` canvases of `capacity` positions, of which none has been seen.
     pub fn new(batch: usize, capacity: usize, width: usize, blocks: usize) -> Self {
-        let cache = || Cache { keys: vec![0.0; batch * capacity * width], values: vec![0.0; batch * capacity * width] };
+        let cache =
+            || KvCache { keys: vec![0.0; batch * capacity * width], values: vec![0.0; batch * capacity * width] };
         let empty = Vec::new;
         Self {
             batch,
@@ -80,19 +81,19 @@ impl DecodeBlock {
         let Attention { query, key, value, query_norm, key_norm, out, heads } = attention;
         Self {
             norm1: norm1.on_host(),
-            query_key_value: side_by_side(&[query, key, value], stored),
+            query_key_value: fused_linears(&[query, key, value], stored),
             query_norm: query_norm.on_host(),
             key_norm: key_norm.on_host(),
             heads: *heads,
-            out: side_by_side(&[out], stored),
+            out: fused_linears(&[out], stored),
             norm2: norm2.on_host(),
-            up: side_by_side(&[&feed_forward.up], stored),
-            down: side_by_side(&[&feed_forward.down], stored),
+            up: fused_linears(&[&feed_forward.up], stored),
+            down: fused_linears(&[&feed_forward.down], stored),
         }
     }
 
-    fn run(&self, room: &mut Room, block: usize, x: &mut [f32], tables: &[Vec<f32>; 2]) {
-        let Room { batch, done, capacity, caches, y, query_key_value, queries, keys, hidden, scratch } = room;
+    fn run(&self, state: &mut DecodeState, block: usize, x: &mut [f32], tables: &[Vec<f32>; 2]) {
+        let DecodeState { batch, done, capacity, caches, y, query_key_value, queries, keys, hidden, scratch } = state;
         let (width, size) = (self.norm1.len(), self.query_norm.len());
         let n = x.len() / width / *batch;
         y.clear();

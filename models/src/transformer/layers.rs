@@ -51,7 +51,7 @@ impl Linear {
 }
 
 /// Maps of one input, beside each other as one, laid out for drawing token by token.
-pub fn side_by_side(maps: &[&Linear], stored: Stored) -> Matrix {
+pub fn fused_linears(maps: &[&Linear], stored: Stored) -> Matrix {
     let weight = Tensor::cat(maps.iter().map(|map| map.weight.val()).collect(), 1);
     let biases = maps.iter().map(|map| {
         let none = || vec![0.0; map.weight.dims()[1]];

@@ -6,20 +6,20 @@
 mod attention;
 mod decode;
 mod layers;
-mod places;
+mod positions;
 mod prompt;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
 
-pub use attention::{Attention, Cache};
-pub use decode::{DecodeBlock, Room};
-pub use layers::{Embedding, FeedForward, Linear, RmsNorm, side_by_side};
-pub use places::{PlaceEmbedding, Rotary};
+pub use attention::{Attention, KvCache};
+pub use decode::{DecodeBlock, DecodeState};
+pub use layers::{Embedding, FeedForward, Linear, RmsNorm, fused_linears};
+pub use positions::{PositionEmbedding, Rotary};
 pub use prompt::Prompt;
 pub use vocabulary::{Digits, Parts, Vocabularies, Vocabulary};
 
-use musiva_core::{CanvasShape, Cost, Flaw};
+use musiva_core::{CanvasShape, ConfigError, Cost};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,22 +54,22 @@ pub struct TrunkConfig {
 
 impl TrunkConfig {
     /// What is wrong with these sizes.
-    pub fn flaws(&self) -> Vec<Flaw> {
+    pub fn errors(&self) -> Vec<ConfigError> {
         let Self { width, depth, heads, .. } = *self;
-        let mut flaws = Vec::new();
+        let mut errors = Vec::new();
         if heads == 0 || !width.is_multiple_of(heads) {
             let fitting = (1..=heads.clamp(1, width.max(1))).rev().find(|h| fits(width, *h));
-            let mend = fitting.map_or("set `width = 128` and `heads = 4`".into(), |h| format!("set `heads = {h}`"));
-            flaws.push(Flaw::new("heads", format!("{heads} heads do not divide a width of {width}"), mend));
+            let hint = fitting.map_or("set `width = 128` and `heads = 4`".into(), |h| format!("set `heads = {h}`"));
+            errors.push(ConfigError::new("heads", format!("{heads} heads do not divide a width of {width}"), hint));
         } else if !fits(width, heads) {
             let message =
                 format!("{heads} heads of {} numbers: rotary positions want an even number, 8 or more", width / heads);
-            flaws.push(Flaw::new("heads", message, format!("set `heads = {}`", (width / 32).max(1))));
+            errors.push(ConfigError::new("heads", message, format!("set `heads = {}`", (width / 32).max(1))));
         }
         if depth == 0 {
-            flaws.push(Flaw::new("depth", "a Transformer of no blocks predicts nothing", "set `depth = 4`"));
+            errors.push(ConfigError::new("depth", "a Transformer of no blocks predicts nothing", "set `depth = 4`"));
         }
-        flaws
+        errors
     }
 
     /// Work of the blocks over a canvas; `attended` is the share of all pairs of positions that the

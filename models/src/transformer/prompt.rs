@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, module};
-use musiva_core::canvas::{Known, PromptKind};
+use musiva_core::canvas::{PromptKind, TokenBatch};
 use musiva_core::{CanvasShape, Init};
 
 /// A vector of the model's width for each place of a prompt: of words the rows of a table, of a conditioner's vectors a
@@ -46,10 +46,10 @@ impl Prompt {
     }
 
     /// Words `[B, P]` or vectors `[B, P, C]` → `[B, P, D]`.
-    pub fn forward(&self, prompt: &Known) -> Tensor<3> {
+    pub fn forward(&self, prompt: &TokenBatch) -> Tensor<3> {
         match prompt {
-            Known::Codes(words) => module::embedding(self.weight.val(), words.clone()),
-            Known::Vectors(vectors) => {
+            TokenBatch::Codes(words) => module::embedding(self.weight.val(), words.clone()),
+            TokenBatch::Vectors(vectors) => {
                 let bias = self.bias.as_ref().map(|bias| bias.val());
                 module::linear(vectors.clone(), self.weight.val(), bias)
             }

@@ -4,9 +4,9 @@ use super::Precision;
 use crate::dit::DitConfig;
 use crate::lm::LmConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, ints};
 use musiva_core::parameters::to_vec;
-use musiva_core::{Backbone, BackboneConfig, CanvasShape, Draw, Purpose, Source, TokenKind, TokenShape};
+use musiva_core::{Backbone, BackboneConfig, CanvasShape, RngKey, RngStream, TokenKind, TokenShape, WeightInit};
 use musiva_kernels::cross_entropy;
 use std::collections::HashMap;
 
@@ -49,11 +49,11 @@ fn a_language_model_learns_alike_in_bf16() {
     let device = Device::flex().autodiff();
     let run = |precision| {
         let config = LmConfig { width: 48, depth: 2, heads: 2, precision, ..Default::default() };
-        losses(config.build(&canvas(), &device, &Source::Seed(3)).unwrap(), 0.05, |lm| {
+        losses(config.build(&canvas(), &device, &WeightInit::Seed(3)).unwrap(), 0.05, |lm| {
             let codes = ints(&(0..SIZE as u32 * 18).map(|i| i * i % 16).collect::<Vec<_>>(), [SIZE, 18], &device);
             let batch = CanvasBatch {
-                given: Given::prompt(prompt(&device), &canvas()),
-                content: Content::Codes(codes.clone()),
+                conditioning: Conditioning::prompt(prompt(&device), &canvas()),
+                input: ModelInput::Codes(codes.clone()),
             };
             let Prediction::Logits(logits) = lm.forward(&batch) else { panic!("logits") };
             cross_entropy(logits[0].heads[0].clone().reshape([SIZE * 18, 16]), codes.reshape([SIZE * 18])).mean()
@@ -66,18 +66,20 @@ fn a_language_model_learns_alike_in_bf16() {
 fn a_diffusion_model_learns_alike_in_bf16() {
     let device = Device::flex().autodiff();
     let noise = |seed| {
-        let values = Draw::new(seed).stream(Purpose::Noise).normals(SIZE * 18 * 4);
+        let values = RngKey::new(seed).stream(RngStream::Noise).normals(SIZE * 18 * 4);
         Tensor::<3>::from_data(TensorData::new(values, [SIZE, 18, 4]), &device)
     };
     let run = |precision| {
         let config =
             DitConfig { width: 48, depth: 2, heads: 2, self_condition: false, precision, ..Default::default() };
-        losses(config.build(&canvas(), &device, &Source::Seed(3)).unwrap(), 0.03, |dit| {
+        losses(config.build(&canvas(), &device, &WeightInit::Seed(3)).unwrap(), 0.03, |dit| {
             let times = Tensor::from_data(TensorData::new(vec![0.1f32, 0.5, 0.9], [SIZE, 1]), &device);
-            let field = Field { values: noise(1), times, at: vec![0; 18], guess: None };
-            let batch =
-                CanvasBatch { given: Given::prompt(prompt(&device), &canvas()), content: Content::Field(field) };
-            let Prediction::Field(field) = dit.forward(&batch) else { panic!("a field") };
+            let field = NoisyVectors { values: noise(1), times, at: vec![0; 18], x0_prev: None };
+            let batch = CanvasBatch {
+                conditioning: Conditioning::prompt(prompt(&device), &canvas()),
+                input: ModelInput::NoisyVectors(field),
+            };
+            let Prediction::Vector(field) = dit.forward(&batch) else { panic!("a field") };
             (field - noise(1) * 2.0).square().mean()
         })
     };

@@ -4,7 +4,7 @@ use super::{Embedding, Linear};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use musiva_core::canvas::{Logits, columns};
-use musiva_core::{CanvasShape, Flaw, Init, Layout, Modality, TokenKind};
+use musiva_core::{CanvasShape, ConfigError, Init, Layout, Modality, TokenKind};
 
 /// How many digits the codes of a modality are written in, and how many entries each digit has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +21,11 @@ impl Digits {
     ///
     /// # Errors
     /// Where the tokens are no codes, or cannot be factorised so.
-    pub fn of(modality: Modality, kind: TokenKind, wanted: usize) -> Result<Self, Flaw> {
-        let flaw = |message: String, mend: &str| Err(Flaw::new("digits", message, mend));
+    pub fn of(modality: Modality, kind: TokenKind, wanted: usize) -> Result<Self, ConfigError> {
+        let error = |message: String, hint: &str| Err(ConfigError::new("digits", message, hint));
         match (wanted, kind) {
             (_, TokenKind::Levels { levels, entries }) => Ok(Self { count: levels, base: entries }),
-            (_, TokenKind::Latents { .. }) => Err(Flaw::new(
+            (_, TokenKind::Latents { .. }) => Err(ConfigError::new(
                 "kind",
                 format!("this model reads codes, `{}` makes {kind}", modality.section()),
                 match modality {
@@ -35,7 +35,7 @@ impl Digits {
                     _ => "set `tokenizer.video.quantizer.kind = \"lfq\"`, or `backbone.kind = \"dit\"`",
                 },
             )),
-            (1, TokenKind::Codes { entries, .. }) if entries > 1 << 16 => flaw(
+            (1, TokenKind::Codes { entries, .. }) if entries > 1 << 16 => error(
                 format!("a vocabulary of {entries} entries is too large for one digit (65,536 at most)"),
                 "set `digits = 2`",
             ),
@@ -45,12 +45,12 @@ impl Digits {
             }
             (count, TokenKind::Codes { bits: Some(bits), .. }) => {
                 let fitting = (1..count).rev().find(|d| bits % d == 0).unwrap_or(1);
-                flaw(
+                error(
                     format!("{count} digits do not divide the tokenizer's {bits} bits"),
                     &format!("set `digits = {fitting}`"),
                 )
             }
-            (count, TokenKind::Codes { entries, bits: None }) => flaw(
+            (count, TokenKind::Codes { entries, bits: None }) => error(
                 format!("codes of {entries} entries without bits cannot be factorised into {count} digits"),
                 "set `digits = 1`",
             ),
@@ -61,7 +61,7 @@ impl Digits {
     ///
     /// # Errors
     /// As [`Digits::of`].
-    pub fn all(canvas: &CanvasShape, wanted: usize) -> Result<Vec<Self>, Flaw> {
+    pub fn all(canvas: &CanvasShape, wanted: usize) -> Result<Vec<Self>, ConfigError> {
         let of = |modality| canvas.shape(modality).map(|shape| Self::of(modality, shape.kind, wanted));
         [Modality::Video, Modality::Audio].into_iter().filter_map(of).collect()
     }
@@ -124,8 +124,8 @@ impl Vocabulary {
         all.reduce(|a, b| a + b).expect("a token has at least one digit")
     }
 
-    /// What each digit before a head's own adds to its logits ([`Logits::chain`]): heads are linear.
-    fn chain(&self) -> Vec<Vec<Tensor<2>>> {
+    /// What each digit before a head's own adds to its logits ([`Logits::digit_conditioning`]): heads are linear.
+    fn digit_conditioning(&self) -> Vec<Vec<Tensor<2>>> {
         let before = |i: usize| self.seen[..i].iter().map(move |seen| self.heads[i].forward(seen.rows()));
         (0..self.heads.len()).map(|i| before(i).collect()).collect()
     }
@@ -179,7 +179,7 @@ impl Vocabularies {
             let vocabulary = self.of(*modality);
             let hidden = columns(hidden.clone(), at);
             let heads = vocabulary.heads.iter().map(|head| head.forward(hidden.clone())).collect();
-            Logits { at: at.clone(), heads, chain: vocabulary.chain() }
+            Logits { at: at.clone(), heads, digit_conditioning: vocabulary.digit_conditioning() }
         };
         parts.0.iter().map(of).collect()
     }
@@ -190,15 +190,15 @@ pub struct Parts(Vec<(Modality, Vec<usize>)>);
 
 impl Parts {
     /// Of these places of a canvas; modalities without any are left out.
-    pub fn of(canvas: &CanvasShape, places: &[usize]) -> Self {
-        let at = |modality| places.iter().enumerate().filter(move |(_, p)| canvas.modality(**p) == modality);
+    pub fn of(canvas: &CanvasShape, positions: &[usize]) -> Self {
+        let at = |modality| positions.iter().enumerate().filter(move |(_, p)| canvas.modality(**p) == modality);
         let part = |modality| (modality, at(modality).map(|(i, _)| i).collect::<Vec<_>>());
         Self([Modality::Video, Modality::Audio].map(part).into_iter().filter(|(_, at)| !at.is_empty()).collect())
     }
 
     /// Of the places that are to be made.
-    pub fn made(canvas: &CanvasShape, layout: &Layout) -> Self {
-        Self::of(canvas, layout.made())
+    pub fn target(canvas: &CanvasShape, layout: &Layout) -> Self {
+        Self::of(canvas, layout.target())
     }
 
     /// Each modality and its places' positions.

@@ -7,7 +7,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use musiva_core::{Clip, Hosted, Make, Media, Rate, Registry, Role, Source, Tokens};
+use musiva_core::{Clip, Hosted, Make, Media, Rate, Registry, Role, Tokens, WeightInit};
 use musiva_plugin::schemars::{self, JsonSchema};
 use musiva_plugin::serde::Deserialize;
 use musiva_plugin::{Context, Modality, Plugin, Result, Tensor, TokenKind, Tokenizer, TokenizerSpec};
@@ -130,7 +130,7 @@ fn built(library: std::sync::Arc<Library>) -> Box<dyn musiva_core::Tokenizer> {
     let Make::Hosted(Hosted::Tokenizer(make)) = &registry.get(Role::Tokenizer, Thin::ID).unwrap().make else {
         panic!("a tokenizer")
     };
-    make(serde_json::json!({})).unwrap().build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap()
+    make(serde_json::json!({})).unwrap().build(&burn::tensor::Device::flex(), &WeightInit::Seed(0)).unwrap()
 }
 
 fn time(body: impl FnOnce()) -> f64 {

@@ -16,7 +16,7 @@ const LONGEST: usize = 16 << 20;
 const MESSAGE: usize = 4 << 10;
 
 /// Where outputs lie while a call lasts, and after it.
-pub trait Room {
+pub trait Allocator {
     /// What is kept of an output.
     type Kept;
     /// Makes room for so many zeros: what to keep, and where the first lies. `None`: there is not so much memory.
@@ -26,7 +26,7 @@ pub trait Room {
 /// Vectors of this process.
 pub struct Heap;
 
-impl Room for Heap {
+impl Allocator for Heap {
     type Kept = Values;
 
     fn zeros(&mut self, element: Element, count: usize) -> Option<(Values, *mut c_void)> {
@@ -146,7 +146,7 @@ impl Output {
 
 /// What a call gave.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Given<K = Values> {
+pub struct Returned<K = Values> {
     /// Outputs by number.
     pub outputs: Vec<Option<Output<K>>>,
     /// Texts by number.
@@ -155,7 +155,7 @@ pub struct Given<K = Values> {
     pub grid: [i64; 3],
 }
 
-impl Given {
+impl Returned {
     /// Output `index`, which was wanted and not optional.
     pub fn output(&mut self, index: usize) -> Output {
         self.optional(index).expect("an output that is not optional was looked for")
@@ -172,7 +172,7 @@ impl Given {
     }
 }
 
-impl<K> Given<K> {
+impl<K> Returned<K> {
     /// Whether all is there that was wanted.
     ///
     /// # Errors
@@ -203,12 +203,12 @@ pub struct Failure {
 ///
 /// # Errors
 /// Where the function fails, leaves something out, gives something else than was wanted, or changes the environment.
-pub fn run<R: Room>(
+pub fn run<R: Allocator>(
     room: R,
     wanted: &[Wanted],
     texts: usize,
     body: impl FnOnce(*const abi::Call) -> Status,
-) -> Result<Given<R::Kept>, Failure> {
+) -> Result<Returned<R::Kept>, Failure> {
     let mut given = State { room, wanted, outputs: Vec::new(), texts: vec![None; texts], failed: None, refused: None };
     given.outputs.resize_with(wanted.len(), || None);
     let state = Mutex::new(given);
@@ -229,10 +229,10 @@ pub fn run<R: Room>(
     given.whole(wanted, texts)
 }
 
-struct State<'a, R: Room> {
+struct State<'a, R: Allocator> {
     room: R,
     wanted: &'a [Wanted],
-    outputs: Vec<Option<Box<Made<R::Kept>>>>,
+    outputs: Vec<Option<Box<Allocated<R::Kept>>>>,
     texts: Vec<Option<String>>,
     /// What the plugin said.
     failed: Option<String>,
@@ -241,14 +241,14 @@ struct State<'a, R: Room> {
 }
 
 /// An output with the tensor that leads to it: boxed, so that both stay where they are.
-struct Made<K> {
+struct Allocated<K> {
     shape: Vec<i64>,
     kept: K,
     tensor: abi::Tensor,
 }
 
-impl<R: Room> State<'_, R> {
-    fn judge(self, status: Status, changed: Option<&str>) -> Result<Given<R::Kept>, Failure> {
+impl<R: Allocator> State<'_, R> {
+    fn judge(self, status: Status, changed: Option<&str>) -> Result<Returned<R::Kept>, Failure> {
         let fails = |status, message: String| Err(Failure { status, message });
         let said = match (self.refused, self.failed) {
             // What the host refused is the cause of what the plugin said after.
@@ -266,12 +266,12 @@ impl<R: Room> State<'_, R> {
         if let Some(changed) = changed {
             return fails(Status::INTERNAL, format!("{changed}, which plugins must leave alone"));
         }
-        let output = |made: Box<Made<R::Kept>>| {
+        let output = |made: Box<Allocated<R::Kept>>| {
             let made = *made;
             Output { shape: made.shape.iter().map(|&side| side as usize).collect(), values: made.kept }
         };
         let outputs = self.outputs.into_iter().map(|made| made.map(output)).collect();
-        Ok(Given { outputs, texts: self.texts, grid: [0; 3] })
+        Ok(Returned { outputs, texts: self.texts, grid: [0; 3] })
     }
 
     /// The reason for refusing, or the output.
@@ -289,7 +289,8 @@ impl<R: Room> State<'_, R> {
         let Some((kept, first)) = self.room.zeros(element, count) else {
             return Err(format!("there is not enough memory for {name} of {shape:?}"));
         };
-        let made = slot.insert(Box::new(Made { shape: shape.to_vec(), kept, tensor: tensor(element, &[], first) }));
+        let made =
+            slot.insert(Box::new(Allocated { shape: shape.to_vec(), kept, tensor: tensor(element, &[], first) }));
         made.tensor = tensor(element, &made.shape, first);
         Ok(&raw mut made.tensor)
     }
@@ -299,12 +300,12 @@ impl<R: Room> State<'_, R> {
 ///
 /// # Safety
 /// The call is one of [`run`]'s with this room, which has not returned yet.
-unsafe fn state<'a, R: Room>(call: *const abi::Call) -> Option<&'a Mutex<State<'a, R>>> {
+unsafe fn state<'a, R: Allocator>(call: *const abi::Call) -> Option<&'a Mutex<State<'a, R>>> {
     // SAFETY: by the caller's promise; the pointer was made of this type.
     unsafe { call.as_ref().and_then(|call| call.host_data.cast::<Mutex<State<'a, R>>>().cast_const().as_ref()) }
 }
 
-unsafe extern "C" fn output<R: Room>(
+unsafe extern "C" fn output<R: Allocator>(
     call: *const abi::Call,
     index: u32,
     dtype: DType,
@@ -332,12 +333,12 @@ unsafe extern "C" fn output<R: Room>(
     }
 }
 
-fn refuse<R: Room>(state: &mut State<R>, reason: String) -> Status {
+fn refuse<R: Allocator>(state: &mut State<R>, reason: String) -> Status {
     state.refused.get_or_insert(reason);
     Status::INVALID_INPUT
 }
 
-unsafe extern "C" fn text<R: Room>(call: *const abi::Call, index: u32, text: Str) -> Status {
+unsafe extern "C" fn text<R: Allocator>(call: *const abi::Call, index: u32, text: Str) -> Status {
     // SAFETY: the header lets plugins call this only while the call lasts.
     let Some(state) = (unsafe { state::<R>(call) }) else { return Status::INVALID_INPUT };
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -357,7 +358,7 @@ unsafe extern "C" fn text<R: Room>(call: *const abi::Call, index: u32, text: Str
     }
 }
 
-unsafe extern "C" fn fail<R: Room>(call: *const abi::Call, message: Str) {
+unsafe extern "C" fn fail<R: Allocator>(call: *const abi::Call, message: Str) {
     // SAFETY: the header lets plugins call this only while the call lasts.
     let Some(state) = (unsafe { state::<R>(call) }) else { return };
     let message = Str { len: message.len.min(MESSAGE), ..message };

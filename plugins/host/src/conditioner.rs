@@ -7,8 +7,8 @@ use crate::library::Library;
 use crate::wrong;
 use burn::tensor::Device;
 use musiva_core::{
-    Cost, Flaw, Media, MediaShape, Modality, Result, Source, TokenKind, TokenShape, Tokenizer, TokenizerConfig,
-    TokenizerSpec, Tokens,
+    ConfigError, Cost, Media, MediaShape, Modality, Result, TokenKind, TokenShape, Tokenizer, TokenizerConfig,
+    TokenizerSpec, Tokens, WeightInit,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -118,7 +118,7 @@ fn spec(shape: Embedded) -> TokenizerSpec {
 }
 
 impl TokenizerConfig for HostedConditionerConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
@@ -126,12 +126,12 @@ impl TokenizerConfig for HostedConditionerConfig {
         spec(self.shape)
     }
 
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError> {
         match media {
             MediaShape::Text => Ok(TokenShape { grid: [1, 1, self.shape.length], kind: self.spec().kind }),
             other => {
                 let message = format!("`{}` reads text, not {}", self.id, other.modality().plural());
-                Err(Flaw::new("", message, "use it as `[tokenizer.text]`"))
+                Err(ConfigError::new("", message, "use it as `[tokenizer.text]`"))
             }
         }
     }
@@ -144,12 +144,12 @@ impl TokenizerConfig for HostedConditionerConfig {
         [Cost::default(); 2]
     }
 
-    fn trains(&self) -> Result<(), Flaw> {
+    fn trains(&self) -> Result<(), ConfigError> {
         let message = format!("`{}` is a plugin's conditioner, which is used as it is and cannot be trained", self.id);
-        Err(Flaw::new("kind", message, "train the backbone over it, `train.target = \"backbone\"`"))
+        Err(ConfigError::new("kind", message, "train the backbone over it, `train.target = \"backbone\"`"))
     }
 
-    fn build(&self, _: &Device, _: &Source) -> Result<Box<dyn Tokenizer>> {
+    fn build(&self, _: &Device, _: &WeightInit) -> Result<Box<dyn Tokenizer>> {
         let held = Held::new(self.library.create(&self.id, &self.config)?)?;
         if held.shape != self.shape {
             return Err(wrong(&self.id, "describe: another instance of the same configuration is of another shape"));

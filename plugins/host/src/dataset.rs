@@ -5,7 +5,7 @@ use crate::call::Wanted;
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::wrong;
-use musiva_core::{Clip, DatasetConfig, Flaw, MediaShape, Modality, Rate, Result};
+use musiva_core::{Clip, ConfigError, DatasetConfig, MediaShape, Modality, Rate, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use std::any::Any;
@@ -49,7 +49,7 @@ impl HostedDatasetConfig {
 }
 
 impl DatasetConfig for HostedDatasetConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 

@@ -1,7 +1,7 @@
 //! Instances: made in this process or in another one, and asked the same way.
 
 use crate::ask::{Ask, View};
-use crate::call::{self, Failure, Given, Heap, Room, Wanted};
+use crate::call::{self, Allocator, Failure, Heap, Returned, Wanted};
 use crate::isolate::Session;
 use crate::tables::{Extras, Tables};
 use crate::wrong;
@@ -47,7 +47,7 @@ impl Instance {
     ///
     /// # Errors
     /// As [`call::run`]; and, of an instance in another process, where that ends or takes too long.
-    pub fn run(&self, ask: Ask<View>, wanted: &[Wanted]) -> Result<Given> {
+    pub fn run(&self, ask: Ask<View>, wanted: &[Wanted]) -> Result<Returned> {
         let name = ask.name();
         let given = match &self.home {
             Home::Here(local) => local.run(Heap, &ask, wanted),
@@ -108,14 +108,14 @@ impl Local {
     ///
     /// # Errors
     /// As [`call::run`].
-    pub fn run<R: Room>(&self, room: R, ask: &Ask<View>, wanted: &[Wanted]) -> Result<Given<R::Kept>, Failure> {
+    pub fn run<R: Allocator>(&self, room: R, ask: &Ask<View>, wanted: &[Wanted]) -> Result<Returned<R::Kept>, Failure> {
         let mut grid = [0; 3];
         let given = call::run(room, wanted, ask.texts(), |call| {
             // SAFETY: this instance, which nobody else calls: it is not `Sync`.
             let status = unsafe { self.tables.call(self.raw, call, ask, &mut grid) };
             status.expect("only what the instance has is asked of it")
         })?;
-        Ok(Given { grid, ..given })
+        Ok(Returned { grid, ..given })
     }
 }
 
@@ -140,8 +140,8 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(id: &str, function: &str, te
 pub(crate) fn error(id: &str, function: &str, failure: &Failure) -> Error {
     let error = wrong(id, format!("{function}: {}", failure.message));
     match failure.status {
-        Status::PANICKED => error.mend("tell its author; the state of this plugin is lost"),
-        Status::OUT_OF_MEMORY => error.mend("use smaller batches or media"),
+        Status::PANICKED => error.hint("tell its author; the state of this plugin is lost"),
+        Status::OUT_OF_MEMORY => error.hint("use smaller batches or media"),
         _ => error,
     }
 }

@@ -87,7 +87,7 @@ impl Library {
             return Err(bad(format!(
                 "it was built for version {major}.{minor} of the plugin ABI, this is version {ours}"
             ))
-            .mend("build it again with the headers or the kit of this version"));
+            .hint("build it again with the headers or the kit of this version"));
         }
         if size < size_of::<Entry>() {
             let wanted = size_of::<Entry>();
@@ -145,7 +145,7 @@ impl Library {
         self.described.iter().find(|one| one.id == id).ok_or_else(|| {
             let all: Vec<_> = self.described.iter().map(|one| one.id.as_str()).collect();
             wrong(self.place.clone(), format!("the library holds no `{id}`, only {}", all.join(", ")))
-                .mend("set `id` in plugin.toml to what the library holds")
+                .hint("set `id` in plugin.toml to what the library holds")
         })
     }
 

@@ -63,7 +63,7 @@ impl Loader {
             let others: Vec<_> = pin.sha256.keys().map(String::as_str).collect();
             let message = format!("the recipe has no sha256 of it for {platform}, only for {}", others.join(", "));
             return Err(
-                wrong(&pin.id, message).mend(format!("add `{platform} = \"…\"`: `musiva plugin hash` prints it"))
+                wrong(&pin.id, message).hint(format!("add `{platform} = \"…\"`: `musiva plugin hash` prints it"))
             );
         };
         let (folder, manifest) = self.locate(pin)?;
@@ -93,12 +93,12 @@ impl Loader {
                     false => format!("the recipe asks for version {}, there is {}", pin.version, others.join(", ")),
                 };
                 Err(wrong(&pin.id, message)
-                    .mend("install it in one of these folders, or name its folder by --plugin-path"))
+                    .hint("install it in one of these folders, or name its folder by --plugin-path"))
             }
             _ => {
                 let folders: Vec<_> = fitting.iter().map(|(folder, _)| folder.display().to_string()).collect();
                 Err(wrong(&pin.id, format!("there are two plugins of this id: {}", folders.join(" and ")))
-                    .mend("delete one of them, or ask for a version that only one has"))
+                    .hint("delete one of them, or ask for a version that only one has"))
             }
         }
     }
@@ -129,7 +129,7 @@ impl Loader {
         {
             if says != holds {
                 let message = format!("plugin.toml says `{name} = \"{says}\"`, the library says \"{holds}\"");
-                return Err(wrong(&manifest.id, message).mend("let the two agree"));
+                return Err(wrong(&manifest.id, message).hint("let the two agree"));
             }
         }
         Ok(Loaded { id: manifest.id.clone(), version: manifest.version.clone(), sha256: vetted.sha256, library })

@@ -63,10 +63,10 @@ impl Manifest {
             let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             bad(format!("line {line}: {}", error.message()))
         })?;
-        manifest.flaw().map_or(Ok(manifest), |flaw| Err(bad(flaw)))
+        manifest.error().map_or(Ok(manifest), |error| Err(bad(error)))
     }
 
-    fn flaw(&self) -> Option<String> {
+    fn error(&self) -> Option<String> {
         if !is_id(&self.id) {
             return Some(format!("`id` is {:?}, expected a reverse domain such as org.example.dct", self.id));
         }
@@ -90,7 +90,7 @@ impl Manifest {
         self.library.get(&platform).ok_or_else(|| {
             let others: Vec<_> = self.library.keys().map(String::as_str).collect();
             wrong(&self.id, format!("it has no library for {platform}, only for {}", others.join(", ")))
-                .mend(format!("build it for {platform}"))
+                .hint(format!("build it for {platform}"))
         })
     }
 }

@@ -4,7 +4,7 @@ use crate::ask::{Ask, View};
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::wrong;
-use musiva_core::{Clip, Flaw, Metric, MetricConfig, Result};
+use musiva_core::{Clip, ConfigError, Metric, MetricConfig, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl HostedMetricConfig {
 }
 
 impl MetricConfig for HostedMetricConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 

@@ -59,7 +59,7 @@ impl Prober {
         });
         let Some(status) = wait(&mut child, self.limit) else {
             let message = format!("loading it takes longer than {} seconds", self.limit.as_secs_f32());
-            return Err(wrong(id, message).mend("tell its author: a library's constructor hangs"));
+            return Err(wrong(id, message).hint("tell its author: a library's constructor hangs"));
         };
         let words = listener.join().unwrap_or_default();
         match status.success() {

@@ -6,11 +6,11 @@ use crate::instance::Instance;
 use crate::library::Library;
 use crate::wrong;
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, Values};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Draw, Flaw, NoisePath, Order, Predicts, Process, Purpose, Result, Sampler,
-    Sampling, Session,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, NoisePath, Predicts, Process, Result, RngKey, RngStream,
+    SampleRequest, Sampler, Sampling, Session,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -78,13 +78,13 @@ impl Held {
         let (rows, entries) = (uniform.len(), logits.len() / uniform.len().max(1));
         let wanted = [Wanted::exact("the codes", Element::I64, &[rows])];
         let ask = Ask::Pick(View::of(logits, &[rows, entries]), View::of(uniform, &[rows]));
-        let mut given = self.instance.run(ask, &wanted)?;
+        let mut returned = self.instance.run(ask, &wanted)?;
         let code = |code: i64| {
             u32::try_from(code).ok().filter(|&code| (code as usize) < entries).ok_or_else(|| {
                 wrong(self.instance.id(), format!("pick: it picks the code {code} of {entries} entries"))
             })
         };
-        given.output(0).i64().into_iter().map(code).collect()
+        returned.output(0).i64().into_iter().map(code).collect()
     }
 }
 
@@ -114,22 +114,22 @@ impl HostedSampler {
 }
 
 impl Sampler for HostedSampler {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), ConfigError> {
         match (self.answer.drives, backbone, process) {
-            (Drives::Codes, BackboneSpec::NextToken, _) | (Drives::Field, BackboneSpec::Field { .. }, Some(_)) => {
+            (Drives::Codes, BackboneSpec::NextToken, _) | (Drives::Field, BackboneSpec::Diffusion { .. }, Some(_)) => {
                 Ok(())
             }
             (Drives::Codes, ..) => {
                 let message = format!("`{}` picks codes, this backbone predicts a field of vectors", self.id);
-                Err(Flaw::new("kind", message, "name a sampler of diffusion, e.g. `sampler.kind = \"euler\"`"))
+                Err(ConfigError::new("kind", message, "name a sampler of diffusion, e.g. `sampler.kind = \"euler\"`"))
             }
             (Drives::Field, ..) => {
                 let message = format!("`{}` drives a field of vectors, this backbone predicts the next token", self.id);
-                Err(Flaw::new("kind", message, "set `sampler.kind = \"autoregressive\"`"))
+                Err(ConfigError::new("kind", message, "set `sampler.kind = \"autoregressive\"`"))
             }
         }
     }
@@ -143,36 +143,42 @@ impl Sampler for HostedSampler {
         passes * if self.guided() { 2.0 } else { 1.0 }
     }
 
-    fn edits(&self) -> Result<(), Flaw> {
+    fn edits(&self) -> Result<(), ConfigError> {
         match self.answer.drives {
             Drives::Field => Ok(()),
             Drives::Codes => {
                 let message =
                     format!("`{}` picks one code after the other: it has no way from a clip to a changed one", self.id);
-                Err(Flaw::new("kind", message, "name a sampler of a diffusion or a masked model"))
+                Err(ConfigError::new("kind", message, "name a sampler of a diffusion or a masked model"))
             }
         }
     }
 
-    fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, order: &Order) -> Result<Box<dyn Sampling>> {
+    fn begin(
+        &self,
+        backbone: &dyn Backbone,
+        process: Option<Process>,
+        request: &SampleRequest,
+    ) -> Result<Box<dyn Sampling>> {
         let held = Held::new(self.library.create(&self.id, &self.config)?)?;
-        let size = order.draws.len();
-        let given = order.told(backbone, if self.guided() { 2 * size } else { size });
-        let common = Common { held: Mutex::new(held), canvas: *backbone.canvas(), given, draws: order.draws.clone() };
+        let size = request.keys.len();
+        let conditioning = request.conditioning(backbone, if self.guided() { 2 * size } else { size });
+        let common =
+            Common { held: Mutex::new(held), canvas: *backbone.canvas(), conditioning, keys: request.keys.clone() };
         let Some(channels) = field_channels(backbone) else {
-            let session = backbone.session(common.given.clone());
+            let session = backbone.session(common.conditioning.clone());
             let session = session.ok_or_else(|| wrong(&self.id, "this backbone cannot decode step by step"))?;
             return Ok(Box::new(Codes { common, session, digits: 0, codes: vec![Vec::new(); size] }));
         };
         let process = process.ok_or_else(|| wrong(&self.id, "the objective names no noise"))?;
         let times = common.held().times()?;
         let count = common.length() * channels;
-        let mut x: Vec<f32> = order.draws.iter().flat_map(|draw| draw.stream(Purpose::Noise).normals(count)).collect();
+        let mut x: Vec<f32> = request.keys.iter().flat_map(|key| key.stream(RngStream::Noise).normals(count)).collect();
         let steps = times.len() - 1;
-        let step = steps - order.left(steps).1;
+        let step = steps - request.left(steps).1;
         // Before the first step all is noise, and nothing is left of a start.
-        if let Some(start) = order.start.as_ref().filter(|_| step > 0) {
-            let start = start.vectors(&common.canvas, order.layout.made(), &backbone.device());
+        if let Some(start) = request.start.as_ref().filter(|_| step > 0) {
+            let start = start.vectors(&common.canvas, request.layout.target(), &backbone.device());
             let start =
                 start.ok_or_else(|| wrong(&self.id, "these codes have no bits, so no vectors to go on from"))?;
             let (alpha, sigma) = process.path.mix(f64::from(times[step]));
@@ -184,7 +190,7 @@ impl Sampler for HostedSampler {
 
 fn field_channels(backbone: &dyn Backbone) -> Option<usize> {
     match backbone.spec() {
-        BackboneSpec::Field { channels, .. } => Some(channels),
+        BackboneSpec::Diffusion { channels, .. } => Some(channels),
         BackboneSpec::NextToken | BackboneSpec::Masked => None,
     }
 }
@@ -194,8 +200,8 @@ struct Common {
     held: Mutex<Held>,
     canvas: CanvasShape,
     /// Of all rows: with guidance, those without a prompt come after.
-    given: Given,
-    draws: Vec<Draw>,
+    conditioning: Conditioning,
+    keys: Vec<RngKey>,
 }
 
 impl Common {
@@ -204,16 +210,16 @@ impl Common {
     }
 
     fn rows(&self) -> usize {
-        self.given.size()
+        self.conditioning.size()
     }
 
     fn size(&self) -> usize {
-        self.draws.len()
+        self.keys.len()
     }
 
     /// How many tokens are to be made.
     fn length(&self) -> usize {
-        self.given.layout.made().len()
+        self.conditioning.layout.target().len()
     }
 
     /// Of the rows with and without the prompt, the one that guidance makes of the two.
@@ -247,9 +253,9 @@ impl Sampling for Codes {
             let logits = self.session.logits(&digits);
             let base = logits.dims()[1] as u32;
             let logits = self.common.guide(to_vec(logits));
-            let place = self.digits;
-            let uniform = |draw: &Draw| draw.step(place).stream(Purpose::Pick).uniform();
-            let uniform: Vec<f32> = self.common.draws.iter().map(uniform).collect();
+            let position = self.digits;
+            let uniform = |key: &RngKey| key.step(position).stream(RngStream::Pick).uniform();
+            let uniform: Vec<f32> = self.common.keys.iter().map(uniform).collect();
             let mut picked = self.common.held().pick(&logits, &uniform)?;
             codes.iter_mut().zip(&picked).for_each(|(code, digit)| *code = *code * base + digit);
             if self.common.rows() > self.common.size() {
@@ -266,7 +272,7 @@ impl Sampling for Codes {
         Ok(())
     }
 
-    fn made(&self) -> Result<Vec<Values>> {
+    fn tokens(&self) -> Result<Vec<Values>> {
         Ok(self.codes.iter().map(|codes| Values::Codes(codes.clone())).collect())
     }
 }
@@ -296,15 +302,15 @@ impl Vectors {
             Tensor::<3>::from_data(TensorData::new(all, [rows, length, channels]), &device)
         };
         let batch = CanvasBatch {
-            given: self.common.given.clone(),
-            content: Content::Field(Field {
+            conditioning: self.common.conditioning.clone(),
+            input: ModelInput::NoisyVectors(NoisyVectors {
                 values: tensor(&self.x),
                 times: Tensor::full([rows, 1], t, &device),
                 at: vec![0; length],
-                guess: self.guess.as_deref().map(tensor),
+                x0_prev: self.guess.as_deref().map(tensor),
             }),
         };
-        let Prediction::Field(predicted) = backbone.forward(&batch) else {
+        let Prediction::Vector(predicted) = backbone.forward(&batch) else {
             return Err(wrong(self.common.held().instance.id(), "this backbone predicts no field"));
         };
         let noisy = tensor(&self.x);
@@ -331,9 +337,9 @@ impl Sampling for Vectors {
         Ok(())
     }
 
-    fn made(&self) -> Result<Vec<Values>> {
+    fn tokens(&self) -> Result<Vec<Values>> {
         let [_, length, channels] = self.sides();
-        let places = self.common.given.layout.made();
-        Ok(self.x.chunks(length * channels).map(|vectors| self.common.canvas.read(places, vectors)).collect())
+        let positions = self.common.conditioning.layout.target();
+        Ok(self.x.chunks(length * channels).map(|vectors| self.common.canvas.read(positions, vectors)).collect())
     }
 }

@@ -34,7 +34,7 @@ pub fn vet(path: &Path) -> Result<Vetted> {
     let link = fs::symlink_metadata(&path).map_err(failed)?.file_type().is_symlink();
     if link {
         return Err(
-            wrong(place, "it is a link, which could lead elsewhere the next time").mend("put the file itself there")
+            wrong(place, "it is a link, which could lead elsewhere the next time").hint("put the file itself there")
         );
     }
     let mut file = open(&path).map_err(failed)?;
@@ -87,7 +87,7 @@ fn mine(path: &Path, metadata: &Metadata, folder: bool) -> Result<()> {
     let place = path.display().to_string();
     if metadata.uid() != 0 && metadata.uid() != user() {
         return Err(wrong(place, format!("it belongs to another user ({})", metadata.uid()))
-            .mend("copy the plugin to a folder of your own"));
+            .hint("copy the plugin to a folder of your own"));
     }
     // In a folder such as /tmp others may make files, but cannot replace those of the user.
     let sticky = folder && metadata.mode() & 0o1000 != 0;
@@ -97,7 +97,7 @@ fn mine(path: &Path, metadata: &Metadata, folder: bool) -> Result<()> {
             place.clone(),
             format!("other users may write this {what} (mode {:03o})", metadata.mode() & 0o777),
         )
-        .mend(format!("chmod go-w '{place}'")));
+        .hint(format!("chmod go-w '{place}'")));
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ impl Vetted {
         }
         let message = format!("its sha256 is {}, {who} wants {sha256}", self.sha256);
         Err(wrong(self.path.display().to_string(), message)
-            .mend("install the version that is asked for; or, if this one is right, change what asks for the other"))
+            .hint("install the version that is asked for; or, if this one is right, change what asks for the other"))
     }
 
     /// Puts the bytes into the store, where they are not there yet: the path to load.

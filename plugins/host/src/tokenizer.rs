@@ -7,8 +7,8 @@ use crate::library::Library;
 use crate::wrong;
 use burn::tensor::Device;
 use musiva_core::{
-    Clip, Cost, Flaw, Media, MediaShape, Modality, Rate, Result, Sound, Source, TokenKind, TokenShape, TokenValues,
-    Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
+    Clip, ConfigError, Cost, Media, MediaShape, Modality, Rate, Result, Sound, TokenKind, TokenShape, TokenValues,
+    Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, WeightInit,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -210,7 +210,7 @@ impl HostedTokenizerConfig {
 }
 
 impl TokenizerConfig for HostedTokenizerConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
@@ -218,7 +218,7 @@ impl TokenizerConfig for HostedTokenizerConfig {
         self.spec.clone()
     }
 
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError> {
         let sides = match *media {
             MediaShape::Clip { frames, height, width, .. } => vec![frames, height, width, 3],
             MediaShape::Text => vec![0],
@@ -226,7 +226,9 @@ impl TokenizerConfig for HostedTokenizerConfig {
         };
         match self.held().grid(&sides) {
             Ok(grid) => Ok(TokenShape { grid, kind: self.spec.kind }),
-            Err(error) => Err(Flaw::new("", error.message(), "change the size of the media, or the plugin's settings")),
+            Err(error) => {
+                Err(ConfigError::new("", error.message(), "change the size of the media, or the plugin's settings"))
+            }
         }
     }
 
@@ -238,12 +240,12 @@ impl TokenizerConfig for HostedTokenizerConfig {
         [Cost::default(); 2]
     }
 
-    fn trains(&self) -> Result<(), Flaw> {
+    fn trains(&self) -> Result<(), ConfigError> {
         let message = format!("`{}` is a plugin's tokenizer, which is used as it is and cannot be trained", self.id);
-        Err(Flaw::new("kind", message, "train the backbone over it, `train.target = \"backbone\"`"))
+        Err(ConfigError::new("kind", message, "train the backbone over it, `train.target = \"backbone\"`"))
     }
 
-    fn build(&self, _: &Device, _: &Source) -> Result<Box<dyn Tokenizer>> {
+    fn build(&self, _: &Device, _: &WeightInit) -> Result<Box<dyn Tokenizer>> {
         let held = Held::new(self.library.create(&self.id, &self.config)?)?;
         Ok(Box::new(HostedTokenizer { spec: held.spec.clone(), held: Mutex::new(held) }))
     }

@@ -50,7 +50,7 @@ impl TrustFile {
     pub fn add(&self, sha256: &str, name: &str) -> Result<bool> {
         if !is_sha256(sha256) {
             return Err(wrong(sha256, "this is no SHA-256: expected 64 digits from 0 to f")
-                .mend("`musiva plugin hash FILE` prints that of a library"));
+                .hint("`musiva plugin hash FILE` prints that of a library"));
         }
         if self.hashes()?.contains(&sha256.to_ascii_lowercase()) {
             return Ok(false);
@@ -110,7 +110,7 @@ impl Consent {
             "it is not trusted yet, so it was not loaded: a plugin can do whatever you can do ({id} {version}, \
              sha256 {sha256})"
         );
-        Err(wrong(id, message).mend(format!(
+        Err(wrong(id, message).hint(format!(
             "if you know where it comes from: musiva plugin trust {sha256}; or, for this once: --allow-plugin {id}"
         )))
     }

@@ -11,11 +11,11 @@ mod twin;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use mixer::Mixer;
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, PromptKind, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, PromptKind, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Hosted, Make, Registry, Role, Source, TokenKind, TokenShape,
-    Weights,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Hosted, Make, Registry, Role, TokenKind, TokenShape,
+    WeightInit, Weights,
 };
 use musiva_plugin_host::{Library, Loaded, Outcome, check, register};
 use serde_json::json;
@@ -57,12 +57,12 @@ fn numbers(count: usize, step: usize) -> Vec<f32> {
 fn batch(device: &Device) -> CanvasBatch {
     let tensor = |values, shape: [usize; 3]| Tensor::<3>::from_data(TensorData::new(values, shape), device);
     CanvasBatch {
-        given: Given::prompt(ints(&[1, 4, 0, 2, 2, 3], [2, 3], device), &canvas()),
-        content: Content::Field(Field {
+        conditioning: Conditioning::prompt(ints(&[1, 4, 0, 2, 2, 3], [2, 3], device), &canvas()),
+        input: ModelInput::NoisyVectors(NoisyVectors {
             values: tensor(numbers(60, 37), [2, 6, 5]),
             times: Tensor::from_data(TensorData::new(vec![0.25f32, 0.75, 0.5, 1.0], [2, 2]), device),
             at: vec![0, 1, 1, 0, 1, 0],
-            guess: None,
+            x0_prev: None,
         }),
     }
 }
@@ -78,7 +78,7 @@ fn weights(model: &dyn Backbone) -> Weights {
 }
 
 fn field(model: &dyn Backbone, batch: &CanvasBatch) -> Tensor<3> {
-    let Prediction::Field(field) = model.forward(batch) else { panic!("a field") };
+    let Prediction::Vector(field) = model.forward(batch) else { panic!("a field") };
     field
 }
 
@@ -94,16 +94,16 @@ fn it_conforms() {
 fn it_is_what_it_says_it_is() {
     let config = small();
     let canvas = canvas();
-    assert_eq!(config.spec(&canvas).unwrap(), BackboneSpec::Field { channels: 5, self_conditioned: false });
+    assert_eq!(config.spec(&canvas).unwrap(), BackboneSpec::Diffusion { channels: 5, self_conditioned: false });
     assert!(config.trains().is_ok());
-    let model = config.build(&canvas, &Device::flex(), &Source::Seed(3)).unwrap();
+    let model = config.build(&canvas, &Device::flex(), &WeightInit::Seed(3)).unwrap();
     assert_eq!(config.parameters(&canvas), model.parameters().count());
     assert_eq!(weights(&*model)["blocks.1.tokens"].shape, [6, 6]);
     let codes = TokenShape { kind: TokenKind::Codes { entries: 7, bits: None }, ..canvas.tokens };
-    let flaw = config.spec(&CanvasShape { tokens: codes, ..canvas }).unwrap_err();
-    assert!(flaw.message.contains("it reads vectors, this tokenizer makes none"), "{}", flaw.message);
-    let flaw = config.spec(&CanvasShape { text: PromptKind::Vectors(5), ..canvas }).unwrap_err();
-    assert!(flaw.message.contains("reads prompts as words"), "{}", flaw.message);
+    let error = config.spec(&CanvasShape { tokens: codes, ..canvas }).unwrap_err();
+    assert!(error.message.contains("it reads vectors, this tokenizer makes none"), "{}", error.message);
+    let error = config.spec(&CanvasShape { text: PromptKind::Vectors(5), ..canvas }).unwrap_err();
+    assert!(error.message.contains("reads prompts as words"), "{}", error.message);
 }
 
 /// The same model by Burn's own operations and gradients, started from the same seed.
@@ -111,8 +111,8 @@ fn it_is_what_it_says_it_is() {
 fn it_is_its_twin_in_burn() {
     let device = Device::flex().autodiff();
     let built = TwinConfig { width: 7, hidden: 11, depth: DEPTH };
-    let source = Source::Seed(3);
-    let models = [small(), Box::new(built)].map(|config| config.build(&canvas(), &device, &source).unwrap());
+    let weight_init = WeightInit::Seed(3);
+    let models = [small(), Box::new(built)].map(|config| config.build(&canvas(), &device, &weight_init).unwrap());
     assert_eq!(models[0].parameters().weights(), models[1].parameters().weights());
     let all = weights(&*models[0]);
     let batch = batch(&device);
@@ -121,7 +121,7 @@ fn it_is_its_twin_in_burn() {
     let [ours, twin] = models.map(|mut model| {
         model.parameters_mut().load(&all, "the test").unwrap();
         let (mut batch, mut by) = (batch.clone(), BTreeMap::new());
-        let Content::Field(input) = &mut batch.content else { panic!("a field") };
+        let ModelInput::NoisyVectors(input) = &mut batch.input else { panic!("a field") };
         input.values = input.values.clone().require_grad();
         let x = input.values.clone();
         let y = field(&*model, &batch);
@@ -145,7 +145,7 @@ fn it_is_its_twin_in_burn() {
 
 #[test]
 fn frozen_it_predicts_the_same_and_has_no_gradients() {
-    let mut model = small().build(&canvas(), &Device::flex().autodiff(), &Source::Seed(3)).unwrap();
+    let mut model = small().build(&canvas(), &Device::flex().autodiff(), &WeightInit::Seed(3)).unwrap();
     let all = weights(&*model);
     model.parameters_mut().load(&all, "the test").unwrap();
     let frozen = model.frozen();
@@ -157,9 +157,9 @@ fn frozen_it_predicts_the_same_and_has_no_gradients() {
 
 #[test]
 fn an_error_of_a_pass_unwinds_with_its_words() {
-    let model = small().build(&canvas(), &Device::flex(), &Source::Seed(3)).unwrap();
+    let model = small().build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
     let mut batch = batch(&Device::flex());
-    batch.given.prompt = ints(&[1, 4, 9, 2, 2, 3], [2, 3], &Device::flex()).into();
+    batch.conditioning.prompt = ints(&[1, 4, 9, 2, 2, 3], [2, 3], &Device::flex()).into();
     let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.forward(&batch))).err().unwrap();
     let error = payload.downcast::<musiva_core::Error>().unwrap().to_string();
     assert!(error.contains("org.musiva.mixer: forward: a word or a time is not among those"), "{error}");

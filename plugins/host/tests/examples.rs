@@ -6,7 +6,7 @@ mod common;
 
 use common::Shelf;
 use musiva_core::{
-    Clip, Hosted, Make, Media, MediaShape, Modality, Rate, Registry, Role, Source, TokenKind, TokenValues,
+    Clip, Hosted, Make, Media, MediaShape, Modality, Rate, Registry, Role, TokenKind, TokenValues, WeightInit,
 };
 use musiva_core::{Tokenizer, TokenizerConfig};
 use musiva_plugin_host::{Loaded, Outcome, check, register};
@@ -29,7 +29,7 @@ fn config(loaded: &Loaded, config: Value) -> Result<Box<dyn TokenizerConfig>, St
 }
 
 fn build(config: &dyn TokenizerConfig) -> Box<dyn Tokenizer> {
-    config.build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap()
+    config.build(&burn::tensor::Device::flex(), &WeightInit::Seed(0)).unwrap()
 }
 
 fn clip(shape: [usize; 3]) -> Clip {

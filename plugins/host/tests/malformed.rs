@@ -5,7 +5,7 @@
 mod common;
 
 use common::Shelf;
-use musiva_core::{Clip, Hosted, Make, Media, MediaShape, Rate, Registry, Result, Role, Source};
+use musiva_core::{Clip, Hosted, Make, Media, MediaShape, Rate, Registry, Result, Role, WeightInit};
 use musiva_plugin_host::{Loaded, check, register};
 use serde_json::json;
 use std::time::Duration;
@@ -23,10 +23,11 @@ fn run(loaded: Result<Loaded>) -> Result<()> {
     let said =
         |error: serde_json::Error| musiva_core::Error::new(musiva_core::ErrorKind::Plugin, "", error.to_string());
     let config = make(json!({})).map_err(said)?;
-    let flawed = |flaw: musiva_core::Flaw| musiva_core::Error::new(musiva_core::ErrorKind::Plugin, "", flaw.message);
+    let flawed =
+        |error: musiva_core::ConfigError| musiva_core::Error::new(musiva_core::ErrorKind::Plugin, "", error.message);
     let rate = Rate::whole(8);
     config.shape(&MediaShape::Clip { frames: 2, height: 3, width: 5, rate }).map_err(flawed)?;
-    let tokenizer = config.build(&burn::tensor::Device::flex(), &Source::Seed(0))?;
+    let tokenizer = config.build(&burn::tensor::Device::flex(), &WeightInit::Seed(0))?;
     let pixels = (0..2 * 3 * 5 * 3).map(|i| (i * 7 % 256) as u8).collect();
     let clip = Clip::new([2, 3, 5], rate, pixels)?;
     let tokens = tokenizer.encode(&Media::Clip(clip))?;
@@ -192,7 +193,7 @@ fn each_is_named_and_none_is_fatal() {
         if !said.iter().all(good) || said.first() != said.last() {
             wrong.push(format!("{name}: {said:?}"));
         }
-        println!("| {name} | {} |", said[0].as_deref().unwrap_or("works").replace("\n  mend: ", "; mend: "));
+        println!("| {name} | {} |", said[0].as_deref().unwrap_or("works").replace("\n  hint: ", "; hint: "));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(CASES.len() > 80 && shelf.count() == CASES.len());
@@ -245,7 +246,7 @@ fn isolated_a_crash_is_one_instances_own() {
         panic!("a tokenizer")
     };
     let config = make(json!({})).unwrap();
-    let build = || config.build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap();
+    let build = || config.build(&burn::tensor::Device::flex(), &WeightInit::Seed(0)).unwrap();
     let clip = |frames| Media::Clip(Clip::new([frames, 2, 3], Rate::whole(8), vec![9; frames * 18]).unwrap());
     let (one, other) = (build(), build());
     one.encode(&clip(2)).unwrap();

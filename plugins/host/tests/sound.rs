@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use musiva_core::{Media, MediaShape, Modality, Rate, Registry, Role, Sound, Source, TokenKind, TokenizerConfig};
+use musiva_core::{Media, MediaShape, Modality, Rate, Registry, Role, Sound, TokenKind, TokenizerConfig, WeightInit};
 use musiva_plugin::schemars::{self, JsonSchema};
 use musiva_plugin::serde::Deserialize;
 use musiva_plugin::{Context, Error, Plugin, Result, Streaming, Tensor, Tokenizer, TokenizerSpec};
@@ -111,7 +111,7 @@ fn sounds_come_back_and_other_media_are_refused() {
     let shape = |samples, channels| config.shape(&MediaShape::Sound { samples, channels, rate });
     assert_eq!(shape(11, 1).unwrap().grid, [4, 1, 1]);
     assert!(shape(11, 2).unwrap_err().message.contains("it hears one channel, not [11, 2]"));
-    let tokenizer = config.build(&burn::tensor::Device::flex(), &Source::Seed(0)).unwrap();
+    let tokenizer = config.build(&burn::tensor::Device::flex(), &WeightInit::Seed(0)).unwrap();
     let samples: Vec<f32> = (0..11).map(|i| (i as f32 * 0.7).sin()).collect();
     let tokens = tokenizer.encode(&Media::Sound(Sound::new(1, rate, samples.clone()).unwrap())).unwrap();
     let back = tokenizer.decode(&tokens).unwrap().sound("the plugin").unwrap();

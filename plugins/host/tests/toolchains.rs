@@ -11,10 +11,10 @@ mod mixer;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{Shelf, root};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    CanvasShape, Clip, Hosted, Make, Media, Rate, Registry, Role, Source, TokenKind, TokenShape, TokenValues,
+    CanvasShape, Clip, Hosted, Make, Media, Rate, Registry, Role, TokenKind, TokenShape, TokenValues, WeightInit,
 };
 use musiva_plugin_host::{Library, Loaded, register};
 use serde_json::json;
@@ -39,7 +39,7 @@ fn through(loaded: &Loaded) -> (Vec<u32>, Clip) {
     register(&mut registry, loaded).unwrap();
     let make = registry.get(Role::Tokenizer, "org.musiva.dct").unwrap().make.tokenizer().unwrap();
     let config = make(json!({ "frames": 3, "block": 4, "luma": 20, "chroma": 5 })).unwrap();
-    let tokenizer = config.build(&Device::flex(), &Source::Seed(0)).unwrap();
+    let tokenizer = config.build(&Device::flex(), &WeightInit::Seed(0)).unwrap();
     let pixels = (0..7 * 8 * 12 * 3).map(|i| (i * i % 251) as u8).collect();
     let tokens = tokenizer.encode(&Media::Clip(Clip::new([7, 8, 12], Rate::whole(8), pixels).unwrap())).unwrap();
     let TokenValues::Latents { values, .. } = tokens.values() else { panic!("latents") };
@@ -76,15 +76,15 @@ fn mixed(loaded: &Loaded) -> [Vec<f32>; 2] {
     let tokens = TokenShape { grid: [2, 3, 5], kind: TokenKind::Latents { channels: 7 } };
     let canvas = CanvasShape::new(3, 5, tokens);
     let device = Device::flex().autodiff();
-    let model = config.build(&canvas, &device, &Source::Seed(11)).unwrap();
+    let model = config.build(&canvas, &device, &WeightInit::Seed(11)).unwrap();
     let numbers = |step: usize| (0..2 * 30 * 7).map(|i| ((i * step) % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
     let field = |step| Tensor::<3>::from_data(TensorData::new(numbers(step), [2, 30, 7]), &device);
     let times = Tensor::from_data(TensorData::new(vec![0.3f32, 0.8], [2, 1]), &device);
     let values = field(37);
-    let content = Content::Field(Field { values, times, at: vec![0; 30], guess: None });
-    let given = Given::prompt(ints(&[1, 4, 0, 2, 2, 3], [2, 3], &device), &canvas);
-    let batch = CanvasBatch { given, content };
-    let Prediction::Field(y) = model.forward(&batch) else { panic!("a field") };
+    let input = ModelInput::NoisyVectors(NoisyVectors { values, times, at: vec![0; 30], x0_prev: None });
+    let conditioning = Conditioning::prompt(ints(&[1, 4, 0, 2, 2, 3], [2, 3], &device), &canvas);
+    let batch = CanvasBatch { conditioning, input };
+    let Prediction::Vector(y) = model.forward(&batch) else { panic!("a field") };
     let mut found = (y.clone() * field(29)).sum().backward();
     let mut by_theta = Vec::new();
     model.parameters().gradients(&mut found, &mut |_, gradient| by_theta.extend(to_vec(gradient)));

@@ -7,7 +7,7 @@ use crate::quantizers::QuantizerConfig;
 use crate::video::{VideoTokenizer, spec, token_shape};
 use burn::tensor::Device;
 use musiva_core::{
-    Cost, Flaw, Init, MediaShape, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec,
+    ConfigError, Cost, Init, MediaShape, Result, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, WeightInit,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,11 +85,11 @@ impl CVivitConfig {
 }
 
 impl TokenizerConfig for CVivitConfig {
-    fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = self.quantizer.flaws();
-        let mut demand = |holds: bool, key: &str, message: String, mend: String| {
+    fn errors(&self) -> Vec<ConfigError> {
+        let mut errors = self.quantizer.errors();
+        let mut demand = |holds: bool, key: &str, message: String, hint: String| {
             if !holds {
-                flaws.push(Flaw::new(key, message, mend));
+                errors.push(ConfigError::new(key, message, hint));
             }
         };
         let message = format!("a patch of {:?} frames, rows and columns; each is 1 to 64", self.patch);
@@ -104,22 +104,22 @@ impl TokenizerConfig for CVivitConfig {
         let message =
             format!("{} heads do not divide a width of {} into parts that divide by 4", self.heads, self.width);
         let fitting = (1..=self.heads.clamp(1, self.width.max(1))).rev().find(|&heads| fits(heads));
-        let mend =
+        let hint =
             fitting.map_or("set `width = 128` and `heads = 4`".to_owned(), |heads| format!("set `heads = {heads}`"));
-        demand(self.width > 0 && fits(self.heads), "heads", message, mend);
+        demand(self.width > 0 && fits(self.heads), "heads", message, hint);
         for (key, count, usual) in
             [("spatial", self.spatial, 4), ("temporal", self.temporal, 2), ("window", self.window, 8)]
         {
             demand(count > 0, key, "there is at least one".into(), format!("set `{key} = {usual}`"));
         }
-        flaws
+        errors
     }
 
     fn spec(&self) -> TokenizerSpec {
         spec(self.patch, &self.quantizer)
     }
 
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError> {
         token_shape(KIND, &self.spec(), media)
     }
 
@@ -143,9 +143,9 @@ impl TokenizerConfig for CVivitConfig {
         }
     }
 
-    fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
-        let mut network = self.network(&source.init(device));
-        source.load(&mut network)?;
+    fn build(&self, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Tokenizer>> {
+        let mut network = self.network(&weight_init.init(device));
+        weight_init.load(&mut network)?;
         Ok(Box::new(VideoTokenizer::new(KIND, self.spec(), &self.quantizer, network, device)))
     }
 }

@@ -3,7 +3,7 @@
 //! Shapes: `R` rows of a batch, `n` positions in each, `D` width, `N` heads, `d = D/N`. (The trunk of the
 //! backbones has its like, with what drawing token by token needs; a tokenizer stands below a backbone.)
 
-use crate::past::Past;
+use crate::stream_state::StreamState;
 use burn::module::{Module, Param};
 use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -153,10 +153,10 @@ impl Attention {
     /// `[R, n, D]` → the same shape: each moment sees itself and those before it, `window` in all. Keys are
     /// remembered as they were before their rotation: only distances matter, so a piece may count from
     /// wherever what is remembered starts.
-    fn over_moments(&self, x: Tensor<3>, rotary: &Rotary, window: usize, past: &mut Past<5>) -> Tensor<3> {
+    fn over_moments(&self, x: Tensor<3>, rotary: &Rotary, window: usize, state: &mut StreamState<5>) -> Tensor<3> {
         let n = x.dims()[1];
         let [q, k, v] = self.split(x);
-        let both = past.recall(Tensor::stack(vec![k, v], 2), window - 1); // [R, m, 2, N, d]
+        let both = state.recall(Tensor::stack(vec![k, v], 2), window - 1); // [R, m, 2, N, d]
         let m = both.dims()[1];
         let [k, v] = [0, 1].map(|i| both.clone().slice_dim(2, i..i + 1).squeeze_dim(2));
         self.join(attention(rotary.turn(q, m - n), rotary.turn(k, 0), v, Visible::Window(window)))
@@ -203,11 +203,11 @@ impl Block {
     }
 
     /// Over the moments of places, `[B, t, h, w, D]` → the same shape.
-    pub fn over_moments(&self, x: Tensor<5>, rotary: &Rotary, window: usize, past: &mut Past<5>) -> Tensor<5> {
+    pub fn over_moments(&self, x: Tensor<5>, rotary: &Rotary, window: usize, state: &mut StreamState<5>) -> Tensor<5> {
         let [b, t, h, w, width] = x.dims();
         let places = |x: Tensor<4>| x.swap_dims(1, 2);
         let x = places(x.reshape([b, t, h * w, width])).reshape([b * h * w, t, width]);
-        let x = x.clone() + self.attention.over_moments(self.norm1.forward(x), rotary, window, past);
+        let x = x.clone() + self.attention.over_moments(self.norm1.forward(x), rotary, window, state);
         places(self.feed_forward(x).reshape([b, h * w, t, width])).reshape([b, t, h, w, width])
     }
 

@@ -2,7 +2,7 @@
 
 use super::CVivitConfig;
 use super::layers::{Block, Linear, RmsNorm, Rotary};
-use crate::past::Past;
+use crate::stream_state::StreamState;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -44,9 +44,9 @@ impl Blocks {
     }
 
     /// `[B, t, h, w, D]` → the same shape.
-    fn over_moments(&self, x: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
+    fn over_moments(&self, x: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
         let rotary = Rotary::moments(self.window - 1 + x.dims()[1], self.size, &x.device());
-        self.temporal.iter().fold(x, |x, block| block.over_moments(x, &rotary, self.window, past))
+        self.temporal.iter().fold(x, |x, block| block.over_moments(x, &rotary, self.window, state))
     }
 }
 
@@ -77,11 +77,11 @@ impl Encoder {
     }
 
     /// `[B, T, H, W, 3]` → `[B, t, h, w, C]`.
-    pub fn forward(&self, clip: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
+    pub fn forward(&self, clip: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
         let frames = clip.dims()[1];
         let [time, ph, pw] = self.patch;
         // The first frame is an image of its own.
-        let alone = usize::from(!past.started());
+        let alone = usize::from(!state.started());
         let mut parts = Vec::new();
         if alone > 0 {
             parts.push(self.image.forward(patches(clip.clone().slice_dim(1, 0..1), [1, ph, pw])));
@@ -90,7 +90,7 @@ impl Encoder {
             parts.push(self.video.forward(patches(clip.slice_dim(1, alone..frames), [time, ph, pw])));
         }
         let x = self.blocks.over_places(Tensor::cat(parts, 1));
-        let x = self.blocks.over_moments(x, past);
+        let x = self.blocks.over_moments(x, state);
         self.head.forward(self.norm.forward(x))
     }
 }
@@ -122,11 +122,11 @@ impl Decoder {
     }
 
     /// `[B, t, h, w, C]` → `[B, T, H, W, 3]`.
-    pub fn forward(&self, latents: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
+    pub fn forward(&self, latents: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
         let frames = latents.dims()[1];
         let [time, ph, pw] = self.patch;
-        let alone = usize::from(!past.started());
-        let x = self.blocks.over_moments(self.stem.forward(latents), past);
+        let alone = usize::from(!state.started());
+        let x = self.blocks.over_moments(self.stem.forward(latents), state);
         let x = self.norm.forward(self.blocks.over_places(x));
         let mut parts = Vec::new();
         if alone > 0 {

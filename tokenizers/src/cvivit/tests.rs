@@ -4,8 +4,8 @@ use crate::video::{at_once, to_byte, to_tensor};
 use burn::tensor::{Device, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, Draw, Init, Media, MediaShape, Parameters, Purpose, Rate, TokenValues, Tokenizer, TokenizerConfig, Tokens,
-    TrainableTokenizer,
+    Clip, Init, Media, MediaShape, Parameters, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig,
+    Tokens, TrainableTokenizer,
 };
 use std::collections::BTreeMap;
 
@@ -26,14 +26,14 @@ fn tokenizer(quantizer: QuantizerConfig, device: &Device) -> CVivit {
 }
 
 fn clip(frames: usize, seed: u64) -> Clip {
-    let mut stream = Draw::new(seed).stream(Purpose::Data);
+    let mut stream = RngKey::new(seed).stream(RngStream::Data);
     let pixels = (0..frames * FRAME).map(|_| stream.bits() as u8).collect();
     Clip::new([frames, 12, 20], Rate::whole(8), pixels).unwrap()
 }
 
 fn latents(tokenizer: &CVivit, clip: &Clip) -> Vec<f32> {
     let x = to_tensor(std::slice::from_ref(clip), &Device::flex());
-    to_vec(tokenizer.network.encode(x, &mut Past::none()))
+    to_vec(tokenizer.network.encode(x, &mut StreamState::none()))
 }
 
 /// The decoder's clip of the means of moments.
@@ -41,7 +41,7 @@ fn decoded(tokenizer: &CVivit, moments: &[f32]) -> Vec<f32> {
     let means: Vec<f32> = moments.chunks(6).flat_map(|m| m[..3].to_vec()).collect();
     let shape = [1, moments.len() / LATENT, 3, 5, 3];
     let latents = Tensor::<5>::from_data(TensorData::new(means, shape), &Device::flex());
-    to_vec(tokenizer.network.decode(latents, &mut Past::none()))
+    to_vec(tokenizer.network.decode(latents, &mut StreamState::none()))
 }
 
 fn near(a: &[f32], b: &[f32]) -> bool {
@@ -102,9 +102,9 @@ fn streaming_is_offline_both_ways() {
     let close = |a: &[u8]| a.len() == whole.len() && a.iter().zip(&whole).all(|(a, b)| a.abs_diff(*b) <= 1);
     let pieces: [fn(usize) -> usize; 4] = [|_| 1, |_| 2, |_| 5, at_once];
     for piece in pieces {
-        let tokens = it.encode_pieces(&[&clip], &mut Past::streaming(), piece).unwrap().remove(0);
+        let tokens = it.encode_pieces(&[&clip], &mut StreamState::streaming(), piece).unwrap().remove(0);
         assert!(near(values(&tokens), &means));
-        let made = it.decode_piece(&tokens, &mut Past::streaming(), piece).unwrap().clip("it").unwrap();
+        let made = it.decode_piece(&tokens, &mut StreamState::streaming(), piece).unwrap().clip("it").unwrap();
         assert!(close(made.pixels()));
     }
     let (mut encoding, mut decoding) = (it.encoding().unwrap(), it.decoding().unwrap());
@@ -135,18 +135,18 @@ fn phenakis_grid_is_told_from_the_shape_alone() {
     // Section 2.1: 11 frames of 128 × 128 are 6 × 16 × 16 tokens.
     assert_eq!(shape(11, 128).unwrap().grid, [6, 16, 16]);
     assert_eq!(shape(1, 128).unwrap().grid, [1, 16, 16]);
-    assert_eq!(shape(10, 128).unwrap_err().mend, "set `frames = 11`");
-    assert_eq!(shape(11, 100).unwrap_err().mend, "use a height of 96");
+    assert_eq!(shape(10, 128).unwrap_err().hint, "set `frames = 11`");
+    assert_eq!(shape(11, 100).unwrap_err().hint, "use a height of 96");
 }
 
 #[test]
 fn flaws_name_their_key() {
     let wrong =
         CVivitConfig { patch: [0, 8, 8], width: 40, heads: 4, temporal: 0, window: 0, ..CVivitConfig::default() };
-    let paths: Vec<String> = wrong.flaws().into_iter().map(|flaw| flaw.path).collect();
+    let paths: Vec<String> = wrong.errors().into_iter().map(|error| error.path).collect();
     assert_eq!(paths, ["patch", "heads", "temporal", "window"]);
-    assert_eq!(wrong.flaws()[1].mend, "set `heads = 2`");
-    assert!(CVivitConfig::default().flaws().is_empty() && config(KL).flaws().is_empty());
+    assert_eq!(wrong.errors()[1].hint, "set `heads = 2`");
+    assert!(CVivitConfig::default().errors().is_empty() && config(KL).errors().is_empty());
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn all_of_it_learns_and_a_few_steps_help() {
     let clips = to_tensor(&[clip(5, 1), clip(5, 2)], &device);
     let mut losses = Vec::new();
     for step in 0..12 {
-        let made = it.reconstruct(clips.clone(), true, Draw::new(1).step(step));
+        let made = it.reconstruct(clips.clone(), true, RngKey::new(1).step(step));
         let loss = (made.media - clips.clone()).square().mean();
         losses.push(to_vec(loss.clone())[0]);
         let (mut gradients, mut by_name, mut still) = (loss.backward(), BTreeMap::new(), Vec::new());

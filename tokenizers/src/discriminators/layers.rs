@@ -86,11 +86,11 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, TensorData};
     use musiva_core::parameters::to_vec;
-    use musiva_core::{Draw, Purpose};
+    use musiva_core::{RngKey, RngStream};
     use musiva_kernels::{Axis, conv1d};
 
     fn noise<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
-        let values = Draw::new(seed).stream(Purpose::Noise).normals(shape.iter().product());
+        let values = RngKey::new(seed).stream(RngStream::Noise).normals(shape.iter().product());
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 

@@ -148,7 +148,7 @@ impl Discriminator {
     }
 
     /// Lets the anchors follow the judgements of a step, which is the `step`th from zero: the first sets them.
-    pub fn follow(&mut self, real: &[Judgement], made: &[Judgement], step: u64) {
+    pub fn update_ema(&mut self, real: &[Judgement], made: &[Judgement], step: u64) {
         let decay = DECAY.min(step as f64 / (step as f64 + 9.0));
         let mean = |head: &Judgement| f64::from(to_vec(head.logits.clone().inner().mean())[0]);
         let new = real.iter().zip(made).flat_map(|(real, made)| [mean(real), mean(made)]);

@@ -1,11 +1,11 @@
 use super::*;
 use burn::tensor::Device;
-use musiva_core::{Draw, Parameters, Purpose, Rate};
+use musiva_core::{Parameters, Rate, RngKey, RngStream};
 
 const CONFIG: DiscriminatorConfig = DiscriminatorConfig { channels: 4, widest: 16, blocks: 3, window: 128 };
 
 fn noise<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
-    let values = Draw::new(seed).stream(Purpose::Noise).normals(shape.iter().product());
+    let values = RngKey::new(seed).stream(RngStream::Noise).normals(shape.iter().product());
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
@@ -86,9 +86,9 @@ fn anchors_start_at_the_first_step_and_follow_slowly() {
         let logits = |k| Tensor::full([2, 3], value + k as f32, &Device::flex());
         (0..4).map(|k| Judgement { logits: logits(k), features: Vec::new() }).collect()
     };
-    judge.follow(&step(1.0), &step(-1.0), 0);
+    judge.update_ema(&step(1.0), &step(-1.0), 0);
     assert_eq!(to_vec(judge.anchors()), [1.0, -1.0, 2.0, 0.0, 3.0, 1.0, 4.0, 2.0]);
-    judge.follow(&step(2.0), &step(-1.0), 100_000);
+    judge.update_ema(&step(2.0), &step(-1.0), 100_000);
     assert!((to_vec(judge.anchors())[0] - 1.01).abs() < 1e-6);
     assert_eq!(judge.weights()["anchors"].shape, [4, 2]);
 }

@@ -21,12 +21,12 @@ const NEAR: f64 = 0.01;
 const LEAST: f64 = 1e-12;
 
 /// The tokenizer's loss by what the heads make of its media: small where they take them for real.
-pub fn fooling(loss: AdversarialLoss, made: &[Judgement]) -> Tensor<1> {
+pub fn generator_loss(loss: AdversarialLoss, made: &[Judgement]) -> Tensor<1> {
     mean(made.iter().map(|head| real_loss(loss, head.logits.clone())))
 }
 
 /// The discriminator's loss by what its heads make of real and of made media.
-pub fn telling(loss: AdversarialLoss, real: &[Judgement], made: &[Judgement]) -> Tensor<1> {
+pub fn discriminator_loss(loss: AdversarialLoss, real: &[Judgement], made: &[Judgement]) -> Tensor<1> {
     let of_real = mean(real.iter().map(|head| real_loss(loss, head.logits.clone())));
     // To be taken for made is the mirror image of being taken for real.
     of_real + mean(made.iter().map(|head| real_loss(loss, head.logits.clone().neg())))
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, TensorData};
     use musiva_core::parameters::to_vec;
-    use musiva_core::{Draw, Purpose};
+    use musiva_core::{RngKey, RngStream};
 
     const HINGE: AdversarialLoss = AdversarialLoss::Hinge;
     const NON_SATURATING: AdversarialLoss = AdversarialLoss::NonSaturating;
@@ -150,12 +150,18 @@ mod tests {
     fn losses_are_those_of_the_table() {
         let (real, made) = ([head(&[2.0, 0.5]), head(&[-1.0])], [head(&[-3.0, 0.25]), head(&[1.5])]);
         // By head, then over heads.
-        near(fooling(HINGE, &made), ((4.0 + 0.75) / 2.0 + 0.0) / 2.0);
-        near(telling(HINGE, &real, &made), ((0.0 + 0.5) / 2.0 + 2.0) / 2.0 + ((0.0 + 1.25) / 2.0 + 2.5) / 2.0);
+        near(generator_loss(HINGE, &made), ((4.0 + 0.75) / 2.0 + 0.0) / 2.0);
+        near(
+            discriminator_loss(HINGE, &real, &made),
+            ((0.0 + 0.5) / 2.0 + 2.0) / 2.0 + ((0.0 + 1.25) / 2.0 + 2.5) / 2.0,
+        );
         let soft = |x: f64| (1.0 + x.exp()).ln();
-        near(fooling(NON_SATURATING, &made), ((soft(3.0) + soft(-0.25)) / 2.0 + soft(-1.5)) / 2.0);
+        near(generator_loss(NON_SATURATING, &made), ((soft(3.0) + soft(-0.25)) / 2.0 + soft(-1.5)) / 2.0);
         let of_real = ((soft(-2.0) + soft(-0.5)) / 2.0 + soft(1.0)) / 2.0;
-        near(telling(NON_SATURATING, &real, &made), of_real + ((soft(-3.0) + soft(0.25)) / 2.0 + soft(1.5)) / 2.0);
+        near(
+            discriminator_loss(NON_SATURATING, &real, &made),
+            of_real + ((soft(-3.0) + soft(0.25)) / 2.0 + soft(1.5)) / 2.0,
+        );
         near(accuracy(&real, &made), ((1.0 + 0.0) / 2.0 + (0.5 + 0.0) / 2.0) / 2.0);
     }
 
@@ -195,7 +201,7 @@ mod tests {
         let (count, each) = (5, 7);
         let device = Device::flex().autodiff();
         let normals = |seed, shape: [usize; 2]| {
-            let values = Draw::new(seed).stream(Purpose::Noise).normals(shape[0] * shape[1]);
+            let values = RngKey::new(seed).stream(RngStream::Noise).normals(shape[0] * shape[1]);
             Tensor::<2>::from_data(TensorData::new(values, shape), &device)
         };
         let x = normals(1, [count, each]);

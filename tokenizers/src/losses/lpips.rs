@@ -4,7 +4,7 @@ use super::perceptual::FeatureNet;
 use crate::magvit2::to_tensor;
 use burn::tensor::Device;
 use musiva_core::parameters::to_vec;
-use musiva_core::{Clip, Error, ErrorKind, Flaw, Metric, MetricConfig, Result};
+use musiva_core::{Clip, ConfigError, Error, ErrorKind, Metric, MetricConfig, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,9 +22,9 @@ pub struct LpipsConfig {
 }
 
 impl MetricConfig for LpipsConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         match self.path.as_os_str().is_empty() {
-            true => vec![Flaw::new(
+            true => vec![ConfigError::new(
                 "path",
                 "LPIPS needs its weights",
                 "name the file that tools/lpips_to_safetensors.py wrote",
@@ -52,7 +52,7 @@ impl Metric for Lpips {
         if made.shape() != reference.shape() || height.min(width) < FeatureNet::SMALLEST {
             let message = format!("{made:?} and {reference:?} cannot be compared by LPIPS");
             return Err(Error::new(ErrorKind::Media, "metric", message)
-                .mend(format!("compare clips of one shape, of at least {} rows and columns", FeatureNet::SMALLEST)));
+                .hint(format!("compare clips of one shape, of at least {} rows and columns", FeatureNet::SMALLEST)));
         }
         let piece = (AT_ONCE / (height * width)).max(1);
         let mut sum = 0.0;

@@ -61,7 +61,7 @@ impl FeatureNet {
         let (weights, _) = open_weights(path)?;
         net.load(&weights, &place).map_err(|error| {
             Error::new(ErrorKind::Weights, place, "these are not the weights of LPIPS-VGG16")
-                .mend("make the file by tools/lpips_to_safetensors.py")
+                .hint("make the file by tools/lpips_to_safetensors.py")
                 .caused_by(error)
         })?;
         Ok(net.no_grad())

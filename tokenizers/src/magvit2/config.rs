@@ -8,7 +8,8 @@ use crate::quantizers::QuantizerConfig;
 use crate::video::{VideoTokenizer, spec, token_shape};
 use burn::tensor::Device;
 use musiva_core::{
-    Cost, Flaw, Init, MediaShape, Result, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Weights,
+    ConfigError, Cost, Init, MediaShape, Result, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, WeightInit,
+    Weights,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,20 +182,20 @@ impl Magvit2Config {
 }
 
 impl TokenizerConfig for Magvit2Config {
-    fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = self.quantizer.flaws();
+    fn errors(&self) -> Vec<ConfigError> {
+        let mut errors = self.quantizer.errors();
         for (i, (stage, next)) in self.steps().enumerate() {
             if stage.frames != 1 && stage.frames != 3 {
                 let message = format!("a causal kernel spans 1 or 3 frames, not {}", stage.frames);
-                flaws.push(Flaw::new(format!("stages.{i}.frames"), message, "set `frames = 3`"));
+                errors.push(ConfigError::new(format!("stages.{i}.frames"), message, "set `frames = 3`"));
             }
             if stage.down.iter().any(|&s| s != 1 && s != 2) {
                 let message = format!("a stage halves or keeps, it cannot divide by {:?}", stage.down);
-                flaws.push(Flaw::new(format!("stages.{i}.down"), message, "use 1s and 2s, in more stages"));
+                errors.push(ConfigError::new(format!("stages.{i}.down"), message, "use 1s and 2s, in more stages"));
             }
             if next.is_none() && stage.down != [1; 3] {
                 let message = format!("the last stage has no next one to go down to by {:?}", stage.down);
-                flaws.push(Flaw::new(format!("stages.{i}.down"), message, "set `down = [1, 1, 1]`"));
+                errors.push(ConfigError::new(format!("stages.{i}.down"), message, "set `down = [1, 1, 1]`"));
             }
         }
         if let NormConfig::Group { groups, .. } = self.norm {
@@ -203,17 +204,17 @@ impl TokenizerConfig for Magvit2Config {
                 let message = format!("{groups} groups do not divide a stage of {} channels", stage.channels);
                 let fits = |groups: &usize| self.stages.iter().all(|stage| stage.channels.is_multiple_of(*groups));
                 let fitting = (1..=groups.max(1)).rev().find(fits).unwrap_or(1);
-                flaws.push(Flaw::new("norm.groups", message, format!("set `groups = {fitting}`")));
+                errors.push(ConfigError::new("norm.groups", message, format!("set `groups = {fitting}`")));
             }
         }
-        flaws
+        errors
     }
 
     fn spec(&self) -> TokenizerSpec {
         spec(self.strides(), &self.quantizer)
     }
 
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError> {
         token_shape(KIND, &self.spec(), media)
     }
 
@@ -254,9 +255,9 @@ impl TokenizerConfig for Magvit2Config {
         inflated(self, weights)
     }
 
-    fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
-        let mut network = self.network(&source.init(device));
-        source.load(&mut network)?;
+    fn build(&self, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Tokenizer>> {
+        let mut network = self.network(&weight_init.init(device));
+        weight_init.load(&mut network)?;
         Ok(Box::new(VideoTokenizer::new(KIND, self.spec(), &self.quantizer, network, device)))
     }
 }

@@ -26,7 +26,7 @@ pub fn inflated(config: &Magvit2Config, mut image: Weights) -> Result<Weights> {
         None => Ok(video),
         Some(first) => {
             let message = format!("`{first}` does not fit, one of {} tensors that do not", wrong.len());
-            Err(Error::new(ErrorKind::Weights, "train.start", message).mend(
+            Err(Error::new(ErrorKind::Weights, "train.start", message).hint(
                 "name weights of the same recipe with `frames = 1` in all stages and no stride over frames in any `down`",
             ))
         }
@@ -71,10 +71,10 @@ fn widened(one: &Weight, shape: &[usize], places: usize) -> Option<Weight> {
 mod tests {
     use super::super::to_tensor;
     use super::*;
-    use crate::past::Past;
+    use crate::stream_state::StreamState;
     use burn::tensor::Tensor;
     use musiva_core::parameters::to_vec;
-    use musiva_core::{Clip, Draw, Purpose, Rate};
+    use musiva_core::{Clip, Rate, RngKey, RngStream};
     use serde_json::json;
 
     /// A tokenizer of clips, or with `time = 1` of single frames.
@@ -89,8 +89,8 @@ mod tests {
     fn again(config: &Magvit2Config, weights: &Weights, clip: Tensor<5>) -> Vec<f32> {
         let mut network = config.network(&Init::new(0, &Device::flex()));
         network.load(weights, "these").unwrap();
-        let latents = network.encoder.forward(clip, &mut Past::none()).slice_dim(4, 0..3);
-        to_vec(network.decoder.forward(latents, &mut Past::none()))
+        let latents = network.encoder.forward(clip, &mut StreamState::none()).slice_dim(4, 0..3);
+        to_vec(network.decoder.forward(latents, &mut StreamState::none()))
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
         let (image, video) = (config(1, 1), config(2, 3));
         let mut weights = image.network(&Init::new(5, &Device::flex())).weights();
         // Biases are zeros at the start: not these.
-        let mut stream = Draw::new(6).stream(Purpose::Noise);
+        let mut stream = RngKey::new(6).stream(RngStream::Noise);
         weights.values_mut().for_each(|w| w.values.iter_mut().for_each(|w| *w += 0.1 * stream.normals(1)[0]));
         let pixels = (0..12 * 20 * 3).map(|_| stream.bits() as u8).collect();
         let frame = to_tensor(&[Clip::new([1, 12, 20], Rate::whole(8), pixels).unwrap()], &Device::flex());

@@ -3,7 +3,7 @@
 //! Shapes: `B` batch, `T` frames, `H W` pixels or places, `C` channels, which come last.
 
 use super::config::NormConfig;
-use crate::past::Past;
+use crate::stream_state::StreamState;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -37,13 +37,13 @@ impl CausalConv3d {
     }
 
     /// `[B, T, H, W, C]` → `[B, T', H', W', C']` with `T' = ⌈T/s_t⌉` on a whole clip.
-    pub fn forward(&self, x: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
-        let weight = past.laid_out(self.weight.val().permute([2, 3, 4, 1, 0]));
+    pub fn forward(&self, x: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
+        let weight = state.packed(self.weight.val().permute([2, 3, 4, 1, 0]));
         let [t, h, w, _, _] = weight.dims();
         let [st, sh, sw] = self.stride;
         let time = Axis::default().stride(st);
-        let (x, time) = match t > 1 && past.is_streaming() {
-            true => (past.prepend(x, t - 1, st), time),
+        let (x, time) = match t > 1 && state.is_streaming() {
+            true => (state.prepend(x, t - 1, st), time),
             false => (x, time.causal(t)),
         };
         let space = |taps, stride| Axis::default().stride(stride).padding(taps / 2, taps / 2);
@@ -204,9 +204,9 @@ impl ResidualBlock {
     }
 
     /// `[B, T, H, W, C]` → the same shape.
-    pub fn forward(&self, x: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
-        let y = self.conv1.forward(self.norm1.silu(x.clone()), past);
-        x + self.conv2.forward(self.norm2.silu(y), past)
+    pub fn forward(&self, x: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
+        let y = self.conv1.forward(self.norm1.silu(x.clone()), state);
+        x + self.conv2.forward(self.norm2.silu(y), state)
     }
 }
 
@@ -228,10 +228,10 @@ impl DepthToSpace {
     }
 
     /// `[B, T, H, W, C]` → `[B, T', H·s_h, W·s_w, C']`.
-    pub fn forward(&self, x: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
-        let x = depth_to_space(self.conv.forward(x, past), self.scale);
+    pub fn forward(&self, x: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
+        let x = depth_to_space(self.conv.forward(x, state), self.scale);
         let frames = x.dims()[1];
-        if past.started() { x } else { x.slice_dim(1, self.scale[0] - 1..frames) }
+        if state.started() { x } else { x.slice_dim(1, self.scale[0] - 1..frames) }
     }
 }
 

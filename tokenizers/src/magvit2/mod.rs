@@ -15,8 +15,8 @@ mod tests;
 pub use crate::video::to_tensor;
 pub use config::{Magvit2Config, NormConfig, Stage};
 
-use crate::past::Past;
 use crate::quantizers::AnyQuantizer;
+use crate::stream_state::StreamState;
 use crate::video::{VideoNetwork, VideoTokenizer};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -34,12 +34,12 @@ pub struct Network {
 }
 
 impl VideoNetwork for Network {
-    fn encode(&self, clip: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
-        self.encoder.forward(clip, past)
+    fn encode(&self, clip: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
+        self.encoder.forward(clip, state)
     }
 
-    fn decode(&self, latents: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
-        self.decoder.forward(latents, past)
+    fn decode(&self, latents: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
+        self.decoder.forward(latents, state)
     }
 
     fn quantizer(&self) -> &AnyQuantizer {

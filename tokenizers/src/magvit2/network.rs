@@ -4,7 +4,7 @@ use super::config::{Magvit2Config, NormConfig, Stage};
 use super::layers::{
     AdaptiveNorm, CausalConv3d, DepthToSpace, Norm, ResidualBlock, Style, depth_to_space, space_to_depth,
 };
-use crate::past::Past;
+use crate::stream_state::StreamState;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -47,16 +47,16 @@ impl Encoder {
     }
 
     /// `[B, T, H, W, 3]` → `[B, t, h, w, C]`.
-    pub fn forward(&self, clip: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
-        let mut x = self.stem.forward(space_to_depth(clip, self.patch), past);
+    pub fn forward(&self, clip: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
+        let mut x = self.stem.forward(space_to_depth(clip, self.patch), state);
         for stage in &self.stages {
-            x = stage.blocks.iter().fold(x, |x, block| block.forward(x, past));
+            x = stage.blocks.iter().fold(x, |x, block| block.forward(x, state));
             if let (Some(norm), Some(down)) = (&stage.norm, &stage.down) {
                 // Without this norm the codes collapse to one within fifty steps.
-                x = down.forward(norm.forward(x), past);
+                x = down.forward(norm.forward(x), state);
             }
         }
-        self.head.forward(self.norm.silu(x), past)
+        self.head.forward(self.norm.silu(x), state)
     }
 }
 
@@ -114,20 +114,20 @@ impl Decoder {
     }
 
     /// `[B, t, h, w, C]` → `[B, T, H, W, 3]`.
-    pub fn forward(&self, latents: Tensor<5>, past: &mut Past<5>) -> Tensor<5> {
+    pub fn forward(&self, latents: Tensor<5>, state: &mut StreamState<5>) -> Tensor<5> {
         let adaptive = self.stages.iter().any(|stage| stage.adaptive.is_some());
         let style = adaptive.then(|| Style::of(latents.clone()));
-        let mut x = self.stem.forward(latents, past);
+        let mut x = self.stem.forward(latents, state);
         for stage in &self.stages {
             if let Some(up) = &stage.up {
-                x = up.forward(x, past);
+                x = up.forward(x, state);
             }
             if let (Some(norm), Some(style)) = (&stage.adaptive, &style) {
                 x = norm.forward(x, style);
             }
-            x = stage.blocks.iter().fold(x, |x, block| block.forward(x, past));
+            x = stage.blocks.iter().fold(x, |x, block| block.forward(x, state));
         }
-        let x = self.head.forward(self.norm.silu(x), past);
+        let x = self.head.forward(self.norm.silu(x), state);
         depth_to_space(x, [1, self.patch, self.patch])
     }
 }

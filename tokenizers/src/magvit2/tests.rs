@@ -4,8 +4,8 @@ use crate::video::{at_once, to_byte};
 use burn::tensor::{Device, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, Draw, Init, Media, MediaShape, Parameters, Purpose, Rate, Source, TokenValues, Tokenizer, TokenizerConfig,
-    Tokens, TrainableTokenizer,
+    Clip, Init, Media, MediaShape, Parameters, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig,
+    Tokens, TrainableTokenizer, WeightInit,
 };
 
 const GROUP: NormConfig = NormConfig::Group { groups: 3, adaptive: false };
@@ -28,7 +28,7 @@ fn config(norm: NormConfig, quantizer: QuantizerConfig) -> Magvit2Config {
 }
 
 fn clip(frames: usize, seed: u64) -> Clip {
-    let mut stream = Draw::new(seed).stream(Purpose::Data);
+    let mut stream = RngKey::new(seed).stream(RngStream::Data);
     let pixels = (0..frames * 12 * 20 * 3).map(|_| stream.bits() as u8).collect();
     Clip::new([frames, 12, 20], Rate::whole(8), pixels).unwrap()
 }
@@ -37,7 +37,7 @@ fn network(norm: NormConfig, quantizer: QuantizerConfig) -> (Magvit2Config, Netw
     let config = config(norm, quantizer);
     let mut network = config.network(&Init::new(3, &Device::flex()));
     // What starts as zero would let a mistake pass.
-    let mut stream = Draw::new(8).stream(Purpose::Noise);
+    let mut stream = RngKey::new(8).stream(RngStream::Noise);
     network.update(&mut |name, _, old| {
         if !name.contains("adaptive") {
             return old;
@@ -56,7 +56,7 @@ fn tokenizer(norm: NormConfig, quantizer: QuantizerConfig) -> Magvit2 {
 
 fn latents(network: &Network, clip: &Clip) -> Vec<f32> {
     let x = to_tensor(std::slice::from_ref(clip), &Device::flex());
-    to_vec(network.encoder.forward(x, &mut Past::none()))
+    to_vec(network.encoder.forward(x, &mut StreamState::none()))
 }
 
 const KL: QuantizerConfig = QuantizerConfig::Kl { channels: 3 };
@@ -71,14 +71,14 @@ fn change_the_future_the_past_stays_exactly() {
         mixed.pixels_mut()[five_frames..].copy_from_slice(&b.pixels()[five_frames..]);
         let (one, two) = (latents(&network, &a), latents(&network, &mixed));
         // Five frames are two latent frames of 3 × 5 places and 6 moments.
-        let past = 2 * 3 * 5 * 6;
-        assert_eq!(one[..past], two[..past]);
-        assert_ne!(one[past..], two[past..]);
+        let state = 2 * 3 * 5 * 6;
+        assert_eq!(one[..state], two[..state]);
+        assert_ne!(one[state..], two[state..]);
         // The way back: other latents from the third frame on leave the first five frames.
         let decoded = |moments: &[f32]| {
             let means: Vec<f32> = moments.chunks(6).flat_map(|m| m[..3].to_vec()).collect();
             let latents = Tensor::<5>::from_data(TensorData::new(means, [1, 4, 3, 5, 3]), &Device::flex());
-            to_vec(network.decoder.forward(latents, &mut Past::none()))
+            to_vec(network.decoder.forward(latents, &mut StreamState::none()))
         };
         let (one, two) = (decoded(&one), decoded(&two));
         assert_eq!(one[..five_frames], two[..five_frames]);
@@ -129,7 +129,7 @@ fn streams(norm: NormConfig) {
     let means: Vec<f32> = offline.chunks(6).flat_map(|m| m[..3].to_vec()).collect();
     let pieces: [fn(usize) -> usize; 4] = [|_| 1, |_| 2, |_| 3, at_once];
     for piece in pieces {
-        let tokens = tokenizer.encode_pieces(&[&clip], &mut Past::streaming(), piece).unwrap().remove(0);
+        let tokens = tokenizer.encode_pieces(&[&clip], &mut StreamState::streaming(), piece).unwrap().remove(0);
         let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
         assert!(values.iter().zip(&means).all(|(a, b)| (a - b).abs() < 1e-5));
     }
@@ -147,7 +147,7 @@ fn streams(norm: NormConfig) {
 
     let data = TensorData::new(values.clone(), [1, 4, 3, 5, 3]);
     let whole = Tensor::<5>::from_data(data, &Device::flex());
-    let whole = tokenizer.network.decoder.forward(whole, &mut Past::none());
+    let whole = tokenizer.network.decoder.forward(whole, &mut StreamState::none());
     assert_eq!(whole.dims(), [1, 13, 12, 20, 3]);
     let whole: Vec<u8> = to_vec(whole).into_iter().map(to_byte).collect();
     let mut decoding = tokenizer.decoding().unwrap();
@@ -158,7 +158,8 @@ fn streams(norm: NormConfig) {
     }
     assert!(pushed.len() == whole.len() && whole.iter().zip(&pushed).all(|(a, b)| a.abs_diff(*b) <= 1));
     for piece in pieces {
-        let streamed = tokenizer.decode_piece(&tokens, &mut Past::streaming(), piece).unwrap().clip("it").unwrap();
+        let streamed =
+            tokenizer.decode_piece(&tokens, &mut StreamState::streaming(), piece).unwrap().clip("it").unwrap();
         assert!(whole.iter().zip(streamed.pixels()).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
 }
@@ -183,24 +184,24 @@ fn frames_that_do_not_fit_are_told_the_nearest_that_do() {
     };
     assert_eq!(shape(17).unwrap().grid, [5, 8, 8]);
     assert_eq!(shape(1).unwrap().grid, [1, 8, 8]);
-    assert_eq!(shape(16).unwrap_err().mend, "set `frames = 17`");
+    assert_eq!(shape(16).unwrap_err().hint, "set `frames = 17`");
 }
 
 #[test]
 fn tokens_of_another_tokenizer_are_refused() {
     let config = config(NormConfig::Rms, QuantizerConfig::Lfq { bits: 7 });
-    let tokenizer = config.build(&Device::flex(), &Source::Seed(1)).unwrap();
+    let tokenizer = config.build(&Device::flex(), &WeightInit::Seed(1)).unwrap();
     let tokens = Tokens::codes([1, 3, 5], 1 << 6, vec![0; 15]).unwrap();
     assert!(tokenizer.decode(&tokens).unwrap_err().to_string().contains("64 entries"));
 }
 
 #[test]
 fn groups_divide_every_stage() {
-    let flaws = |groups| config(NormConfig::Group { groups, adaptive: true }, KL).flaws();
-    assert!(flaws(3).is_empty() && flaws(1).is_empty());
-    let found = flaws(4);
-    assert_eq!((found[0].path.as_str(), found[0].mend.as_str()), ("norm.groups", "set `groups = 3`"));
-    assert_eq!(flaws(0)[0].mend, "set `groups = 1`");
+    let errors = |groups| config(NormConfig::Group { groups, adaptive: true }, KL).errors();
+    assert!(errors(3).is_empty() && errors(1).is_empty());
+    let found = errors(4);
+    assert_eq!((found[0].path.as_str(), found[0].hint.as_str()), ("norm.groups", "set `groups = 3`"));
+    assert_eq!(errors(0)[0].hint, "set `groups = 1`");
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn all_of_the_papers_body_learns() {
     let network = config.network(&Init::new(3, &device));
     let mut tokenizer = VideoTokenizer::new("magvit2", config.spec(), &config.quantizer, network, &device);
     let clips = to_tensor(&[clip(5, 1)], &device);
-    let made = tokenizer.reconstruct(clips.clone(), true, Draw::new(1));
+    let made = tokenizer.reconstruct(clips.clone(), true, RngKey::new(1));
     let mut gradients = (made.media - clips).abs().mean().backward();
     let (mut learning, mut all) = (Vec::new(), Vec::new());
     tokenizer.parameters_mut().gradients(&mut gradients, &mut |name, gradient| {

@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
 use musiva_core::tokens::{code_of, signs};
-use musiva_core::{Draw, Quantized, Result, SoftBits, TokenKind, Tokens};
+use musiva_core::{Quantized, Result, RngKey, SoftBits, TokenKind, Tokens};
 
 /// The latent goes to the unit sphere, `u = z/‖z‖`, and from there to `û = sign(u)/√L`: codes are those
 /// of lookup-free quantization, but the error is bounded, `‖u - û‖² < 2 - 2/√L` (section 3.2).
@@ -35,7 +35,7 @@ impl Quantizer for Bsq {
         TokenKind::Codes { entries: 1 << self.bits, bits: Some(self.bits) }
     }
 
-    fn forward(&self, moments: Tensor<2>, _: usize, _: Draw) -> Quantized {
+    fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {
         let u = unit(moments.clone());
         let vectors = sign(u.clone().inner()) * self.scale();
         Quantized {
@@ -71,7 +71,7 @@ mod tests {
     fn the_error_is_below_its_bound() {
         for bits in [1, 3, 11] {
             let z = normals([101, bits], 3, &Device::flex());
-            let made = Bsq::new(bits).forward(z.clone(), 1, Draw::new(0));
+            let made = Bsq::new(bits).forward(z.clone(), 1, RngKey::new(0));
             let errors = to_vec(squared_gap(unit(z), made.vectors).sum_dim(1));
             let bound = 2.0 - 2.0 / (bits as f32).sqrt();
             assert!(errors.iter().all(|&error| error <= bound + 1e-5), "{bits} bits: {errors:?}");
@@ -101,7 +101,7 @@ mod tests {
             }
         }
         let batch: f64 = ones.iter().map(|one| entropy(&[one / n as f64, 1.0 - one / n as f64])).sum();
-        let bits = Bsq::new(bits).forward(z, 1, Draw::new(0)).bits.unwrap();
+        let bits = Bsq::new(bits).forward(z, 1, RngKey::new(0)).bits.unwrap();
         let even = Tensor::full([n, 1], 1.0 / n as f32, &Device::flex());
         let (found_single, found_batch) = entropies(bits.z, even, temperature as f32, bits.group);
         assert!((f64::from(to_vec(found_single)[0]) - single).abs() < 1e-5);

@@ -127,12 +127,12 @@ impl Codebook {
 
     /// Takes the means of the clusters of placed latents `[N, C]` for entries (k-means by Lloyd's
     /// algorithm from latents that are drawn; an empty cluster keeps its mean).
-    pub fn start(&mut self, z: Tensor<2>, draw: &mut Stream) {
+    pub fn start(&mut self, z: Tensor<2>, rng: &mut Stream) {
         let z = z.inner();
         let [n, c] = z.dims();
         let latents = to_vec(z.clone());
         let mut means = to_vec(self.entries());
-        for (mean, i) in means.chunks_mut(c).zip(shuffled(n, draw)) {
+        for (mean, i) in means.chunks_mut(c).zip(shuffled(n, rng)) {
             mean.copy_from_slice(&latents[i * c..][..c]);
         }
         let mut shares = Shares::default();
@@ -148,7 +148,7 @@ impl Codebook {
     /// dead entries at latents that are drawn, those far from their entries before those near them: where most latents
     /// are alike, as silence is, entries would else start again among them and die again. An entry that started again has its fair share, so that
     /// it takes `ln(restart) / ln(decay)` unused steps to die.
-    pub fn follow(&mut self, latents: &[f32], codes: &[usize], draw: &mut Stream) {
+    pub fn update_ema(&mut self, latents: &[f32], codes: &[usize], rng: &mut Stream) {
         let [k, c] = self.entries.dims();
         if codes.is_empty() {
             return;
@@ -161,7 +161,7 @@ impl Codebook {
         mix(&mut shares.usage, to_vec(self.usage.val().inner()));
         mix(&mut shares.sums, to_vec(self.sums.val().inner()));
         let mut entries = to_vec(self.entries());
-        let order = far_first(latents, codes, &entries, c, draw);
+        let order = far_first(latents, codes, &entries, c, rng);
         shares.means(&mut entries);
 
         let fair = 1.0 / k as f32;
@@ -218,14 +218,14 @@ impl Shares {
 /// All latents in a random order in which each comes next with a probability proportional to its squared distance from
 /// its entry (the seeding of k-means++, Arthur and Vassilvitskii 2007; drawn by exponential clocks, Efraimidis and Spirakis
 /// 2006).
-fn far_first(latents: &[f32], codes: &[usize], entries: &[f32], c: usize, draw: &mut Stream) -> Vec<usize> {
+fn far_first(latents: &[f32], codes: &[usize], entries: &[f32], c: usize, rng: &mut Stream) -> Vec<usize> {
     let rings: Vec<f64> = latents
         .chunks(c)
         .zip(codes)
         .map(|(latent, &code)| {
             let apart = |(z, e): (&f32, &f32)| (f64::from(*z) - f64::from(*e)).powi(2);
             let distance: f64 = latent.iter().zip(&entries[code * c..]).map(apart).sum();
-            -f64::from(1.0 - draw.uniform()).ln() / distance
+            -f64::from(1.0 - rng.uniform()).ln() / distance
         })
         .collect();
     let mut order: Vec<usize> = (0..codes.len()).collect();
@@ -234,9 +234,9 @@ fn far_first(latents: &[f32], codes: &[usize], entries: &[f32], c: usize, draw: 
     order
 }
 
-fn shuffled(n: usize, draw: &mut Stream) -> Vec<usize> {
+fn shuffled(n: usize, rng: &mut Stream) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    draw.shuffle(&mut order);
+    rng.shuffle(&mut order);
     order
 }
 
@@ -253,7 +253,7 @@ mod tests {
     use crate::quantizers::tests::normals;
     use crate::quantizers::{CodeUse, to_indices};
     use burn::tensor::Device;
-    use musiva_core::{Draw, Parameters, Purpose};
+    use musiva_core::{Parameters, RngKey, RngStream};
 
     const FOLLOWING: Following = Following { distance: Distance::Euclidean, decay: 0.9, restart: 0.1 };
 
@@ -261,8 +261,8 @@ mod tests {
         Codebook::new(k, c, following, &Init::new(1, &Device::flex()))
     }
 
-    fn draw(step: u64) -> Stream {
-        Draw::new(3).step(step).stream(Purpose::Codebook)
+    fn rng(step: u64) -> Stream {
+        RngKey::new(3).step(step).stream(RngStream::Codebook)
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
         let mut book = book(2 * k, 3, FOLLOWING);
         assert!(!book.started());
         let before = CodeUse::of(to_indices(book.nearest(z.clone())).into_iter(), 2 * k);
-        book.start(z.clone(), &mut draw(0));
+        book.start(z.clone(), &mut rng(0));
         assert!(book.started());
         let codes = to_indices(book.nearest(z.clone()));
         let after = CodeUse::of(codes.iter().copied(), 2 * k);
@@ -324,14 +324,14 @@ mod tests {
         // The textbook's averages of counts and sums in double precision, with batches of one size.
         let (k, c, n, decay) = (5, 3, 47, 0.9f64);
         let mut book = book(k, c, Following { restart: 0.0, ..FOLLOWING });
-        book.start(normals([n, c], 0, &Device::flex()), &mut draw(0));
+        book.start(normals([n, c], 0, &Device::flex()), &mut rng(0));
         let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
         let (mut counts, mut sums) = (wide(to_vec(book.usage.val())), wide(to_vec(book.sums.val())));
         counts.iter_mut().chain(&mut sums).for_each(|value| *value *= n as f64);
         for step in 1..9 {
             let z = normals([n, c], step, &Device::flex());
             let codes = to_indices(book.nearest(z.clone()));
-            book.follow(&to_vec(z.clone()), &codes, &mut draw(step));
+            book.update_ema(&to_vec(z.clone()), &codes, &mut rng(step));
             counts.iter_mut().chain(&mut sums).for_each(|value| *value *= decay);
             for (z, &code) in to_vec(z).chunks(c).zip(&codes) {
                 counts[code] += 1.0 - decay;
@@ -348,7 +348,7 @@ mod tests {
         let (k, n) = (11, 301);
         let mut book = book(k, 2, FOLLOWING);
         let batch = |step| normals([n, 2], step, &Device::flex());
-        book.start(batch(0), &mut draw(0));
+        book.start(batch(0), &mut rng(0));
         // One entry goes where no latent ever comes.
         let mut weights = book.weights();
         weights.get_mut("entries").unwrap().values[6..8].fill(1e4);
@@ -359,7 +359,7 @@ mod tests {
         for step in 1..60 {
             let z = batch(step);
             let codes = to_indices(book.nearest(z.clone()));
-            book.follow(&to_vec(z), &codes, &mut draw(step));
+            book.update_ema(&to_vec(z), &codes, &mut rng(step));
         }
         assert!(used(&book, 99) > 0);
     }
@@ -375,7 +375,7 @@ mod tests {
         let latents: Vec<f32> = (0..1000).map(|i| if i % 100 == 7 { 1.0 + i as f32 / 1000.0 } else { 0.0 }).collect();
         let z = Tensor::from_data(TensorData::new(latents.clone(), [1000, 1]), &Device::flex());
         let codes = to_indices(book.nearest(z.clone()));
-        book.follow(&latents, &codes, &mut draw(0));
+        book.update_ema(&latents, &codes, &mut rng(0));
         let entries = to_vec(book.entries());
         assert!(entries[1..].iter().all(|&entry| (1.0..2.0).contains(&entry)), "{entries:?}");
     }
@@ -385,7 +385,7 @@ mod tests {
         let init = Init::new(1, &Device::flex().autodiff());
         let mut book = Codebook::new(3, 2, FOLLOWING, &init);
         let mut names = Vec::new();
-        book.follow(&[1.0, 2.0], &[1], &mut draw(0));
+        book.update_ema(&[1.0, 2.0], &[1], &mut rng(0));
         book.each(&mut |name, shape, _| names.push((name.to_owned(), shape.to_vec())));
         let named = [("entries", vec![3, 2]), ("usage", vec![3]), ("sums", vec![3, 2])];
         assert_eq!(names, named.map(|(name, shape)| (name.to_owned(), shape)));

@@ -2,7 +2,7 @@
 
 use super::codebook::{Codebook, Distance, Following};
 use super::{AnyQuantizer, Bsq, Fsq, Kl, Lfq, Rvq, Vq};
-use musiva_core::{Flaw, Init, TokenKind};
+use musiva_core::{ConfigError, Init, TokenKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -203,11 +203,11 @@ impl QuantizerConfig {
     }
 
     /// What is wrong with it.
-    pub fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
-        let mut demand = |holds: bool, key: &str, message: String, mend: &str| {
+    pub fn errors(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let mut demand = |holds: bool, key: &str, message: String, hint: &str| {
             if !holds {
-                flaws.push(Flaw::new(format!("quantizer.{key}"), message, mend));
+                errors.push(ConfigError::new(format!("quantizer.{key}"), message, hint));
             }
         };
         match self {
@@ -217,12 +217,12 @@ impl QuantizerConfig {
             }
             Self::Fsq { levels } => {
                 let entries = levels.iter().try_fold(1usize, |n, &level| n.checked_mul(level));
-                let mend = "set `levels = [8, 5, 5, 5]`";
+                let hint = "set `levels = [8, 5, 5, 5]`";
                 let message = "there is at least one channel, and each has 2 to 1000 levels".to_owned();
                 let possible = !levels.is_empty() && levels.iter().all(|level| (2..=1000).contains(level));
-                demand(possible, "levels", message, mend);
+                demand(possible, "levels", message, hint);
                 let message = format!("{levels:?} are more than {MOST_ENTRIES} entries together");
-                demand(entries.is_some_and(|entries| entries <= MOST_ENTRIES), "levels", message, mend);
+                demand(entries.is_some_and(|entries| entries <= MOST_ENTRIES), "levels", message, hint);
             }
             Self::Vq { entries, channels, decay, restart, .. }
             | Self::Rvq { entries, channels, decay, restart, .. } => {
@@ -231,11 +231,11 @@ impl QuantizerConfig {
                 demand((2..=most).contains(entries), "entries", message, "set `entries = 1024`");
                 let message = format!("vectors of {channels} numbers; 1 to 1024 are possible");
                 demand((1..=1024).contains(channels), "channels", message, "set `channels = 32`");
-                for (key, value, mend) in
+                for (key, value, hint) in
                     [("decay", decay, "set `decay = 0.99`"), ("restart", restart, "set `restart = 0.1`")]
                 {
                     let message = format!("{value} is not in 0 to 1, which itself is none of it");
-                    demand((0.0..1.0).contains(value), key, message, mend);
+                    demand((0.0..1.0).contains(value), key, message, hint);
                 }
             }
             Self::Kl { channels } => {
@@ -249,7 +249,7 @@ impl QuantizerConfig {
             let message = format!("a probability of {dropout}");
             demand((0.0..=1.0).contains(dropout), "dropout", message, "set `dropout = 0.5`");
         }
-        flaws
+        errors
     }
 }
 
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn what_is_built_is_what_was_said() {
         for config in crate::quantizers::tests::all() {
-            assert!(config.flaws().is_empty());
+            assert!(config.errors().is_empty());
             let built = config.init(&Init::new(1, &Device::flex()));
             assert_eq!(built.kind(), config.kind());
             assert_eq!(built.count(), config.parameters());
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn flaws_name_their_key_and_mend() {
+    fn flaws_name_their_key_and_hint() {
         let vq =
             QuantizerConfig::Vq { entries: 1, channels: 0, distance: Distance::Cosine, decay: 1.0, restart: f64::NAN };
         let rvq = |levels, dropout| QuantizerConfig::Rvq {
@@ -311,9 +311,9 @@ mod tests {
             (QuantizerConfig::Fsq { levels: vec![1000; 3] }, vec!["levels"]),
             (QuantizerConfig::Kl { channels: 0 }, vec!["channels"]),
         ] {
-            let found: Vec<String> = config.flaws().into_iter().map(|flaw| flaw.path).collect();
+            let found: Vec<String> = config.errors().into_iter().map(|error| error.path).collect();
             assert_eq!(found, keys.iter().map(|key| format!("quantizer.{key}")).collect::<Vec<_>>(), "{config:?}");
-            assert!(config.flaws().iter().all(|flaw| flaw.mend.starts_with("set `")));
+            assert!(config.errors().iter().all(|error| error.hint.starts_with("set `")));
         }
     }
 }

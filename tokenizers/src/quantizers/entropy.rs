@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
     use musiva_core::parameters::to_vec;
-    use musiva_core::{Draw, Purpose};
+    use musiva_core::{RngKey, RngStream};
 
     /// Straight from the definition, over the whole codebook, in double precision.
     fn slow(z: &[f32], bits: usize, weights: &[f32], temperature: f64) -> (f64, f64) {
@@ -78,7 +78,7 @@ mod tests {
     fn entropies_are_those_of_the_definition() {
         let device = Device::flex();
         let (n, bits) = (37, 5);
-        let z = Draw::new(5).stream(Purpose::Noise).normals(n * bits);
+        let z = RngKey::new(5).stream(RngStream::Noise).normals(n * bits);
         let weights: Vec<f32> = (0..n).map(|i| (i + 1) as f32 / (n * (n + 1) / 2) as f32).collect();
         for temperature in [0.5, 2.0] {
             let (single, batch) = entropies(
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn groups_are_entropies_of_their_own() {
         let device = Device::flex();
-        let z = Draw::new(6).stream(Purpose::Noise).normals(13 * 5);
+        let z = RngKey::new(6).stream(RngStream::Noise).normals(13 * 5);
         let whole = Tensor::<2>::from_data(TensorData::new(z, [13, 5]), &device);
         let weights = || Tensor::<2>::full([13, 1], 1.0 / 13.0, &device);
         let batch = |z: Tensor<2>, group| to_vec(entropies(z, weights(), 1.0, group).1)[0];

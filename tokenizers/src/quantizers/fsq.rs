@@ -6,7 +6,7 @@
 use super::{Quantizer, codes_of, straight_through};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use musiva_core::{Draw, Quantized, Result, TokenKind, Tokens};
+use musiva_core::{Quantized, Result, RngKey, TokenKind, Tokens};
 
 /// What the bound falls short of, so that no latent rounds beyond the outermost level; above 1000 levels it
 /// would keep latents from reaching it.
@@ -72,7 +72,7 @@ impl Quantizer for Fsq {
         TokenKind::Codes { entries: self.levels.iter().product(), bits: None }
     }
 
-    fn forward(&self, moments: Tensor<2>, _: usize, _: Draw) -> Quantized {
+    fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {
         let bounded = self.bound(moments.clone());
         let rounded = bounded.clone().inner().round();
         let half_width = self.row(self.half_width().map(|half| half as f64), &moments);
@@ -125,7 +125,7 @@ mod tests {
         let levels = vec![2, 3, 4, 5, 7, 8];
         let fsq = Fsq::new(levels.clone());
         let z = normals([509, levels.len()], 5, &Device::flex()) * 2.0;
-        let made = fsq.forward(z.clone(), 1, Draw::new(0));
+        let made = fsq.forward(z.clone(), 1, RngKey::new(0));
         let (z, vectors, codes) = (to_vec(z), to_vec(made.vectors), ints(made.codes.unwrap()));
         let mut near = 0;
         for ((z, vectors), code) in z.chunks(levels.len()).zip(vectors.chunks(levels.len())).zip(codes) {
@@ -154,7 +154,7 @@ mod tests {
         let bits = |vector: &[f32]| vector.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert_eq!(vectors.chunks(3).map(bits).collect::<BTreeSet<_>>().len(), 24);
         let z = normals([4001, 3], 1, &Device::flex()) * 3.0;
-        let reached: BTreeSet<i64> = ints(fsq.forward(z, 1, Draw::new(0)).codes.unwrap()).into_iter().collect();
+        let reached: BTreeSet<i64> = ints(fsq.forward(z, 1, RngKey::new(0)).codes.unwrap()).into_iter().collect();
         assert_eq!(reached, (0..24).collect());
     }
 
@@ -162,7 +162,7 @@ mod tests {
     fn the_gradient_is_that_of_the_bound() {
         let fsq = Fsq::new(vec![8, 5]);
         let z = normals([13, 2], 2, &Device::flex().autodiff()).require_grad();
-        let made = fsq.forward(z.clone(), 1, Draw::new(0));
+        let made = fsq.forward(z.clone(), 1, RngKey::new(0));
         let gradients = made.vectors.sum().backward();
         let found = to_vec(z.grad(&gradients).unwrap());
         for (i, (&z, &found)) in to_vec(z.inner()).iter().zip(&found).enumerate() {

@@ -5,7 +5,7 @@ use super::{Quantizer, other};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
-use musiva_core::{Draw, Quantized, Result, TokenKind, TokenValues, Tokens};
+use musiva_core::{Quantized, Result, RngKey, TokenKind, TokenValues, Tokens};
 
 /// No quantizer at all: the mean of the posterior is the token.
 #[derive(Module, Debug)]
@@ -26,7 +26,7 @@ impl Quantizer for Kl {
         TokenKind::Latents { channels: self.channels }
     }
 
-    fn forward(&self, moments: Tensor<2>, _: usize, _: Draw) -> Quantized {
+    fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {
         let mean = moments.clone().slice_dim(1, 0..self.channels);
         Quantized {
             // The decoder reads the mean: with the tiny weight that the KL term has, drawing from

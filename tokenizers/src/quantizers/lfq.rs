@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::tokens::{code_of, signs};
-use musiva_core::{Draw, Quantized, Result, SoftBits, TokenKind, Tokens};
+use musiva_core::{Quantized, Result, RngKey, SoftBits, TokenKind, Tokens};
 
 /// Bits whose joint entropy is taken over the whole codebook; more are taken in groups.
 const GROUP: usize = 10;
@@ -32,7 +32,7 @@ impl Quantizer for Lfq {
         TokenKind::Codes { entries: 1 << self.bits, bits: Some(self.bits) }
     }
 
-    fn forward(&self, moments: Tensor<2>, _: usize, _: Draw) -> Quantized {
+    fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {
         let z = moments;
         let vectors = sign(z.clone().inner());
         Quantized {

@@ -42,12 +42,12 @@ pub use vq::Vq;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
-use musiva_core::{Draw, Error, ErrorKind, Quantized, Result, TokenKind, TokenValues, Tokens};
+use musiva_core::{Error, ErrorKind, Quantized, Result, RngKey, TokenKind, TokenValues, Tokens};
 
 /// Latents ⇄ tokens.
 ///
 /// For who calls it: [`tokens`](Self::tokens) and [`vectors`](Self::vectors) are encoding and decoding;
-/// [`forward`](Self::forward) is both at once in training, after which [`follow`](Self::follow) is called
+/// [`forward`](Self::forward) is both at once in training, after which [`update_ema`](Self::update_ema) is called
 /// once a step, with the same draw. For who implements it: `forward` changes nothing, so that a loss can be
 /// measured; a batch's codes are the same by `forward` (without dropped levels) and by `tokens`.
 pub trait Quantizer {
@@ -59,7 +59,7 @@ pub trait Quantizer {
     /// # Shapes
     /// - `moments`: `[N, C]` of a batch of `examples`, each with as many rows one after the other; `[N, 2C]`
     ///   for `kl`, means before log-variances.
-    fn forward(&self, moments: Tensor<2>, examples: usize, draw: Draw) -> Quantized;
+    fn forward(&self, moments: Tensor<2>, examples: usize, key: RngKey) -> Quantized;
 
     /// Tokens of latents `[t·h·w, C]` (the means alone for `kl`).
     ///
@@ -74,7 +74,7 @@ pub trait Quantizer {
     fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>>;
 
     /// Lets learned entries follow the batch that was `made`; the first batch starts them.
-    fn follow(&mut self, _made: &Quantized, _draw: Draw) {}
+    fn update_ema(&mut self, _made: &Quantized, _key: RngKey) {}
 }
 
 /// Any of the family, as a part of a module.
@@ -113,8 +113,8 @@ impl Quantizer for AnyQuantizer {
         self.any().kind()
     }
 
-    fn forward(&self, moments: Tensor<2>, examples: usize, draw: Draw) -> Quantized {
-        self.any().forward(moments, examples, draw)
+    fn forward(&self, moments: Tensor<2>, examples: usize, key: RngKey) -> Quantized {
+        self.any().forward(moments, examples, key)
     }
 
     fn tokens(&self, grid: [usize; 3], latents: Tensor<2>) -> Result<Tokens> {
@@ -125,10 +125,10 @@ impl Quantizer for AnyQuantizer {
         self.any().vectors(tokens)
     }
 
-    fn follow(&mut self, made: &Quantized, draw: Draw) {
+    fn update_ema(&mut self, made: &Quantized, key: RngKey) {
         match self {
-            Self::Vq(vq) => vq.follow(made, draw),
-            Self::Rvq(rvq) => rvq.follow(made, draw),
+            Self::Vq(vq) => vq.update_ema(made, key),
+            Self::Rvq(rvq) => rvq.update_ema(made, key),
             Self::Lfq(_) | Self::Bsq(_) | Self::Fsq(_) | Self::Kl(_) => {}
         }
     }
@@ -183,5 +183,5 @@ fn other(kind: TokenKind, tokens: &Tokens) -> Error {
         TokenValues::Latents { channels, .. } => TokenKind::Latents { channels },
     };
     Error::new(ErrorKind::Weights, "tokens", format!("{found}, this tokenizer makes {kind}"))
-        .mend("decode them with the recipe that made them")
+        .hint("decode them with the recipe that made them")
 }

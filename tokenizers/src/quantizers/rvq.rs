@@ -11,7 +11,7 @@ use super::{Quantizer, RvqTokens, other, squared_gap, straight_through, to_codes
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
-use musiva_core::{Draw, Init, Purpose, Quantized, Result, TokenKind, TokenValues, Tokens};
+use musiva_core::{Init, Quantized, Result, RngKey, RngStream, TokenKind, TokenValues, Tokens};
 
 /// `Q` codebooks of `K` vectors, coarse to fine. The first ones alone stand for the whole: tokens of
 /// fewer levels decode too.
@@ -48,11 +48,11 @@ impl Rvq {
     }
 
     /// How many levels each example goes through.
-    fn kept(&self, examples: usize, draw: Draw) -> Vec<usize> {
+    fn kept(&self, examples: usize, key: RngKey) -> Vec<usize> {
         let keep = |example| {
-            let mut draw = draw.sample(example as u64).stream(Purpose::Levels);
-            match draw.chance(self.dropout as f32) {
-                true => 1 + draw.below(self.levels.len()),
+            let mut rng = key.sample(example as u64).stream(RngStream::Levels);
+            match rng.chance(self.dropout as f32) {
+                true => 1 + rng.below(self.levels.len()),
                 false => self.levels.len(),
             }
         };
@@ -68,9 +68,9 @@ impl Quantizer for Rvq {
         }
     }
 
-    fn forward(&self, moments: Tensor<2>, examples: usize, draw: Draw) -> Quantized {
+    fn forward(&self, moments: Tensor<2>, examples: usize, key: RngKey) -> Quantized {
         let [n, _] = moments.dims();
-        let kept = self.kept(examples, draw);
+        let kept = self.kept(examples, key);
         let mut vectors = Tensor::zeros(moments.shape(), &moments.device().inner());
         let mut commitment = Tensor::zeros([1], &moments.device().inner());
         let mut codes = Vec::new();
@@ -134,16 +134,16 @@ impl Quantizer for Rvq {
         }
     }
 
-    fn follow(&mut self, made: &Quantized, draw: Draw) {
+    fn update_ema(&mut self, made: &Quantized, key: RngKey) {
         let Some(codes) = &made.codes else { return };
         let mut residual = made.latents.clone().inner();
         let [n, channels] = residual.dims();
         for (level, book) in self.levels.iter_mut().enumerate() {
-            let draw = &mut draw.sample(level as u64).stream(Purpose::Codebook);
+            let rng = &mut key.sample(level as u64).stream(RngStream::Codebook);
             if !book.started() {
                 // All latents start a level, also those of examples that left it out; the levels below
                 // it start from what the fresh entries leave over.
-                book.start(residual.clone(), draw);
+                book.start(residual.clone(), rng);
                 let entries = book.look_up(book.nearest(residual.clone()));
                 residual = residual - entries;
                 continue;
@@ -158,7 +158,7 @@ impl Quantizer for Rvq {
             // Before the entries move: what this level left over is what it left over in `made`.
             let entries = book.look_up(codes.clone().clamp_min(0).squeeze_dim(1));
             residual = residual - entries * codes.greater_equal_elem(0).float();
-            book.follow(&latents, &used, draw);
+            book.update_ema(&latents, &used, rng);
         }
     }
 }

@@ -76,10 +76,10 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::{Draw, Purpose};
+    use musiva_core::{RngKey, RngStream};
 
     fn normals(n: usize, seed: u64) -> Vec<f32> {
-        Draw::new(seed).stream(Purpose::Noise).normals(n)
+        RngKey::new(seed).stream(RngStream::Noise).normals(n)
     }
 
     /// Three codebooks, each smaller than the one before.
@@ -94,8 +94,8 @@ mod tests {
         let sums = sums(37, 13);
         let mut greedy_fails = 0;
         for i in 0..500u64 {
-            let mut draw = Draw::new(9).sample(i).stream(Purpose::Codebook);
-            let codes: Vec<u32> = (0..3).map(|_| draw.below(37) as u32).collect();
+            let mut rng = RngKey::new(9).sample(i).stream(RngStream::Codebook);
+            let codes: Vec<u32> = (0..3).map(|_| rng.below(37) as u32).collect();
             let vector = sums.of(&codes, 3);
             assert_eq!(sums.nearest(&vector), codes);
             let first = |a: &&[f32], b: &&[f32]| squared_distance(a, &vector).total_cmp(&squared_distance(b, &vector));

@@ -3,10 +3,10 @@
 use super::*;
 use burn::tensor::{Device, TensorData};
 use musiva_core::parameters::to_vec;
-use musiva_core::{Init, Parameters, Purpose};
+use musiva_core::{Init, Parameters, RngStream};
 
 pub(super) fn normals(shape: [usize; 2], seed: u64, device: &Device) -> Tensor<2> {
-    let values = Draw::new(seed).stream(Purpose::Noise).normals(shape[0] * shape[1]);
+    let values = RngKey::new(seed).stream(RngStream::Noise).normals(shape[0] * shape[1]);
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
@@ -45,9 +45,9 @@ fn build(config: &QuantizerConfig, device: &Device) -> AnyQuantizer {
 /// A few steps of a codebook's life, on batches of 3 examples with 4·5·2 places each.
 fn live(quantizer: &mut AnyQuantizer, steps: std::ops::Range<u64>, device: &Device) {
     for step in steps {
-        let draw = Draw::new(9).step(step);
-        let made = quantizer.forward(normals([120, 5], step, device), 3, draw);
-        quantizer.follow(&made, draw);
+        let key = RngKey::new(9).step(step);
+        let made = quantizer.forward(normals([120, 5], step, device), 3, key);
+        quantizer.update_ema(&made, key);
     }
 }
 
@@ -65,7 +65,7 @@ fn what_is_decoded_is_what_training_decoded() {
             live(&mut quantizer, 0..3, &device);
         }
         let moments = normals([24, 5 * config.moments()], 77, &device);
-        let made = quantizer.forward(moments.clone(), 2, Draw::new(0));
+        let made = quantizer.forward(moments.clone(), 2, RngKey::new(0));
         let tokens = quantizer.tokens([2, 3, 4], moments.slice_dim(1, 0..5)).unwrap();
         let vectors = quantizer.vectors(&tokens).unwrap();
         for (a, b) in to_vec(made.vectors).into_iter().zip(&vectors) {
@@ -94,7 +94,7 @@ fn gradients_pass_straight_through() {
     let weights = normals([24, 5], 5, &Device::flex());
     for config in all() {
         let z = normals([24, 5 * config.moments()], 77, &device).require_grad();
-        let made = || build(&config, &device).forward(z.clone(), 2, Draw::new(0));
+        let made = || build(&config, &device).forward(z.clone(), 2, RngKey::new(0));
         let gradients = (made().vectors * weights.clone()).sum().backward();
         let found = to_vec(z.grad(&gradients).unwrap().slice_dim(1, 0..5));
         // Through the sphere and through the bound the gradient is that of these, which have their own tests;
@@ -120,7 +120,7 @@ fn a_latent_of_zeros_has_a_gradient() {
     let device = Device::flex().autodiff();
     for config in all().into_iter().filter(|config| config.moments() == 1) {
         let z = Tensor::<2>::zeros([3, 5], &device).require_grad();
-        let made = build(&config, &device).forward(z.clone(), 1, Draw::new(0));
+        let made = build(&config, &device).forward(z.clone(), 1, RngKey::new(0));
         let found = to_vec(z.grad(&made.vectors.sum().backward()).unwrap());
         assert!(found.iter().all(|g| g.is_finite()), "{config:?}: {found:?}");
     }
@@ -173,9 +173,9 @@ fn each_level_takes_something_off_the_error() {
     let mut rvq = Rvq::new([5, 31, 4], EUCLIDEAN, 1.0, &Init::new(1, &device));
     let batch = |step| normals([600, 4], step, &device);
     for step in 0..12 {
-        let draw = Draw::new(2).step(step);
-        let made = rvq.forward(batch(step), 6, draw);
-        rvq.follow(&made, draw);
+        let key = RngKey::new(2).step(step);
+        let made = rvq.forward(batch(step), 6, key);
+        rvq.update_ema(&made, key);
     }
     let latents = batch(99);
     let tokens = rvq.tokens([1, 20, 30], latents.clone()).unwrap();
@@ -249,7 +249,7 @@ fn dropped_levels_leave_no_trace() {
     let rvq = Rvq::new([4, 7, 3], EUCLIDEAN, 1.0, &Init::new(1, &device));
     let all = Rvq::new([4, 7, 3], EUCLIDEAN, 0.0, &Init::new(1, &device));
     let z = normals([11 * 6, 3], 4, &device);
-    let (made, whole) = (rvq.forward(z.clone(), 11, Draw::new(3)), all.forward(z, 11, Draw::new(3)));
+    let (made, whole) = (rvq.forward(z.clone(), 11, RngKey::new(3)), all.forward(z, 11, RngKey::new(3)));
     let (codes, whole) = (ints(made.codes.unwrap()), ints(whole.codes.unwrap()));
     let mut lengths = Vec::new();
     for (example, whole) in codes.chunks(6 * 4).zip(whole.chunks(6 * 4)) {

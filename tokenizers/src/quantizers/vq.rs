@@ -8,7 +8,7 @@ use super::{Quantizer, codes_of, squared_gap, straight_through, to_codes, to_ind
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
-use musiva_core::{Draw, Init, Purpose, Quantized, Result, TokenKind, Tokens};
+use musiva_core::{Init, Quantized, Result, RngKey, RngStream, TokenKind, Tokens};
 
 /// A codebook of `K` vectors.
 #[derive(Module, Debug)]
@@ -30,7 +30,7 @@ impl Quantizer for Vq {
         TokenKind::Codes { entries: self.entries, bits: None }
     }
 
-    fn forward(&self, moments: Tensor<2>, _: usize, _: Draw) -> Quantized {
+    fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {
         let z = self.codebook.place(moments.clone());
         let codes = self.codebook.nearest(z.clone());
         let vectors = self.codebook.look_up(codes.clone());
@@ -56,14 +56,14 @@ impl Quantizer for Vq {
         Ok(codes.iter().flat_map(|&code| &entries[code as usize * channels..][..channels]).copied().collect())
     }
 
-    fn follow(&mut self, made: &Quantized, draw: Draw) {
-        let draw = &mut draw.stream(Purpose::Codebook);
+    fn update_ema(&mut self, made: &Quantized, key: RngKey) {
+        let rng = &mut key.stream(RngStream::Codebook);
         let z = self.codebook.place(made.latents.clone().inner());
         match &made.codes {
             Some(codes) if self.codebook.started() => {
-                self.codebook.follow(&to_vec(z), &to_indices(codes.clone()), draw);
+                self.codebook.update_ema(&to_vec(z), &to_indices(codes.clone()), rng);
             }
-            _ => self.codebook.start(z, draw),
+            _ => self.codebook.start(z, rng),
         }
     }
 }

@@ -40,9 +40,9 @@ impl Film {
     }
 
     /// Features `[B, T, C]` and the switch of each moment, `[B, T]` of 0 and 1 → `[B, T, C]`.
-    pub fn forward(&self, features: Tensor<3>, switch: Tensor<2>) -> Tensor<3> {
+    pub fn forward(&self, features: Tensor<3>, denoise_flag: Tensor<2>) -> Tensor<3> {
         let [b, t, c] = features.dims();
-        let one_hot = Tensor::stack::<3>(vec![1.0 - switch.clone(), switch], 2).reshape([b * t, MODES]);
+        let one_hot = Tensor::stack::<3>(vec![1.0 - denoise_flag.clone(), denoise_flag], 2).reshape([b * t, MODES]);
         let modes = one_hot.matmul(self.modes.val()).reshape([b, t, 2 * c]);
         let (gamma, beta) = (modes.clone().slice_dim(2, 0..c) + 1.0, modes.slice_dim(2, c..2 * c));
         features * gamma + beta

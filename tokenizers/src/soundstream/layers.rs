@@ -2,7 +2,7 @@
 //!
 //! Shapes: `B` batch, `T` moments, `C` channels, which come last.
 
-use crate::past::Past;
+use crate::stream_state::StreamState;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -42,14 +42,14 @@ impl CausalConv1d {
     }
 
     /// `[B, T, C]` → `[B, T/s, C']`; `s` divides `T`.
-    pub fn forward(&self, x: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
-        let weight = past.laid_out(self.weight.val().permute([2, 1, 0]));
+    pub fn forward(&self, x: Tensor<3>, state: &mut StreamState<3>) -> Tensor<3> {
+        let weight = state.packed(self.weight.val().permute([2, 1, 0]));
         let taps = weight.dims()[0];
         // Of a whole number of strides each piece leaves as much behind as came before it.
         let before = self.dilation * (taps - 1) + 1 - self.stride;
         let axis = Axis::default().stride(self.stride).dilation(self.dilation);
-        let (x, axis) = match past.is_streaming() && before > 0 {
-            true => (past.prepend(x, before, 1), axis),
+        let (x, axis) = match state.is_streaming() && before > 0 {
+            true => (state.prepend(x, before, 1), axis),
             false => (x, axis.padding(before, 0)),
         };
         conv1d(x, weight, Some(self.bias.val()), axis)
@@ -79,12 +79,12 @@ impl CausalConvTransposed1d {
     }
 
     /// `[B, T, C]` → `[B, s·T, C']`.
-    pub fn forward(&self, x: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
-        let weight = past.laid_out(self.weight.val().permute([2, 0, 1]));
+    pub fn forward(&self, x: Tensor<3>, state: &mut StreamState<3>) -> Tensor<3> {
+        let weight = state.packed(self.weight.val().permute([2, 0, 1]));
         let s = self.stride;
         // Of a piece the one moment before it still sounds on.
-        let (x, before) = match past.is_streaming() {
-            true => (past.prepend(x, 1, 1), s),
+        let (x, before) = match state.is_streaming() {
+            true => (state.prepend(x, 1, 1), s),
             false => (x, 0),
         };
         conv1d_transposed(x, weight, Some(self.bias.val()), Axis::default().stride(s).padding(before, s))
@@ -110,8 +110,8 @@ impl ResidualUnit {
     }
 
     /// `[B, T, C]` → the same shape.
-    pub fn forward(&self, x: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
-        let y = self.dilated.forward(elu(x.clone()), past);
-        x + self.pointwise.forward(elu(y), past)
+    pub fn forward(&self, x: Tensor<3>, state: &mut StreamState<3>) -> Tensor<3> {
+        let y = self.dilated.forward(elu(x.clone()), state);
+        x + self.pointwise.forward(elu(y), state)
     }
 }

@@ -11,15 +11,15 @@ mod tests;
 
 pub use film::FilmConfig;
 
-use crate::past::Past;
 use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig, RvqTokens};
+use crate::stream_state::StreamState;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Cost, Decoding, Draw, Encoding, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Parameters, Quantized, Rate,
-    Reconstruction, Result, Sound, Source, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
-    TrainableTokenizer,
+    ConfigError, Cost, Decoding, Encoding, Error, ErrorKind, Media, MediaShape, Modality, Parameters, Quantized, Rate,
+    Reconstruction, Result, RngKey, Sound, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
+    TrainableTokenizer, WeightInit,
 };
 use network::{Decoder, Encoder};
 use schemars::JsonSchema;
@@ -89,14 +89,14 @@ impl SoundStreamConfig {
 }
 
 impl TokenizerConfig for SoundStreamConfig {
-    fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = self.quantizer.flaws();
+    fn errors(&self) -> Vec<ConfigError> {
+        let mut errors = self.quantizer.errors();
         if self.widest() > 16_384 {
             let message =
                 format!("{} strides double {} channels to {}", self.strides.len(), self.channels, self.widest());
-            flaws.push(Flaw::new("channels", message, "use fewer channels or fewer strides"));
+            errors.push(ConfigError::new("channels", message, "use fewer channels or fewer strides"));
         }
-        flaws
+        errors
     }
 
     fn spec(&self) -> TokenizerSpec {
@@ -110,18 +110,18 @@ impl TokenizerConfig for SoundStreamConfig {
         }
     }
 
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError> {
         match *media {
             MediaShape::Sound { samples, channels: 1, .. } => {
                 Ok(TokenShape { grid: [samples.div_ceil(self.hop()), 1, 1], kind: self.quantizer.kind() })
             }
             MediaShape::Sound { channels, .. } => {
                 let message = format!("soundstream hears one channel, these sounds have {channels}");
-                Err(Flaw::new("channels", message, "mix them down to one"))
+                Err(ConfigError::new("channels", message, "mix them down to one"))
             }
             ref other => {
                 let message = format!("soundstream reads sounds, not {}", other.modality().plural());
-                Err(Flaw::new("", message, "use it as `[tokenizer.audio]`"))
+                Err(ConfigError::new("", message, "use it as `[tokenizer.audio]`"))
             }
         }
     }
@@ -147,15 +147,15 @@ impl TokenizerConfig for SoundStreamConfig {
         self.film.map(|film| film.denoise)
     }
 
-    fn build(&self, device: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
-        let init = source.init(device);
+    fn build(&self, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Tokenizer>> {
+        let init = weight_init.init(device);
         let channels = self.quantizer.channels();
         let mut network = Network {
             encoder: Encoder::new(self, channels * self.quantizer.moments(), &init.part("encoder")),
             decoder: Decoder::new(self, channels, &init.part("decoder")),
             quantizer: self.quantizer.init(&init.part("quantizer")),
         };
-        source.load(&mut network)?;
+        weight_init.load(&mut network)?;
         Ok(Box::new(SoundStream { spec: self.spec(), config: self.clone(), device: device.clone(), network }))
     }
 }
@@ -193,21 +193,21 @@ impl Tokenizer for SoundStream {
         let sounds: Vec<&Sound> = sounds.collect::<Result<_>>()?;
         let mut tokens = Vec::with_capacity(sounds.len());
         for alike in sounds.chunk_by(|a, b| a.shape() == b.shape()) {
-            tokens.extend(self.encode_pieces(alike, self.denoises(), &mut Past::streaming())?);
+            tokens.extend(self.encode_pieces(alike, self.denoises(), &mut StreamState::streaming())?);
         }
         Ok(tokens)
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
-        self.decode_piece(tokens, &mut Past::streaming())
+        self.decode_piece(tokens, &mut StreamState::streaming())
     }
 
     fn encoding(&self) -> Option<Box<dyn Encoding + '_>> {
-        Some(Box::new(Encoded { of: self, denoise: self.denoises(), past: Past::streaming() }))
+        Some(Box::new(Encoded { of: self, denoise: self.denoises(), state: StreamState::streaming() }))
     }
 
     fn decoding(&self) -> Option<Box<dyn Decoding + '_>> {
-        Some(Box::new(Decoded { of: self, past: Past::streaming() }))
+        Some(Box::new(Decoded { of: self, state: StreamState::streaming() }))
     }
 
     fn learned(&self) -> Option<&dyn Parameters> {
@@ -226,30 +226,30 @@ impl SoundStream {
     }
 
     /// The switch, one way for all tokens: `[B, T]`.
-    fn switch(&self, on: bool, shape: [usize; 2]) -> Tensor<2> {
+    fn denoise_flag(&self, on: bool, shape: [usize; 2]) -> Tensor<2> {
         Tensor::full(shape, f32::from(u8::from(on)), &self.device)
     }
 
-    /// The next tokens of a sound that the decoder has the `past` of.
-    fn decode_piece(&self, tokens: &Tokens, past: &mut Past<3>) -> Result<Media> {
+    /// The next tokens of a sound that the decoder has the `state` of.
+    fn decode_piece(&self, tokens: &Tokens, state: &mut StreamState<3>) -> Result<Media> {
         let channels = self.config.quantizer.channels();
         let vectors = self.network.quantizer.vectors(tokens)?;
         let mut samples = Vec::with_capacity(vectors.len() / channels * self.config.hop());
         for piece in vectors.chunks(PIECE * channels) {
             let data = TensorData::new(piece.to_vec(), [1, piece.len() / channels, channels]);
             let latents = Tensor::<3>::from_data(data, &self.device).inner();
-            samples.extend(to_vec(self.network.decoder.forward(latents, past).inner()));
-            past.advance();
+            samples.extend(to_vec(self.network.decoder.forward(latents, state).inner()));
+            state.advance();
         }
         // Tokens do not know their sample rate: the pipeline sets it from the recipe.
         Ok(Media::Sound(Sound::new(1, Rate::whole(1), samples)?))
     }
 
-    /// The next pieces, of one shape, of sounds that the encoder has the `past` of.
-    fn encode_pieces(&self, sounds: &[&Sound], denoise: bool, past: &mut Past<3>) -> Result<Vec<Tokens>> {
+    /// The next pieces, of one shape, of sounds that the encoder has the `state` of.
+    fn encode_pieces(&self, sounds: &[&Sound], denoise: bool, state: &mut StreamState<3>) -> Result<Vec<Tokens>> {
         let [samples, channels] = sounds[0].shape();
         let shape = MediaShape::Sound { samples, channels, rate: sounds[0].rate() };
-        let shape = self.config.shape(&shape).map_err(|flaw| flaw.error(ErrorKind::Unsupported, SECTION))?;
+        let shape = self.config.shape(&shape).map_err(|error| error.into_error(ErrorKind::Unsupported, SECTION))?;
         let piece = PIECE * self.config.hop();
         let mut latents = Vec::new();
         for start in (0..samples).step_by(piece) {
@@ -263,9 +263,9 @@ impl SoundStream {
             }
             let data = TensorData::new(values, [sounds.len(), filled, 1]);
             let sound = Tensor::<3>::from_data(data, &self.device).inner();
-            let switch = self.switch(denoise, [sounds.len(), filled / self.config.hop()]).inner();
-            let moments = self.network.encoder.forward(sound, switch, past);
-            past.advance();
+            let denoise_flag = self.denoise_flag(denoise, [sounds.len(), filled / self.config.hop()]).inner();
+            let moments = self.network.encoder.forward(sound, denoise_flag, state);
+            state.advance();
             latents.push(moments.slice_dim(2, 0..self.config.quantizer.channels()).inner());
         }
         let latents = Tensor::cat(latents, 1); // [B, T, C]
@@ -278,13 +278,13 @@ impl SoundStream {
 struct Encoded<'a> {
     of: &'a SoundStream,
     denoise: bool,
-    past: Past<3>,
+    state: StreamState<3>,
 }
 
 /// Its tokens, that come piece by piece.
 struct Decoded<'a> {
     of: &'a SoundStream,
-    past: Past<3>,
+    state: StreamState<3>,
 }
 
 impl Encoding for Encoded<'_> {
@@ -293,9 +293,9 @@ impl Encoding for Encoded<'_> {
         if !sound.length().is_multiple_of(self.of.config.hop()) {
             let message = format!("a piece of {} samples is no whole number of tokens", sound.length());
             return Err(Error::new(ErrorKind::Unsupported, SECTION, message)
-                .mend(format!("push pieces of {} samples, or of several times as many", self.of.config.hop())));
+                .hint(format!("push pieces of {} samples, or of several times as many", self.of.config.hop())));
         }
-        Ok(self.of.encode_pieces(&[sound], self.denoise, &mut self.past)?.remove(0))
+        Ok(self.of.encode_pieces(&[sound], self.denoise, &mut self.state)?.remove(0))
     }
 
     fn denoise(&mut self, on: bool) -> bool {
@@ -306,32 +306,39 @@ impl Encoding for Encoded<'_> {
 
 impl Decoding for Decoded<'_> {
     fn push(&mut self, piece: &Tokens) -> Result<Media> {
-        self.of.decode_piece(piece, &mut self.past)
+        self.of.decode_piece(piece, &mut self.state)
     }
 }
 
 impl TrainableTokenizer for SoundStream {
-    fn reconstruct(&self, media: Tensor<5>, quantize: bool, draw: Draw) -> Reconstruction {
+    fn reconstruct(&self, media: Tensor<5>, quantize: bool, key: RngKey) -> Reconstruction {
         let [b, samples, _, _, _] = media.dims();
-        let switch = self.switch(self.denoises(), [b, samples / self.config.hop()]);
-        self.reconstruct_switched(media, switch, quantize, draw)
+        let denoise_flag = self.denoise_flag(self.denoises(), [b, samples / self.config.hop()]);
+        self.reconstruct_denoising(media, denoise_flag, quantize, key)
     }
 
-    fn reconstruct_switched(&self, media: Tensor<5>, switch: Tensor<2>, quantize: bool, draw: Draw) -> Reconstruction {
+    fn reconstruct_denoising(
+        &self,
+        media: Tensor<5>,
+        denoise_flag: Tensor<2>,
+        quantize: bool,
+        key: RngKey,
+    ) -> Reconstruction {
         let [b, samples, _, _, _] = media.dims();
-        let moments = self.network.encoder.forward(media.reshape([b, samples, 1]), switch, &mut Past::none());
+        let moments =
+            self.network.encoder.forward(media.reshape([b, samples, 1]), denoise_flag, &mut StreamState::none());
         let [_, tokens, channels] = moments.dims();
         let quantized = match quantize {
-            true => self.network.quantizer.forward(moments.reshape([b * tokens, channels]), b, draw),
+            true => self.network.quantizer.forward(moments.reshape([b * tokens, channels]), b, key),
             false => Quantized::free(moments.reshape([b * tokens, channels]), self.config.quantizer.channels()),
         };
         let vectors = quantized.vectors.clone().reshape([b, tokens, self.config.quantizer.channels()]);
-        let media = self.network.decoder.forward(vectors, &mut Past::none());
+        let media = self.network.decoder.forward(vectors, &mut StreamState::none());
         Reconstruction { media: media.reshape([b, samples, 1, 1, 1]), quantized }
     }
 
-    fn follow(&mut self, made: &Quantized, draw: Draw) {
-        self.network.quantizer.follow(made, draw);
+    fn update_ema(&mut self, made: &Quantized, key: RngKey) {
+        self.network.quantizer.update_ema(made, key);
     }
 
     fn parameters_mut(&mut self) -> &mut dyn Parameters {

@@ -3,7 +3,7 @@
 use super::SoundStreamConfig;
 use super::film::Film;
 use super::layers::{CausalConv1d, CausalConvTransposed1d, ResidualUnit, TAPS};
-use crate::past::Past;
+use crate::stream_state::StreamState;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::Init;
@@ -46,16 +46,16 @@ impl Encoder {
     }
 
     /// `[B, S, 1]`, and the switch of each token, `[B, S/hop]`, which nothing reads without its layer → `[B, S/hop, C]`.
-    pub fn forward(&self, sound: Tensor<3>, switch: Tensor<2>, past: &mut Past<3>) -> Tensor<3> {
-        let mut x = self.stem.forward(sound, past);
+    pub fn forward(&self, sound: Tensor<3>, denoise_flag: Tensor<2>, state: &mut StreamState<3>) -> Tensor<3> {
+        let mut x = self.stem.forward(sound, state);
         for block in &self.blocks {
-            x = block.units.iter().fold(x, |x, unit| unit.forward(x, past));
-            x = block.down.forward(elu(x), past);
+            x = block.units.iter().fold(x, |x, unit| unit.forward(x, state));
+            x = block.down.forward(elu(x), state);
         }
         if let Some(film) = &self.film {
-            x = film.forward(x, switch);
+            x = film.forward(x, denoise_flag);
         }
-        self.head.forward(elu(x), past)
+        self.head.forward(elu(x), state)
     }
 }
 
@@ -90,13 +90,13 @@ impl Decoder {
     }
 
     /// `[B, T, C]` → `[B, hop·T, 1]`.
-    pub fn forward(&self, latents: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
-        let mut x = self.stem.forward(latents, past);
+    pub fn forward(&self, latents: Tensor<3>, state: &mut StreamState<3>) -> Tensor<3> {
+        let mut x = self.stem.forward(latents, state);
         for block in &self.blocks {
-            x = block.up.forward(elu(x), past);
-            x = block.units.iter().fold(x, |x, unit| unit.forward(x, past));
+            x = block.up.forward(elu(x), state);
+            x = block.units.iter().fold(x, |x, unit| unit.forward(x, state));
         }
-        self.head.forward(elu(x), past)
+        self.head.forward(elu(x), state)
     }
 }
 

@@ -20,7 +20,7 @@ fn built() -> SoundStream {
 }
 
 fn of(config: SoundStreamConfig) -> SoundStream {
-    let init = Source::Seed(5).init(&Device::flex());
+    let init = WeightInit::Seed(5).init(&Device::flex());
     let network = Network {
         encoder: Encoder::new(&config, 6, &init.part("encoder")),
         decoder: Decoder::new(&config, 6, &init.part("decoder")),
@@ -30,13 +30,13 @@ fn of(config: SoundStreamConfig) -> SoundStream {
 }
 
 /// Latents of a sound, the switch off.
-fn encoded(it: &SoundStream, sound: Tensor<3>, past: &mut Past<3>) -> Tensor<3> {
-    let switch = it.switch(false, [1, sound.dims()[1] / 30]);
-    it.network.encoder.forward(sound, switch, past)
+fn encoded(it: &SoundStream, sound: Tensor<3>, state: &mut StreamState<3>) -> Tensor<3> {
+    let denoise_flag = it.denoise_flag(false, [1, sound.dims()[1] / 30]);
+    it.network.encoder.forward(sound, denoise_flag, state)
 }
 
 fn noise(length: usize, seed: u64) -> Vec<f32> {
-    Draw::new(seed).stream(musiva_core::Purpose::Noise).normals(length).into_iter().map(|x| 0.3 * x).collect()
+    RngKey::new(seed).stream(musiva_core::RngStream::Noise).normals(length).into_iter().map(|x| 0.3 * x).collect()
 }
 
 fn tensor(values: Vec<f32>, channels: usize) -> Tensor<3> {
@@ -54,23 +54,23 @@ fn assert_near(a: &[f32], b: &[f32]) {
 fn pieces_are_the_whole() {
     let it = built();
     let sound = noise(30 * 11, 1);
-    let whole = encoded(&it, tensor(sound.clone(), 1), &mut Past::none());
-    let mut past = Past::streaming();
+    let whole = encoded(&it, tensor(sound.clone(), 1), &mut StreamState::none());
+    let mut state = StreamState::streaming();
     let mut pieces = Vec::new();
     // Of one token, of several.
     for piece in [&sound[..30], &sound[30..60], &sound[60..180], &sound[180..]] {
-        pieces.push(encoded(&it, tensor(piece.to_vec(), 1), &mut past));
-        past.advance();
+        pieces.push(encoded(&it, tensor(piece.to_vec(), 1), &mut state));
+        state.advance();
     }
     assert_eq!(whole.dims(), [1, 11, 6]);
     assert_near(&to_vec(whole.clone()), &to_vec(Tensor::cat(pieces, 1)));
 
-    let offline = it.network.decoder.forward(whole.clone(), &mut Past::none());
-    let mut past = Past::streaming();
+    let offline = it.network.decoder.forward(whole.clone(), &mut StreamState::none());
+    let mut state = StreamState::streaming();
     let mut pieces = Vec::new();
     for range in [0..1, 1..2, 2..7, 7..11] {
-        pieces.push(it.network.decoder.forward(whole.clone().slice_dim(1, range), &mut past));
-        past.advance();
+        pieces.push(it.network.decoder.forward(whole.clone().slice_dim(1, range), &mut state));
+        state.advance();
     }
     assert_eq!(offline.dims(), [1, 330, 1]);
     assert_near(&to_vec(offline), &to_vec(Tensor::cat(pieces, 1)));
@@ -82,14 +82,14 @@ fn what_comes_later_is_not_heard() {
     let sound = noise(30 * 8, 2);
     let mut other = sound.clone();
     other[30 * 5..].iter_mut().for_each(|x| *x = 1.0 - *x);
-    let latents = |sound: Vec<f32>| to_vec(encoded(&it, tensor(sound, 1), &mut Past::none()));
+    let latents = |sound: Vec<f32>| to_vec(encoded(&it, tensor(sound, 1), &mut StreamState::none()));
     let (a, b) = (latents(sound), latents(other));
     assert_eq!(a[..5 * 6], b[..5 * 6], "a token hears its own samples and those before");
     assert_ne!(a[5 * 6..6 * 6], b[5 * 6..6 * 6]);
     let mut latents = noise(6 * 8, 3);
-    let before = to_vec(it.network.decoder.forward(tensor(latents.clone(), 6), &mut Past::none()));
+    let before = to_vec(it.network.decoder.forward(tensor(latents.clone(), 6), &mut StreamState::none()));
     latents[5 * 6..].iter_mut().for_each(|x| *x += 1.0);
-    let after = to_vec(it.network.decoder.forward(tensor(latents, 6), &mut Past::none()));
+    let after = to_vec(it.network.decoder.forward(tensor(latents, 6), &mut StreamState::none()));
     assert_eq!(before[..150], after[..150]);
     assert_ne!(before[150..180], after[150..180]);
 }
@@ -99,8 +99,8 @@ fn a_sound_of_any_length_becomes_tokens_and_a_sound() {
     let mut it = built();
     // Codebooks start at a first batch.
     let batch = tensor(noise(30 * 40, 4), 1).reshape([1, 1200, 1, 1, 1]);
-    let made = it.reconstruct(batch, true, Draw::new(1));
-    it.follow(&made.quantized, Draw::new(1));
+    let made = it.reconstruct(batch, true, RngKey::new(1));
+    it.update_ema(&made.quantized, RngKey::new(1));
     for (samples, tokens) in [(1, 1), (30, 1), (31, 2), (30 * 64, 64), (30 * 130 + 7, 131)] {
         let sound = Sound::new(1, Rate::whole(8000), noise(samples, 6)).unwrap();
         let found = it.encode(&Media::Sound(sound)).unwrap();
@@ -164,7 +164,7 @@ fn sizes_are_known_without_building() {
         (QuantizerConfig::Lfq { bits: 7 }, None),
     ] {
         let config = SoundStreamConfig { quantizer, film, ..config() };
-        let built = config.build(&Device::flex(), &Source::Seed(1)).unwrap();
+        let built = config.build(&Device::flex(), &WeightInit::Seed(1)).unwrap();
         assert_eq!(config.parameters(), built.learned().unwrap().count());
         assert_eq!(config.spec(), *built.spec());
     }
@@ -180,8 +180,8 @@ fn sizes_are_known_without_building() {
 fn unquantized_latents_pass() {
     let it = built();
     let sound = tensor(noise(90, 7), 1);
-    let latents = encoded(&it, sound.clone(), &mut Past::none());
-    let free = it.reconstruct(sound.reshape([1, 90, 1, 1, 1]), false, Draw::new(1));
+    let latents = encoded(&it, sound.clone(), &mut StreamState::none());
+    let free = it.reconstruct(sound.reshape([1, 90, 1, 1, 1]), false, RngKey::new(1));
     assert_eq!(to_vec(free.quantized.vectors), to_vec(latents));
     assert!(free.quantized.codes.is_none() && free.quantized.commitment.is_none());
 }
@@ -206,27 +206,28 @@ fn a_fresh_switch_changes_nothing() {
     found.retain(|name| name != "encoder.film.modes");
     assert_eq!(found, names(&without), "and without one there is nothing more to load");
     let sound = tensor(noise(30 * 7, 1), 1);
-    let expected = to_vec(encoded(&without, sound.clone(), &mut Past::none()));
+    let expected = to_vec(encoded(&without, sound.clone(), &mut StreamState::none()));
     for on in [false, true] {
-        let latents = with.network.encoder.forward(sound.clone(), with.switch(on, [1, 7]), &mut Past::none());
+        let latents =
+            with.network.encoder.forward(sound.clone(), with.denoise_flag(on, [1, 7]), &mut StreamState::none());
         assert_eq!(to_vec(latents), expected);
     }
 }
 
 #[test]
 fn the_switch_reaches_every_moment_and_no_other() {
-    let init = Source::Seed(1).init(&Device::flex());
+    let init = WeightInit::Seed(1).init(&Device::flex());
     let mut film = film::Film::new(&init, 6);
     film.update(&mut |_, shape, old| Tensor::from_floats(&noise(shape.iter().product(), 9)[..], &old.device()));
     let rows: Vec<Vec<f32>> = noise(24, 9).chunks(12).map(<[f32]>::to_vec).collect();
     let features = noise(2 * 5 * 6, 2);
-    let switch = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0];
-    let [made, switches] = [(&features[..], 6), (&switch[..], 1)].map(|(values, channels)| {
+    let denoise_flag = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0];
+    let [made, switches] = [(&features[..], 6), (&denoise_flag[..], 1)].map(|(values, channels)| {
         Tensor::<3>::from_data(TensorData::new(values.to_vec(), [2, 5, channels]), &Device::flex())
     });
     let made = to_vec(film.forward(made, switches.squeeze_dim(2)));
     for (i, (&a, &made)) in features.iter().zip(&made).enumerate() {
-        let (row, channel) = (&rows[switch[i / 6] as usize], i % 6);
+        let (row, channel) = (&rows[denoise_flag[i / 6] as usize], i % 6);
         let wanted = (1.0 + row[channel]) * a + row[6 + channel];
         assert!((made - wanted).abs() < 1e-6, "number {i}: {made}, not {wanted}");
     }
@@ -236,9 +237,9 @@ fn the_switch_reaches_every_moment_and_no_other() {
 fn the_switch_is_causal_and_streams() {
     let it = switched(false, true);
     let sound = tensor(noise(30 * 11, 1), 1);
-    let latents = |switch: [f32; 11]| {
-        let switch = Tensor::from_floats([switch], &Device::flex());
-        to_vec(it.network.encoder.forward(sound.clone(), switch, &mut Past::none()))
+    let latents = |denoise_flag: [f32; 11]| {
+        let denoise_flag = Tensor::from_floats([denoise_flag], &Device::flex());
+        to_vec(it.network.encoder.forward(sound.clone(), denoise_flag, &mut StreamState::none()))
     };
     let mut on = [0.0; 11];
     let off = latents(on);
@@ -248,13 +249,13 @@ fn the_switch_is_causal_and_streams() {
     // Three taps of the convolution that follows hear it.
     assert_eq!((0..11).filter(|&t| differs(t)).collect::<Vec<_>>(), [4, 5, 6]);
 
-    let mut past = Past::streaming();
+    let mut state = StreamState::streaming();
     let mut pieces = Vec::new();
     for range in [0..1, 1..4, 4..5, 5..11] {
-        let switch = it.switch(range.start == 4, [1, range.len()]);
+        let denoise_flag = it.denoise_flag(range.start == 4, [1, range.len()]);
         let piece = sound.clone().slice_dim(1, 30 * range.start..30 * range.end);
-        pieces.push(it.network.encoder.forward(piece, switch, &mut past));
-        past.advance();
+        pieces.push(it.network.encoder.forward(piece, denoise_flag, &mut state));
+        state.advance();
     }
     assert_near(&once, &to_vec(Tensor::cat(pieces, 1)));
 }
@@ -286,11 +287,11 @@ fn a_stream_may_be_switched_between_pieces() {
 fn both_modes_learn() {
     let device = Device::flex().autodiff();
     let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..config() };
-    let mut built = config.build(&device, &Source::Seed(5)).unwrap();
+    let mut built = config.build(&device, &WeightInit::Seed(5)).unwrap();
     let sound = Tensor::<5>::from_data(TensorData::new(noise(2 * 210, 7), [2, 210, 1, 1, 1]), &device);
-    let switch = Tensor::<2>::from_floats([[1.0; 7], [0.0; 7]], &device);
+    let denoise_flag = Tensor::<2>::from_floats([[1.0; 7], [0.0; 7]], &device);
     let it = built.trainable().unwrap();
-    let made = it.reconstruct_switched(sound, switch, false, Draw::new(1));
+    let made = it.reconstruct_denoising(sound, denoise_flag, false, RngKey::new(1));
     let (mut gradients, mut slopes) = (made.media.square().mean().backward(), Vec::new());
     it.parameters_mut().gradients(&mut gradients, &mut |name, slope| {
         if name == "encoder.film.modes" {

@@ -7,8 +7,8 @@
 use burn::tensor::Device;
 use musiva_core::canvas::PAD;
 use musiva_core::{
-    Cost, Error, ErrorKind, Flaw, Media, MediaShape, Modality, Result, Source, TokenKind, TokenShape, Tokenizer,
-    TokenizerConfig, TokenizerSpec, Tokens, files,
+    ConfigError, Cost, Error, ErrorKind, Media, MediaShape, Modality, Result, TokenKind, TokenShape, Tokenizer,
+    TokenizerConfig, TokenizerSpec, Tokens, WeightInit, files,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,15 +39,19 @@ impl Default for TextConfig {
 }
 
 impl TokenizerConfig for TextConfig {
-    fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+    fn errors(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
         if self.length == 0 {
-            flaws.push(Flaw::new("length", "a prompt of no tokens says nothing", "set `length = 12`"));
+            errors.push(ConfigError::new("length", "a prompt of no tokens says nothing", "set `length = 12`"));
         }
         if self.vocabulary < 2 {
-            flaws.push(Flaw::new("vocabulary", "a vocabulary needs at least two entries", "set `vocabulary = 128`"));
+            errors.push(ConfigError::new(
+                "vocabulary",
+                "a vocabulary needs at least two entries",
+                "set `vocabulary = 128`",
+            ));
         }
-        flaws
+        errors
     }
 
     fn spec(&self) -> TokenizerSpec {
@@ -55,12 +59,12 @@ impl TokenizerConfig for TextConfig {
         TokenizerSpec { modality: Modality::Text, kind, codes: kind, strides: [1; 3], causal: true, range: [0.0, 0.0] }
     }
 
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError> {
         match media {
             MediaShape::Text => Ok(TokenShape { grid: [1, 1, self.length], kind: self.spec().kind }),
             other => {
                 let message = format!("bpe reads text, not {}", other.modality().plural());
-                Err(Flaw::new("", message, "use it as `[tokenizer.text]`"))
+                Err(ConfigError::new("", message, "use it as `[tokenizer.text]`"))
             }
         }
     }
@@ -73,11 +77,11 @@ impl TokenizerConfig for TextConfig {
         [Cost::default(); 2]
     }
 
-    fn build(&self, _: &Device, source: &Source) -> Result<Box<dyn Tokenizer>> {
-        match source {
-            Source::File(path) => Ok(Box::new(Text::open(self, path)?)),
-            Source::Seed(_) => Err(Error::new(ErrorKind::Weights, "tokenizer.text", "it has no vocabulary yet")
-                .mend("set `weights` to a tokenizer.json, or train one with `train.target = \"tokenizer.text\"`")),
+    fn build(&self, _: &Device, weight_init: &WeightInit) -> Result<Box<dyn Tokenizer>> {
+        match weight_init {
+            WeightInit::File(path) => Ok(Box::new(Text::open(self, path)?)),
+            WeightInit::Seed(_) => Err(Error::new(ErrorKind::Weights, "tokenizer.text", "it has no vocabulary yet")
+                .hint("set `weights` to a tokenizer.json, or train one with `train.target = \"tokenizer.text\"`")),
         }
     }
 }
@@ -104,7 +108,7 @@ impl Text {
             let message =
                 format!("it has {entries} entries with \"no word\", the recipe's vocabulary {}", config.vocabulary);
             return Err(Error::new(ErrorKind::Weights, place, message)
-                .mend(format!("set `tokenizer.text.vocabulary = {entries}`")));
+                .hint(format!("set `tokenizer.text.vocabulary = {entries}`")));
         }
         Ok(Self { spec: config.spec(), length: config.length, inner })
     }
@@ -124,7 +128,7 @@ impl Tokenizer for Text {
         let mut codes: Vec<u32> = encoding.get_ids().iter().map(|id| id + 1).collect();
         if codes.len() > self.length {
             let message = format!("{} tokens, the canvas has room for {}", codes.len(), self.length);
-            return Err(wrong(message).mend("say it in fewer words"));
+            return Err(wrong(message).hint("say it in fewer words"));
         }
         codes.resize(self.length, PAD);
         let TokenKind::Codes { entries, .. } = self.spec.kind else { unreachable!("text tokens are codes") };

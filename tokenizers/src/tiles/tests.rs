@@ -3,7 +3,7 @@ use crate::cvivit::CVivitConfig;
 use crate::magvit2::{Magvit2Config, NormConfig, Stage};
 use crate::quantizers::QuantizerConfig;
 use burn::tensor::Device;
-use musiva_core::{Draw, Purpose, Source};
+use musiva_core::{RngKey, RngStream, WeightInit};
 
 /// Two pixels a side and two frames a token; a token of it sees three places around, a pixel four.
 fn local() -> Magvit2Config {
@@ -17,11 +17,11 @@ fn local() -> Magvit2Config {
 }
 
 fn build(config: &dyn TokenizerConfig) -> Box<dyn Tokenizer> {
-    config.build(&Device::flex(), &Source::Seed(5)).unwrap()
+    config.build(&Device::flex(), &WeightInit::Seed(5)).unwrap()
 }
 
 fn clip([frames, height, width]: [usize; 3]) -> Clip {
-    let mut stream = Draw::new(2).stream(Purpose::Data);
+    let mut stream = RngKey::new(2).stream(RngStream::Data);
     let pixels = (0..frames * height * width * 3).map(|_| stream.bits() as u8).collect();
     Clip::new([frames, height, width], Rate::whole(8), pixels).unwrap()
 }
@@ -105,12 +105,12 @@ fn tiles_that_see_enough_are_the_whole() {
 
 #[test]
 fn tilings_that_do_not_fit_are_told_what_does() {
-    let mend = |tile, overlap| Tiling { tile, overlap }.flaw([4, 8, 8]).map(|flaw| (flaw.path, flaw.mend));
-    assert_eq!(mend(256, 32), None);
-    assert_eq!(mend(250, 32), Some(("tile".into(), "make it 256".into())));
-    assert_eq!(mend(256, 30), Some(("overlap".into(), "make it 32".into())));
-    assert_eq!(mend(64, 40), Some(("overlap".into(), "make the tile 80".into())));
-    assert_eq!(mend(0, 0), Some(("tile".into(), "make it 8".into())));
+    let hint = |tile, overlap| Tiling { tile, overlap }.error([4, 8, 8]).map(|error| (error.path, error.hint));
+    assert_eq!(hint(256, 32), None);
+    assert_eq!(hint(250, 32), Some(("tile".into(), "make it 256".into())));
+    assert_eq!(hint(256, 30), Some(("overlap".into(), "make it 32".into())));
+    assert_eq!(hint(64, 40), Some(("overlap".into(), "make the tile 80".into())));
+    assert_eq!(hint(0, 0), Some(("tile".into(), "make it 8".into())));
     let tokenizer = build(&local());
     assert!(encoding(&*tokenizer, [20, 28], Some(Tiling { tile: 7, overlap: 0 })).is_err());
     assert!(encoding(&*tokenizer, [21, 28], None).is_err());
@@ -127,6 +127,6 @@ fn frames_are_cut_where_they_would_take_too_much() {
         ..light
     };
     let tiling = Tiling::automatic(&large, [720, 1280]).unwrap();
-    assert_eq!((tiling, tiling.flaw(large.spec().strides)), (Tiling { tile: 256, overlap: 32 }, None));
+    assert_eq!((tiling, tiling.error(large.spec().strides)), (Tiling { tile: 256, overlap: 32 }, None));
     assert_eq!(Tiling::automatic(&large, [128, 128]), None);
 }

@@ -1,7 +1,7 @@
 //! The test of tasks: scenes that training never saw, and what a backbone makes of a part of them.
 
-use musiva_core::pipeline::{Pipeline, Premise, Request};
-use musiva_core::{Clip, Draw, Mask, Purpose, Result, Share, Sound, Task};
+use musiva_core::pipeline::{ContextMedia, Pipeline, Request};
+use musiva_core::{Clip, Mask, MaskSpec, Result, RngKey, RngStream, Sound, Task};
 use musiva_data::World;
 use musiva_data::world::{Scene, Split};
 
@@ -22,14 +22,14 @@ pub struct Case {
 impl Case {
     /// Case `number` of the test with this seed.
     pub fn new(world: &World, seed: u64, number: u64) -> Self {
-        let draw = Draw::new(seed).sample(number);
-        let scene = world.scene(draw, Split::Test);
-        Self { caption: scene.caption(draw), clip: scene.render(), sound: scene.sound(), scene, seed, number }
+        let key = RngKey::new(seed).sample(number);
+        let scene = world.scene(key, Split::Test);
+        Self { caption: scene.caption(key), clip: scene.render(), sound: scene.sound(), scene, seed, number }
     }
 
     /// What a task shows of its clip, the rest grey; `None` where it shows nothing.
     pub fn shown(&self, task: &Task, clip_strides: [usize; 3]) -> Option<Clip> {
-        if !task.video.gives() {
+        if !task.video.has_context() {
             return None;
         }
         let mut grey = self.clip.clone();
@@ -39,24 +39,24 @@ impl Case {
 
     /// What a task lets be heard of its sound, the rest silent; `None` where it gives nothing of it.
     pub fn heard(&self, task: &Task) -> Option<Sound> {
-        let sound = self.sound.as_ref().filter(|_| task.audio.gives())?;
+        let sound = self.sound.as_ref().filter(|_| task.audio.has_context())?;
         let (length, channels) = (sound.length(), sound.channels());
         let n = (task.frames as f64 * sound.rate().as_f64() / self.clip.rate().as_f64()) as usize;
         let (first, last) = match task.audio {
-            Share::First => (n, 0),
-            Share::Last => (0, n),
-            Share::Ends => (n, n),
+            MaskSpec::First => (n, 0),
+            MaskSpec::Last => (0, n),
+            MaskSpec::Ends => (n, n),
             _ => (length, length),
         };
-        let given = |at: usize| at < first || at + last >= length;
+        let in_context = |at: usize| at < first || at + last >= length;
         let samples = sound.samples().iter().enumerate();
-        let samples = samples.map(|(i, &value)| if given(i / channels) { value } else { 0.0 }).collect();
+        let samples = samples.map(|(i, &value)| if in_context(i / channels) { value } else { 0.0 }).collect();
         Sound::new(channels, sound.rate(), samples).ok()
     }
 
     /// What of its clip is to be made, where the task has a region.
     fn mask(&self, task: &Task, clip_strides: [usize; 3]) -> Option<Mask> {
-        let mut stream = Draw::new(self.seed).sample(self.number).stream(Purpose::Task);
+        let mut stream = RngKey::new(self.seed).sample(self.number).stream(RngStream::Task);
         task.draw(self.clip.shape(), clip_strides, &mut stream)
     }
 }
@@ -69,31 +69,31 @@ pub struct Outcome {
     pub sound: Option<Sound>,
 }
 
-/// Has a task done for cases in a row, all with the region of the first. `watch` is told how many steps are done, and
+/// Has a task done for cases in a row, all with the region of the first. `on_step` is told how many steps are done, and
 /// of how many.
 ///
 /// # Errors
-/// What encoding, sampling, decoding or `watch` return.
+/// What encoding, sampling, decoding or `on_step` return.
 pub fn perform(
     pipeline: &Pipeline,
     task: &Task,
     cases: &[Case],
-    watch: &mut dyn FnMut(usize, usize) -> Result<()>,
+    on_step: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let Some(Case { seed, number, .. }) = cases.first() else { return Ok(Vec::new()) };
     let prompts = cases.iter().map(|case| case.caption.clone()).collect();
     let clips: Vec<Clip> = cases.iter().map(|case| case.clip.clone()).collect();
     let sounds: Vec<Sound> = cases.iter().filter_map(|case| case.sound.clone()).collect();
     let mask = cases[0].mask(task, pipeline.codec().tokenizer().spec().strides);
-    let premise = Premise { task, clips: &clips, sounds: &sounds, mask: mask.as_ref() };
-    let order = pipeline.order_of(&Request { prompts, seed: *seed, first: *number }, &premise)?;
+    let context_media = ContextMedia { task, clips: &clips, sounds: &sounds, mask: mask.as_ref() };
+    let sample_request = pipeline.task_request(&Request { prompts, seed: *seed, first: *number }, &context_media)?;
     let outcome = |(tokens, case): (_, &Case)| {
         let clip = pipeline.clip(tokens)?.map(|clip| match clip.shape() == case.clip.shape() {
             true => task.finish(&case.clip, &clip, mask.as_ref()),
             false => clip,
         });
-        let sound = if task.audio == Share::Given { None } else { pipeline.sound(tokens)? };
+        let sound = if task.audio == MaskSpec::Context { None } else { pipeline.sound(tokens)? };
         Ok(Outcome { clip, sound })
     };
-    pipeline.once(&order, watch)?.iter().zip(cases).map(outcome).collect()
+    pipeline.once(&sample_request, on_step)?.iter().zip(cases).map(outcome).collect()
 }

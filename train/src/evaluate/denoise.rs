@@ -4,7 +4,7 @@ use super::sound::{Measures, Sources, Sums};
 use super::{Progress, SoundFigures};
 use crate::denoise::{switched, with_noise};
 use musiva_core::recipe::Noise;
-use musiva_core::{Draw, Result, Tokenizer};
+use musiva_core::{Result, RngKey, Tokenizer};
 use musiva_data::power;
 use musiva_data::world::Split;
 use serde::Serialize;
@@ -66,15 +66,15 @@ fn at(
     let n = which.len();
     for (at, i) in which.into_iter().enumerate() {
         progress(&format!("sounds with noise, {} dB", settings.snr[0]), at, n)?;
-        let draw = Draw::new(seed).sample(i);
-        let sound = match sources.world.and_then(|world| world.scene(draw, Split::Test).sound()) {
+        let key = RngKey::new(seed).sample(i);
+        let sound = match sources.world.and_then(|world| world.scene(key, Split::Test).sound()) {
             Some(sound) => sound,
             None => sources.held_out.get(i)?.into_sound()?,
         };
         if power(sound.samples()) == 0.0 {
             continue;
         }
-        let noisy = with_noise(&sound, settings, draw)?;
+        let noisy = with_noise(&sound, settings, key)?;
         let (Some(on), Some(off)) = (switched(tokenizer, &noisy, true)?, switched(tokenizer, &noisy, false)?) else {
             continue;
         };

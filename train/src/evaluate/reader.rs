@@ -47,7 +47,7 @@ impl Reader {
         let captions: Vec<String> = captions.into_iter().map(str::to_owned).collect();
         if !(2..=CLASSES).contains(&captions.len()) {
             let message = format!("{} different captions cannot be told apart; 2 to {CLASSES} can", captions.len());
-            return Err(Error::new(ErrorKind::Data, "evaluate.read_captions", message).mend(
+            return Err(Error::new(ErrorKind::Data, "evaluate.read_captions", message).hint(
                 "give each sound one of a few captions (`data.caption_until`), or set `evaluate.read_captions = false`",
             ));
         }
@@ -190,11 +190,11 @@ impl Spectrum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::{Draw, Purpose, Rate};
+    use musiva_core::{Rate, RngKey, RngStream};
 
     /// A tone that rises or falls by `slope` Hz a second, at some loudness, amid silence and a little noise.
     fn glide(slope: f64, n: u64) -> Sound {
-        let mut stream = Draw::new(9).sample(n).stream(Purpose::Data);
+        let mut stream = RngKey::new(9).sample(n).stream(RngStream::Data);
         let (start, loudness) = (300 + stream.below(2000), 0.1 + 0.5 * stream.uniform());
         let noise = stream.normals(8000);
         let sample = |i: usize| {

@@ -7,8 +7,8 @@ use crate::measure::si_snr;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Draw, Media, Result, Sound, TokenKind, Tokens};
-use musiva_data::world::{Hearing, Onsets, Scene, Split};
+use musiva_core::{Media, Result, RngKey, Sound, TokenKind, Tokens};
+use musiva_data::world::{AudioReading, Onsets, Scene, Split};
 use musiva_data::{Dataset, World};
 use musiva_media::Opus;
 use musiva_tokenizers::losses::MelScales;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// How well sounds are made again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Resounded {
+pub struct AudioReconstruction {
     /// How many sounds.
     pub n: usize,
     /// Tokens a second.
@@ -33,7 +33,7 @@ pub struct Resounded {
     pub read: Option<f64>,
     /// Opus with the same bits or, below what it can do, its fewest; `None` where it was not asked for or is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub opus: Option<ByOpus>,
+    pub opus: Option<OpusBaseline>,
     /// What the world's ear still hears; `None` where the sounds are not the world's.
     pub heard: Option<Heard>,
 }
@@ -52,7 +52,7 @@ pub struct WithLevels {
 
 /// What Opus makes of the sounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ByOpus {
+pub struct OpusBaseline {
     /// What it takes, in bits a second.
     pub bits_per_second: f64,
     /// How like the originals they are.
@@ -111,19 +111,20 @@ pub(super) fn resound(
     [n, seed]: [u64; 2],
     baselines: bool,
     progress: &mut Progress,
-) -> Result<Resounded> {
+) -> Result<AudioReconstruction> {
     let which = sources.which(n);
     let n = which.len() as u64;
     let spec = codec.tokenizer().spec();
     let levels = if let TokenKind::Levels { levels, .. } = spec.kind { levels } else { 1 };
     let reader = sources.train.as_ref().map(|train| learnt(&**train, progress)).transpose()?;
     let opus = baselines.then(Opus::find).flatten();
-    let (mut sums, mut by_opus, mut opus_bits) = (vec![Sums::default(); levels], Sums::default(), 0.0);
-    let (mut tokens, mut ear, mut read, mut seconds, mut bits) = (Vec::new(), Ear::default(), 0, 0.0, None);
+    let (mut sums, mut opus_sums, mut opus_bits) = (vec![Sums::default(); levels], Sums::default(), 0.0);
+    let (mut tokens, mut audio_oracle, mut read, mut seconds, mut bits) =
+        (Vec::new(), AudioOracle::default(), 0, 0.0, None);
     let mut measures = None;
     for (at, i) in which.into_iter().enumerate() {
         progress("sounds", at, n as usize)?;
-        let scene = sources.world.map(|world| world.scene(Draw::new(seed).sample(i), Split::Test));
+        let scene = sources.world.map(|world| world.scene(RngKey::new(seed).sample(i), Split::Test));
         let (sound, caption) = match scene.as_ref().and_then(|scene| scene.sound()) {
             Some(sound) => (sound, String::new()),
             None => {
@@ -138,7 +139,7 @@ pub(super) fn resound(
             let again = sounded(codec, &made.coarse(keep + 1), &sound)?;
             sums.add(&sound, &again, &caption, measures)?;
             if let Some(scene) = scene.as_ref().filter(|_| keep + 1 == levels) {
-                ear.listen(scene, &again);
+                audio_oracle.listen(scene, &again);
             }
         }
         seconds += sound.seconds();
@@ -147,7 +148,7 @@ pub(super) fn resound(
             if let Some(opus) = opus {
                 let coded = opus.code(&sound, (its / 8.0).ceil() as usize)?;
                 opus_bits += 8.0 * coded.bytes as f64;
-                by_opus.add(&sound, &coded.media, &caption, measures)?;
+                opus_sums.add(&sound, &coded.media, &caption, measures)?;
             }
         }
         tokens.push(made);
@@ -161,16 +162,16 @@ pub(super) fn resound(
         bits_per_second: each.map(|bits| bits * (i + 1) as f64),
         figures: sums.mean(reader.is_some()),
     };
-    Ok(Resounded {
+    Ok(AudioReconstruction {
         n: n as usize,
         tokens_per_second: places as f64 / seconds,
         codebook_use: uses.iter().map(CodeUse::utilisation).collect(),
         perplexity: uses.iter().map(CodeUse::perplexity).collect(),
         levels: sums.iter().enumerate().map(row).collect(),
         read: reader.as_ref().map(|_| read as f64 / n.max(1) as f64),
-        opus: (by_opus.n > 0)
-            .then(|| ByOpus { bits_per_second: opus_bits / seconds, figures: by_opus.mean(reader.is_some()) }),
-        heard: sources.world.map(|_| ear.heard(n as usize)),
+        opus: (opus_sums.n > 0)
+            .then(|| OpusBaseline { bits_per_second: opus_bits / seconds, figures: opus_sums.mean(reader.is_some()) }),
+        heard: sources.world.map(|_| audio_oracle.heard(n as usize)),
     })
 }
 
@@ -250,16 +251,16 @@ impl Sums {
 
 /// What was heard of the world so far.
 #[derive(Default)]
-struct Ear {
+struct AudioOracle {
     onsets: Onsets,
     colour: usize,
     shape: usize,
     speed: usize,
 }
 
-impl Ear {
+impl AudioOracle {
     fn listen(&mut self, scene: &Scene, sound: &Sound) {
-        let hearing = Hearing::of(sound);
+        let hearing = AudioReading::of(sound);
         self.onsets += hearing.onsets_against(&scene.events(), scene.seconds_per_frame());
         self.colour += usize::from(hearing.colour == Some(scene.attributes.colour));
         self.shape += usize::from(hearing.shape == Some(scene.attributes.shape));

@@ -3,9 +3,11 @@
 use super::Progress;
 use super::cases::{Case, Outcome, perform};
 use musiva_core::pipeline::Pipeline;
-use musiva_core::{Result, Share, Sound, Task};
+use musiva_core::{MaskSpec, Result, Sound, Task};
 use musiva_data::World;
-use musiva_data::world::{Attributes, Hearing, Onsets, Oracle, PartialAttributes, Reading, Score, Scores, score};
+use musiva_data::world::{
+    Attributes, AudioReading, Onsets, PartialAttributes, Reading, Score, Scores, VideoOracle, score,
+};
 use serde::Serialize;
 
 /// Pixels that a shape may be off in the frame beside what is given.
@@ -16,7 +18,7 @@ pub const BACKBONE: &str = "backbone";
 
 /// How well one task is done: parts of the cases, 0 to 1; `None` of what the task has nothing of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Done {
+pub struct TaskResult {
     /// The task.
     pub task: String,
     /// What does it: [`BACKBONE`], or a way without learning.
@@ -48,11 +50,11 @@ struct Counts {
 }
 
 impl Counts {
-    fn done(self, task: &Task, by: &'static str) -> Done {
+    fn result(self, task: &Task, by: &'static str) -> TaskResult {
         let part = |all: &[bool]| {
             (!all.is_empty()).then(|| all.iter().filter(|&&right| right).count() as f64 / all.len() as f64)
         };
-        Done {
+        TaskResult {
             task: task.name.clone(),
             by,
             n: self.n,
@@ -64,10 +66,10 @@ impl Counts {
         }
     }
 
-    fn count(&mut self, task: &Task, case: &Case, outcome: &Outcome, oracle: &Oracle) {
+    fn count(&mut self, task: &Task, case: &Case, outcome: &Outcome, oracle: &VideoOracle) {
         self.n += 1;
         let reading = outcome.clip.as_ref().map(|clip| oracle.read(clip));
-        if let Some(reading) = reading.as_ref().filter(|_| task.video != Share::Given) {
+        if let Some(reading) = reading.as_ref().filter(|_| task.video != MaskSpec::Context) {
             self.see(task, case, reading);
         }
         if let Some(sound) = &outcome.sound {
@@ -76,14 +78,14 @@ impl Counts {
     }
 
     fn see(&mut self, task: &Task, case: &Case, reading: &Reading) {
-        let forced = !matches!(task.video, Share::Made | Share::Image);
+        let forced = !matches!(task.video, MaskSpec::Target | MaskSpec::Image);
         let asked = match forced {
             true => PartialAttributes::from(case.scene.attributes),
             false => Attributes::parse(&case.caption).unwrap_or_default(),
         };
-        let frames = if task.video == Share::Image { 1 } else { case.clip.frames() };
+        let frames = if task.video == MaskSpec::Image { 1 } else { case.clip.frames() };
         self.scores.push(score(asked.within(frames), reading));
-        if task.audio == Share::Given {
+        if task.audio == MaskSpec::Context {
             let frame = case.scene.seconds_per_frame();
             let wanted: Vec<f64> = case.scene.events().iter().map(|event| event.time).collect();
             let shown: Vec<f64> = reading.bounced.iter().map(|at| at * frame).collect();
@@ -91,8 +93,8 @@ impl Counts {
         }
         let last = case.clip.frames();
         let beside = match task.video {
-            Share::First | Share::Ends => Some(task.frames),
-            Share::Last => last.checked_sub(task.frames + 1),
+            MaskSpec::First | MaskSpec::Ends => Some(task.frames),
+            MaskSpec::Last => last.checked_sub(task.frames + 1),
             _ => None,
         };
         if let Some(at) = beside {
@@ -103,14 +105,14 @@ impl Counts {
     }
 
     fn hear(&mut self, task: &Task, case: &Case, reading: Option<&Reading>, sound: &Sound) {
-        let hearing = Hearing::of(sound);
+        let hearing = AudioReading::of(sound);
         self.pitch.push(hearing.colour == Some(case.scene.attributes.colour));
         self.timbre.push(hearing.shape == Some(case.scene.attributes.shape));
         let frame = case.scene.seconds_per_frame();
         let wanted: Vec<f64> = match (task.video, reading) {
             // Nothing says when.
-            (Share::Absent, _) => return,
-            (Share::Made, Some(reading)) => reading.bounced.iter().map(|at| at * frame).collect(),
+            (MaskSpec::Absent, _) => return,
+            (MaskSpec::Target, Some(reading)) => reading.bounced.iter().map(|at| at * frame).collect(),
             _ => case.scene.events().iter().map(|event| event.time).collect(),
         };
         *self.onsets.get_or_insert_default() += Onsets::of(&hearing.onsets, &wanted, frame);
@@ -125,22 +127,22 @@ pub(super) fn tasks(
     [n, batch]: [usize; 2],
     seed: u64,
     progress: &mut Progress,
-) -> Result<Vec<Done>> {
-    let oracle = Oracle::new(world.config());
+) -> Result<Vec<TaskResult>> {
+    let oracle = VideoOracle::new(world.config());
     let mut all = Vec::new();
     for task in tasks {
         let mut counts = Counts::default();
         for start in (0..n).step_by(batch.max(1)) {
             let numbers = start as u64..n.min(start + batch.max(1)) as u64;
             let cases: Vec<Case> = numbers.map(|number| Case::new(world, seed, number)).collect();
-            let mut watch = |done, total: usize| progress(&task.name, start + cases.len() * done / total.max(1), n);
-            let made = perform(pipeline, task, &cases, &mut watch)?;
+            let mut on_step = |done, total: usize| progress(&task.name, start + cases.len() * done / total.max(1), n);
+            let made = perform(pipeline, task, &cases, &mut on_step)?;
             for (case, outcome) in cases.iter().zip(made) {
                 counts.count(task, case, &outcome, &oracle);
             }
         }
-        all.push(counts.done(task, BACKBONE));
-        if task.video == Share::Given && task.audio == Share::Made {
+        all.push(counts.result(task, BACKBONE));
+        if task.video == MaskSpec::Context && task.audio == MaskSpec::Target {
             all.push(placed(world, &oracle, task, [n as u64, seed]));
         }
     }
@@ -148,7 +150,7 @@ pub(super) fn tasks(
 }
 
 /// The way without learning from a clip to its sound: see, classify, place.
-fn placed(world: &World, oracle: &Oracle, task: &Task, [n, seed]: [u64; 2]) -> Done {
+fn placed(world: &World, oracle: &VideoOracle, task: &Task, [n, seed]: [u64; 2]) -> TaskResult {
     let mut counts = Counts::default();
     for case in (0..n).map(|number| Case::new(world, seed, number)) {
         let sound = world.placed(&oracle.read(&case.clip));
@@ -157,5 +159,5 @@ fn placed(world: &World, oracle: &Oracle, task: &Task, [n, seed]: [u64; 2]) -> D
         }
         counts.count(task, &case, &Outcome { clip: Some(case.clip.clone()), sound }, oracle);
     }
-    counts.done(task, "placed tones")
+    counts.result(task, "placed tones")
 }

@@ -5,8 +5,8 @@ use super::{Measured, Metrics, Progress, spread};
 use crate::measure::{flicker, psnr, ssim};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Draw, Media, Result, TokenKind, Tokens};
-use musiva_data::world::{Oracle, PartialAttributes, Scores, Split, score};
+use musiva_core::{Clip, Media, Result, RngKey, TokenKind, Tokens};
+use musiva_data::world::{PartialAttributes, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::quantizers::CodeUse;
 use serde::Serialize;
@@ -166,14 +166,14 @@ pub(super) fn reconstruct_world(
     baselines: bool,
     progress: &mut Progress,
 ) -> Result<(Reconstructed, Vec<Measured>)> {
-    let oracle = Oracle::new(world.config());
+    let oracle = VideoOracle::new(world.config());
     let (mut sums, mut scores, mut bounces) = (Sums::new(codec, recipe, baselines), Vec::new(), 0);
     for i in 0..n {
         progress("reconstruct", i as usize, n as usize)?;
-        let draw = Draw::new(seed).sample(i);
-        let scene = world.scene(draw, Split::Test);
+        let key = RngKey::new(seed).sample(i);
+        let scene = world.scene(key, Split::Test);
         let before = scene.render();
-        let reading = oracle.read(&sums.add(&before, &scene.caption(draw))?);
+        let reading = oracle.read(&sums.add(&before, &scene.caption(key))?);
         scores.push(score(PartialAttributes::from(scene.attributes).within(before.frames()), &reading));
         bounces += usize::from(reading.bounces == Some(scene.events().len()));
     }

@@ -54,7 +54,7 @@ impl Optimizer {
         let wrong = |message: String| {
             let parts: Vec<String> = parts.iter().map(|part| format!("\"{part}\"")).collect();
             Err(Error::new(ErrorKind::Recipe, "train.freeze", message)
-                .mend(format!("name some of what is there: {}", parts.join(", "))))
+                .hint(format!("name some of what is there: {}", parts.join(", "))))
         };
         if let Some(none) = settings.freeze.iter().find(|start| !slots.keys().any(|name| name.starts_with(*start))) {
             return wrong(format!("no parameter's name begins with \"{none}\""));
@@ -91,7 +91,7 @@ impl Optimizer {
         let norm = squares.sqrt() / parts as f64;
         if !norm.is_finite() {
             return Err(Error::new(ErrorKind::Training, format!("step {step}"), "the gradient is not a finite number")
-                .mend("lower `train.learning_rate`, or lengthen `train.warmup`, and resume from the last checkpoint"));
+                .hint("lower `train.learning_rate`, or lengthen `train.warmup`, and resume from the last checkpoint"));
         }
         let s = &self.settings;
         let scale = (s.clip / (norm + 1e-12)).min(1.0) / parts as f64;

@@ -45,10 +45,10 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, TensorData};
     use musiva_core::parameters::to_vec;
-    use musiva_core::{Draw, Purpose};
+    use musiva_core::{RngKey, RngStream};
 
     fn noise(shape: [usize; 2]) -> Tensor<2> {
-        let values = Draw::new(5).stream(Purpose::Noise).normals(shape[0] * shape[1]);
+        let values = RngKey::new(5).stream(RngStream::Noise).normals(shape[0] * shape[1]);
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 

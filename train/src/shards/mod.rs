@@ -188,7 +188,7 @@ impl Filling<'_> {
             None => "is empty",
         };
         Err(Error::new(ErrorKind::Data, path.display().to_string(), format!("this shard {what}"))
-            .mend("fill another folder, or delete the shards of this one"))
+            .hint("fill another folder, or delete the shards of this one"))
     }
 }
 
@@ -267,7 +267,7 @@ impl Samples {
         }
         let wrong = |found: &str| {
             Error::new(ErrorKind::Data, format!("{}: {key}", self.path.display()), found)
-                .mend("this is no shard of tokens: delete it, or name another folder")
+                .hint("this is no shard of tokens: delete it, or name another folder")
         };
         let (mut about, mut caption, mut tokens) = (None, String::new(), Vec::new());
         for (name, content) in members {
@@ -307,7 +307,7 @@ fn key(name: &str) -> &str {
 
 fn at(path: &Path, error: &Error) -> Error {
     let mended = Error::new(error.kind(), path.display().to_string(), error.message());
-    mended.mend("delete this shard and fill the folder again: the others are kept")
+    mended.hint("delete this shard and fill the folder again: the others are kept")
 }
 
 /// All samples of a folder of shards in their order, made by the tokenizers of `origin` for the modalities that it names.
@@ -334,8 +334,8 @@ pub fn read(
         for sample in Samples::open(path)? {
             let sample = sample?;
             let about = &sample.about;
-            let refuse = |found: String, mend: &str| {
-                Err(Error::new(ErrorKind::Data, path.display().to_string(), found).mend(mend))
+            let refuse = |found: String, hint: &str| {
+                Err(Error::new(ErrorKind::Data, path.display().to_string(), found).hint(hint))
             };
             for (modality, hash) in origin {
                 match about.tokenizers_sha256.get(modality) {
@@ -372,9 +372,9 @@ pub fn read(
             folder.display().to_string(),
             format!("{next} of {count} samples are there"),
         )
-        .mend("fill the folder: `musiva tokenize RECIPE --dataset` makes what is missing")),
+        .hint("fill the folder: `musiva tokenize RECIPE --dataset` makes what is missing")),
         None => Err(Error::new(ErrorKind::Data, folder.display().to_string(), "there are no shards in this folder")
-            .mend("fill it by `musiva tokenize RECIPE --dataset -o FOLDER`")),
+            .hint("fill it by `musiva tokenize RECIPE --dataset -o FOLDER`")),
     }
 }
 

@@ -144,7 +144,7 @@ fn number(field: &[u8]) -> Option<u64> {
 }
 
 fn damaged(found: &str) -> Error {
-    Error::new(ErrorKind::Data, "", format!("this archive is damaged: {found}")).mend("delete it and make it again")
+    Error::new(ErrorKind::Data, "", format!("this archive is damaged: {found}")).hint("delete it and make it again")
 }
 
 fn unread(error: io::Error) -> Error {

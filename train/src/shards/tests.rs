@@ -1,7 +1,7 @@
 //! Shards of a dataset of few small clips, whose tokens are their first pixels.
 
 use super::*;
-use musiva_core::{Clip, MediaShape, Rate, Source, TokenKind, TokenizerConfig};
+use musiva_core::{Clip, MediaShape, Rate, TokenKind, TokenizerConfig, WeightInit};
 use musiva_data::DataReport;
 use musiva_tokenizers::magvit2::Magvit2Config;
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ impl Dataset for Greys {
 }
 
 fn tokenizer() -> Box<dyn Tokenizer> {
-    Magvit2Config::default().build(&burn::tensor::Device::flex(), &Source::Seed(1)).unwrap()
+    Magvit2Config::default().build(&burn::tensor::Device::flex(), &WeightInit::Seed(1)).unwrap()
 }
 
 fn origin(tokenizer: &str) -> Origin {

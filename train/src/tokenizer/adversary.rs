@@ -1,13 +1,13 @@
 //! The discriminator that a tokenizer plays against.
 
-use crate::doctor::Duel;
+use crate::health::AdversarialStats;
 use burn::tensor::{Device, Tensor};
 use musiva_core::parameters::{learning, to_vec};
 use musiva_core::recipe::{Adversarial, TrainSettings};
 use musiva_core::{Init, Loss, Modality, Parameters};
 use musiva_tokenizers::discriminators::{Discriminator, DiscriminatorConfig};
 use musiva_tokenizers::losses::adversarial::{
-    accuracy, adaptive_weight, feature_matching, fooling, gradient_penalty, lecam, telling,
+    accuracy, adaptive_weight, discriminator_loss, feature_matching, generator_loss, gradient_penalty, lecam,
 };
 
 /// A discriminator in training.
@@ -18,7 +18,7 @@ pub struct Adversary {
     /// Real media and those made of them, of the present part of a batch, without gradients.
     media: Option<(Tensor<5>, Tensor<5>)>,
     /// The tokenizer's loss, and the part of judgements that were right.
-    duel: [Option<Tensor<1>>; 2],
+    adversarial_stats: [Option<Tensor<1>>; 2],
 }
 
 /// The size that the settings say.
@@ -32,7 +32,7 @@ impl Adversary {
         let game = settings.adversarial.clone()?;
         let init = Init::new(settings.seed, device).part("discriminator");
         let discriminator = Discriminator::new(&config(&game), modality, &init);
-        Some(Self { settings, game, discriminator, media: None, duel: [None, None] })
+        Some(Self { settings, game, discriminator, media: None, adversarial_stats: [None, None] })
     }
 
     /// How its optimizer is set.
@@ -75,11 +75,11 @@ impl Adversary {
         let copy = copy.detach().require_grad();
         let frozen = self.discriminator.frozen();
         let judged = frozen.forward(copy.clone());
-        let fooling = fooling(self.game.loss, &judged);
+        let generator_loss = generator_loss(self.game.loss, &judged);
         let mut parts = far.parts;
-        parts.push(("adversarial", fooling.clone().detach()));
-        self.duel[0] = Some(fooling.clone().inner());
-        let mut total = fooling;
+        parts.push(("adversarial", generator_loss.clone().detach()));
+        self.adversarial_stats[0] = Some(generator_loss.clone().inner());
+        let mut total = generator_loss;
         if self.game.feature > 0.0 {
             let feature = feature_matching(&frozen.forward(real.clone()), &judged);
             parts.push(("feature", feature.clone().detach()));
@@ -108,12 +108,12 @@ impl Adversary {
     pub fn loss(&mut self, step: u64) -> Option<Loss> {
         let (its_step, (real, made)) = (self.step(step)?, self.media.take()?);
         let (of_real, of_made) = (self.discriminator.forward(real.clone()), self.discriminator.forward(made));
-        let telling = telling(self.game.loss, &of_real, &of_made);
+        let discriminator_loss = discriminator_loss(self.game.loss, &of_real, &of_made);
         let right = accuracy(&of_real, &of_made);
-        self.duel[1] = Some(right.clone().inner());
-        let mut parts = vec![("discriminator", telling.clone()), ("accuracy", right)];
-        let mut total = telling;
-        self.discriminator.follow(&of_real, &of_made, its_step);
+        self.adversarial_stats[1] = Some(right.clone().inner());
+        let mut parts = vec![("discriminator", discriminator_loss.clone()), ("accuracy", right)];
+        let mut total = discriminator_loss;
+        self.discriminator.update_ema(&of_real, &of_made, its_step);
         if self.game.lecam > 0.0 {
             let lecam = lecam(&of_real, &of_made, self.discriminator.anchors());
             parts.push(("lecam", lecam.clone()));
@@ -130,9 +130,10 @@ impl Adversary {
     }
 
     /// How the last step's game stood.
-    pub(super) fn duel(&mut self) -> Option<Duel> {
-        let [fooling, accuracy] = std::mem::take(&mut self.duel).map(|one| Some(f64::from(to_vec(one?)[0])));
-        Some(Duel { adversarial: fooling?, accuracy: accuracy? })
+    pub(super) fn adversarial_stats(&mut self) -> Option<AdversarialStats> {
+        let [generator_loss, accuracy] =
+            std::mem::take(&mut self.adversarial_stats).map(|one| Some(f64::from(to_vec(one?)[0])));
+        Some(AdversarialStats { adversarial: generator_loss?, accuracy: accuracy? })
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::Medium;
 use crate::measure::psnr;
-use crate::trainer::Look;
+use crate::trainer::Samples;
 use burn::tensor::{Device, Tensor};
 use musiva_core::recipe::{Perceptual, TrainSettings};
 use musiva_core::{
-    Clip, Draw, Error, ErrorKind, Loss, Media, Modality, Purpose, Quantized, Result, Tokenizer, TokenizerConfig, Tokens,
+    Clip, Error, ErrorKind, Loss, Media, Modality, Quantized, Result, RngKey, RngStream, Tokenizer, TokenizerConfig,
+    Tokens,
 };
 use musiva_data::{Dataset, shuffled};
 use musiva_tokenizers::losses::perceptual::FeatureNet;
@@ -43,7 +44,7 @@ impl Medium for Clips {
                 if shown.iter().any(small) {
                     let message = format!("it looks at clips of at least {0}×{0} pixels", FeatureNet::SMALLEST);
                     return Err(Error::new(ErrorKind::Recipe, "train.perceptual", message)
-                        .mend("make `data.size` larger, or delete this table"));
+                        .hint("make `data.size` larger, or delete this table"));
                 }
                 let net = match &perceptual.weights {
                     Some(path) => FeatureNet::lpips_vgg16(path, device)?,
@@ -95,17 +96,17 @@ impl Medium for Clips {
         latent_loss(target, made, &weights(&self.settings, step))
     }
 
-    fn look(&self, tokenizer: &dyn Tokenizer) -> Result<(Look, Vec<Tokens>)> {
-        let (mut look, mut quality, mut all) = (Look::default(), 0.0, Vec::new());
+    fn samples(&self, tokenizer: &dyn Tokenizer) -> Result<(Samples, Vec<Tokens>)> {
+        let (mut samples, mut quality, mut all) = (Samples::default(), 0.0, Vec::new());
         for clip in &self.shown {
             let tokens = tokenizer.encode(&Media::Clip(clip.clone()))?;
             let made = tokenizer.decode(&tokens)?.clip(Self::MODALITY.section())?;
             quality += psnr(clip, &made)? / self.shown.len() as f64;
             all.push(tokens);
-            look.clips.extend([clip.clone(), made.with_rate(clip.rate())]);
+            samples.clips.extend([clip.clone(), made.with_rate(clip.rate())]);
         }
-        look.measures.push(("psnr".to_owned(), quality));
-        Ok((look, all))
+        samples.measures.push(("psnr".to_owned(), quality));
+        Ok((samples, all))
     }
 }
 
@@ -114,7 +115,7 @@ impl Clips {
     fn looked_at(&self, settings: &Perceptual, frames: usize, step: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..frames).collect();
         if let Some(count) = settings.frames.filter(|&count| count < frames) {
-            Draw::new(self.settings.seed).step(step).stream(Purpose::Frames).shuffle(&mut order);
+            RngKey::new(self.settings.seed).step(step).stream(RngStream::Frames).shuffle(&mut order);
             order.truncate(count);
         }
         order
@@ -126,7 +127,7 @@ fn window(settings: &TrainSettings, wanted: Option<usize>, data: &dyn Dataset, i
     let clip = data.get(shuffled(index, data.len(), settings.seed))?.into_clip()?;
     let frames = clip.frames();
     let window = wanted.unwrap_or(frames).min(frames);
-    let start = Draw::new(settings.seed).sample(index).stream(Purpose::Data).below(frames - window + 1);
+    let start = RngKey::new(settings.seed).sample(index).stream(RngStream::Data).below(frames - window + 1);
     Ok(clip.slice(start..start + window))
 }
 

@@ -10,14 +10,14 @@ pub use clips::Clips;
 pub use sounds::Sounds;
 
 use crate::ahead::Ahead;
-use crate::doctor::Vitals;
-use crate::trainer::{Look, Trainee, learning_on};
+use crate::health::Stats;
+use crate::trainer::{Samples, Trainable, learning_on};
 use burn::tensor::{Device, Int, Tensor};
 use musiva_core::parameters::{grown, open_weights};
 use musiva_core::recipe::{Recipe, Summary, Target, TrainSettings};
 use musiva_core::{
-    Draw, Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, Source,
-    TokenKind, Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, Weights,
+    Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, RngKey, TokenKind,
+    Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, WeightInit, Weights,
 };
 use musiva_data::Dataset;
 use musiva_tokenizers::losses::perceptual::FeatureNet;
@@ -58,9 +58,9 @@ pub trait Medium: Sized + 'static {
         tokenizer: &dyn TrainableTokenizer,
         target: &Self::Target,
         quantize: bool,
-        draw: Draw,
+        key: RngKey,
     ) -> Reconstruction {
-        tokenizer.reconstruct(Self::media(target), quantize, draw)
+        tokenizer.reconstruct(Self::media(target), quantize, key)
     }
     /// Whether latents are quantized at `step`.
     fn quantizes(&self, _step: u64) -> bool {
@@ -74,38 +74,38 @@ pub trait Medium: Sized + 'static {
     ///
     /// # Errors
     /// What the tokenizer returns.
-    fn look(&self, tokenizer: &dyn Tokenizer) -> Result<(Look, Vec<Tokens>)>;
+    fn samples(&self, tokenizer: &dyn Tokenizer) -> Result<(Samples, Vec<Tokens>)>;
 }
 
 /// A tokenizer in training, and the discriminator that it plays against, where there is one.
-pub struct TokenizerTrainee<'a, M: Medium> {
+pub struct TokenizerTraining<'a, M: Medium> {
     settings: TrainSettings,
     config: &'a dyn TokenizerConfig,
     tokenizer: Box<dyn Tokenizer>,
     adversary: Option<Adversary>,
     medium: M,
     batches: Ahead<M::Cut>,
-    last: Option<Made>,
+    last: Option<LastBatch>,
     device: Device,
 }
 
-impl<'a, M: Medium> TokenizerTrainee<'a, M> {
-    /// Starts from `source` on an autodiff device; `held_out` are media that training never sees.
+impl<'a, M: Medium> TokenizerTraining<'a, M> {
+    /// Starts from `weight_init` on an autodiff device; `held_out` are media that training never sees.
     ///
     /// # Errors
     /// Where the tokenizer is not trainable, or settings, weights and media do not fit each other.
     pub fn new(
         settings: &TrainSettings,
         config: &'a dyn TokenizerConfig,
-        source: &Source,
+        weight_init: &WeightInit,
         data: Arc<dyn Dataset>,
         held_out: &dyn Dataset,
         device: &Device,
     ) -> Result<Self> {
         let device = learning_on(device, settings);
-        let mut tokenizer = match source {
-            Source::File(path) if settings.inflate || settings.grow => {
-                let mut tokenizer = config.build(&device, &Source::Seed(settings.seed))?;
+        let mut tokenizer = match weight_init {
+            WeightInit::File(path) if settings.inflate || settings.grow => {
+                let mut tokenizer = config.build(&device, &WeightInit::Seed(settings.seed))?;
                 let network = trained(&mut tokenizer, M::MODALITY)?.parameters_mut();
                 let (weights, place) = (open_weights(path)?.0, path.display().to_string());
                 let weights = match settings.inflate {
@@ -115,7 +115,7 @@ impl<'a, M: Medium> TokenizerTrainee<'a, M> {
                 network.load(&weights, &place)?;
                 tokenizer
             }
-            _ => config.build(&device, source)?,
+            _ => config.build(&device, weight_init)?,
         };
         trained(&mut tokenizer, M::MODALITY)?;
         let medium = M::new(settings, config, held_out, &device)?;
@@ -127,40 +127,40 @@ impl<'a, M: Medium> TokenizerTrainee<'a, M> {
 }
 
 /// What a step made of which media, without the gradients.
-struct Made {
+struct LastBatch {
     codes: Option<Tensor<2, Int>>,
     media: Tensor<5>,
     wanted: Tensor<5>,
 }
 
-impl Made {
+impl LastBatch {
     fn of(made: &Reconstruction, wanted: &Tensor<5>) -> Self {
         let codes = made.quantized.codes.clone();
         Self { codes, media: made.media.clone().inner(), wanted: wanted.clone().inner() }
     }
 
-    fn vitals(self, kind: TokenKind) -> Vitals {
+    fn stats(self, kind: TokenKind) -> Stats {
         let entries = match kind {
             TokenKind::Codes { entries, .. } | TokenKind::Levels { entries, .. } => entries,
             TokenKind::Latents { .. } => 0,
         };
-        Vitals::of(self.codes, entries, self.media, self.wanted)
+        Stats::of(self.codes, entries, self.media, self.wanted)
     }
 }
 
-impl<M: Medium> Trainee for TokenizerTrainee<'_, M> {
+impl<M: Medium> Trainable for TokenizerTraining<'_, M> {
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
         let target = self.medium.target(self.batches.get(self.settings.part(step, part))?);
         let media = M::media(&target);
-        let draw = Draw::new(self.settings.seed).step(step);
+        let key = RngKey::new(self.settings.seed).step(step);
         let quantize = self.medium.quantizes(step);
         let tokenizer = trained(&mut self.tokenizer, M::MODALITY)?;
-        let made = M::reconstruct(tokenizer, &target, quantize, draw);
+        let made = M::reconstruct(tokenizer, &target, quantize, key);
         // A frozen encoder's latents stay, so what stands for them stays too.
         if quantize && ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
-            tokenizer.follow(&made.quantized, draw);
+            tokenizer.update_ema(&made.quantized, key);
         }
-        self.last = Some(Made::of(&made, &media));
+        self.last = Some(LastBatch::of(&made, &media));
         let distortion = |made| self.medium.distortion(&target, made, step);
         let of_media = match &mut self.adversary {
             Some(adversary) => adversary.pull(media, made.media, distortion, step),
@@ -177,9 +177,9 @@ impl<M: Medium> Trainee for TokenizerTrainee<'_, M> {
         self.adversary.as_mut()
     }
 
-    fn vitals(&mut self) -> Option<Vitals> {
-        let vitals = self.last.take()?.vitals(self.tokenizer.spec().codes);
-        Some(Vitals { duel: self.adversary.as_mut().and_then(Adversary::duel), ..vitals })
+    fn stats(&mut self) -> Option<Stats> {
+        let stats = self.last.take()?.stats(self.tokenizer.spec().codes);
+        Some(Stats { adversarial_stats: self.adversary.as_mut().and_then(Adversary::adversarial_stats), ..stats })
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -190,14 +190,14 @@ impl<M: Medium> Trainee for TokenizerTrainee<'_, M> {
         self.tokenizer.trainable().expect("checked when it was made").parameters_mut()
     }
 
-    fn sample(&mut self, average: &Weights, _: u64) -> Result<Look> {
-        let mut tokenizer = self.config.build(&self.device.clone().inner(), &Source::Seed(0))?;
+    fn sample(&mut self, average: &Weights, _: u64) -> Result<Samples> {
+        let mut tokenizer = self.config.build(&self.device.clone().inner(), &WeightInit::Seed(0))?;
         trained(&mut tokenizer, M::MODALITY)?.parameters_mut().load(average, "the averaged weights")?;
-        let (mut look, tokens) = self.medium.look(&*tokenizer)?;
+        let (mut samples, tokens) = self.medium.samples(&*tokenizer)?;
         if let Some((used, codes)) = CodeUse::in_use(&tokens) {
-            look.measures.extend([("codes_in_use".to_owned(), used as f64), ("codes".to_owned(), codes as f64)]);
+            samples.measures.extend([("codes_in_use".to_owned(), used as f64), ("codes".to_owned(), codes as f64)]);
         }
-        Ok(look)
+        Ok(samples)
     }
 }
 

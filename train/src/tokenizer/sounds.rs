@@ -4,11 +4,11 @@ use super::Medium;
 use super::variety::varied;
 use crate::denoise::{switched, with_noise};
 use crate::measure::si_snr;
-use crate::trainer::Look;
+use crate::trainer::Samples;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::recipe::{Noise, SoundLoss, TrainSettings};
 use musiva_core::{
-    Draw, Error, ErrorKind, Loss, Media, Modality, Purpose, Quantized, Reconstruction, Result, Sound, Stream,
+    Error, ErrorKind, Loss, Media, Modality, Quantized, Reconstruction, Result, RngKey, RngStream, Sound, Stream,
     Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer,
 };
 use musiva_data::{Dataset, noisy, power};
@@ -57,15 +57,15 @@ impl Medium for Sounds {
             if window < shortest {
                 let message = format!("windows of {window} samples are shorter than {whose}");
                 return Err(Error::new(ErrorKind::Recipe, "train.samples", message)
-                    .mend(format!("set `train.samples = {shortest}` or more")));
+                    .hint(format!("set `train.samples = {shortest}` or more")));
             }
         }
         let mel = MelScales::new(first.rate(), window, device).with_floor(settings.sound_loss.floor);
         let noisy = match settings.noise {
             Some(noise) => {
                 let noise = Noise { clean: 0.0, ..noise };
-                let draw = |i| Draw::new(settings.seed).sample(i);
-                (0..).zip(&heard).map(|(i, sound)| with_noise(sound, &noise, draw(i))).collect::<Result<_>>()?
+                let key = |i| RngKey::new(settings.seed).sample(i);
+                (0..).zip(&heard).map(|(i, sound)| with_noise(sound, &noise, key(i))).collect::<Result<_>>()?
             }
             None => Vec::new(),
         };
@@ -79,9 +79,9 @@ impl Medium for Sounds {
     fn target(&self, Windows { wanted, noisy, count }: Windows) -> Sounding {
         let shape = [count, wanted.len() / count, 1, 1, 1];
         let sounds = |values| Tensor::from_data(TensorData::new(values, shape), &self.device);
-        let noisy = noisy.map(|(noisy, switch)| {
-            let tokens = switch.len() / count;
-            (sounds(noisy), Tensor::from_data(TensorData::new(switch, [count, tokens]), &self.device))
+        let noisy = noisy.map(|(noisy, denoise_flag)| {
+            let tokens = denoise_flag.len() / count;
+            (sounds(noisy), Tensor::from_data(TensorData::new(denoise_flag, [count, tokens]), &self.device))
         });
         Sounding { wanted: sounds(wanted), noisy }
     }
@@ -94,11 +94,13 @@ impl Medium for Sounds {
         tokenizer: &dyn TrainableTokenizer,
         target: &Sounding,
         quantize: bool,
-        draw: Draw,
+        key: RngKey,
     ) -> Reconstruction {
         match &target.noisy {
-            Some((noisy, switch)) => tokenizer.reconstruct_switched(noisy.clone(), switch.clone(), quantize, draw),
-            None => tokenizer.reconstruct(target.wanted.clone(), quantize, draw),
+            Some((noisy, denoise_flag)) => {
+                tokenizer.reconstruct_denoising(noisy.clone(), denoise_flag.clone(), quantize, key)
+            }
+            None => tokenizer.reconstruct(target.wanted.clone(), quantize, key),
         }
     }
 
@@ -114,28 +116,28 @@ impl Medium for Sounds {
         sound_latent_loss(made, &self.weights())
     }
 
-    fn look(&self, tokenizer: &dyn Tokenizer) -> Result<(Look, Vec<Tokens>)> {
-        let (mut look, mut quality, mut all) = (Look::default(), 0.0, Vec::new());
+    fn samples(&self, tokenizer: &dyn Tokenizer) -> Result<(Samples, Vec<Tokens>)> {
+        let (mut samples, mut quality, mut all) = (Samples::default(), 0.0, Vec::new());
         for heard in &self.heard {
             let tokens = tokenizer.encode(&Media::Sound(heard.clone()))?;
             let made = tokenizer.decode(&tokens)?.sound(Self::MODALITY.section())?;
             let made = made.with_rate(heard.rate()).with_length(heard.length());
             quality += si_snr(heard, &made)? / self.heard.len() as f64;
             all.push(tokens);
-            look.clips.extend([spectrogram(heard)?, spectrogram(&made)?]);
-            look.sounds.extend([heard.clone(), made]);
+            samples.clips.extend([spectrogram(heard)?, spectrogram(&made)?]);
+            samples.sounds.extend([heard.clone(), made]);
         }
-        look.measures.push(("si_snr".to_owned(), quality));
+        samples.measures.push(("si_snr".to_owned(), quality));
         let (mut before, mut after) = (0.0, 0.0);
         for (heard, noisy) in self.heard.iter().zip(&self.noisy) {
-            let Some(made) = switched(tokenizer, noisy, true)? else { return Ok((look, all)) };
+            let Some(made) = switched(tokenizer, noisy, true)? else { return Ok((samples, all)) };
             before += si_snr(heard, noisy)? / self.heard.len() as f64;
             after += si_snr(heard, &made)? / self.heard.len() as f64;
         }
         if !self.noisy.is_empty() {
-            look.measures.extend([("si_snr_noisy".to_owned(), before), ("si_snr_denoised".to_owned(), after)]);
+            samples.measures.extend([("si_snr_noisy".to_owned(), before), ("si_snr_denoised".to_owned(), after)]);
         }
-        Ok((look, all))
+        Ok((samples, all))
     }
 }
 
@@ -165,7 +167,7 @@ fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) 
     for index in settings.samples(part) {
         let sound = varied(settings, data, index)?;
         let window = settings.samples.unwrap_or(sound.length()).min(sound.length());
-        let mut stream = Draw::new(settings.seed).sample(index).stream(Purpose::Data);
+        let mut stream = RngKey::new(settings.seed).sample(index).stream(RngStream::Data);
         let start = start(&sound, window, &mut stream);
         let gain = match settings.gain {
             1.0 => 1.0,
@@ -175,16 +177,16 @@ fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) 
         windows.count += 1;
         let filled = windows.count * window.next_multiple_of(hop);
         let mut wanted = clean.clone();
-        if let (Some(noise), Some((given, switch))) = (&settings.noise, &mut windows.noisy) {
-            let mut stream = Draw::new(settings.seed).sample(index).stream(Purpose::Background);
+        if let (Some(noise), Some((input, denoise_flag))) = (&settings.noise, &mut windows.noisy) {
+            let mut stream = RngKey::new(settings.seed).sample(index).stream(RngStream::Background);
             let with_noise = noisy(&clean, power(sound.samples()) * f64::from(gain).powi(2), noise, &mut stream);
             let on = index.is_multiple_of(2);
             if !on {
                 wanted.clone_from(&with_noise);
             }
-            given.extend(with_noise);
-            given.resize(filled, 0.0);
-            switch.resize(filled / hop, f32::from(u8::from(on)));
+            input.extend(with_noise);
+            input.resize(filled, 0.0);
+            denoise_flag.resize(filled / hop, f32::from(u8::from(on)));
         }
         windows.wanted.extend(wanted);
         windows.wanted.resize(filled, 0.0);
@@ -221,7 +223,7 @@ mod tests {
         samples[7000..7100].fill(0.5);
         let loud = Sound::new(1, Rate::whole(8000), samples).unwrap();
         let holds = |i: u64| {
-            let start = start(&loud, 500, &mut Draw::new(1).sample(i).stream(Purpose::Data));
+            let start = start(&loud, 500, &mut RngKey::new(1).sample(i).stream(RngStream::Data));
             assert!(start <= 9500);
             start < 7100 && start + 500 > 7000
         };
@@ -229,7 +231,7 @@ mod tests {
         // Three quarters, and 6 % of the rest by chance.
         assert!((720..=810).contains(&held), "{held}");
         let silent = Sound::new(1, Rate::whole(8000), vec![0.0; 600]).unwrap();
-        let starts = |i: u64| start(&silent, 500, &mut Draw::new(1).sample(i).stream(Purpose::Data));
+        let starts = |i: u64| start(&silent, 500, &mut RngKey::new(1).sample(i).stream(RngStream::Data));
         assert!((0..100).map(starts).any(|at| at > 50) && (0..100).map(starts).all(|at| at <= 100));
     }
 
@@ -262,17 +264,17 @@ mod tests {
         let with = TrainSettings { target: Target::Audio, batch: 12, noise, ..TrainSettings::default() };
         let without = windows(&TrainSettings { noise: None, ..with.clone() }, &Tones, 20, 1).unwrap();
         let Windows { wanted, noisy, count } = windows(&with, &Tones, 20, 1).unwrap();
-        let (given, switch) = noisy.unwrap();
-        assert_eq!((count, wanted.len(), given.len(), switch.len()), (12, 12 * 1000, 12 * 1000, 12 * 50));
+        let (input, denoise_flag) = noisy.unwrap();
+        assert_eq!((count, wanted.len(), input.len(), denoise_flag.len()), (12, 12 * 1000, 12 * 1000, 12 * 50));
         let mut noisy = 0;
-        for (i, given) in given.chunks(1000).enumerate() {
+        for (i, input) in input.chunks(1000).enumerate() {
             let of = |values: &[f32]| values[1000 * i..1000 * (i + 1)].to_vec();
             let clean = of(&without.wanted);
             let on = i % 2 == 0;
-            assert!(switch[50 * i..50 * (i + 1)].iter().all(|&s| s == f32::from(u8::from(on))));
-            assert_eq!(of(&wanted), if on { clean.clone() } else { given.to_vec() });
-            assert_eq!(given[997..], [0.0; 3], "what fills the last token is silent");
-            let noise: Vec<f32> = given.iter().zip(&clean).map(|(a, b)| a - b).collect();
+            assert!(denoise_flag[50 * i..50 * (i + 1)].iter().all(|&s| s == f32::from(u8::from(on))));
+            assert_eq!(of(&wanted), if on { clean.clone() } else { input.to_vec() });
+            assert_eq!(input[997..], [0.0; 3], "what fills the last token is silent");
+            let noise: Vec<f32> = input.iter().zip(&clean).map(|(a, b)| a - b).collect();
             if noise.iter().any(|x| *x != 0.0) {
                 noisy += 1;
                 let found = 10.0 * (power(&clean[..997]) / power(&noise[..997])).log10();

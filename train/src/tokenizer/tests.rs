@@ -1,11 +1,11 @@
 use super::*;
 use crate::denoise::switched;
-use crate::doctor::Disease;
+use crate::health::FailureMode;
 use crate::measure::si_snr;
-use crate::trainer::{Ended, Run, Watch};
+use crate::trainer::{Callbacks, Ended, Run};
 use musiva_core::parameters::{Weight, to_vec};
-use musiva_core::recipe::{Adversarial, AdversarialLoss, Noise, OnDisease, Perceptual, SoundLoss};
-use musiva_core::{Clip, MediaShape, Purpose, Rate, Sound};
+use musiva_core::recipe::{Adversarial, AdversarialLoss, Noise, OnFailure, Perceptual, SoundLoss};
+use musiva_core::{Clip, MediaShape, Rate, RngStream, Sound};
 use musiva_data::{DataReport, Sample};
 use musiva_tokenizers::magvit2::Magvit2Config;
 use musiva_tokenizers::quantizers::{QuantizerConfig, RvqTokens};
@@ -26,7 +26,7 @@ impl Dataset for Toys {
     }
 
     fn get(&self, index: u64) -> Result<Sample> {
-        let mut stream = Draw::new(7).sample(index).stream(Purpose::Data);
+        let mut stream = RngKey::new(7).sample(index).stream(RngStream::Data);
         let patches: Vec<u8> = (0..4 * 4 * 3).map(|_| stream.bits() as u8).collect();
         let pixel = |i: usize| {
             let (y, x) = (i / 3 / SIDE % SIDE / 4, i / 3 % SIDE / 4);
@@ -110,19 +110,19 @@ fn settings(target: Target) -> TrainSettings {
 struct Onlooker {
     last: u64,
     now: u64,
-    ill: Vec<Disease>,
+    failing: Vec<FailureMode>,
     measures: Vec<Vec<(String, f64)>>,
 }
 
-impl Watch for Onlooker {
+impl Callbacks for Onlooker {
     fn step(&mut self, done: u64, _: u64, measures: Option<&[(String, f64)]>) {
         self.now = done;
         self.measures.extend(measures.map(<[_]>::to_vec));
     }
-    fn ill(&mut self, _: u64, disease: Disease) {
-        self.ill.push(disease);
+    fn failing(&mut self, _: u64, failure: FailureMode) {
+        self.failing.push(failure);
     }
-    fn samples(&mut self, _: u64, _: &Look) -> Result<()> {
+    fn samples(&mut self, _: u64, _: &Samples) -> Result<()> {
         Ok(())
     }
     fn saved(&mut self, _: u64, _: &Path) {}
@@ -137,12 +137,12 @@ impl Onlooker {
     }
 }
 
-fn trainee<'a, M: Medium>(
+fn trainable<'a, M: Medium>(
     settings: &TrainSettings,
     config: &'a dyn TokenizerConfig,
-    source: &Source,
-) -> TokenizerTrainee<'a, M> {
-    TokenizerTrainee::new(settings, config, source, Arc::new(Toys), &Toys, &Device::flex()).unwrap()
+    weight_init: &WeightInit,
+) -> TokenizerTraining<'a, M> {
+    TokenizerTraining::new(settings, config, weight_init, Arc::new(Toys), &Toys, &Device::flex()).unwrap()
 }
 
 /// Trains to `last`, or to the end, and gives the trainee as it is then.
@@ -152,12 +152,12 @@ fn train<'a, M: Medium>(
     folder: &Path,
     resume: bool,
     last: u64,
-) -> (TokenizerTrainee<'a, M>, Ended, Onlooker) {
-    let mut trainee = trainee::<M>(settings, config, &Source::Seed(3));
-    let mut watch = Onlooker { last, ..Onlooker::default() };
+) -> (TokenizerTraining<'a, M>, Ended, Onlooker) {
+    let mut trainable = trainable::<M>(settings, config, &WeightInit::Seed(3));
+    let mut callbacks = Onlooker { last, ..Onlooker::default() };
     let run = Run { folder: folder.to_owned(), settings, recipe: String::new(), metadata: Default::default() };
-    let ended = run.train(&mut trainee, resume, &mut watch).unwrap();
-    (trainee, ended, watch)
+    let ended = run.train(&mut trainable, resume, &mut callbacks).unwrap();
+    (trainable, ended, callbacks)
 }
 
 /// Six steps are three, and three more: both networks, both optimizers, all anchors.
@@ -166,13 +166,13 @@ fn goes_on_to_the_bit<M: Medium>(settings: TrainSettings, config: &dyn Tokenizer
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
     let state =
         |folder: &Path| -> Weights { open_weights(&folder.join("checkpoints/00000006.safetensors")).unwrap().0 };
-    let (_, ended, watch) = train::<M>(&settings, config, &whole, false, u64::MAX);
+    let (_, ended, callbacks) = train::<M>(&settings, config, &whole, false, u64::MAX);
     let Ended::Done(weights) = ended else { panic!("{ended:?}") };
     for name in ["loss", "adversarial", "feature", "adaptive_weight", "discriminator", "accuracy", "lecam"] {
-        assert!(watch.last(name).is_some_and(f64::is_finite), "{name} is not in {:?}", watch.measures.last());
+        assert!(callbacks.last(name).is_some_and(f64::is_finite), "{name} is not in {:?}", callbacks.measures.last());
     }
-    assert!(watch.measures[0].iter().all(|(name, _)| name != "adversarial"), "it starts at the second step");
-    assert!(watch.measures[1].iter().any(|(name, _)| name == "r1"));
+    assert!(callbacks.measures[0].iter().all(|(name, _)| name != "adversarial"), "it starts at the second step");
+    assert!(callbacks.measures[1].iter().any(|(name, _)| name == "r1"));
 
     let (_, ended, _) = train::<M>(&settings, config, &parts, false, 3);
     assert_eq!(ended, Ended::Stopped(3));
@@ -188,7 +188,7 @@ fn goes_on_to_the_bit<M: Medium>(settings: TrainSettings, config: &dyn Tokenizer
         one.iter().filter(|(name, weight)| two.get(*name) != Some(weight)).map(|(n, _)| n).collect::<Vec<_>>()
     );
     // What ships is the tokenizer alone.
-    let mut built = config.build(&Device::flex(), &Source::Seed(0)).unwrap();
+    let mut built = config.build(&Device::flex(), &WeightInit::Seed(0)).unwrap();
     built.trainable().unwrap().parameters_mut().load(&open_weights(&weights).unwrap().0, "it").unwrap();
 }
 
@@ -217,12 +217,12 @@ fn an_audio_tokenizer_that_takes_noise_out_goes_on_to_the_bit() {
 fn a_switch_is_added_to_a_tokenizer_that_has_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("without.safetensors");
-    let weights = of_sounds().build(&Device::flex(), &Source::Seed(9)).unwrap().learned().unwrap().weights();
+    let weights = of_sounds().build(&Device::flex(), &WeightInit::Seed(9)).unwrap().learned().unwrap().weights();
     let save = musiva_core::parameters::save_weights;
     save(&path, &weights, musiva_core::parameters::Precision::F32, Default::default()).unwrap();
     let settings = TrainSettings { grow: true, noise: Some(Noise::default()), ..settings(Target::Audio) };
     let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..of_sounds() };
-    let started = trainee::<Sounds>(&settings, &config, &Source::File(path)).parameters().weights();
+    let started = trainable::<Sounds>(&settings, &config, &WeightInit::File(path)).parameters().weights();
     let (new, old): (Weights, Weights) = started.into_iter().partition(|(name, _)| !weights.contains_key(name));
     assert_eq!(old, weights);
     assert_eq!(new.into_keys().collect::<Vec<_>>(), ["encoder.film.modes"]);
@@ -246,18 +246,18 @@ fn noise_is_learnt_to_be_taken_out() {
     let quantizer = QuantizerConfig::Kl { channels: 8 };
     let film = Some(FilmConfig { denoise: true });
     let config = SoundStreamConfig { channels: 8, strides: vec![2, 3], quantizer, film };
-    let (trainee, ..) = train::<Sounds>(&settings, &config, folder.path(), false, u64::MAX);
-    let [noisy, on, off] = signal_to_noise(&trainee);
+    let (trainable, ..) = train::<Sounds>(&settings, &config, folder.path(), false, u64::MAX);
+    let [noisy, on, off] = signal_to_noise(&trainable);
     assert!(on > noisy + 5.0 && off < on - 2.0, "{noisy} dB with noise, {on} dB with the switch on, {off} dB off");
 }
 
 /// SI-SNR, in decibels and to the clean sounds, of noisy ones as they are, with the switch on, and off.
-fn signal_to_noise(trainee: &TokenizerTrainee<Sounds>) -> [f64; 3] {
+fn signal_to_noise(trainable: &TokenizerTraining<Sounds>) -> [f64; 3] {
     let mut found = [0.0; 3];
-    for (clean, noisy) in trainee.medium.heard.iter().zip(&trainee.medium.noisy) {
-        let [on, off] = [true, false].map(|on| switched(&*trainee.tokenizer, noisy, on).unwrap().unwrap());
+    for (clean, noisy) in trainable.medium.heard.iter().zip(&trainable.medium.noisy) {
+        let [on, off] = [true, false].map(|on| switched(&*trainable.tokenizer, noisy, on).unwrap().unwrap());
         for (sum, made) in found.iter_mut().zip([noisy, &on, &off]) {
-            *sum += si_snr(clean, made).unwrap() / trainee.medium.heard.len() as f64;
+            *sum += si_snr(clean, made).unwrap() / trainable.medium.heard.len() as f64;
         }
     }
     found
@@ -269,16 +269,16 @@ fn what_is_computed_again_is_what_would_have_been_kept() {
     let weights = |gradient_checkpointing| {
         let folder = tempfile::tempdir().unwrap();
         let settings = TrainSettings { gradient_checkpointing, ..settings(Target::Video) };
-        let (trainee, ..) = train::<Clips>(&settings, &config, folder.path(), false, u64::MAX);
-        (trainee.parameters().weights(), trainee.adversary().unwrap().parameters().weights())
+        let (trainable, ..) = train::<Clips>(&settings, &config, folder.path(), false, u64::MAX);
+        (trainable.parameters().weights(), trainable.adversary().unwrap().parameters().weights())
     };
     assert!(weights(false) == weights(true));
 }
 
 /// The gradient of a loss by a tokenizer's parameters.
-fn gradient(trainee: &TokenizerTrainee<Clips>, loss: Tensor<1>) -> Vec<(String, Vec<f32>)> {
+fn gradient(trainable: &TokenizerTraining<Clips>, loss: Tensor<1>) -> Vec<(String, Vec<f32>)> {
     let mut found = Vec::new();
-    trainee
+    trainable
         .parameters()
         .gradients(&mut loss.backward(), &mut |name, slope| found.push((name.to_owned(), to_vec(slope))));
     found
@@ -287,23 +287,24 @@ fn gradient(trainee: &TokenizerTrainee<Clips>, loss: Tensor<1>) -> Vec<(String, 
 #[test]
 fn the_pull_on_media_is_the_gradient_of_the_sum_of_losses() {
     use musiva_tokenizers::discriminators::Discriminator;
-    use musiva_tokenizers::losses::adversarial::{feature_matching, fooling};
+    use musiva_tokenizers::losses::adversarial::{feature_matching, generator_loss};
     let game = Adversarial { adaptive: None, start: 0, ..settings(Target::Video).adversarial.unwrap() };
     let with = TrainSettings { adversarial: Some(game.clone()), warmup: 0, ..settings(Target::Video) };
     let config = of_clips();
-    let mut pulled = trainee::<Clips>(&with, &config, &Source::Seed(3));
+    let mut pulled = trainable::<Clips>(&with, &config, &WeightInit::Seed(3));
     let loss = pulled.loss(0, 0).unwrap().total;
     let value = to_vec(loss.clone())[0];
     let pulled = gradient(&pulled, loss);
 
     // The other road: one graph with the discriminator in it.
-    let mut plain = trainee::<Clips>(&TrainSettings { adversarial: None, ..with.clone() }, &config, &Source::Seed(3));
+    let mut plain =
+        trainable::<Clips>(&TrainSettings { adversarial: None, ..with.clone() }, &config, &WeightInit::Seed(3));
     let target = plain.medium.target(plain.batches.get(0).unwrap());
-    let made = plain.tokenizer.trainable().unwrap().reconstruct(target.clips.clone(), true, Draw::new(with.seed));
+    let made = plain.tokenizer.trainable().unwrap().reconstruct(target.clips.clone(), true, RngKey::new(with.seed));
     let init = musiva_core::Init::new(with.seed, &plain.device).part("discriminator");
     let judge = Discriminator::new(&adversary::config(&game), Modality::Video, &init).frozen();
     let (real, judged) = (judge.forward(target.clips.clone()), judge.forward(made.media.clone()));
-    let said = fooling(AdversarialLoss::Hinge, &judged) + feature_matching(&real, &judged) * game.feature;
+    let said = generator_loss(AdversarialLoss::Hinge, &judged) + feature_matching(&real, &judged) * game.feature;
     let far = plain.medium.distortion(&target, made.media.clone(), 0).total;
     let latent = plain.medium.latent_loss(&target, made.quantized, 0).unwrap().total;
     let loss = far + said * game.weight + latent;
@@ -324,7 +325,7 @@ fn a_decoder_alone_is_tuned_against_a_discriminator() {
     let freeze = vec!["encoder".to_owned(), "quantizer".to_owned()];
     let settings = TrainSettings { freeze, samples: Some(400), ..settings(Target::Audio) };
     let config = of_sounds();
-    let before = trainee::<Sounds>(&settings, &config, &Source::Seed(3)).parameters().weights();
+    let before = trainable::<Sounds>(&settings, &config, &WeightInit::Seed(3)).parameters().weights();
     let (after, ..) = train::<Sounds>(&settings, &config, folder.path(), false, u64::MAX);
     for (name, weight) in after.parameters().weights() {
         assert_eq!(before[&name] == weight, !name.starts_with("decoder"), "{name}");
@@ -348,12 +349,17 @@ fn a_discriminator_that_wins_is_told_by_name() {
         steps: 60,
         learning_rate: 1e-7,
         warmup: 0,
-        on_disease: OnDisease::Warn,
+        on_failure: OnFailure::Warn,
         adversarial: Some(game),
         ..settings(Target::Video)
     };
-    let (_, _, watch) = train::<Clips>(&settings, &of_clips(), folder.path(), false, u64::MAX);
-    assert!(watch.ill.contains(&Disease::DiscriminatorWins), "{:?}: {:?}", watch.ill, watch.measures.last());
+    let (_, _, callbacks) = train::<Clips>(&settings, &of_clips(), folder.path(), false, u64::MAX);
+    assert!(
+        callbacks.failing.contains(&FailureMode::DiscriminatorWins),
+        "{:?}: {:?}",
+        callbacks.failing,
+        callbacks.measures.last()
+    );
     let gentle = TrainSettings {
         learning_rate: 1e-3,
         steps: 30,
@@ -361,20 +367,20 @@ fn a_discriminator_that_wins_is_told_by_name() {
         ..settings
     };
     let other = tempfile::tempdir().unwrap();
-    let (_, _, watch) = train::<Clips>(&gentle, &of_clips(), other.path(), false, u64::MAX);
-    assert!(!watch.ill.contains(&Disease::DiscriminatorWins), "{:?}", watch.measures.last());
+    let (_, _, callbacks) = train::<Clips>(&gentle, &of_clips(), other.path(), false, u64::MAX);
+    assert!(!callbacks.failing.contains(&FailureMode::DiscriminatorWins), "{:?}", callbacks.measures.last());
 }
 
 #[test]
 fn a_tokenizer_of_clips_starts_from_one_of_images() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("image.safetensors");
-    let weights = of(1, 1).build(&Device::flex(), &Source::Seed(9)).unwrap().learned().unwrap().weights();
+    let weights = of(1, 1).build(&Device::flex(), &WeightInit::Seed(9)).unwrap().learned().unwrap().weights();
     let save = musiva_core::parameters::save_weights;
     save(&path, &weights, musiva_core::parameters::Precision::F32, Default::default()).unwrap();
     let settings = TrainSettings { inflate: true, ..settings(Target::Video) };
     let config = of_clips();
-    let started = trainee::<Clips>(&settings, &config, &Source::File(path)).parameters().weights();
+    let started = trainable::<Clips>(&settings, &config, &WeightInit::File(path)).parameters().weights();
     let (wide, thin): (&Weight, &Weight) = (&started["encoder.stem.weight"], &weights["encoder.stem.weight"]);
     assert_eq!((wide.shape[2], thin.shape[2]), (3, 1));
     assert_eq!(wide.values.iter().filter(|w| **w != 0.0).count(), thin.values.len());
@@ -384,8 +390,14 @@ fn a_tokenizer_of_clips_starts_from_one_of_images() {
 fn windows_shorter_than_the_discriminators_are_refused() {
     let settings = TrainSettings { samples: Some(100), ..settings(Target::Audio) };
     let config = of_sounds();
-    let made =
-        TokenizerTrainee::<Sounds>::new(&settings, &config, &Source::Seed(1), Arc::new(Toys), &Toys, &Device::flex());
+    let made = TokenizerTraining::<Sounds>::new(
+        &settings,
+        &config,
+        &WeightInit::Seed(1),
+        Arc::new(Toys),
+        &Toys,
+        &Device::flex(),
+    );
     let error = made.err().unwrap().to_string();
     assert!(error.contains("the discriminator's") && error.contains("train.samples = 128"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! Sounds in training that nobody has recorded: faster, slower, and two at once.
 
 use musiva_core::recipe::TrainSettings;
-use musiva_core::{Draw, Purpose, Rate, Result, Sound, Stream};
+use musiva_core::{Rate, Result, RngKey, RngStream, Sound, Stream};
 use musiva_data::{Dataset, shuffled};
 use musiva_media::resample;
 
@@ -13,8 +13,8 @@ const OWN_SPEED: u32 = 100;
 /// # Errors
 /// What reading the data returns.
 pub(super) fn varied(settings: &TrainSettings, data: &dyn Dataset, index: u64) -> Result<Sound> {
-    let draw = Draw::new(settings.seed).sample(index);
-    let (mut speeds, mut mix) = (draw.stream(Purpose::Speed), draw.stream(Purpose::Mix));
+    let key = RngKey::new(settings.seed).sample(index);
+    let (mut speeds, mut mix) = (key.stream(RngStream::Speed), key.stream(RngStream::Mix));
     let mut played = |at: u64| -> Result<Sound> {
         let sound = data.get(at)?.into_sound()?;
         let (own, speed) = (sound.length(), speed(settings.speed, &mut speeds));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn speeds_are_drawn_log_uniformly() {
-        let mut stream = Draw::new(1).stream(Purpose::Speed);
+        let mut stream = RngKey::new(1).stream(RngStream::Speed);
         let drawn: Vec<u32> = (0..2000).map(|_| speed(0.25, &mut stream)).collect();
         assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&80), Some(&125)));
         let mean = drawn.iter().map(|&speed| (f64::from(speed) / 100.0).ln()).sum::<f64>() / 2000.0;

@@ -10,7 +10,9 @@ use super::walk::Walk;
 use super::words::choices;
 use super::{EvaluateSettings, Part, PluginPin, ProgramSettings, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
-use crate::{BackboneSpec, Factory, Flaw, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape};
+use crate::{
+    BackboneSpec, ConfigError, Factory, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape,
+};
 use serde_json::{Value as Json, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -41,18 +43,18 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         resolved.insert("evaluate".into(), json!(evaluate));
     }
 
-    // A component with flaws of its own is not asked for anything: it may not be able to answer.
-    checker.flaws("data", data.as_ref().map(|part| part.component.flaws()));
-    checker.flaws("tokenizer.video", video.as_ref().map(|part| part.component.flaws()));
-    checker.flaws("tokenizer.audio", audio.as_ref().map(|part| part.component.flaws()));
-    checker.flaws("tokenizer.text", text.as_ref().map(|part| part.component.flaws()));
-    checker.flaws("backbone", backbone.as_ref().map(|part| part.component.flaws()));
-    checker.flaws("objective", objective.as_ref().map(|part| part.component.flaws()));
-    checker.flaws("sampler", sampler.as_ref().map(|part| part.component.flaws()));
+    // A component with errors of its own is not asked for anything: it may not be able to answer.
+    checker.errors("data", data.as_ref().map(|part| part.component.errors()));
+    checker.errors("tokenizer.video", video.as_ref().map(|part| part.component.errors()));
+    checker.errors("tokenizer.audio", audio.as_ref().map(|part| part.component.errors()));
+    checker.errors("tokenizer.text", text.as_ref().map(|part| part.component.errors()));
+    checker.errors("backbone", backbone.as_ref().map(|part| part.component.errors()));
+    checker.errors("objective", objective.as_ref().map(|part| part.component.errors()));
+    checker.errors("sampler", sampler.as_ref().map(|part| part.component.errors()));
     for (index, part) in metrics.iter().enumerate() {
-        checker.flaws(&format!("metric.{index}"), Some(part.component.flaws()));
+        checker.errors(&format!("metric.{index}"), Some(part.component.errors()));
     }
-    checker.flaws("train", train.as_ref().map(TrainSettings::flaws));
+    checker.errors("train", train.as_ref().map(TrainSettings::errors));
     checker.presence(train.as_ref());
 
     let mut recipe = Recipe {
@@ -76,6 +78,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         resolved: std::mem::take(&mut checker.json),
         paths,
         places: Node::empty(),
+        notes: Report::default(),
     };
     recipe.flow = checker.flow(&recipe);
     checker.check_program(&recipe);
@@ -169,7 +172,7 @@ impl Checker<'_> {
             }),
             Err(error) => {
                 // Only where a component wants more than its schema says.
-                self.add(path, &Flaw::new("", format!("`{kind}` does not take this: {error}"), ""));
+                self.add(path, &ConfigError::new("", format!("`{kind}` does not take this: {error}"), ""));
                 None
             }
         }
@@ -189,31 +192,31 @@ impl Checker<'_> {
         match serde_json::from_value(self.section(section)?) {
             Ok(settings) => Some(settings),
             Err(error) => {
-                self.add(section, &Flaw::new("", error.to_string(), ""));
+                self.add(section, &ConfigError::new("", error.to_string(), ""));
                 None
             }
         }
     }
 
-    fn flaws(&mut self, section: &str, flaws: Option<Vec<Flaw>>) {
-        for flaw in flaws.into_iter().flatten() {
-            self.add(section, &flaw);
+    fn errors(&mut self, section: &str, errors: Option<Vec<ConfigError>>) {
+        for error in errors.into_iter().flatten() {
+            self.add(section, &error);
         }
     }
 
-    /// A flaw at a key of a section; one of the whole section stands at its `kind`.
-    fn add(&mut self, section: &str, flaw: &Flaw) {
-        let path = match flaw.path.as_str() {
+    /// An error at a key of a section; one of the whole section stands at its `kind`.
+    fn add(&mut self, section: &str, error: &ConfigError) {
+        let path = match error.path.as_str() {
             "" if self.written(&format!("{section}.kind")) => format!("{section}.kind"),
             "" => section.to_owned(),
             path => format!("{section}.{}", path.replace('[', ".").replace(']', "")),
         };
         let (place, written) = self.tree.find(&path);
-        let message = match written || flaw.path.is_empty() {
-            true => flaw.message.clone(),
-            false => format!("{} (a default: this key is not written)", flaw.message),
+        let message = match written || error.path.is_empty() {
+            true => error.message.clone(),
+            false => format!("{} (a default: this key is not written)", error.message),
         };
-        self.found.push(Diagnostic::error(path, message).at(place).mend(flaw.mend.clone()));
+        self.found.push(Diagnostic::error(path, message).at(place).hint(error.hint.clone()));
     }
 
     fn kinds(&self, section: &str) -> Vec<&'static str> {
@@ -227,8 +230,8 @@ impl Checker<'_> {
             ["backbone", "tokenizer.video", "tokenizer.audio", "tokenizer.text"].map(|section| self.written(section));
         if !(backbone || video || audio || text) {
             let message = "the recipe has neither a tokenizer nor a backbone: there is nothing it could do";
-            let mend = "add `[data]` and `[tokenizer.video]`, or extend a recipe that has them";
-            self.found.push(Diagnostic::error("", message).at(self.tree.place.clone()).mend(mend));
+            let hint = "add `[data]` and `[tokenizer.video]`, or extend a recipe that has them";
+            self.found.push(Diagnostic::error("", message).at(self.tree.place.clone()).hint(hint));
             return;
         }
         let mut needs: Vec<(&str, &str, &str)> = Vec::new();
@@ -273,13 +276,13 @@ impl Checker<'_> {
             }
             told.push(missing);
             let message = format!("the recipe has no `[{missing}]`: {why}");
-            let mend = match self.kinds(missing)[..] {
+            let hint = match self.kinds(missing)[..] {
                 [] => format!("add `[{missing}]`"),
                 [one] => format!("add `[{missing}]` with `kind = \"{one}\"`"),
                 ref kinds => format!("add `[{missing}]` with a `kind`: {}", choices(kinds, '"', "or")),
             };
             let place = self.tree.find(because_of).0;
-            self.found.push(Diagnostic::error(missing, message).at(place).mend(mend));
+            self.found.push(Diagnostic::error(missing, message).at(place).hint(hint));
         }
     }
 
@@ -300,9 +303,9 @@ impl Checker<'_> {
             self.placed(section, section, trains);
         }
         if let (Target::Audio, Some(train), Some(part)) = (target, &recipe.train, &recipe.audio)
-            && let Some(flaw) = unfit(train.noise.as_ref(), part)
+            && let Some(error) = unfit(train.noise.as_ref(), part)
         {
-            self.add("train", &flaw);
+            self.add("train", &error);
         }
     }
 
@@ -340,7 +343,7 @@ impl Checker<'_> {
         }
         if let (Some(canvas), Some(MediaShape::Clip { frames, .. })) = (&mut flow.canvas, flow.clip) {
             canvas.order = recipe.backbone.as_ref().map_or_else(Default::default, |part| part.component.order());
-            canvas.given = recipe.tasks.iter().any(Task::gives);
+            canvas.has_context = recipe.tasks.iter().any(Task::has_context);
             self.check_tasks(recipe, canvas, frames);
         }
         let Some((canvas, backbone)) = flow.canvas.zip(recipe.backbone.as_ref().filter(|_| self.clean("backbone")))
@@ -352,11 +355,11 @@ impl Checker<'_> {
         let Some(objective) = recipe.objective.as_ref().filter(|_| self.clean("objective")) else { return flow };
         let trains = self.placed("objective", "objective", objective.component.fits(&spec)).is_some();
         // How to read a field only an objective that fits it can say.
-        let readable = trains || !matches!(spec, BackboneSpec::Field { .. });
+        let readable = trains || !matches!(spec, BackboneSpec::Diffusion { .. });
         if let Some(sampler) = recipe.sampler.as_ref().filter(|_| readable && self.clean("sampler")) {
             let process = objective.component.process();
             let fits = sampler.component.fits(&spec, process.as_ref());
-            let fits = fits.and_then(|()| learnt(sampler.component.stagger(), objective.component.stagger()));
+            let fits = fits.and_then(|()| learnt(sampler.component.frame_offset(), objective.component.frame_offset()));
             self.placed("sampler", "sampler", fits);
         }
         flow
@@ -371,22 +374,22 @@ impl Checker<'_> {
         let data = recipe.data.as_ref().filter(|_| self.clean("data"))?;
         let Some(media) = media else {
             let message = format!("`{}` has no {} for this tokenizer", data.kind, modality.plural());
-            let mend = match (modality, data.kind.as_str()) {
+            let hint = match (modality, data.kind.as_str()) {
                 (Modality::Audio, "world") => "set `data.sound = 16000`, so that bounces are heard".to_owned(),
                 _ => format!("name data that have {}, or leave `[{}]` out", modality.plural(), modality.section()),
             };
-            self.add("data", &Flaw::new("kind", message, mend));
+            self.add("data", &ConfigError::new("kind", message, hint));
             return None;
         };
         self.placed("data", modality.section(), part.component.shape(&media))
     }
 
-    /// What came of asking; a flaw stands at a key of `section`, one without a key at `asked`.
-    fn placed<T>(&mut self, section: &str, asked: &str, result: Result<T, Flaw>) -> Option<T> {
+    /// What came of asking; an error stands at a key of `section`, one without a key at `asked`.
+    fn placed<T>(&mut self, section: &str, asked: &str, result: Result<T, ConfigError>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
-            Err(flaw) => {
-                self.add(if flaw.path.is_empty() { asked } else { section }, &flaw);
+            Err(error) => {
+                self.add(if error.path.is_empty() { asked } else { section }, &error);
                 None
             }
         }
@@ -401,11 +404,11 @@ impl Checker<'_> {
         let message = format!("\"{}\" reads {found}, here a tokenizer of {wanted} is expected", part.kind);
         let mut others = self.kinds(part.section);
         others.retain(|kind| *kind != part.kind);
-        let mend = match others.is_empty() {
+        let hint = match others.is_empty() {
             true => String::new(),
             false => format!("name another `kind`: {}", choices(&others, '"', "or")),
         };
-        self.add(part.section, &Flaw::new("kind", message, mend));
+        self.add(part.section, &ConfigError::new("kind", message, hint));
         false
     }
 
@@ -420,11 +423,11 @@ impl Checker<'_> {
         let Some(part) = recipe.tokenizer(modality).filter(|_| self.clean(modality.section())) else { return };
         if window > whole {
             let message = format!("windows of {window} {key} do not fit into {what} of {whole}");
-            self.add("train", &Flaw::new(key, message, format!("set `{key} = {whole}` or delete it")));
-        } else if let Err(flaw) = part.component.shape(&media.window(window))
-            && flaw.path == key
+            self.add("train", &ConfigError::new(key, message, format!("set `{key} = {whole}` or delete it")));
+        } else if let Err(error) = part.component.shape(&media.window(window))
+            && error.path == key
         {
-            self.add("train", &flaw);
+            self.add("train", &error);
         }
     }
 
@@ -433,17 +436,17 @@ impl Checker<'_> {
         let Some((part, clip)) = recipe.video.as_ref().zip(clip).filter(|_| share > 0.0) else { return };
         if self.clean("tokenizer.video") && part.component.shape(&clip.window(1)).is_err() {
             let message = format!("`{}` does not read single frames", part.kind);
-            self.add("train", &Flaw::new("images", message, "delete this key"));
+            self.add("train", &ConfigError::new("images", message, "delete this key"));
         }
     }
 }
 
 /// Whether a sampler has frames no farther apart than the objective trains them.
-fn learnt(sampled: f32, trained: f32) -> Result<(), Flaw> {
+fn learnt(sampled: f32, trained: f32) -> Result<(), ConfigError> {
     if sampled <= trained {
         return Ok(());
     }
     let message = format!("the frames walk {sampled} apart, the objective trains them at most {trained} apart");
-    let mend = format!("set `objective.stagger = {sampled}` and train, or `sampler.stagger = {trained}`");
-    Err(Flaw::new("stagger", message, mend))
+    let hint = format!("set `objective.frame_offset = {sampled}` and train, or `sampler.frame_offset = {trained}`");
+    Err(ConfigError::new("frame_offset", message, hint))
 }

@@ -39,10 +39,11 @@ impl Default for Clips {
 }
 
 impl DatasetConfig for Clips {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         let odd = |(i, side): (usize, &usize)| {
-            (side % 2 == 1)
-                .then(|| Flaw::new(format!("size[{i}]"), format!("{side} is odd"), format!("write {} there", side + 1)))
+            (side % 2 == 1).then(|| {
+                ConfigError::new(format!("size[{i}]"), format!("{side} is odd"), format!("write {} there", side + 1))
+            })
         };
         self.size.iter().enumerate().filter_map(odd).collect()
     }
@@ -119,9 +120,9 @@ impl Blocks {
 }
 
 impl TokenizerConfig for Blocks {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         match self.stride.contains(&0) {
-            true => vec![Flaw::new("stride", "a stride of 0 goes nowhere", "set `stride = [4, 8, 8]`")],
+            true => vec![ConfigError::new("stride", "a stride of 0 goes nowhere", "set `stride = [4, 8, 8]`")],
             false => Vec::new(),
         }
     }
@@ -131,18 +132,18 @@ impl TokenizerConfig for Blocks {
         TokenizerSpec { modality: Modality::Video, kind, codes: kind, strides, causal: true, range: [-1.0, 1.0] }
     }
 
-    fn shape(&self, media: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, media: &MediaShape) -> Result<TokenShape, ConfigError> {
         let MediaShape::Clip { frames, height, width, .. } = *media else {
-            return Err(Flaw::new("", "blocks are of clips", ""));
+            return Err(ConfigError::new("", "blocks are of clips", ""));
         };
         let [t, h, w] = self.stride;
         if frames % t != 1 % t {
             let message = format!("{frames} frames do not fit {t}× causal compression in time, which wants 1 + {t}·n");
-            return Err(Flaw::new("frames", message, format!("set `frames = {}`", frames / t * t + 1)));
+            return Err(ConfigError::new("frames", message, format!("set `frames = {}`", frames / t * t + 1)));
         }
         if height % h != 0 || width % w != 0 {
             let message = format!("{height} × {width} pixels do not divide into blocks of {h} × {w}");
-            return Err(Flaw::new("size", message, "set `size = [64, 64]`"));
+            return Err(ConfigError::new("size", message, "set `size = [64, 64]`"));
         }
         Ok(TokenShape { grid: [frames.div_ceil(t), height / h, width / w], kind: self.kind() })
     }
@@ -158,7 +159,7 @@ impl TokenizerConfig for Blocks {
         ]
     }
 
-    fn build(&self, _: &Device, _: &Source) -> Result<Box<dyn Tokenizer>> {
+    fn build(&self, _: &Device, _: &WeightInit) -> Result<Box<dyn Tokenizer>> {
         unreachable!("no test of the recipe builds anything")
     }
 }
@@ -182,7 +183,7 @@ impl Default for Words {
 }
 
 impl TokenizerConfig for Words {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
@@ -191,7 +192,7 @@ impl TokenizerConfig for Words {
         TokenizerSpec { modality: Modality::Text, kind, codes: kind, strides: [1; 3], causal: true, range: [0.0; 2] }
     }
 
-    fn shape(&self, _: &MediaShape) -> Result<TokenShape, Flaw> {
+    fn shape(&self, _: &MediaShape) -> Result<TokenShape, ConfigError> {
         Ok(TokenShape { grid: [1, 1, self.length], kind: self.spec().kind })
     }
 
@@ -203,7 +204,7 @@ impl TokenizerConfig for Words {
         [Cost::default(); 2]
     }
 
-    fn build(&self, _: &Device, _: &Source) -> Result<Box<dyn Tokenizer>> {
+    fn build(&self, _: &Device, _: &WeightInit) -> Result<Box<dyn Tokenizer>> {
         unreachable!("no test of the recipe builds anything")
     }
 }
@@ -234,29 +235,29 @@ impl<const CAUSAL: bool> Default for Trunk<CAUSAL> {
 }
 
 impl<const CAUSAL: bool> BackboneConfig for Trunk<CAUSAL> {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         if self.width.is_multiple_of(self.heads) {
             return Vec::new();
         }
         let (width, heads) = (self.width, self.heads);
         let message = format!("{heads} heads do not divide a width of {width}");
-        vec![Flaw::new("heads", message, format!("set `heads = 4`, or `width = {}`", width / heads * heads))]
+        vec![ConfigError::new("heads", message, format!("set `heads = 4`, or `width = {}`", width / heads * heads))]
     }
 
-    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
         match (CAUSAL, canvas.tokens.kind) {
             (true, TokenKind::Codes { entries, .. }) if self.entries.is_some_and(|most| entries > most) => {
                 let message = format!("codes of {entries} entries, the vocabulary ends at {}", self.entries.unwrap());
-                Err(Flaw::new("entries", message, format!("set `entries = {entries}`")))
+                Err(ConfigError::new("entries", message, format!("set `entries = {entries}`")))
             }
             (true, TokenKind::Codes { .. }) => Ok(BackboneSpec::NextToken),
             (true, kind) => {
                 let message = format!("it predicts codes, the video tokenizer makes {kind}");
-                Err(Flaw::new("", message, "use a discrete tokenizer, or `backbone.kind = \"field\"`"))
+                Err(ConfigError::new("", message, "use a discrete tokenizer, or `backbone.kind = \"field\"`"))
             }
             (false, kind) => {
                 let channels = kind.channels().unwrap();
-                Ok(BackboneSpec::Field { channels, self_conditioned: false })
+                Ok(BackboneSpec::Diffusion { channels, self_conditioned: false })
             }
         }
     }
@@ -273,7 +274,7 @@ impl<const CAUSAL: bool> BackboneConfig for Trunk<CAUSAL> {
         Cost { forward_flops: 100.0 * length, activations: 10.0 * length, working_set: length }
     }
 
-    fn build(&self, _: &CanvasShape, _: &Device, _: &Source) -> Result<Box<dyn Backbone>> {
+    fn build(&self, _: &CanvasShape, _: &Device, _: &WeightInit) -> Result<Box<dyn Backbone>> {
         unreachable!("no test of the recipe builds anything")
     }
 }
@@ -305,15 +306,15 @@ impl Default for Flow {
 }
 
 impl Objective for Next {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
         match backbone {
             BackboneSpec::NextToken | BackboneSpec::Masked => Ok(()),
-            BackboneSpec::Field { .. } => {
-                Err(Flaw::new("", "it wants logits, the backbone predicts a field", "set `kind = \"flow\"`"))
+            BackboneSpec::Diffusion { .. } => {
+                Err(ConfigError::new("", "it wants logits, the backbone predicts a field", "set `kind = \"flow\"`"))
             }
         }
     }
@@ -322,21 +323,21 @@ impl Objective for Next {
         None
     }
 
-    fn loss(&self, _: &dyn Backbone, _: &CleanBatch, _: Draw) -> Result<Loss> {
+    fn loss(&self, _: &dyn Backbone, _: &CleanBatch, _: RngKey) -> Result<Loss> {
         unreachable!("no test of the recipe trains anything")
     }
 }
 
 impl Objective for Flow {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
         match backbone {
-            BackboneSpec::Field { .. } => Ok(()),
+            BackboneSpec::Diffusion { .. } => Ok(()),
             BackboneSpec::NextToken | BackboneSpec::Masked => {
-                Err(Flaw::new("", "it wants a field, the backbone predicts logits", "set `kind = \"next\"`"))
+                Err(ConfigError::new("", "it wants a field, the backbone predicts logits", "set `kind = \"next\"`"))
             }
         }
     }
@@ -349,7 +350,7 @@ impl Objective for Flow {
         Some(Process { path, predicts: Predicts::Velocity })
     }
 
-    fn loss(&self, _: &dyn Backbone, _: &CleanBatch, _: Draw) -> Result<Loss> {
+    fn loss(&self, _: &dyn Backbone, _: &CleanBatch, _: RngKey) -> Result<Loss> {
         unreachable!("no test of the recipe trains anything")
     }
 
@@ -382,24 +383,24 @@ impl Default for Settings {
 }
 
 impl<const CAUSAL: bool> Sampler for Steps<CAUSAL> {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), Flaw> {
+    fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), ConfigError> {
         match (CAUSAL, backbone) {
-            (true, BackboneSpec::Field { .. }) => {
+            (true, BackboneSpec::Diffusion { .. }) => {
                 let message = "it picks token after token, the backbone predicts a field for all at once";
-                Err(Flaw::new("", message, "set `sampler.kind = \"euler\"`"))
+                Err(ConfigError::new("", message, "set `sampler.kind = \"euler\"`"))
             }
-            (false, BackboneSpec::NextToken) => Err(Flaw::new(
+            (false, BackboneSpec::NextToken) => Err(ConfigError::new(
                 "",
                 "it steps along a field, the backbone predicts logits",
                 "set `sampler.kind = \"picks\"`",
             )),
             (false, _) if process.is_some_and(|process| process.path != NoisePath::Straight) => {
                 let message = "it follows straight lines, the objective's way to noise is a cosine";
-                Err(Flaw::new("", message, "set `objective.noise = \"straight\"`"))
+                Err(ConfigError::new("", message, "set `objective.noise = \"straight\"`"))
             }
             _ => Ok(()),
         }
@@ -409,7 +410,7 @@ impl<const CAUSAL: bool> Sampler for Steps<CAUSAL> {
         2.0 * self.0.steps as f64
     }
 
-    fn begin(&self, _: &dyn Backbone, _: Option<Process>, _: &Order) -> Result<Box<dyn Sampling>> {
+    fn begin(&self, _: &dyn Backbone, _: Option<Process>, _: &SampleRequest) -> Result<Box<dyn Sampling>> {
         unreachable!("no test of the recipe samples anything")
     }
 }

@@ -12,7 +12,7 @@ fn a_recipe_is_made_and_its_shapes_flow() {
     let kind = TokenKind::Codes { entries: 1024, bits: Some(10) };
     let canvas = recipe.need_canvas().unwrap();
     assert_eq!(canvas, CanvasShape::new(12, 128, TokenShape { grid: [5, 8, 8], kind }));
-    let spec = BackboneSpec::Field { channels: 10, self_conditioned: false };
+    let spec = BackboneSpec::Diffusion { channels: 10, self_conditioned: false };
     assert_eq!(recipe.need_backbone_spec().unwrap(), spec);
     let video = recipe.need_tokenizer(Modality::Video).unwrap();
     assert_eq!(video.weights.as_deref(), Some(Path::new("recipes/video.safetensors")));

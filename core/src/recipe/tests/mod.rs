@@ -3,6 +3,7 @@
 
 mod fakes;
 mod good;
+mod renamed;
 mod wrong;
 
 use super::*;

@@ -218,5 +218,5 @@ fn weights() {
     assert!(
         unnamed.check_weights(&Target::ALL).to_string().contains("`tokenizer.video.weights`: no weights are named")
     );
-    assert!(unnamed.need_tokenizer(Modality::Video).unwrap().source().is_err());
+    assert!(unnamed.need_tokenizer(Modality::Video).unwrap().weight_init().is_err());
 }

@@ -6,7 +6,7 @@ use super::{Parameter, describe, parameters, vocabulary};
 use crate::instance::Instance;
 use crate::library::Library;
 use burn::tensor::Device;
-use musiva_core::{Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, Error, Flaw, Result, Source};
+use musiva_core::{Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Error, Result, WeightInit};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,25 +34,34 @@ impl HostedBackboneConfig {
 }
 
 impl BackboneConfig for HostedBackboneConfig {
-    fn flaws(&self) -> Vec<Flaw> {
+    fn errors(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, Flaw> {
+    fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
         let held = self.held();
-        let flaw = |error: Error| Flaw::new("", error.message(), "change the plugin's settings, or the tokenizer's");
-        if canvas.sound.is_some() || canvas.given {
+        let error =
+            |error: Error| ConfigError::new("", error.message(), "change the plugin's settings, or the tokenizer's");
+        if canvas.sound.is_some() || canvas.has_context {
             let message =
                 "a plugin's backbone makes clips from prompts; this recipe has sound, or tasks with more given";
-            return Err(Flaw::new("kind", message, "leave `[tokenizer.audio]` and `[[task]]` out, or name a built-in"));
+            return Err(ConfigError::new(
+                "kind",
+                message,
+                "leave `[tokenizer.audio]` and `[[task]]` out, or name a built-in",
+            ));
         }
         if vocabulary(canvas).is_none() {
             let message = "a plugin's backbone reads prompts as words; this recipe's text tokenizer makes vectors";
-            return Err(Flaw::new("kind", message, "set `tokenizer.text.kind = \"bpe\"`, or name a built-in backbone"));
+            return Err(ConfigError::new(
+                "kind",
+                message,
+                "set `tokenizer.text.kind = \"bpe\"`, or name a built-in backbone",
+            ));
         }
         // What is wrong with its parameters shows before they are made.
-        parameters(&held, canvas).map_err(flaw)?;
-        describe(&held, canvas).map(|(spec, _)| spec).map_err(flaw)
+        parameters(&held, canvas).map_err(error)?;
+        describe(&held, canvas).map(|(spec, _)| spec).map_err(error)
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
@@ -63,22 +72,22 @@ impl BackboneConfig for HostedBackboneConfig {
         describe(&self.held(), canvas).map(|(_, cost)| cost).unwrap_or_default()
     }
 
-    fn trains(&self) -> Result<(), Flaw> {
+    fn trains(&self) -> Result<(), ConfigError> {
         if self.held().extras().vjp {
             return Ok(());
         }
         let message = format!("`{}` has no gradients ({}), so it cannot be trained", self.id, gradients());
-        Err(Flaw::new("kind", message, "use its own weights as they are, or train another backbone"))
+        Err(ConfigError::new("kind", message, "use its own weights as they are, or train another backbone"))
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, source: &Source) -> Result<Box<dyn Backbone>> {
+    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
         let held = self.library.create(&self.id, &self.config)?;
         let (spec, _) = describe(&held, canvas)?;
         let parameters: Arc<[Parameter]> = parameters(&held, canvas)?.into();
         let (library, id, config) = (self.library.clone(), self.id.clone(), self.config.clone());
         let model = Arc::new(Model { library, id, config, held: Mutex::new(held), canvas: *canvas, spec });
-        let mut theta = Theta::new(parameters, &source.init(device));
-        source.load(&mut theta)?;
+        let mut theta = Theta::new(parameters, &weight_init.init(device));
+        weight_init.load(&mut theta)?;
         Ok(Box::new(HostedBackbone::new(model, theta, device)))
     }
 }

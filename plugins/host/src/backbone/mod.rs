@@ -12,7 +12,7 @@ pub use pass::Pass;
 use crate::ask::{Ask, Canvas};
 use crate::instance::Instance;
 use crate::wrong;
-use musiva_core::canvas::{Known, PromptKind};
+use musiva_core::canvas::{PromptKind, TokenBatch};
 use musiva_core::{BackboneSpec, CanvasShape, Cost, Result, TokenKind};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -74,7 +74,7 @@ fn describe(instance: &Instance, canvas: &CanvasShape) -> Result<(BackboneSpec, 
         Predicts::Codes => BackboneSpec::NextToken,
         Predicts::Field if canvas.channels == 0 => return Err(bad("it predicts vectors, the tokens have none")),
         Predicts::Field => {
-            BackboneSpec::Field { channels: canvas.channels as usize, self_conditioned: answer.self_conditioned }
+            BackboneSpec::Diffusion { channels: canvas.channels as usize, self_conditioned: answer.self_conditioned }
         }
     };
     let numbers = [answer.forward_flops, answer.activations, answer.working_set];
@@ -120,8 +120,10 @@ fn vocabulary(canvas: &CanvasShape) -> Option<usize> {
 }
 
 /// Prompts `[B, P]`, row after row.
-fn words(prompt: &Known) -> Vec<i64> {
-    let Known::Codes(words) = prompt else { panic!("the recipe's checker let vectors through to a plugin's backbone") };
+fn words(prompt: &TokenBatch) -> Vec<i64> {
+    let TokenBatch::Codes(words) = prompt else {
+        panic!("the recipe's checker let vectors through to a plugin's backbone")
+    };
     words.to_data().convert::<i64>().try_into_vec().expect("converted before")
 }
 

@@ -8,7 +8,7 @@ use crate::instance::Instance;
 use crate::library::Library;
 use crate::op::{escape, predict};
 use burn::tensor::{Device, Int, Tensor};
-use musiva_core::canvas::{CanvasBatch, Content, Given, Logits, Prediction};
+use musiva_core::canvas::{CanvasBatch, Conditioning, Logits, ModelInput, Prediction};
 use musiva_core::parameters::to_vec;
 use musiva_core::{Backbone, BackboneSpec, CanvasShape, Parameters, Session, TokenKind};
 use serde_json::Value;
@@ -39,7 +39,7 @@ impl Model {
     /// Length of a prediction: `K` logits or `C` numbers.
     pub fn width(&self) -> usize {
         match (self.spec, self.canvas.tokens.kind) {
-            (BackboneSpec::Field { channels, .. }, _) => channels,
+            (BackboneSpec::Diffusion { channels, .. }, _) => channels,
             (BackboneSpec::NextToken, TokenKind::Codes { entries, .. }) => entries,
             (BackboneSpec::NextToken | BackboneSpec::Masked, _) => unreachable!("looked at when it was described"),
         }
@@ -76,37 +76,37 @@ impl Backbone for HostedBackbone {
         let whole = |ints: &Tensor<2, Int>| ints.to_data().convert::<i64>().try_into_vec().expect("converted before");
         let mut pass = Pass {
             model: self.model.clone(),
-            batch: batch.given.size(),
-            prompt: words(&batch.given.prompt),
+            batch: batch.conditioning.size(),
+            prompt: words(&batch.conditioning.prompt),
             codes: None,
             times: None,
             guess: None,
         };
-        let x = match &batch.content {
-            Content::Codes(codes) => {
+        let x = match &batch.input {
+            ModelInput::Codes(codes) => {
                 pass.codes = Some(whole(codes));
                 Tensor::zeros([1, 1, 1], &self.device)
             }
-            Content::Masked(_) => unreachable!("no plugin describes itself as a masked model"),
-            Content::Field(field) => {
+            ModelInput::Masked(_) => unreachable!("no plugin describes itself as a masked model"),
+            ModelInput::NoisyVectors(field) => {
                 let at = field.at.iter().map(|&at| at as i64).collect();
                 pass.times = Some((to_vec(field.times.clone()), field.times.dims()[1], at));
-                pass.guess = field.guess.clone().map(to_vec);
+                pass.guess = field.x0_prev.clone().map(to_vec);
                 field.values.clone()
             }
         };
         let predicted = predict(self.theta.value.clone(), x, pass);
         match self.model.spec {
             BackboneSpec::NextToken | BackboneSpec::Masked => Prediction::Logits(vec![Logits::whole(vec![predicted])]),
-            BackboneSpec::Field { .. } => Prediction::Field(predicted),
+            BackboneSpec::Diffusion { .. } => Prediction::Vector(predicted),
         }
     }
 
-    fn session(&self, given: Given) -> Option<Box<dyn Session>> {
+    fn session(&self, conditioning: Conditioning) -> Option<Box<dyn Session>> {
         if self.model.spec != BackboneSpec::NextToken {
             return None;
         }
-        let session = HostedSession::begin(&self.model, &self.theta.value, &given.prompt, &self.device);
+        let session = HostedSession::begin(&self.model, &self.theta.value, &conditioning.prompt, &self.device);
         // Errors leave as those of `forward` do.
         Some(Box::new(session.unwrap_or_else(|error| escape(error))))
     }

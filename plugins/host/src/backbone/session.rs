@@ -8,7 +8,7 @@ use crate::call::Wanted;
 use crate::instance::Instance;
 use crate::op::escape;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::Known;
+use musiva_core::canvas::TokenBatch;
 use musiva_core::parameters::to_vec;
 use musiva_core::{Result, Session};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct HostedSession {
 
 impl HostedSession {
     /// After the prompts `[B, P]`.
-    pub fn begin(model: &Arc<Model>, theta: &Tensor<1>, prompt: &Known, device: &Device) -> Result<Self> {
+    pub fn begin(model: &Arc<Model>, theta: &Tensor<1>, prompt: &TokenBatch, device: &Device) -> Result<Self> {
         let batch = prompt.size();
         let (theta, device) = (theta.clone().inner(), device.clone().inner());
         let codes = Some(vec![0; batch * model.canvas.tokens.length()]);

@@ -3,10 +3,10 @@
 use super::{Checked, Kit, noise, words};
 use crate::backbone::HostedBackboneConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Content, Field, Given, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Result, Source, TokenKind, TokenShape, Weights,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Result, TokenKind, TokenShape, WeightInit, Weights,
 };
 
 /// Words that prompts have to choose from.
@@ -30,12 +30,12 @@ pub fn check(kit: &mut Kit) {
     let canvas = canvas();
     let mut spec = None;
     kit.run("describe", || {
-        let found = config.spec(&canvas).map_err(|flaw| flaw.message)?;
+        let found = config.spec(&canvas).map_err(|error| error.message)?;
         spec = Some(found);
         Ok(format!("{found:?} with {} parameters", config.parameters(&canvas)))
     });
     let Some(spec) = spec else { return };
-    let built = |device: &Device| config.build(&canvas, device, &Source::Seed(7));
+    let built = |device: &Device| config.build(&canvas, device, &WeightInit::Seed(7));
     let whole = Inputs::new(&canvas, BATCH, spec);
     let mut first = Vec::new();
     let ran = kit.run("forward", || {
@@ -72,7 +72,7 @@ pub fn check(kit: &mut Kit) {
     kit.common(&move |instance| {
         drop(instance);
         let config = HostedBackboneConfig::new(library.clone(), &id, settings.clone())?;
-        let model = config.build(&canvas, &Device::flex(), &Source::Seed(7))?;
+        let model = config.build(&canvas, &Device::flex(), &WeightInit::Seed(7))?;
         Ok(super::bytes(&predict(&*model, &whole)))
     });
 }
@@ -100,7 +100,7 @@ impl Inputs {
         let length = canvas.tokens.length();
         let count = |n: usize, most: u32, step: u32| (0..n as u32).map(|i| i * step % most).collect();
         let numbers = batch * length * canvas.tokens.kind.channels().unwrap_or(0);
-        let guessed = matches!(spec, BackboneSpec::Field { self_conditioned: true, .. });
+        let guessed = matches!(spec, BackboneSpec::Diffusion { self_conditioned: true, .. });
         Self {
             batch,
             prompt: count(batch * canvas.prompt, WORDS as u32, 5),
@@ -137,23 +137,23 @@ impl Inputs {
             let channels = values.len() / (self.batch * length);
             Tensor::<3>::from_data(TensorData::new(values.to_vec(), [self.batch, length, channels]), device)
         };
-        let content = match self.field {
-            false => Content::Codes(ints(&self.codes, [self.batch, length], device)),
-            true => Content::Field(Field {
+        let input = match self.field {
+            false => ModelInput::Codes(ints(&self.codes, [self.batch, length], device)),
+            true => ModelInput::NoisyVectors(NoisyVectors {
                 values: tensor(&self.values),
                 times: Tensor::from_data(TensorData::new(self.times.clone(), [self.batch, 1]), device),
                 at: vec![0; length],
-                guess: self.guess.as_deref().map(tensor),
+                x0_prev: self.guess.as_deref().map(tensor),
             }),
         };
         let prompt = ints(&self.prompt, [self.batch, self.canvas.prompt], device);
-        CanvasBatch { given: Given::prompt(prompt, &self.canvas), content }
+        CanvasBatch { conditioning: Conditioning::prompt(prompt, &self.canvas), input }
     }
 }
 
 fn of(prediction: Prediction) -> Tensor<3> {
     match prediction {
-        Prediction::Field(field) => field,
+        Prediction::Vector(field) => field,
         Prediction::Logits(mut all) => all.remove(0).heads.remove(0),
     }
 }
@@ -184,15 +184,15 @@ fn close(a: &[f32], b: &[f32], otherwise: &str) -> Checked {
 
 fn causality(model: &dyn Backbone, whole: &Inputs, first: &[f32], canvas: &CanvasShape) -> Checked {
     let length = canvas.tokens.length();
-    let (row, place) = (first.len() / BATCH, length / 2);
+    let (row, position) = (first.len() / BATCH, length / 2);
     let mut changed = whole.row(0, canvas);
-    changed.codes[place] ^= 5;
+    changed.codes[position] ^= 5;
     let after = guarded(|| Ok(predict(model, &changed)))?;
-    let before = row / length * (place + 1);
+    let before = row / length * (position + 1);
     close(&after[..before], &first[..before], "a prediction depends on its own or a later code")?;
     match after[before..] == first[before..row] {
         true => Err("no prediction depends on an earlier code".into()),
-        false => Ok(format!("code {place} changes the predictions after it alone")),
+        false => Ok(format!("code {position} changes the predictions after it alone")),
     }
 }
 
@@ -201,17 +201,18 @@ fn steps(model: &dyn Backbone, whole: &Inputs, first: &[f32], canvas: &CanvasSha
     let width = first.len() / BATCH / length;
     guarded(|| {
         let prompt = ints(&whole.prompt, [BATCH, canvas.prompt], &model.device());
-        let mut session = model.session(Given::prompt(prompt, canvas)).expect("a model of codes decodes step by step");
-        for place in 0..length {
+        let mut session =
+            model.session(Conditioning::prompt(prompt, canvas)).expect("a model of codes decodes step by step");
+        for position in 0..length {
             let logits = to_vec(session.logits(&[]));
             for b in 0..BATCH {
-                let wanted = &first[(b * length + place) * width..][..width];
+                let wanted = &first[(b * length + position) * width..][..width];
                 let otherwise = "step by step it predicts something else than at once";
                 if let Err(message) = close(&logits[b * width..][..width], wanted, otherwise) {
-                    return Ok(Err(format!("at token {place} {message}")));
+                    return Ok(Err(format!("at token {position} {message}")));
                 }
             }
-            session.push(&[whole.codes[place], whole.codes[length + place]]);
+            session.push(&[whole.codes[position], whole.codes[length + position]]);
         }
         Ok(Ok("the same as at once".into()))
     })?

@@ -9,7 +9,7 @@ mod others;
 mod tokenizer;
 
 use crate::load::Loaded;
-use musiva_core::{Draw, Purpose, Result};
+use musiva_core::{Result, RngKey, RngStream};
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -157,7 +157,7 @@ fn words(error: musiva_core::Error) -> String {
 
 /// Noise to fill inputs with: the same every time.
 fn noise(count: usize, which: u64) -> Vec<f32> {
-    Draw::new(which).stream(Purpose::Noise).normals(count)
+    RngKey::new(which).stream(RngStream::Noise).normals(count)
 }
 
 /// Bytes of numbers, to compare.

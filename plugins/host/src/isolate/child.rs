@@ -86,7 +86,9 @@ impl Host {
                 Request::Run { ask, wanted, free } => {
                     let ask = ask.map(&mut |placed| self.memory.view(placed))?;
                     let instance = instance.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
-                    instance.run(Arena::new(&self.memory, free), &ask, &wanted).map_or_else(Reply::from, Reply::Given)
+                    instance
+                        .run(Arena::new(&self.memory, free), &ask, &wanted)
+                        .map_or_else(Reply::from, Reply::Returned)
                 }
                 Request::Destroy => {
                     instance = None;

@@ -2,7 +2,7 @@
 
 use super::Isolation;
 use crate::ask::{Ask, View};
-use crate::call::{Failure, Given, Wanted};
+use crate::call::{Failure, Returned, Wanted};
 use crate::library::Library;
 use crate::tables::Extras;
 use musiva_core::{Error, ErrorKind, Result};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 fn unsupported() -> Error {
     let message = "plugins in processes of their own are for Linux, this is another platform";
-    Error::new(ErrorKind::Unsupported, "--isolate", message).mend("leave it out")
+    Error::new(ErrorKind::Unsupported, "--isolate", message).hint("leave it out")
 }
 
 /// Never made.
@@ -35,7 +35,7 @@ impl Session {
         match *apart {}
     }
 
-    pub fn run(&self, _: Ask<View>, _: &[Wanted]) -> Result<Given, Failure> {
+    pub fn run(&self, _: Ask<View>, _: &[Wanted]) -> Result<Returned, Failure> {
         match *self {}
     }
 }

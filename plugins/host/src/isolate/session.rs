@@ -1,7 +1,7 @@
 //! An instance in another process, from the host's side.
 
 use crate::ask::{Ask, View};
-use crate::call::{Failure, Given, Output, Wanted};
+use crate::call::{Failure, Output, Returned, Wanted};
 use crate::isolate::Isolation;
 use crate::isolate::process::Process;
 use crate::isolate::wire::{Reply, Request, failed};
@@ -71,7 +71,7 @@ impl Session {
     /// # Errors
     /// As [`Local::run`](crate::instance::Local::run), and where the process ends, takes too long or says what cannot
     /// be.
-    pub fn run(&self, ask: Ask<View>, wanted: &[Wanted]) -> Result<Given, Failure> {
+    pub fn run(&self, ask: Ask<View>, wanted: &[Wanted]) -> Result<Returned, Failure> {
         let (texts, mut free) = (ask.texts(), 0);
         let placed = self.with(|process| {
             ask.map(&mut |view| {
@@ -83,13 +83,13 @@ impl Session {
         });
         let request = Request::Run { ask: Box::new(placed?), wanted: wanted.to_vec(), free };
         match self.request(&request)? {
-            Reply::Given(given) => self.taken(given, wanted)?.whole(wanted, texts),
+            Reply::Returned(given) => self.taken(given, wanted)?.whole(wanted, texts),
             other => Err(self.puzzled(&other)),
         }
     }
 
     /// Copies out what a call gave, which the plugin itself could have said.
-    fn taken(&self, given: Given<usize>, wanted: &[Wanted]) -> Result<Given, Failure> {
+    fn taken(&self, given: Returned<usize>, wanted: &[Wanted]) -> Result<Returned, Failure> {
         let mut outputs = Vec::new();
         for (wanted, output) in wanted.iter().zip(given.outputs) {
             let Some(Output { shape, values: start }) = output else {
@@ -104,7 +104,7 @@ impl Session {
             let values = values.ok_or_else(|| lost(format!("{} is not where its process says", wanted.name)))?;
             outputs.push(Some(Output { shape, values }));
         }
-        Ok(Given { outputs, texts: given.texts, grid: given.grid })
+        Ok(Returned { outputs, texts: given.texts, grid: given.grid })
     }
 
     fn with<T>(&self, body: impl FnOnce(&mut Process) -> Result<T, Failure>) -> Result<T, Failure> {

@@ -1,7 +1,7 @@
 //! Memory that two processes see: a file without a name, mapped by both.
 
 use crate::ask::{Element, View};
-use crate::call::{Room, Values};
+use crate::call::{Allocator, Values};
 use crate::isolate::wire::Placed;
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
@@ -171,7 +171,7 @@ impl<'a> Arena<'a> {
     }
 }
 
-impl Room for Arena<'_> {
+impl Allocator for Arena<'_> {
     /// Where the output begins.
     type Kept = usize;
 

@@ -1,7 +1,7 @@
 //! What goes over the socket: a length of four bytes, then JSON.
 
 use crate::ask::{Ask, Element};
-use crate::call::{Failure, Given, Wanted};
+use crate::call::{Failure, Returned, Wanted};
 use crate::tables::Extras;
 use musiva_abi::Status;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -40,7 +40,7 @@ pub enum Reply {
     /// There is an instance.
     Created(Extras),
     /// What the call gave; of an output, where it begins.
-    Given(Given<usize>),
+    Returned(Returned<usize>),
     /// Why it failed: its status, and in words.
     Failed(i32, String),
     /// There is no instance any more.

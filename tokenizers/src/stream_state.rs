@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// which they run. Fresh, it stands at the start of a medium. Tensors are `[B, T, …, C]`: time is their
 /// second dimension.
 #[derive(Debug)]
-pub struct Past<const D: usize> {
+pub struct StreamState<const D: usize> {
     slots: Vec<Tensor<D>>,
     next: usize,
-    weights: LaidOut<D>,
+    weights: PackedWeights<D>,
     next_weight: usize,
     started: bool,
     streaming: bool,
@@ -19,9 +19,9 @@ pub struct Past<const D: usize> {
 /// The weights of all layers of a network as the convolution reads them, laid out at a first piece. Clones
 /// share them: what is remembered of many media needs them once.
 #[derive(Clone, Debug, Default)]
-pub struct LaidOut<const D: usize>(Arc<Mutex<Vec<Tensor<D>>>>);
+pub struct PackedWeights<const D: usize>(Arc<Mutex<Vec<Tensor<D>>>>);
 
-impl<const D: usize> Past<D> {
+impl<const D: usize> StreamState<D> {
     /// At the start of a medium that comes whole: nothing will be remembered.
     pub fn none() -> Self {
         Self { streaming: false, ..Self::streaming() }
@@ -29,11 +29,11 @@ impl<const D: usize> Past<D> {
 
     /// At the start of a medium that comes piece by piece.
     pub fn streaming() -> Self {
-        Self::sharing(&LaidOut::default())
+        Self::sharing(&PackedWeights::default())
     }
 
     /// At the start of a medium that comes piece by piece, with the weights that others have laid out.
-    pub fn sharing(weights: &LaidOut<D>) -> Self {
+    pub fn sharing(weights: &PackedWeights<D>) -> Self {
         let weights = weights.clone();
         Self { slots: Vec::new(), next: 0, weights, next_weight: 0, started: false, streaming: true }
     }
@@ -56,7 +56,7 @@ impl<const D: usize> Past<D> {
 
     /// A view of a layer's `weight` with its numbers in their order: of media that come in pieces they
     /// are moved once.
-    pub fn laid_out(&mut self, weight: Tensor<D>) -> Tensor<D> {
+    pub fn packed(&mut self, weight: Tensor<D>) -> Tensor<D> {
         if !self.streaming {
             return weight;
         }
@@ -73,7 +73,7 @@ impl<const D: usize> Past<D> {
     /// Puts the last `before` moments in front of `x`, zeros at the start of a medium, and remembers
     /// what the next piece needs when the layer strides over `stride` moments at a time.
     pub fn prepend(&mut self, x: Tensor<D>, before: usize, stride: usize) -> Tensor<D> {
-        let past = match self.started {
+        let state = match self.started {
             true => self.slots[self.next].clone(),
             false => {
                 let mut shape = x.dims();
@@ -81,7 +81,7 @@ impl<const D: usize> Past<D> {
                 Tensor::zeros(shape, &x.device())
             }
         };
-        let x = Tensor::cat(vec![past, x], 1);
+        let x = Tensor::cat(vec![state, x], 1);
         let moments = x.dims()[1];
         self.remember(x.clone().slice_dim(1, moments + stride - before - 1..moments));
         x

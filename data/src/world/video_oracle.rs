@@ -19,11 +19,11 @@ const PATH_ERROR: f64 = 2.0;
 
 /// Reads clips of one frame size.
 #[derive(Clone, Copy, Debug)]
-pub struct Oracle {
+pub struct VideoOracle {
     geometry: Geometry,
 }
 
-/// What an [`Oracle`] sees; `None`: it cannot decide.
+/// What an [`VideoOracle`] sees; `None`: it cannot decide.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Reading {
     /// What moves.
@@ -47,7 +47,7 @@ pub struct Reading {
     pub overlap: Option<f32>,
 }
 
-impl Oracle {
+impl VideoOracle {
     /// An oracle for clips of the size of `config`; of any length, since a window of a scene keeps
     /// its direction as long as it starts at frame 0.
     pub fn new(config: &WorldConfig) -> Self {

@@ -28,7 +28,7 @@ const UNSURE: f64 = 0.8;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Disease {
+pub enum FailureMode {
     /// All tokens have one code.
     Collapse,
     /// Most of a codebook is never used.
@@ -43,9 +43,9 @@ pub enum Disease {
     DiscriminatorWins,
 }
 
-impl Disease {
+impl FailureMode {
     /// Its name, and what helps.
-    pub fn told(self) -> (&'static str, &'static str) {
+    pub fn describe(self) -> (&'static str, &'static str) {
         match self {
             Self::Collapse => (
                 "collapse: almost all tokens have the same code",
@@ -76,7 +76,7 @@ impl Disease {
 
 /// What a step made, as far as diseases show in it.
 #[derive(Clone, Debug)]
-pub struct Vitals {
+pub struct Stats {
     /// The codes of each level.
     pub codes: Vec<Vec<usize>>,
     /// How many entries each level has; 0 where tokens are no codes.
@@ -88,19 +88,19 @@ pub struct Vitals {
     /// Deviation of the media that were to be made.
     pub wanted: f64,
     /// How the game against a discriminator stands, where there is one.
-    pub duel: Option<Duel>,
+    pub adversarial_stats: Option<AdversarialStats>,
 }
 
 /// How a tokenizer and its discriminator stand.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Duel {
+pub struct AdversarialStats {
     /// The tokenizer's adversarial loss, without its weight.
     pub adversarial: f64,
     /// The part of the discriminator's judgements that are right.
     pub accuracy: f64,
 }
 
-impl Vitals {
+impl Stats {
     /// Of codes `[N, Q]` (-1: left out) of levels of `entries` entries, and of media made and wanted.
     pub fn of(codes: Option<Tensor<2, Int>>, entries: usize, made: Tensor<5>, wanted: Tensor<5>) -> Self {
         let codes = codes.map_or(Vec::new(), |codes| {
@@ -112,7 +112,7 @@ impl Vitals {
         let (made, wanted) = (to_vec(made.inner()), to_vec(wanted.inner()));
         let peak = made.iter().fold(0f32, |peak, x| peak.max(x.abs()));
         let (made, wanted) = (deviation(&made), deviation(&wanted));
-        Self { codes, entries, peak: f64::from(peak), made, wanted, duel: None }
+        Self { codes, entries, peak: f64::from(peak), made, wanted, adversarial_stats: None }
     }
 
     /// For the log.
@@ -142,52 +142,54 @@ fn deviation(values: &[f32]) -> f64 {
 
 /// Looks at every logged step.
 #[derive(Debug, Default)]
-pub struct Doctor {
+pub struct HealthMonitor {
     /// The codes in use at the last looks, `(level, code)`, and how many tokens were seen.
     seen: VecDeque<(HashSet<(usize, usize)>, usize)>,
     /// In how many looks one after the other each disease showed.
     shown: [usize; ALL.len()],
 }
 
-const ALL: [Disease; 6] = [
-    Disease::Collapse,
-    Disease::DeadCodes,
-    Disease::UnsureCodes,
-    Disease::OutOfRange,
-    Disease::Flat,
-    Disease::DiscriminatorWins,
+const ALL: [FailureMode; 6] = [
+    FailureMode::Collapse,
+    FailureMode::DeadCodes,
+    FailureMode::UnsureCodes,
+    FailureMode::OutOfRange,
+    FailureMode::Flat,
+    FailureMode::DiscriminatorWins,
 ];
 
-impl Doctor {
+impl HealthMonitor {
     /// What has now shown long enough to be told; each disease is told once, until it was gone for a
     /// while. `entropy` is that of single tokens in nats, where training takes it.
-    pub fn look(&mut self, vitals: &Vitals, entropy: Option<f64>) -> Vec<Disease> {
-        let mut told = Vec::new();
-        for (disease, shown) in ALL.into_iter().zip(self.signs(vitals, entropy)) {
-            let count = &mut self.shown[disease as usize];
+    pub fn check(&mut self, stats: &Stats, entropy: Option<f64>) -> Vec<FailureMode> {
+        let mut found = Vec::new();
+        for (failure, shown) in ALL.into_iter().zip(self.signs(stats, entropy)) {
+            let count = &mut self.shown[failure as usize];
             *count = if shown { *count + 1 } else { 0 };
             if *count == PATIENCE {
-                told.push(disease);
+                found.push(failure);
             }
         }
-        told
+        found
     }
 
-    fn signs(&mut self, vitals: &Vitals, entropy: Option<f64>) -> [bool; ALL.len()] {
-        let collapsed = vitals.entries >= 4 && vitals.uses().next().is_some_and(|level| level.perplexity() < COLLAPSED);
-        let codes = vitals.codes.iter().enumerate().flat_map(|(level, codes)| codes.iter().map(move |&c| (level, c)));
-        self.seen.push_back((codes.collect(), vitals.codes.first().map_or(0, Vec::len)));
+    fn signs(&mut self, stats: &Stats, entropy: Option<f64>) -> [bool; ALL.len()] {
+        let collapsed = stats.entries >= 4 && stats.uses().next().is_some_and(|level| level.perplexity() < COLLAPSED);
+        let codes = stats.codes.iter().enumerate().flat_map(|(level, codes)| codes.iter().map(move |&c| (level, c)));
+        self.seen.push_back((codes.collect(), stats.codes.first().map_or(0, Vec::len)));
         if self.seen.len() > REMEMBERED {
             self.seen.pop_front();
         }
         let tokens: usize = self.seen.iter().map(|(_, count)| count).sum();
         let alive: HashSet<_> = self.seen.iter().flat_map(|(codes, _)| codes).collect();
-        let all = vitals.entries * vitals.codes.len();
-        let dead = all > 0 && tokens >= FAIR * vitals.entries && (alive.len() as f64) < ALIVE * all as f64;
-        let unsure = entropy.is_some_and(|entropy| entropy > UNSURE * (vitals.entries.max(2) as f64).ln());
-        let flat = vitals.wanted > 0.0 && vitals.made < VARIED * vitals.wanted;
-        let beaten = vitals.duel.is_some_and(|duel| duel.accuracy >= SURE && duel.adversarial > RUNAWAY);
-        [collapsed, dead && !collapsed, unsure, vitals.peak > PEAK, flat, beaten]
+        let all = stats.entries * stats.codes.len();
+        let dead = all > 0 && tokens >= FAIR * stats.entries && (alive.len() as f64) < ALIVE * all as f64;
+        let unsure = entropy.is_some_and(|entropy| entropy > UNSURE * (stats.entries.max(2) as f64).ln());
+        let flat = stats.wanted > 0.0 && stats.made < VARIED * stats.wanted;
+        let beaten = stats.adversarial_stats.is_some_and(|adversarial_stats| {
+            adversarial_stats.accuracy >= SURE && adversarial_stats.adversarial > RUNAWAY
+        });
+        [collapsed, dead && !collapsed, unsure, stats.peak > PEAK, flat, beaten]
     }
 }
 
@@ -196,54 +198,60 @@ mod tests {
     use super::*;
 
     /// Healthy: 64 of 64 entries, evenly, media as they should be.
-    fn healthy() -> Vitals {
-        let duel = Some(Duel { adversarial: 0.9, accuracy: 0.7 });
+    fn healthy() -> Stats {
+        let adversarial_stats = Some(AdversarialStats { adversarial: 0.9, accuracy: 0.7 });
         let codes = vec![(0..640).map(|i| i % 64).collect()];
-        Vitals { codes, entries: 64, peak: 1.1, made: 0.3, wanted: 0.3, duel }
+        Stats { codes, entries: 64, peak: 1.1, made: 0.3, wanted: 0.3, adversarial_stats }
     }
 
     /// What is told in 30 looks, and at which.
-    fn told(vitals: &Vitals, entropy: Option<f64>) -> Vec<(usize, Disease)> {
-        let mut doctor = Doctor::default();
-        (1..=30).flat_map(|look| doctor.look(vitals, entropy).into_iter().map(move |d| (look, d))).collect()
+    fn found(stats: &Stats, entropy: Option<f64>) -> Vec<(usize, FailureMode)> {
+        let mut monitor = HealthMonitor::default();
+        (1..=30).flat_map(|check| monitor.check(stats, entropy).into_iter().map(move |d| (check, d))).collect()
     }
 
     #[test]
     fn each_disease_is_told_once_by_its_name() {
-        assert_eq!(told(&healthy(), Some(1.0)), []);
-        let collapsed = Vitals { codes: vec![vec![7; 640]], ..healthy() };
-        assert_eq!(told(&collapsed, None), [(5, Disease::Collapse)]);
-        let dead = Vitals { codes: vec![(0..640).map(|i| i % 9).collect()], ..healthy() };
-        assert_eq!(told(&dead, None), [(5, Disease::DeadCodes)]);
-        assert_eq!(told(&healthy(), Some(4.0)), [(5, Disease::UnsureCodes)]);
-        assert_eq!(told(&Vitals { peak: 40.0, ..healthy() }, None), [(5, Disease::OutOfRange)]);
-        assert_eq!(told(&Vitals { made: 0.001, ..healthy() }, None), [(5, Disease::Flat)]);
-        let duel = |adversarial, accuracy| Vitals { duel: Some(Duel { adversarial, accuracy }), ..healthy() };
-        assert_eq!(told(&duel(2.5, 1.0), None), [(5, Disease::DiscriminatorWins)]);
+        assert_eq!(found(&healthy(), Some(1.0)), []);
+        let collapsed = Stats { codes: vec![vec![7; 640]], ..healthy() };
+        assert_eq!(found(&collapsed, None), [(5, FailureMode::Collapse)]);
+        let dead = Stats { codes: vec![(0..640).map(|i| i % 9).collect()], ..healthy() };
+        assert_eq!(found(&dead, None), [(5, FailureMode::DeadCodes)]);
+        assert_eq!(found(&healthy(), Some(4.0)), [(5, FailureMode::UnsureCodes)]);
+        assert_eq!(found(&Stats { peak: 40.0, ..healthy() }, None), [(5, FailureMode::OutOfRange)]);
+        assert_eq!(found(&Stats { made: 0.001, ..healthy() }, None), [(5, FailureMode::Flat)]);
+        let adversarial_stats = |adversarial, accuracy| Stats {
+            adversarial_stats: Some(AdversarialStats { adversarial, accuracy }),
+            ..healthy()
+        };
+        assert_eq!(found(&adversarial_stats(2.5, 1.0), None), [(5, FailureMode::DiscriminatorWins)]);
         // A discriminator that is right, but not by much, still teaches; so does one that errs.
-        assert_eq!((told(&duel(1.4, 1.0), None), told(&duel(2.5, 0.9), None)), (vec![], vec![]));
+        assert_eq!(
+            (found(&adversarial_stats(1.4, 1.0), None), found(&adversarial_stats(2.5, 0.9), None)),
+            (vec![], vec![])
+        );
     }
 
     #[test]
     fn what_was_not_seen_often_enough_is_not_dead() {
         // 20 tokens a look: after 20 looks 400 of the 512 that eight for each entry are.
-        let few = Vitals { codes: vec![(0..20).map(|i| i % 9).collect()], ..healthy() };
-        assert_eq!(told(&few, None), []);
-        let mut doctor = Doctor::default();
+        let few = Stats { codes: vec![(0..20).map(|i| i % 9).collect()], ..healthy() };
+        assert_eq!(found(&few, None), []);
+        let mut monitor = HealthMonitor::default();
         for turn in 0..30 {
             // Other codes each time: all of them are alive.
             let codes = (0..640).map(|i| (i % 9 + 9 * turn) % 64).collect();
-            assert_eq!(doctor.look(&Vitals { codes: vec![codes], ..healthy() }, None), []);
+            assert_eq!(monitor.check(&Stats { codes: vec![codes], ..healthy() }, None), []);
         }
     }
 
     #[test]
     fn silence_where_there_was_silence_is_right_and_a_short_fit_is_none() {
-        assert_eq!(told(&Vitals { made: 0.0, wanted: 0.0, ..healthy() }, None), []);
-        let mut doctor = Doctor::default();
-        for look in 0..40 {
-            let peak = if look % 5 == 4 { 1.0 } else { 40.0 };
-            assert_eq!(doctor.look(&Vitals { peak, ..healthy() }, None), []);
+        assert_eq!(found(&Stats { made: 0.0, wanted: 0.0, ..healthy() }, None), []);
+        let mut monitor = HealthMonitor::default();
+        for check in 0..40 {
+            let peak = if check % 5 == 4 { 1.0 } else { 40.0 };
+            assert_eq!(monitor.check(&Stats { peak, ..healthy() }, None), []);
         }
     }
 }

@@ -3,12 +3,12 @@
 use crate::adapt::{Extent, adapted};
 use crate::output::say;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Flaw, Mask, MediaShape, Modality, Result, Sound};
+use musiva_core::{Clip, ConfigError, Error, ErrorKind, Mask, MediaShape, Modality, Result, Sound};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What is given")]
-pub struct GivenArgs {
+pub struct ContextArgs {
     /// An image to begin with; a second one to end with
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
@@ -62,7 +62,7 @@ pub struct Media {
     pub mask: Option<Mask>,
 }
 
-impl GivenArgs {
+impl ContextArgs {
     /// Whether anything is.
     pub fn any(&self) -> bool {
         !self.image.is_empty() || !self.video.is_empty() || self.audio.is_some()
@@ -73,8 +73,8 @@ impl GivenArgs {
         if self.strength.is_none() {
             return Ok(());
         }
-        let refused = |message: &str, mend: &str| {
-            Err(Error::new(ErrorKind::Unsupported, "--strength", message).mend(mend.to_owned()))
+        let refused = |message: &str, hint: &str| {
+            Err(Error::new(ErrorKind::Unsupported, "--strength", message).hint(hint.to_owned()))
         };
         if self.video.is_empty() && self.audio.is_none() {
             return refused("there is no clip and no sound to change", "give one by --video or --audio");
@@ -82,11 +82,11 @@ impl GivenArgs {
         if self.video.len() > 1 || !self.image.is_empty() {
             return refused("one clip is changed, and more is given", "give one clip by --video");
         }
-        recipe.need_sampler()?.component.edits().map_err(|flaw| {
+        recipe.need_sampler()?.component.edits().map_err(|error| {
             let else_do =
                 "or keep a part as it is and make the rest: --region X,Y,WIDTH,HEIGHT, or --image to begin with";
-            let mend = format!("{}; {else_do}", flaw.mend);
-            Flaw { mend, ..flaw }.error(ErrorKind::Unsupported, "--strength")
+            let hint = format!("{}; {else_do}", error.hint);
+            ConfigError { hint, ..error }.into_error(ErrorKind::Unsupported, "--strength")
         })
     }
 
@@ -104,13 +104,13 @@ impl GivenArgs {
         }
         if media.clips.len() > 2 {
             return Err(Error::new(ErrorKind::Unsupported, "generate", "more than two images or clips are given")
-                .mend("give one to begin with, and one to end with"));
+                .hint("give one to begin with, and one to end with"));
         }
         if self.looped && media.clips.len() == 1 {
             media.clips.extend_from_within(..);
         } else if self.looped {
             return Err(Error::new(ErrorKind::Unsupported, "--loop", "there are two images, and a loop has one")
-                .mend("give one image, or leave `--loop` out"));
+                .hint("give one image, or leave `--loop` out"));
         }
         if let Some(path) = &self.audio {
             media.sound = Some(adapted(recipe, path, Modality::Audio, Extent::Uncut)?.sound("--audio")?);
@@ -130,7 +130,7 @@ impl GivenArgs {
             if w == 0 || h == 0 || !fits(x, w, width) || !fits(y, h, height) {
                 let message = format!("{w}×{h} pixels from ({x}, {y}) do not lie within {width}×{height}");
                 return Err(Error::new(ErrorKind::Unsupported, "--region", message)
-                    .mend(format!("choose a rectangle within the recipe's frames, e.g. 0,0,{},{height}", width / 2)));
+                    .hint(format!("choose a rectangle within the recipe's frames, e.g. 0,0,{},{height}", width / 2)));
             }
             let inside = |at_y: usize, at_x: usize| (y..y + h).contains(&at_y) && (x..x + w).contains(&at_x);
             return Ok(Some(Mask::new(shape, |_, y, x| inside(y, x) != self.outside)));
@@ -140,22 +140,22 @@ impl GivenArgs {
         if ![1, frames].contains(&mask.frames()) {
             let message = format!("a mask of {} frames for a clip of {frames}", mask.frames());
             return Err(Error::new(ErrorKind::Media, path.display().to_string(), message)
-                .mend(format!("give a picture, or a clip of {frames} frames")));
+                .hint(format!("give a picture, or a clip of {frames} frames")));
         }
         let white = |t: usize, y: usize, x: usize| {
             let at = ((t.min(mask.frames() - 1) * height + y) * width + x) * 3;
             mask.pixels()[at..at + 3].iter().map(|&v| u32::from(v)).sum::<u32>() >= 384
         };
         let mask = Mask::new(shape, |t, y, x| white(t, y, x) != self.outside);
-        let made = mask.made().iter().filter(|made| **made).count();
-        if made == 0 || made == mask.made().len() {
-            let what = if made == 0 { "nothing" } else { "all" };
+        let target = mask.target().iter().filter(|target| **target).count();
+        if target == 0 || target == mask.target().len() {
+            let what = if target == 0 { "nothing" } else { "all" };
             return Err(Error::new(
                 ErrorKind::Media,
                 path.display().to_string(),
                 format!("{what} of the clip would be made"),
             )
-            .mend("paint white what is to be made, and black the rest"));
+            .hint("paint white what is to be made, and black the rest"));
         }
         Ok(Some(mask))
     }

@@ -1,12 +1,12 @@
 //! How far it goes on: by the flags, or else by the recipe's program.
 
-use super::choose::Holds;
-use super::given::GivenArgs;
+use super::choose::OutputKind;
+use super::context::ContextArgs;
 use musiva_core::recipe::ProgramSettings;
 
 /// How far it goes on, and what the prompts are in time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Course {
+pub struct ExtensionPlan {
     /// Seconds that are made after the first piece.
     pub after: Option<f64>,
     /// Seconds that are made before it.
@@ -19,13 +19,13 @@ pub struct Course {
     pub of_recipe: bool,
 }
 
-impl Course {
+impl ExtensionPlan {
     /// The flags', where one says what is made of the clip; else the recipe's.
-    pub fn new(args: &GivenArgs, program: &ProgramSettings, holds: Holds) -> Self {
+    pub fn new(args: &ContextArgs, program: &ProgramSettings, output_kind: OutputKind) -> Self {
         let grows = args.extend.is_some() || args.extend_before.is_some();
         let part = args.region.is_some() || args.mask.is_some() || args.task.is_some();
         let between = args.looped || args.image.len() + args.video.len() > 1;
-        if grows || part || between || holds == Holds::Sound || *program == ProgramSettings::Once {
+        if grows || part || between || output_kind == OutputKind::Sound || *program == ProgramSettings::Once {
             let (after, before, story) = (args.extend, args.extend_before, args.then.clone());
             return Self { after, before, story, prompt: None, of_recipe: false };
         }
@@ -50,23 +50,23 @@ mod tests {
         let moment = |at, prompt: &str| Moment { at, prompt: prompt.into() };
         let prompts = vec![moment(0.0, "a"), moment(3.0, "b")];
         let program = ProgramSettings::PromptSchedule { seconds: 4.0, prompts };
-        let course = |args: &GivenArgs| Course::new(args, &program, Holds::Both);
-        let none = GivenArgs::default();
-        let by_recipe = course(&none);
+        let extension_plan = |args: &ContextArgs| ExtensionPlan::new(args, &program, OutputKind::Both);
+        let none = ContextArgs::default();
+        let by_recipe = extension_plan(&none);
         assert_eq!((by_recipe.after, by_recipe.prompt.as_deref()), (Some(4.0), Some("a")));
         assert_eq!((&by_recipe.story[..], by_recipe.of_recipe), (&[(3.0, "b".to_owned())][..], true));
-        assert_eq!(course(&GivenArgs { image: vec!["a.png".into()], ..none.clone() }), by_recipe);
-        let extend = course(&GivenArgs { extend: Some(1.0), ..none.clone() });
-        assert_eq!(extend, Course { after: Some(1.0), ..Course::default() });
+        assert_eq!(extension_plan(&ContextArgs { image: vec!["a.png".into()], ..none.clone() }), by_recipe);
+        let extend = extension_plan(&ContextArgs { extend: Some(1.0), ..none.clone() });
+        assert_eq!(extend, ExtensionPlan { after: Some(1.0), ..ExtensionPlan::default() });
         for args in [
-            GivenArgs { task: Some("t".into()), ..none.clone() },
-            GivenArgs { region: Some([0, 0, 1, 1]), ..none.clone() },
-            GivenArgs { image: vec!["a.png".into(), "b.png".into()], ..none.clone() },
-            GivenArgs { looped: true, ..none.clone() },
+            ContextArgs { task: Some("t".into()), ..none.clone() },
+            ContextArgs { region: Some([0, 0, 1, 1]), ..none.clone() },
+            ContextArgs { image: vec!["a.png".into(), "b.png".into()], ..none.clone() },
+            ContextArgs { looped: true, ..none.clone() },
         ] {
-            assert_eq!(course(&args), Course::default());
+            assert_eq!(extension_plan(&args), ExtensionPlan::default());
         }
-        assert_eq!(Course::new(&none, &program, Holds::Sound), Course::default());
-        assert_eq!(Course::new(&none, &ProgramSettings::Once, Holds::Both), Course::default());
+        assert_eq!(ExtensionPlan::new(&none, &program, OutputKind::Sound), ExtensionPlan::default());
+        assert_eq!(ExtensionPlan::new(&none, &ProgramSettings::Once, OutputKind::Both), ExtensionPlan::default());
     }
 }

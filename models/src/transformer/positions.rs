@@ -14,7 +14,7 @@ use musiva_kernels::rotary;
 /// positions), of its sound one each; one for each position of the prompt; and one for all that is given, by which
 /// it is told from what is to be made.
 #[derive(Module, Debug)]
-pub struct PlaceEmbedding {
+pub struct PositionEmbedding {
     prompt: Param<Tensor<2>>,
     t: Param<Tensor<2>>,
     h: Param<Tensor<2>>,
@@ -23,7 +23,7 @@ pub struct PlaceEmbedding {
     given: Option<Param<Tensor<1>>>,
 }
 
-impl PlaceEmbedding {
+impl PositionEmbedding {
     /// Vectors of `width` for the places of `canvas`.
     pub fn new(init: &Init, canvas: &CanvasShape, width: usize) -> Self {
         let [t, h, w] = canvas.tokens.grid;
@@ -34,14 +34,14 @@ impl PlaceEmbedding {
             h: axis("h", h),
             w: axis("w", w),
             sound: canvas.sound.map(|sound| axis("sound", sound.tokens.length())),
-            given: canvas.given.then(|| init.part("given").normal([width], 0.02)),
+            given: canvas.has_context.then(|| init.part("given").normal([width], 0.02)),
         }
     }
 
     /// How many numbers it learns.
     pub fn parameters(canvas: &CanvasShape, width: usize) -> usize {
         let sound = canvas.sound.map_or(0, |sound| sound.tokens.length());
-        let rows = canvas.prompt + canvas.tokens.grid.iter().sum::<usize>() + sound + usize::from(canvas.given);
+        let rows = canvas.prompt + canvas.tokens.grid.iter().sum::<usize>() + sound + usize::from(canvas.has_context);
         rows * width
     }
 
@@ -66,14 +66,14 @@ impl PlaceEmbedding {
     /// Of the places that are given and of those that are to be made, `[1, n, D]` each; nothing where none is given.
     pub fn of(&self, layout: &Layout) -> (Option<Tensor<3>>, Tensor<3>) {
         let all = self.all();
-        let given = (!layout.given().is_empty()).then(|| {
-            let places = columns(all.clone(), layout.given());
+        let context = (!layout.context().is_empty()).then(|| {
+            let positions = columns(all.clone(), layout.context());
             match &self.given {
-                Some(mark) => places + mark.val().unsqueeze::<3>(),
-                None => places,
+                Some(mark) => positions + mark.val().unsqueeze::<3>(),
+                None => positions,
             }
         });
-        (given, columns(all, layout.made()))
+        (context, columns(all, layout.target()))
     }
 }
 
@@ -89,11 +89,11 @@ pub struct Rotary {
 impl Rotary {
     /// For heads of `size` numbers at the prompt and all places of `canvas`, in their order.
     pub fn new(canvas: &CanvasShape, size: usize, device: &Device) -> Self {
-        Self::turning(canvas, |place| canvas.place(place), size, device)
+        Self::with_axes(canvas, |position| canvas.coordinates(position), size, device)
     }
 
     /// The same where places lie elsewhere: at what `axes` says of each.
-    pub fn turning(canvas: &CanvasShape, axes: impl Fn(usize) -> [f64; 3], size: usize, device: &Device) -> Self {
+    pub fn with_axes(canvas: &CanvasShape, axes: impl Fn(usize) -> [f64; 3], size: usize, device: &Device) -> Self {
         let pairs = size / 2;
         let quarter = pairs / 4;
         // Which axis a pair turns with, and the how-manyeth it is there.
@@ -103,16 +103,16 @@ impl Rotary {
             _ => (0, pair, pairs - 2 * quarter),
         };
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in 0usize..canvas.length() {
-            let place = match position.checked_sub(canvas.prompt) {
-                None => [position as f64 - canvas.prompt as f64, 0.0, 0.0],
-                Some(place) => axes(place),
+        for row in 0usize..canvas.length() {
+            let coordinates = match row.checked_sub(canvas.prompt) {
+                None => [row as f64 - canvas.prompt as f64, 0.0, 0.0],
+                Some(position) => axes(position),
             };
             let angles: Vec<f64> = (0..pairs)
                 .map(|pair| {
                     let (axis, i, of) = axis(pair);
                     // Grids are small: the slowest pair turns once in a hundred places, not ten thousand.
-                    place[axis] * 100f64.powf(-(i as f64) / of as f64)
+                    coordinates[axis] * 100f64.powf(-(i as f64) / of as f64)
                 })
                 .collect();
             cos.extend(angles.iter().map(|angle| angle.cos() as f32));
@@ -123,8 +123,9 @@ impl Rotary {
     }
 
     /// That of the positions of a sequence: the prompt, then the places of `layout`.
-    pub fn laid(&self, layout: &Layout) -> Self {
-        let rows: Vec<usize> = (0..self.prompt).chain(layout.places().map(|place| self.prompt + place)).collect();
+    pub fn gather(&self, layout: &Layout) -> Self {
+        let rows: Vec<usize> =
+            (0..self.prompt).chain(layout.positions().map(|position| self.prompt + position)).collect();
         let of = |table: &Tensor<2>| columns(table.clone().unsqueeze::<3>(), &rows).squeeze_dim::<2>(0);
         Self { cos: of(&self.cos), sin: of(&self.sin), prompt: self.prompt }
     }
@@ -135,7 +136,7 @@ impl Rotary {
     }
 
     /// Turns `[B, n, H, d]`, which stand at the positions `from..from + n`.
-    pub fn turn(&self, x: Tensor<4>, from: usize) -> Tensor<4> {
+    pub fn rotate(&self, x: Tensor<4>, from: usize) -> Tensor<4> {
         let n = x.dims()[1];
         let at = |table: &Tensor<2>| table.clone().slice_dim(0, from..from + n);
         rotary(x, at(&self.cos), at(&self.sin))

@@ -1,7 +1,7 @@
 //! `inspect`: what a file says about itself.
 
 use crate::output::{print, say, table};
-use musiva_core::{Error, ErrorKind, Result, TokenValues, Tokens};
+use musiva_core::{Error, ErrorKind, Result, TokenShape, TokenValues, Tokens};
 use musiva_media::{SoundReader, VideoReader, read_metadata};
 use musiva_tokenizers::quantizers::CodeUse;
 use safetensors::tensor::Metadata;
@@ -93,32 +93,36 @@ fn tensors(path: &Path, head: &Metadata) -> Result<()> {
 
 fn tokens(path: &Path) -> Result<()> {
     let (tokens, metadata) = Tokens::open(path)?;
-    let [t, h, w] = tokens.grid();
+    let shape = TokenShape { grid: tokens.grid(), kind: tokens.values().kind() };
     match tokens.values() {
-        TokenValues::Codes { entries, codes } => {
-            let bits = codes.len() as f64 * (*entries as f64).log2();
-            say!("{}: [{t}, {h}, {w}] = {} codes of {entries} entries, {bits:.0} bits", path.display(), codes.len());
-            let mut counts: HashMap<u32, usize> = HashMap::new();
-            codes.iter().for_each(|&code| *counts.entry(code).or_default() += 1);
-            let mut often: Vec<_> = counts.iter().map(|(&code, &count)| (count, code)).collect();
-            often.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-            let most: Vec<_> = often.iter().take(5).map(|(count, code)| format!("{code} ({count}×)")).collect();
-            say!("{} different codes; most often {}", often.len(), most.join(", "));
-        }
-        TokenValues::Levels { levels, entries, codes } => {
-            let bits = codes.len() as f64 * (*entries as f64).log2();
-            say!("{}: [{t}, {h}, {w}] {levels} levels of codes of {entries} entries, {bits:.0} bits", path.display());
-            for (level, its) in CodeUse::of_tokens(std::slice::from_ref(&tokens)).iter().enumerate() {
-                say!("level {}: {} different codes, perplexity {:.1}", level + 1, its.used, its.perplexity());
+        TokenValues::Codes { levels, codes, .. } => {
+            let bits = shape.length() as f64 * shape.kind.information().unwrap_or_default();
+            say!("{}: {shape}, {bits:.0} bits", path.display());
+            if *levels == 1 {
+                frequent(codes);
+            } else {
+                for (level, its) in CodeUse::of_tokens(std::slice::from_ref(&tokens)).iter().enumerate() {
+                    say!("level {}: {} different codes, perplexity {:.1}", level + 1, its.used, its.perplexity());
+                }
             }
         }
-        TokenValues::Latents { channels, values } => {
+        TokenValues::Vectors { values, .. } => {
             let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
-            say!("{}: [{t}, {h}, {w}] latents of {channels} channels, {low:.3} to {high:.3}", path.display());
+            say!("{}: {shape}, {low:.3} to {high:.3}", path.display());
         }
     }
     said(&metadata);
     Ok(())
+}
+
+/// The codes that occur most often.
+fn frequent(codes: &[u32]) {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    codes.iter().for_each(|&code| *counts.entry(code).or_default() += 1);
+    let mut often: Vec<_> = counts.iter().map(|(&code, &count)| (count, code)).collect();
+    often.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    let most: Vec<_> = often.iter().take(5).map(|(count, code)| format!("{code} ({count}×)")).collect();
+    say!("{} different codes; most often {}", often.len(), most.join(", "));
 }
 
 fn said(metadata: &HashMap<String, String>) {

@@ -66,8 +66,8 @@ pub fn encode(codec: &Codec) -> Result<()> {
         let sound = Media::Sound(Sound::new(1, rate, samples.collect())?);
         let tokens = pace.time(hop, || encoding.push(&sound))?;
         let line = match tokens.values() {
-            TokenValues::Codes { codes, .. } | TokenValues::Levels { codes, .. } => format!("{codes:?}\n"),
-            TokenValues::Latents { values, .. } => format!("{values:?}\n"),
+            TokenValues::Codes { codes, .. } => format!("{codes:?}\n"),
+            TokenValues::Vectors { values, .. } => format!("{values:?}\n"),
         };
         // Each token at once: somebody may be listening.
         if !written(output.write_all(line.as_bytes()).and_then(|()| output.flush()))? {
@@ -108,18 +108,14 @@ pub fn decode(codec: &Codec) -> Result<()> {
 fn parse(line: &[u8], kind: TokenKind) -> std::result::Result<Tokens, String> {
     let grid = [1; 3];
     let tokens = match kind {
-        TokenKind::Latents { channels } => {
+        TokenKind::Vectors { channels } => {
             let values: Vec<f32> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-            Tokens::latents(grid, channels, values)
+            Tokens::vectors(grid, channels, values)
         }
-        TokenKind::Codes { entries, .. } => {
-            let codes: Vec<u32> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-            Tokens::codes(grid, entries, codes)
-        }
-        TokenKind::Levels { levels, entries } => {
+        TokenKind::Codes { levels, entries, .. } => {
             let codes: Vec<u32> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
             if codes.len() > levels {
-                return Err(format!("{} codes, the tokenizer has {levels} levels", codes.len()));
+                return Err(format!("{} codes, the tokenizer makes {kind}", codes.len()));
             }
             Tokens::levels(grid, codes.len(), entries, codes)
         }

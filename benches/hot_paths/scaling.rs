@@ -45,7 +45,7 @@ pub fn group() -> Result<Group> {
 /// Forward passes of both, on so many threads where it is said.
 fn forwards(canvases: usize, frames: usize, threads: Option<usize>) -> Result<[Case; 2]> {
     let device = Device::flex();
-    let kind = TokenKind::Codes { entries: 1 << BITS, bits: Some(BITS) };
+    let kind = TokenKind::Codes { levels: 1, entries: 1 << BITS, bits: Some(BITS) };
     let tokens = TokenShape { grid: [frames, 8, 8], kind };
     let canvas = CanvasShape::new(12, 64, tokens);
     let threaded = threads.map(|threads| format!(", {threads} threads")).unwrap_or_default();

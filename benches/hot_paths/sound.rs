@@ -44,7 +44,7 @@ pub fn group(recipe: Recipe) -> Result<Group> {
         let mut exports = Weights::new();
         let weight = |shape, values| Weight { shape, values };
         exports.insert("inputs.sound".into(), weight(vec![samples], sound.samples().to_vec()));
-        let TokenValues::Levels { codes, levels, .. } = tokens.values() else { return Err("rvq has levels".into()) };
+        let TokenValues::Codes { levels, codes, .. } = tokens.values() else { return Err("rvq makes codes".into()) };
         let codes: Vec<f32> = codes.iter().map(|&code| code as f32).collect();
         exports.insert("outputs.codes".into(), weight(vec![codes.len() / levels, *levels], codes));
         let made = frozen.decode(&tokens)?.sound("tokenizer.audio")?;

@@ -6,8 +6,7 @@ use burn::tensor::{Device, Gradients, Tensor};
 use musiva_core::parameters::Weight;
 use musiva_core::recipe::Recipe;
 use musiva_core::{
-    Clip, Media, MediaShape, Modality, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig, Tokens,
-    WeightInit, Weights,
+    Clip, Media, MediaShape, Modality, Rate, RngKey, RngStream, Tokenizer, TokenizerConfig, Tokens, WeightInit, Weights,
 };
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
 use std::hint::black_box;
@@ -127,7 +126,7 @@ fn insert_clip(exports: &mut Weights, name: &str, clip: &Clip) {
 }
 
 fn insert_codes(exports: &mut Weights, name: &str, tokens: &Tokens) {
-    let TokenValues::Codes { codes, .. } = tokens.values() else { panic!("lfq makes codes") };
+    let codes = tokens.as_codes().expect("lfq makes codes");
     let values = codes.iter().map(|&code| code as f32).collect();
     exports.insert(name.to_owned(), Weight { shape: vec![codes.len()], values });
 }

@@ -11,10 +11,10 @@ use crate::transformer::{
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, TokenBatch, columns};
+use musiva_core::canvas::{CanvasBatch, ModelInput, Conditioning, TokenBatch, Prediction, columns};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Modality, Parameters, Result,
-    Session, WeightInit,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, ConfigError, Init, Modality, Parameters, Result, Session,
+    WeightInit,
 };
 use musiva_kernels::{Visible, gated_add, modulated_layer_norm, silu};
 use schemars::JsonSchema;
@@ -282,9 +282,7 @@ impl Backbone for Dit {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let ModelInput::NoisyVectors(noisy) = &batch.input else {
-            panic!("the recipe's checker let codes through to a dit")
-        };
+        let ModelInput::NoisyVectors(noisy) = &batch.input else { panic!("the recipe's checker let codes through to a dit") };
         let BackboneSpec::Diffusion { self_conditioned, .. } = self.spec else { unreachable!("a dit is a field") };
         let (network, layout) = (&self.network, &*batch.conditioning.layout);
         let prefix = self.canvas.prompt + layout.context().len();
@@ -362,7 +360,7 @@ mod tests {
     use musiva_core::{RngKey, RngStream, TokenKind, TokenShape};
 
     fn canvas() -> CanvasShape {
-        let tokens = TokenShape { grid: [2, 2, 3], kind: TokenKind::Latents { channels: 5 } };
+        let tokens = TokenShape { grid: [2, 2, 3], kind: TokenKind::Vectors { channels: 5 } };
         CanvasShape::new(3, 7, tokens)
     }
 
@@ -390,10 +388,7 @@ mod tests {
             x0_prev: None,
         };
         let prompt = ints(&[1, 2, 0, 3, 4, 5], [2, 3], &device);
-        let batch = CanvasBatch {
-            conditioning: Conditioning::prompt(prompt, &canvas()),
-            input: ModelInput::NoisyVectors(noisy),
-        };
+        let batch = CanvasBatch { conditioning: Conditioning::prompt(prompt, &canvas()), input: ModelInput::NoisyVectors(noisy) };
         let Prediction::Vector(noisy) = dit.forward(&batch) else { panic!("a field") };
         to_vec(noisy)
     }

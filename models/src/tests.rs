@@ -5,19 +5,16 @@ use crate::lm::LmConfig;
 use crate::masked::MaskedConfig;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{
-    CanvasBatch, Conditioning, MaskedCodes, ModelInput, NoisyVectors, Prediction, PromptKind, SoundShape, TokenBatch,
-    Values, ints,
+    CanvasBatch, ModelInput, NoisyVectors, Conditioning, MaskedCodes, TokenBatch, Prediction, PromptKind, SoundShape, Values, ints,
 };
 use musiva_core::parameters::{Weight, to_vec};
-use musiva_core::{
-    Backbone, BackboneConfig, CanvasShape, Layout, RngKey, RngStream, SampleRequest, TokenKind, TokenShape, WeightInit,
-};
+use musiva_core::{Backbone, BackboneConfig, CanvasShape, RngKey, Layout, SampleRequest, RngStream, WeightInit, TokenKind, TokenShape};
 use std::sync::Arc;
 
 /// Two steps of a clip of 2 × 3 places and the sound of its three frames, two tokens each.
 fn canvas() -> CanvasShape {
-    let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
-    let sound = TokenShape { grid: [6, 1, 1], kind: TokenKind::Levels { levels: 3, entries: 4 } };
+    let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
+    let sound = TokenShape { grid: [6, 1, 1], kind: TokenKind::residual(3, 4) };
     CanvasShape {
         sound: Some(SoundShape { tokens: sound, tokens_per_frame: 2, stride: 2 }),
         has_context: true,
@@ -93,30 +90,22 @@ fn said_of(model: &dyn Backbone, prompt: TokenBatch, known: &[u32]) -> Vec<f32> 
         }
         musiva_core::BackboneSpec::Masked => {
             let hidden = Tensor::ones([1, n, 1], &device);
-            (
-                TokenBatch::Codes(values.codes(1, &device).unwrap()),
-                ModelInput::Masked(MaskedCodes { codes: codes(), mask: hidden }),
-            )
+            (TokenBatch::Codes(values.codes(1, &device).unwrap()), ModelInput::Masked(MaskedCodes { codes: codes(), mask: hidden }))
         }
         musiva_core::BackboneSpec::Diffusion { channels, .. } => {
             let noise = RngKey::new(1).stream(RngStream::Noise).normals(n * channels);
             let values = Tensor::from_data(TensorData::new(noise, [1, n, channels]), &device);
             let (_, at) = layout.steps(&canvas);
             let times = Tensor::from_data(TensorData::new(vec![0.9f32, 0.7], [1, 2]), &device);
-            (
-                TokenBatch::Vectors(vectors()),
-                ModelInput::NoisyVectors(NoisyVectors { values, times, at, x0_prev: None }),
-            )
+            (TokenBatch::Vectors(vectors()), ModelInput::NoisyVectors(NoisyVectors { values, times, at, x0_prev: None }))
         }
     };
     let conditioning = Conditioning { prompt, layout, tokens: Some(known) };
     match model.forward(&CanvasBatch { conditioning, input }) {
         Prediction::Vector(field) => to_vec(field),
-        Prediction::Logits(all) => all
-            .into_iter()
-            .flat_map(|logits| logits.per_digit(&codes()))
-            .flat_map(|(_, logits)| to_vec(logits))
-            .collect(),
+        Prediction::Logits(all) => {
+            all.into_iter().flat_map(|logits| logits.per_digit(&codes())).flat_map(|(_, logits)| to_vec(logits)).collect()
+        }
     }
 }
 

@@ -115,7 +115,7 @@ fn a_tokenizer_in_c_from_its_source_to_a_video() {
     run(&lab, &["train", "boxes.toml"]).succeeds();
     let weights = "backbone.weights=runs/boxes/weights.safetensors";
     let checked = run(&lab, &["check", "boxes.toml", "--set", weights]).succeeds().out;
-    assert!(checked.contains("latents of 10 channels"), "{checked}");
+    assert!(checked.contains("vectors of 10 channels"), "{checked}");
     let made = run(&lab, &["generate", "boxes.toml", prompt[0], prompt[1], "--set", weights, "-o", "out.mp4"]);
     made.succeeds();
     #[cfg(target_os = "linux")]

@@ -106,7 +106,7 @@ impl TokenSet {
             let missing = || Error::new(ErrorKind::Data, modality.section(), format!("a sample lacks its {shape}"));
             let tokens = tokens.as_ref().ok_or_else(missing)?.fitting(&shape)?;
             match shape.kind {
-                TokenKind::Latents { .. } => self.latents.extend_from_slice(tokens.as_latents()?),
+                TokenKind::Vectors { .. } => self.latents.extend_from_slice(tokens.as_vectors()?),
                 _ => self.codes.extend(tokens.packed()?),
             }
         }
@@ -243,10 +243,10 @@ impl TokenSet {
         let mut next = |modality| -> Result<Option<Tokens>> {
             let Some(shape) = canvas.shape(modality) else { return Ok(None) };
             Ok(Some(match shape.kind {
-                TokenKind::Latents { channels } => {
+                TokenKind::Vectors { channels } => {
                     let (own, rest) = latents.split_at((shape.length() * channels).min(latents.len()));
                     latents = rest;
-                    Tokens::latents(shape.grid, channels, own.to_vec())?
+                    Tokens::vectors(shape.grid, channels, own.to_vec())?
                 }
                 _ => {
                     let (own, rest) = codes.split_at(shape.length().min(codes.len()));
@@ -263,7 +263,7 @@ impl TokenSet {
 fn sizes(canvas: &CanvasShape) -> [usize; 2] {
     let shapes = [Modality::Video, Modality::Audio].into_iter().filter_map(|modality| canvas.shape(modality));
     shapes.fold([0, 0], |[codes, latents], shape| match shape.kind {
-        TokenKind::Latents { channels } => [codes, latents + shape.length() * channels],
+        TokenKind::Vectors { channels } => [codes, latents + shape.length() * channels],
         _ => [codes + shape.length(), latents],
     })
 }
@@ -276,8 +276,8 @@ mod tests {
 
     /// Four places of codes of two bits, and as many of latents of five numbers.
     fn canvas() -> CanvasShape {
-        let video = TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { entries: 4, bits: Some(2) } };
-        let audio = TokenShape { grid: [4, 1, 1], kind: TokenKind::Latents { channels: 5 } };
+        let video = TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) } };
+        let audio = TokenShape { grid: [4, 1, 1], kind: TokenKind::Vectors { channels: 5 } };
         let sound = Some(SoundShape { tokens: audio, tokens_per_frame: 1, stride: 1 });
         CanvasShape { sound, ..CanvasShape::new(1, 3, video) }
     }
@@ -293,7 +293,7 @@ mod tests {
         fn encode(&self, media: &Media) -> Result<Tokens> {
             let Media::Text(text) = media else { panic!("a text") };
             match self.0 {
-                Some(channels) => Tokens::latents([1, 1, 1], channels, vec![text.len() as f32 / 7.0; channels]),
+                Some(channels) => Tokens::vectors([1, 1, 1], channels, vec![text.len() as f32 / 7.0; channels]),
                 None => Tokens::codes([1, 1, 1], 3, vec![text.len() as u32]),
             }
         }
@@ -308,7 +308,7 @@ mod tests {
         let latents = (0..20).map(|n| (i * 20 + n) as f32 / 7.0).collect();
         CanvasTokens {
             video: Some(Tokens::codes([4, 1, 1], 4, codes).unwrap()),
-            audio: Some(Tokens::latents([4, 1, 1], 5, latents).unwrap()),
+            audio: Some(Tokens::vectors([4, 1, 1], 5, latents).unwrap()),
         }
     }
 

@@ -14,10 +14,7 @@
 mod batch;
 mod values;
 
-pub use batch::{
-    CanvasBatch, CleanBatch, Conditioning, Logits, MaskedCodes, ModelInput, NoisyVectors, Prediction, TokenBatch,
-    columns, ints,
-};
+pub use batch::{CanvasBatch, CleanBatch, ModelInput, NoisyVectors, Conditioning, MaskedCodes, TokenBatch, Logits, Prediction, columns, ints};
 pub use values::{CanvasTokens, Values};
 
 use crate::{Modality, TokenKind, TokenShape};
@@ -57,9 +54,9 @@ impl PromptKind {
     /// The prompts that a text tokenizer of such tokens makes; `None` where they cannot stand in a prompt.
     pub fn of(kind: TokenKind) -> Option<Self> {
         match kind {
-            TokenKind::Codes { entries, .. } => Some(Self::Words(entries)),
-            TokenKind::Latents { channels } => Some(Self::Vectors(channels)),
-            TokenKind::Levels { .. } => None,
+            TokenKind::Codes { levels: 1, entries, .. } => Some(Self::Words(entries)),
+            TokenKind::Vectors { channels } => Some(Self::Vectors(channels)),
+            TokenKind::Codes { .. } => None,
         }
     }
 }
@@ -89,14 +86,7 @@ pub struct SoundShape {
 impl CanvasShape {
     /// A prompt of words of a vocabulary of so many, and the tokens of a silent clip, all of which are to be made.
     pub fn new(prompt: usize, words: usize, tokens: TokenShape) -> Self {
-        Self {
-            prompt,
-            text: PromptKind::Words(words),
-            tokens,
-            sound: None,
-            has_context: false,
-            order: PositionOrder::InTime,
-        }
+        Self { prompt, text: PromptKind::Words(words), tokens, sound: None, has_context: false, order: PositionOrder::InTime }
     }
 
     /// Length of the sequence that holds the prompt and every place once.

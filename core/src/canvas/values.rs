@@ -1,6 +1,6 @@
 //! Prompts, and tokens at places, on the host.
 
-use super::{CanvasShape, Layout, PAD, PromptKind, TokenBatch, ints};
+use super::{CanvasShape, TokenBatch, Layout, PAD, PromptKind, ints};
 use crate::{Modality, Result, TokenKind, TokenShape, TokenValues, Tokens, tokens};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -41,9 +41,7 @@ impl Values {
             Self::Codes(codes) => Self::Codes(positions.iter().map(|&position| codes[position]).collect()),
             Self::Vectors(values) => {
                 let channels = canvas.channels().unwrap_or(1);
-                Self::Vectors(
-                    positions.iter().flat_map(|&p| &values[p * channels..(p + 1) * channels]).copied().collect(),
-                )
+                Self::Vectors(positions.iter().flat_map(|&p| &values[p * channels..(p + 1) * channels]).copied().collect())
             }
         }
     }
@@ -65,7 +63,7 @@ impl Values {
                 let unlike = || tokens::tokens_error(format!("other tokens where vectors of {kind} were expected"));
                 let own = kind.channels().filter(|_| kind.holds(tokens.values())).ok_or_else(unlike)?;
                 let new: Vec<f32> = match tokens.values() {
-                    TokenValues::Latents { values, .. } => values.clone(),
+                    TokenValues::Vectors { values, .. } => values.clone(),
                     _ => tokens.packed()?.into_iter().flat_map(|code| tokens::signs(code, own)).collect(),
                 };
                 let end = position + new.len() / own;
@@ -152,7 +150,7 @@ impl CanvasShape {
     /// Whether a token of any modality is a latent: the [`Values`] of all are vectors then.
     fn has_latents(&self) -> bool {
         let kinds = [Some(self.tokens.kind), self.sound.map(|sound| sound.tokens.kind)];
-        kinds.into_iter().flatten().any(|kind| matches!(kind, TokenKind::Latents { .. }))
+        kinds.into_iter().flatten().any(|kind| matches!(kind, TokenKind::Vectors { .. }))
     }
 
     /// No prompt: a row of pads, or of zeros where prompts are vectors. What is empty in a prompt, training without one
@@ -171,10 +169,12 @@ impl CanvasShape {
     pub fn prompt_of(&self, text: &Tokens) -> Result<Values> {
         let long = text.grid().iter().product::<usize>() == self.prompt;
         match (self.text, text.values()) {
-            (PromptKind::Words(words), TokenValues::Codes { entries, codes }) if long && *entries == words => {
+            (PromptKind::Words(words), TokenValues::Codes { levels: 1, entries, codes })
+                if long && *entries == words =>
+            {
                 Ok(Values::Codes(codes.clone()))
             }
-            (PromptKind::Vectors(own), TokenValues::Latents { channels, values }) if long && *channels == own => {
+            (PromptKind::Vectors(own), TokenValues::Vectors { channels, values }) if long && *channels == own => {
                 Ok(Values::Vectors(values.clone()))
             }
             _ => {
@@ -268,8 +268,8 @@ impl CanvasShape {
                     let vector = |i: usize| all.get(i * channels..i * channels + own).unwrap_or_default();
                     let vectors = at.into_iter().map(vector);
                     match shape.kind {
-                        TokenKind::Latents { channels } => {
-                            Tokens::latents(shape.grid, channels, vectors.flatten().copied().collect())?
+                        TokenKind::Vectors { channels } => {
+                            Tokens::vectors(shape.grid, channels, vectors.flatten().copied().collect())?
                         }
                         _ => Tokens::unpacked(&shape, &vectors.map(tokens::code_of).collect::<Vec<_>>())?,
                     }

@@ -94,7 +94,7 @@ impl Recipe {
         if let Some(text) = flow.text {
             let to = if flow.canvas.is_some() { "canvas" } else { "" };
             let (shape, meaning) = match (text.kind, &self.text) {
-                (TokenKind::Latents { channels }, Some(part)) => {
+                (TokenKind::Vectors { channels }, Some(part)) => {
                     (format!("[{}, {channels}] vectors", text.length()), format!("the prompt, by {}", part.kind))
                 }
                 _ => (format!("[{}] {}", text.length(), text.kind), "the prompt, padded".to_owned()),
@@ -110,10 +110,10 @@ impl Recipe {
         if let (Some(canvas), Some(spec)) = (flow.canvas, flow.backbone) {
             let length = canvas.positions();
             let (shape, meaning) = match (spec, canvas.tokens.kind) {
-                (BackboneSpec::NextToken, TokenKind::Codes { entries, .. }) => {
+                (BackboneSpec::NextToken, TokenKind::Codes { levels: 1, entries, .. }) => {
                     (format!("[{length}] logits of {entries} entries"), "of the next token".to_owned())
                 }
-                (BackboneSpec::Masked, TokenKind::Codes { entries, .. }) => {
+                (BackboneSpec::Masked, TokenKind::Codes { levels: 1, entries, .. }) => {
                     (format!("[{length}] logits of {entries} entries"), "of the hidden tokens".to_owned())
                 }
                 (BackboneSpec::NextToken, _) => (format!("[{length}] logits"), "of the next token".to_owned()),

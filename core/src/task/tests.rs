@@ -2,15 +2,15 @@
 
 use super::*;
 use crate::canvas::{CanvasTokens, SoundShape};
-use crate::{Rate, RngKey, RngStream, TokenKind, TokenShape};
+use crate::{RngKey, RngStream, Rate, TokenKind, TokenShape};
 use std::collections::BTreeSet;
 
 const STRIDES: [usize; 3] = [4, 2, 2];
 
 /// Nine frames of 4 × 6 pixels, [3, 2, 3] tokens, two tokens of sound a frame.
 fn canvas() -> CanvasShape {
-    let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
-    let sound = TokenShape { grid: [18, 1, 1], kind: TokenKind::Levels { levels: 2, entries: 4 } };
+    let kind = TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) };
+    let sound = TokenShape { grid: [18, 1, 1], kind: TokenKind::residual(2, 4) };
     CanvasShape {
         sound: Some(SoundShape { tokens: sound, tokens_per_frame: 2, stride: 4 }),
         has_context: true,
@@ -174,11 +174,11 @@ fn tokens_are_assembled_from_what_is_given_and_what_is_made() {
 #[test]
 fn codes_and_latents_stand_on_one_canvas() {
     let mut canvas = canvas();
-    let latents = TokenShape { grid: [18, 1, 1], kind: TokenKind::Latents { channels: 5 } };
+    let latents = TokenShape { grid: [18, 1, 1], kind: TokenKind::Vectors { channels: 5 } };
     canvas.sound.as_mut().unwrap().tokens = latents;
     let video = crate::Tokens::codes([3, 2, 3], 4, (0..18).map(|i| i * 7 % 4).collect()).unwrap();
     let numbers = RngKey::new(3).stream(RngStream::Noise).normals(18 * 5);
-    let audio = crate::Tokens::latents([18, 1, 1], 5, numbers.clone()).unwrap();
+    let audio = crate::Tokens::vectors([18, 1, 1], 5, numbers.clone()).unwrap();
     let tokens = CanvasTokens { video: Some(video), audio: Some(audio) };
     let all = canvas.values(&tokens).unwrap();
     let Values::Vectors(vectors) = &all else { panic!("vectors") };
@@ -195,7 +195,7 @@ fn codes_and_latents_stand_on_one_canvas() {
     assert_eq!(read.video, tokens.video);
     assert_ne!(read.audio, tokens.audio);
     // Tokens of another length are no tokens of this canvas.
-    let other = crate::Tokens::latents([1, 1, 1], 4, vec![0.0; 4]).unwrap();
+    let other = crate::Tokens::vectors([1, 1, 1], 4, vec![0.0; 4]).unwrap();
     assert!(canvas.blank().lay(&canvas, 18, &other).is_err());
     assert!(canvas.blank().lay(&canvas, 36, tokens.audio.as_ref().unwrap()).is_err());
 }

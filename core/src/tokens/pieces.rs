@@ -1,6 +1,6 @@
 //! Tokens cut out of others, and put together.
 
-use super::{TokenValues, Tokens, tokens_error};
+use super::{TokenKind, TokenValues, Tokens, tokens_error};
 use crate::Result;
 use std::ops::Range;
 
@@ -11,14 +11,11 @@ impl Tokens {
         let within = |(range, side): (&Range<usize>, usize)| !range.is_empty() && range.end <= side;
         assert!(window.iter().zip(self.grid).all(within), "{window:?} is not within {:?}", self.grid);
         let values = match &self.values {
-            TokenValues::Codes { entries, codes } => {
-                TokenValues::Codes { entries: *entries, codes: cut(codes, self.grid, &window) }
+            TokenValues::Codes { levels, entries, codes } => {
+                TokenValues::Codes { levels: *levels, entries: *entries, codes: cut(codes, self.grid, &window) }
             }
-            TokenValues::Levels { levels, entries, codes } => {
-                TokenValues::Levels { levels: *levels, entries: *entries, codes: cut(codes, self.grid, &window) }
-            }
-            TokenValues::Latents { channels, values } => {
-                TokenValues::Latents { channels: *channels, values: cut(values, self.grid, &window) }
+            TokenValues::Vectors { channels, values } => {
+                TokenValues::Vectors { channels: *channels, values: cut(values, self.grid, &window) }
             }
         };
         Self { grid: window.map(|range| range.len()), values }
@@ -37,40 +34,19 @@ impl Tokens {
             let message = format!("tokens {:?} and {:?} do not fit side by side", first.grid, other.grid);
             return Err(tokens_error(message));
         }
+        let kind = first.values.kind();
+        if let Some(other) = parts.iter().map(|part| part.values.kind()).find(|&other| other != kind) {
+            return Err(tokens_error(format!("{kind} and {other} cannot be put together")));
+        }
         // What lies together in each part: all behind the axis.
         let outer: usize = grid[..axis].iter().product();
-        match &first.values {
-            TokenValues::Codes { entries, .. } => {
-                let codes = woven(parts, outer, |values| match values {
-                    TokenValues::Codes { entries: found, codes } if found == entries => Some(codes),
-                    _ => None,
-                });
-                Self::codes(grid, *entries, codes.ok_or_else(unlike)?)
+        match kind {
+            TokenKind::Codes { levels, entries, .. } => {
+                Self::levels(grid, levels, entries, woven(parts, outer, Self::as_codes)?)
             }
-            TokenValues::Levels { levels, entries, .. } => {
-                let codes = woven(parts, outer, |values| match values {
-                    TokenValues::Levels { levels: some, entries: found, codes }
-                        if (some, found) == (levels, entries) =>
-                    {
-                        Some(codes)
-                    }
-                    _ => None,
-                });
-                Self::levels(grid, *levels, *entries, codes.ok_or_else(unlike)?)
-            }
-            TokenValues::Latents { channels, .. } => {
-                let values = woven(parts, outer, |values| match values {
-                    TokenValues::Latents { channels: found, values } if found == channels => Some(values),
-                    _ => None,
-                });
-                Self::latents(grid, *channels, values.ok_or_else(unlike)?)
-            }
+            TokenKind::Vectors { channels } => Self::vectors(grid, channels, woven(parts, outer, Self::as_vectors)?),
         }
     }
-}
-
-fn unlike() -> crate::Error {
-    tokens_error("tokens of two kinds cannot be put together".into())
 }
 
 /// What a window of a grid holds.
@@ -81,17 +57,12 @@ fn cut<T: Copy>(values: &[T], grid: [usize; 3], [frames, rows, columns]: &[Range
     lines.flat_map(|line| &values[(line + columns.start) * each..(line + columns.end) * each]).copied().collect()
 }
 
-/// The values of all parts, which are cut into `outer` pieces each, piece by piece in turn; `None` where one
-/// of them is not of the kind.
-fn woven<'a, T: Copy + 'a>(
-    parts: &'a [Tokens],
-    outer: usize,
-    kind: impl Fn(&'a TokenValues) -> Option<&'a Vec<T>>,
-) -> Option<Vec<T>> {
-    let parts: Vec<&Vec<T>> = parts.iter().map(|part| kind(&part.values)).collect::<Option<_>>()?;
+/// The values of all parts, which are cut into `outer` pieces each, piece by piece in turn.
+fn woven<T: Copy>(parts: &[Tokens], outer: usize, values: impl Fn(&Tokens) -> Result<&[T]>) -> Result<Vec<T>> {
+    let parts = parts.iter().map(values).collect::<Result<Vec<_>>>()?;
     let piece =
         |i: usize| parts.iter().flat_map(move |part| &part[i * (part.len() / outer)..(i + 1) * (part.len() / outer)]);
-    Some((0..outer).flat_map(piece).copied().collect())
+    Ok((0..outer).flat_map(piece).copied().collect())
 }
 
 #[cfg(test)]
@@ -103,7 +74,7 @@ mod tests {
         [
             Tokens::codes(grid, 105, (0..105).collect()).unwrap(),
             Tokens::levels(grid, 2, 210, (0..210).collect()).unwrap(),
-            Tokens::latents(grid, 2, (0..210).map(|i| i as f32).collect()).unwrap(),
+            Tokens::vectors(grid, 2, (0..210).map(|i| i as f32).collect()).unwrap(),
         ]
     }
 

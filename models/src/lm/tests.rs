@@ -6,16 +6,13 @@ use musiva_core::parameters::to_vec;
 use musiva_core::{TokenKind, TokenShape};
 
 fn canvas() -> CanvasShape {
-    let kind = TokenKind::Codes { entries: 64, bits: Some(6) };
+    let kind = TokenKind::Codes { levels: 1, entries: 64, bits: Some(6) };
     CanvasShape::new(5, 11, TokenShape { grid: [3, 2, 3], kind })
 }
 
 fn batch(codes: &[u32], device: &Device) -> CanvasBatch {
     let prompt = ints(&[1, 2, 3, 4, 0, 7, 8, 0, 0, 0], [2, 5], device);
-    CanvasBatch {
-        conditioning: Conditioning::prompt(prompt, &canvas()),
-        input: ModelInput::Codes(ints(codes, [2, 18], device)),
-    }
+    CanvasBatch { conditioning: Conditioning::prompt(prompt, &canvas()), input: ModelInput::Codes(ints(codes, [2, 18], device)) }
 }
 
 fn codes() -> Vec<u32> {
@@ -117,7 +114,7 @@ fn a_causal_prefix_does_not_look_ahead() {
 #[test]
 fn sound_turns_with_the_clip_or_after_it() {
     let sound = SoundShape {
-        tokens: TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { entries: 8, bits: Some(3) } },
+        tokens: TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { levels: 1, entries: 8, bits: Some(3) } },
         tokens_per_frame: 1,
         stride: 1,
     };

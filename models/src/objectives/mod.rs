@@ -6,7 +6,7 @@ pub mod next_token;
 
 use burn::tensor::{Int, Tensor};
 use musiva_core::canvas::{CanvasShape, CleanBatch, Layout, Logits, Values};
-use musiva_core::{Modality, RngKey, RngStream};
+use musiva_core::{RngKey, Modality, RngStream};
 use musiva_kernels::cross_entropy;
 
 /// Which part of its way each of `frames` frames has walked, once the part `progress` of the whole is. Without `frame_offset` all
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_dropped_prompt_is_no_prompt_and_hangs_on_its_sample_alone() {
-        let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
+        let kind = TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) };
         let words = CanvasShape::new(3, 7, TokenShape { grid: [1, 1, 2], kind });
         let vectors = CanvasShape { text: PromptKind::Vectors(2), ..words };
         for (shape, said) in [(words, Values::Codes(vec![5; 3])), (vectors, Values::Vectors(vec![0.5; 6]))] {

@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 use musiva_core::canvas::Values;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Process, Result, RngKey, RngStream,
-    SampleRequest, Sampler, Sampling, Session,
+    Backbone, BackboneSpec, CanvasShape, RngKey, Error, ErrorKind, ConfigError, SampleRequest, Process, RngStream, Result, Sampler,
+    Sampling, Session,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -177,8 +177,8 @@ mod tests {
     use super::*;
     use crate::lm::LmConfig;
     use burn::tensor::Device;
-    use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, ints};
-    use musiva_core::{BackboneConfig, TokenKind, TokenShape, WeightInit};
+    use musiva_core::canvas::{CanvasBatch, ModelInput, Conditioning, Prediction, ints};
+    use musiva_core::{BackboneConfig, WeightInit, TokenKind, TokenShape};
 
     const PLAIN: Autoregressive = Autoregressive { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
 
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn clips_are_as_frequent_as_the_model_says() {
         // Two tokens of four entries: all sixteen clips, their probabilities by the uncached model.
-        let kind = TokenKind::Codes { entries: 4, bits: Some(2) };
+        let kind = TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) };
         let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 1, 2], kind });
         let config = LmConfig { width: 16, depth: 1, heads: 2, digits: 2, ..Default::default() };
         let mut lm = config.build(&canvas, &Device::flex(), &WeightInit::Seed(5)).unwrap();
@@ -232,11 +232,8 @@ mod tests {
                 .product()
         };
         let n = 4000;
-        let request = SampleRequest::prompts(
-            vec![vec![1u32, 2]; n],
-            (0..n as u64).map(|i| RngKey::new(1).sample(i)).collect(),
-            &canvas,
-        );
+        let request =
+            SampleRequest::prompts(vec![vec![1u32, 2]; n], (0..n as u64).map(|i| RngKey::new(1).sample(i)).collect(), &canvas);
         let mut sampling = PLAIN.begin(&*lm, None, &request).unwrap();
         (0..2).for_each(|_| sampling.step(&*lm).unwrap());
         let mut counts = [0.0f64; 16];
@@ -253,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_sample_does_not_hang_on_its_batch() {
-        let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
+        let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
         let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 2, 3], kind });
         let lm = LmConfig { width: 16, depth: 1, heads: 2, ..Default::default() }
             .build(&canvas, &Device::flex(), &WeightInit::Seed(5))

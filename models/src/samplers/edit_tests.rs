@@ -7,8 +7,8 @@ use crate::objectives::masked::MaskSchedule;
 use burn::tensor::{Device, Tensor};
 use musiva_core::canvas::{CanvasBatch, Conditioning, Logits, Prediction, Values};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, NoisePath, Parameters, Predicts, RngKey, RngStream, SampleRequest, Sampler,
-    Session, Start, TokenKind, TokenShape,
+    Backbone, BackboneSpec, CanvasShape, RngKey, NoisePath, SampleRequest, Parameters, Predicts, RngStream, Sampler, Session,
+    Start, TokenKind, TokenShape,
 };
 
 /// Knows nothing: every token is as likely as any other.
@@ -19,7 +19,7 @@ const ENTRIES: usize = 4099;
 
 impl Ignorant {
     fn new() -> Self {
-        let kind = TokenKind::Codes { entries: ENTRIES, bits: None };
+        let kind = TokenKind::Codes { levels: 1, entries: ENTRIES, bits: None };
         Self(CanvasShape::new(1, 2, TokenShape { grid: [3, 5, 7], kind }))
     }
 }
@@ -169,8 +169,7 @@ fn as_many_tokens_change_as_the_schedule_hides_there_and_with_strength_these_and
     let mut before = Vec::new();
     for (strength, left) in [(0.001, 1), (0.2, 2), (0.45, 5), (0.8, 8), (1.0, 10)] {
         let (now, steps) = changed(strength);
-        let masked =
-            (MaskSchedule::Cosine.masked_fraction(1.0 - strength, tokens.len()) * tokens.len() as f64).floor() as usize;
+        let masked = (MaskSchedule::Cosine.masked_fraction(1.0 - strength, tokens.len()) * tokens.len() as f64).floor() as usize;
         // One of 4,099 comes out as it was.
         assert!(now.len() <= masked && masked <= now.len() + 1, "{strength}: {} of {masked}", now.len());
         assert!(before.iter().all(|position| now.contains(position)), "{strength}");

@@ -5,10 +5,10 @@
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, SoundShape, Values};
+use musiva_core::canvas::{CanvasBatch, ModelInput, Conditioning, Prediction, SoundShape, Values};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, Modality, NoisePath, Parameters, Predicts, Process, RngKey, SampleRequest,
-    Sampler, Session, TokenKind, TokenShape,
+    Backbone, BackboneSpec, CanvasShape, RngKey, Modality, NoisePath, SampleRequest, Parameters, Predicts, Process, Sampler,
+    Session, TokenKind, TokenShape,
 };
 
 pub(super) const MEAN: f64 = 0.7;
@@ -21,7 +21,7 @@ pub(super) struct Exact {
 
 impl Exact {
     pub(super) fn new(path: NoisePath, predicts: Predicts) -> Self {
-        let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Latents { channels: 3 } };
+        let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Vectors { channels: 3 } };
         Self { canvas: CanvasShape::new(2, 3, tokens), process: Process { path, predicts } }
     }
 }
@@ -77,11 +77,8 @@ impl Backbone for Exact {
 /// Mean and deviation of what comes out, over 63,000 numbers.
 fn run(sampler: &dyn Sampler, path: NoisePath, predicts: Predicts) -> (f64, f64) {
     let backbone = Exact::new(path, predicts);
-    let request = SampleRequest::prompts(
-        vec![vec![1u32, 2]; 200],
-        (0..200).map(|i| RngKey::new(3).sample(i)).collect(),
-        backbone.canvas(),
-    );
+    let request =
+        SampleRequest::prompts(vec![vec![1u32, 2]; 200], (0..200).map(|i| RngKey::new(3).sample(i)).collect(), backbone.canvas());
     let mut sampling = sampler.begin(&backbone, Some(backbone.process), &request).unwrap();
     while sampling.progress().0 < sampling.progress().1 {
         sampling.step(&backbone).unwrap();
@@ -157,7 +154,7 @@ fn one_step_is_the_mean() {
 fn a_limit_is_one_of_bits_and_none_of_latents() {
     let mut backbone = Exact::new(NoisePath::Straight, Predicts::Data);
     let latents = TokenShape { grid: [3, 1, 1], ..backbone.canvas.tokens };
-    backbone.canvas.tokens.kind = TokenKind::Codes { entries: 8, bits: Some(3) };
+    backbone.canvas.tokens.kind = TokenKind::Codes { levels: 1, entries: 8, bits: Some(3) };
     backbone.canvas.sound = Some(SoundShape { tokens: latents, tokens_per_frame: 1, stride: 1 });
     let request = SampleRequest::prompts(vec![vec![1u32, 2]], vec![RngKey::new(3)], backbone.canvas());
     let euler = Euler(Steps { clip: 0.5, ..steps(1) });

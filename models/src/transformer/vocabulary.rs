@@ -24,8 +24,8 @@ impl Digits {
     pub fn of(modality: Modality, kind: TokenKind, wanted: usize) -> Result<Self, ConfigError> {
         let error = |message: String, hint: &str| Err(ConfigError::new("digits", message, hint));
         match (wanted, kind) {
-            (_, TokenKind::Levels { levels, entries }) => Ok(Self { count: levels, base: entries }),
-            (_, TokenKind::Latents { .. }) => Err(ConfigError::new(
+            (_, TokenKind::Codes { levels: levels @ 2.., entries, .. }) => Ok(Self { count: levels, base: entries }),
+            (_, TokenKind::Vectors { .. }) => Err(ConfigError::new(
                 "kind",
                 format!("this model reads codes, `{}` makes {kind}", modality.section()),
                 match modality {
@@ -50,7 +50,7 @@ impl Digits {
                     &format!("set `digits = {fitting}`"),
                 )
             }
-            (count, TokenKind::Codes { entries, bits: None }) => error(
+            (count, TokenKind::Codes { entries, bits: None, .. }) => error(
                 format!("codes of {entries} entries without bits cannot be factorised into {count} digits"),
                 "set `digits = 1`",
             ),

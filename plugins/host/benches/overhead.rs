@@ -95,7 +95,7 @@ fn main() {
     let function = || {
         let mut out = vec![0.0; t * h * w * 3 / 4];
         thin(pixels.pixels(), w, &mut out);
-        Tokens::latents([t, h / 2, w / 2], 3, out).unwrap()
+        Tokens::vectors([t, h / 2, w / 2], 3, out).unwrap()
     };
     let mut ways: Vec<Way> = vec![("a function, 1 MB in and out", Box::new(function))];
     let mut add = |large_name, small_name, tokenizer: Box<dyn musiva_core::Tokenizer>| {

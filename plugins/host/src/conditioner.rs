@@ -113,7 +113,7 @@ impl HostedConditionerConfig {
 
 /// The tokenizer that makes such vectors.
 fn spec(shape: Embedded) -> TokenizerSpec {
-    let kind = TokenKind::Latents { channels: shape.channels };
+    let kind = TokenKind::Vectors { channels: shape.channels };
     TokenizerSpec { modality: Modality::Text, kind, codes: kind, strides: [1; 3], causal: false, range: [0.0, 255.0] }
 }
 
@@ -189,7 +189,7 @@ impl Tokenizer for HostedConditioner {
         let prompts = texts.iter().map(|text| {
             let embedding = if text.is_empty() { None } else { made.next() };
             let vectors = embedding.map_or_else(|| vec![0.0; length * channels], Embedding::into_prompt);
-            Tokens::latents([1, 1, length], channels, vectors)
+            Tokens::vectors([1, 1, length], channels, vectors)
         });
         prompts.collect()
     }

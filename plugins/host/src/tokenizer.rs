@@ -52,11 +52,11 @@ impl Answer {
             Kind::Codes { bits: Some(bits), entries } if 1u64.checked_shl(bits as u32) != Some(entries as u64) => {
                 return Err(format!("it describes {entries} entries of {bits} bits, which are 2^{bits}"));
             }
-            Kind::Codes { entries: n, bits } => TokenKind::Codes { entries: entries(n)?, bits },
+            Kind::Codes { entries: n, bits } => TokenKind::Codes { levels: 1, entries: entries(n)?, bits },
             Kind::Levels { levels: 0, .. } => return Err("it describes tokens of no levels".into()),
-            Kind::Levels { levels, entries: n } => TokenKind::Levels { levels, entries: entries(n)? },
+            Kind::Levels { levels, entries: n } => TokenKind::residual(levels, entries(n)?),
             Kind::Latents { channels: 0 } => return Err("it describes latents of no channels".into()),
-            Kind::Latents { channels } => TokenKind::Latents { channels },
+            Kind::Latents { channels } => TokenKind::Vectors { channels },
         };
         if self.strides.contains(&0) {
             return Err(format!("it describes strides of {:?}", self.strides));
@@ -75,13 +75,16 @@ impl Answer {
 pub(crate) struct Held {
     pub instance: Instance,
     pub spec: TokenizerSpec,
+    /// Whether its codes have an axis of levels, be there only one.
+    level_axis: bool,
 }
 
 impl Held {
     pub fn new(instance: Instance) -> Result<Self> {
         let answer: Answer = instance.answer(Ask::Describe)?;
+        let level_axis = matches!(answer.tokens, Kind::Levels { .. });
         let spec = answer.spec().map_err(|message| wrong(instance.id(), format!("describe: {message}")))?;
-        Ok(Self { instance, spec })
+        Ok(Self { instance, spec, level_axis })
     }
 
     /// The grid of the tokens of media of these sides.
@@ -100,9 +103,8 @@ impl Held {
     /// The tokens of a grid as the ABI lays them out: their type and sides.
     pub fn layout(&self, grid: [Option<usize>; 3]) -> (Element, Vec<Option<usize>>) {
         let (element, last) = match self.spec.kind {
-            TokenKind::Codes { .. } => (Element::I64, None),
-            TokenKind::Levels { levels, .. } => (Element::I64, Some(levels)),
-            TokenKind::Latents { channels } => (Element::F32, Some(channels)),
+            TokenKind::Codes { levels, .. } => (Element::I64, self.level_axis.then_some(levels)),
+            TokenKind::Vectors { channels } => (Element::F32, Some(channels)),
         };
         (element, grid.into_iter().chain(last.map(Some)).collect())
     }
@@ -118,24 +120,18 @@ impl Held {
 
     /// What a plugin gave as tokens, looked at.
     pub fn tokens(&self, function: &str, grid: [usize; 3], output: Output) -> Result<Tokens> {
-        let code = |code: i64| {
-            let entries = match self.spec.kind {
-                TokenKind::Codes { entries, .. } | TokenKind::Levels { entries, .. } => entries,
-                TokenKind::Latents { .. } => 0,
-            };
+        let code = |code: i64, entries: usize| {
             u32::try_from(code).ok().filter(|&code| (code as usize) < entries).ok_or_else(|| {
                 let message = format!("{function}: it makes the code {code}, its codebook has {entries} entries");
                 wrong(self.instance.id(), message)
             })
         };
         let tokens = match self.spec.kind {
-            TokenKind::Codes { entries, .. } => {
-                Tokens::codes(grid, entries, output.i64().into_iter().map(code).collect::<Result<_>>()?)
+            TokenKind::Codes { levels, entries, .. } => {
+                let codes = output.i64().into_iter().map(|one| code(one, entries)).collect::<Result<_>>()?;
+                Tokens::levels(grid, levels, entries, codes)
             }
-            TokenKind::Levels { levels, entries } => {
-                Tokens::levels(grid, levels, entries, output.i64().into_iter().map(code).collect::<Result<_>>()?)
-            }
-            TokenKind::Latents { channels } => Tokens::latents(grid, channels, output.f32()),
+            TokenKind::Vectors { channels } => Tokens::vectors(grid, channels, output.f32()),
         };
         tokens.map_err(|error| wrong(self.instance.id(), format!("{function}: {}", error.message())))
     }
@@ -157,8 +153,8 @@ impl Held {
         }
         let (element, sides) = self.media();
         let wanted = [Wanted::some("the media", element, sides)];
-        let mut given = lend_tokens(tokens, |view| self.instance.run(Ask::Decode(view), &wanted))?;
-        let media = given.output(0);
+        let mut returned = self.lend(tokens, |view| self.instance.run(Ask::Decode(view), &wanted))?;
+        let media = returned.output(0);
         let (shape, grid) = (&media.shape, tokens.grid());
         if self.spec.modality != Modality::Text && self.grid(shape)? != grid {
             let message = format!("decode: it makes {shape:?} of the grid {grid:?}, but its grid is another");
@@ -166,21 +162,20 @@ impl Held {
         }
         Ok(media)
     }
-}
 
-/// Lends tokens to `body`.
-pub(crate) fn lend_tokens<T>(tokens: &Tokens, body: impl FnOnce(View) -> T) -> T {
-    let mut sides = tokens.grid().to_vec();
-    let wide = |codes: &[u32]| codes.iter().map(|&code| i64::from(code)).collect::<Vec<_>>();
-    match tokens.values() {
-        TokenValues::Codes { codes, .. } => body(View::of(&wide(codes), &sides)),
-        TokenValues::Levels { codes, levels, .. } => {
-            sides.push(*levels);
-            body(View::of(&wide(codes), &sides))
-        }
-        TokenValues::Latents { values, channels } => {
-            sides.push(*channels);
-            body(View::of(values, &sides))
+    /// Lends tokens that are its own to `body`.
+    pub fn lend<T>(&self, tokens: &Tokens, body: impl FnOnce(View) -> T) -> T {
+        let mut sides = tokens.grid().to_vec();
+        match tokens.values() {
+            TokenValues::Codes { levels, codes, .. } => {
+                sides.extend(self.level_axis.then_some(*levels));
+                let wide: Vec<i64> = codes.iter().map(|&code| i64::from(code)).collect();
+                body(View::of(&wide, &sides))
+            }
+            TokenValues::Vectors { channels, values } => {
+                sides.push(*channels);
+                body(View::of(values, &sides))
+            }
         }
     }
 }

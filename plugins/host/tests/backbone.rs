@@ -47,7 +47,7 @@ fn small() -> Box<dyn BackboneConfig> {
 }
 
 fn canvas() -> CanvasShape {
-    CanvasShape::new(3, 5, TokenShape { grid: [2, 1, 3], kind: TokenKind::Latents { channels: 5 } })
+    CanvasShape::new(3, 5, TokenShape { grid: [2, 1, 3], kind: TokenKind::Vectors { channels: 5 } })
 }
 
 fn numbers(count: usize, step: usize) -> Vec<f32> {
@@ -99,7 +99,7 @@ fn it_is_what_it_says_it_is() {
     let model = config.build(&canvas, &Device::flex(), &WeightInit::Seed(3)).unwrap();
     assert_eq!(config.parameters(&canvas), model.parameters().count());
     assert_eq!(weights(&*model)["blocks.1.tokens"].shape, [6, 6]);
-    let codes = TokenShape { kind: TokenKind::Codes { entries: 7, bits: None }, ..canvas.tokens };
+    let codes = TokenShape { kind: TokenKind::Codes { levels: 1, entries: 7, bits: None }, ..canvas.tokens };
     let error = config.spec(&CanvasShape { tokens: codes, ..canvas }).unwrap_err();
     assert!(error.message.contains("it reads vectors, this tokenizer makes none"), "{}", error.message);
     let error = config.spec(&CanvasShape { text: PromptKind::Vectors(5), ..canvas }).unwrap_err();

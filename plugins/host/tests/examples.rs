@@ -67,7 +67,7 @@ fn isolated_it_is_the_same() {
     let [ours, theirs] = [&loaded, &isolated].map(|loaded| {
         let tokenizer = build(&*config(loaded, settings.clone()).unwrap());
         let tokens = tokenizer.encode(&media).unwrap();
-        let TokenValues::Latents { values, .. } = tokens.values() else { panic!("latents") };
+        let TokenValues::Vectors { values, .. } = tokens.values() else { panic!("latents") };
         let bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
         (bits, tokenizer.decode(&tokens).unwrap().clip("the plugin").unwrap())
     });
@@ -116,7 +116,7 @@ fn a_conditioner_is_a_text_tokenizer_of_vectors() {
     // Where nothing stands for something, this one leaves a number behind.
     let loaded = bag(&shelf, ["int64_t place = 0;", "int64_t place = 0; vector[length * channels - 1] = 3;"]);
     let config = as_tokenizer(&loaded, json!({ "length": 3, "channels": 5 })).unwrap();
-    let kind = TokenKind::Latents { channels: 5 };
+    let kind = TokenKind::Vectors { channels: 5 };
     assert_eq!((config.spec().modality, config.spec().kind, config.parameters()), (Modality::Text, kind, 0));
     assert_eq!(config.shape(&MediaShape::Text).unwrap().grid, [1, 1, 3]);
     assert!(config.trains().unwrap_err().message.contains("cannot be trained"));
@@ -125,7 +125,7 @@ fn a_conditioner_is_a_text_tokenizer_of_vectors() {
     let all = tokenizer.encode_all(&texts).unwrap();
     let each: Vec<_> = texts.iter().map(|text| tokenizer.encode(text).unwrap()).collect();
     assert_eq!(all, each);
-    let vector = |text: usize, place: usize| &all[text].as_latents().unwrap()[place * 5..(place + 1) * 5];
+    let vector = |text: usize, place: usize| &all[text].as_vectors().unwrap()[place * 5..(place + 1) * 5];
     assert_eq!(vector(0, 1), vector(2, 0), "the same word");
     assert!(vector(0, 0) != vector(0, 1) && vector(3, 2).iter().all(|x| *x != 0.0));
     // No word is zeros, and an empty text is no prompt.
@@ -164,7 +164,7 @@ fn all_frequencies_of_a_box_bring_the_clip_back() {
     let spec = config.spec();
     assert_eq!(
         (spec.modality, spec.kind, spec.strides),
-        (Modality::Video, TokenKind::Latents { channels: 144 }, [3, 4, 4])
+        (Modality::Video, TokenKind::Vectors { channels: 144 }, [3, 4, 4])
     );
     let (tokenizer, clip) = (build(&*config), clip([7, 8, 12]));
     let tokens = tokenizer.encode(&Media::Clip(clip.clone())).unwrap();
@@ -182,7 +182,7 @@ fn the_first_coefficient_is_the_mean() {
     let config = config(&loaded, json!({ "frames": 2, "block": 2, "luma": 3, "chroma": 1 })).unwrap();
     let grey = Clip::new([3, 2, 2], Rate::whole(8), vec![191; 36]).unwrap();
     let tokens = build(&*config).encode(&Media::Clip(grey)).unwrap();
-    let TokenValues::Latents { values, channels: 5 } = tokens.values() else { panic!("latents") };
+    let TokenValues::Vectors { values, channels: 5 } = tokens.values() else { panic!("latents") };
     let mean = 3f32.sqrt() * (191.0 / 127.5 - 1.0);
     for token in values.chunks(5) {
         let wanted = [mean, 0.0, 0.0, 0.0, 0.0];

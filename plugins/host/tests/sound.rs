@@ -106,7 +106,7 @@ fn it_conforms_as_a_whole_and_piece_by_piece() {
 fn sounds_come_back_and_other_media_are_refused() {
     let config = config();
     let spec = config.spec();
-    assert_eq!((spec.modality, spec.kind), (Modality::Audio, TokenKind::Latents { channels: HOP }));
+    assert_eq!((spec.modality, spec.kind), (Modality::Audio, TokenKind::Vectors { channels: HOP }));
     let rate = Rate::whole(8000);
     let shape = |samples, channels| config.shape(&MediaShape::Sound { samples, channels, rate });
     assert_eq!(shape(11, 1).unwrap().grid, [4, 1, 1]);

@@ -42,7 +42,7 @@ fn through(loaded: &Loaded) -> (Vec<u32>, Clip) {
     let tokenizer = config.build(&Device::flex(), &WeightInit::Seed(0)).unwrap();
     let pixels = (0..7 * 8 * 12 * 3).map(|i| (i * i % 251) as u8).collect();
     let tokens = tokenizer.encode(&Media::Clip(Clip::new([7, 8, 12], Rate::whole(8), pixels).unwrap())).unwrap();
-    let TokenValues::Latents { values, .. } = tokens.values() else { panic!("latents") };
+    let TokenValues::Vectors { values, .. } = tokens.values() else { panic!("latents") };
     let bits = values.iter().map(|value| value.to_bits()).collect();
     (bits, tokenizer.decode(&tokens).unwrap().clip("the plugin").unwrap())
 }
@@ -73,7 +73,7 @@ fn mixed(loaded: &Loaded) -> [Vec<f32>; 2] {
         panic!("a backbone")
     };
     let config = make(json!({ "width": 13, "hidden": 17, "depth": 2 })).unwrap();
-    let tokens = TokenShape { grid: [2, 3, 5], kind: TokenKind::Latents { channels: 7 } };
+    let tokens = TokenShape { grid: [2, 3, 5], kind: TokenKind::Vectors { channels: 7 } };
     let canvas = CanvasShape::new(3, 5, tokens);
     let device = Device::flex().autodiff();
     let model = config.build(&canvas, &device, &WeightInit::Seed(11)).unwrap();

@@ -4,8 +4,8 @@ use crate::video::{at_once, to_byte, to_tensor};
 use burn::tensor::{Device, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, Init, Media, MediaShape, Parameters, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig,
-    Tokens, TrainableTokenizer,
+    Clip, RngKey, Init, Media, MediaShape, Parameters, RngStream, Rate, TokenValues, Tokenizer, TokenizerConfig, Tokens,
+    TrainableTokenizer,
 };
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ fn near(a: &[f32], b: &[f32]) -> bool {
 }
 
 fn values(tokens: &Tokens) -> &[f32] {
-    let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
+    let TokenValues::Vectors { values, .. } = tokens.values() else { panic!("kl makes latents") };
     values
 }
 

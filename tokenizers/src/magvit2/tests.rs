@@ -4,8 +4,8 @@ use crate::video::{at_once, to_byte};
 use burn::tensor::{Device, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, Init, Media, MediaShape, Parameters, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig,
-    Tokens, TrainableTokenizer, WeightInit,
+    Clip, RngKey, Init, Media, MediaShape, Parameters, RngStream, Rate, WeightInit, TokenValues, Tokenizer, TokenizerConfig,
+    Tokens, TrainableTokenizer,
 };
 
 const GROUP: NormConfig = NormConfig::Group { groups: 3, adaptive: false };
@@ -108,7 +108,7 @@ fn many_at_once_are_each_by_itself() {
     for (clip, together) in clips.iter().zip(&together) {
         let alone = tokenizer.encode(clip).unwrap();
         assert_eq!(alone.grid(), together.grid());
-        let (TokenValues::Latents { values: a, .. }, TokenValues::Latents { values: b, .. }) =
+        let (TokenValues::Vectors { values: a, .. }, TokenValues::Vectors { values: b, .. }) =
             (alone.values(), together.values())
         else {
             panic!("kl makes latents")
@@ -130,20 +130,20 @@ fn streams(norm: NormConfig) {
     let pieces: [fn(usize) -> usize; 4] = [|_| 1, |_| 2, |_| 3, at_once];
     for piece in pieces {
         let tokens = tokenizer.encode_pieces(&[&clip], &mut StreamState::streaming(), piece).unwrap().remove(0);
-        let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
+        let TokenValues::Vectors { values, .. } = tokens.values() else { panic!("kl makes latents") };
         assert!(values.iter().zip(&means).all(|(a, b)| (a - b).abs() < 1e-5));
     }
     let mut encoding = tokenizer.encoding().unwrap();
     let mut pushed = Vec::new();
     for range in [0..1, 1..5, 5..13] {
         let tokens = encoding.push(&Media::Clip(clip.slice(range))).unwrap();
-        let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
+        let TokenValues::Vectors { values, .. } = tokens.values() else { panic!("kl makes latents") };
         pushed.extend_from_slice(values);
     }
     assert!(pushed.len() == means.len() && pushed.iter().zip(&means).all(|(a, b)| (a - b).abs() < 1e-5));
     assert!(encoding.push(&Media::Clip(clip.slice(0..3))).is_err(), "no whole number of latent frames");
     let tokens = tokenizer.encode(&Media::Clip(clip)).unwrap();
-    let TokenValues::Latents { values, .. } = tokens.values() else { panic!("kl makes latents") };
+    let TokenValues::Vectors { values, .. } = tokens.values() else { panic!("kl makes latents") };
 
     let data = TensorData::new(values.clone(), [1, 4, 3, 5, 3]);
     let whole = Tensor::<5>::from_data(data, &Device::flex());
@@ -153,13 +153,12 @@ fn streams(norm: NormConfig) {
     let mut decoding = tokenizer.decoding().unwrap();
     let mut pushed = Vec::new();
     for (frames, values) in [(1, &values[..45]), (3, &values[45..])] {
-        let tokens = Tokens::latents([frames, 3, 5], 3, values.to_vec()).unwrap();
+        let tokens = Tokens::vectors([frames, 3, 5], 3, values.to_vec()).unwrap();
         pushed.extend_from_slice(decoding.push(&tokens).unwrap().clip("it").unwrap().pixels());
     }
     assert!(pushed.len() == whole.len() && whole.iter().zip(&pushed).all(|(a, b)| a.abs_diff(*b) <= 1));
     for piece in pieces {
-        let streamed =
-            tokenizer.decode_piece(&tokens, &mut StreamState::streaming(), piece).unwrap().clip("it").unwrap();
+        let streamed = tokenizer.decode_piece(&tokens, &mut StreamState::streaming(), piece).unwrap().clip("it").unwrap();
         assert!(whole.iter().zip(streamed.pixels()).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
 }

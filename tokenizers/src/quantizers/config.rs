@@ -149,30 +149,28 @@ impl QuantizerConfig {
     /// What one token is.
     pub fn kind(&self) -> TokenKind {
         match self {
-            Self::Lfq { bits } | Self::Bsq { bits } => TokenKind::Codes { entries: 1 << bits, bits: Some(*bits) },
-            Self::Fsq { levels } => TokenKind::Codes { entries: levels.iter().product(), bits: None },
-            Self::Vq { entries, .. } => TokenKind::Codes { entries: *entries, bits: None },
-            Self::Rvq { channels, tokens: RvqTokens::Vectors, .. } => TokenKind::Latents { channels: *channels },
+            Self::Lfq { bits } | Self::Bsq { bits } => {
+                TokenKind::Codes { levels: 1, entries: 1 << bits, bits: Some(*bits) }
+            }
+            Self::Fsq { levels } => TokenKind::Codes { levels: 1, entries: levels.iter().product(), bits: None },
+            Self::Vq { entries, .. } => TokenKind::Codes { levels: 1, entries: *entries, bits: None },
+            Self::Rvq { channels, tokens: RvqTokens::Vectors, .. } => TokenKind::Vectors { channels: *channels },
             Self::Rvq { .. } => self.codes(),
-            Self::Kl { channels } => TokenKind::Latents { channels: *channels },
+            Self::Kl { channels } => TokenKind::Vectors { channels: *channels },
         }
     }
 
     /// What stands behind one token: as [`kind`](Self::kind), but of vectors that stand for codes those codes.
     pub fn codes(&self) -> TokenKind {
         match self {
-            Self::Rvq { levels, entries, .. } => TokenKind::Levels { levels: *levels, entries: *entries },
+            Self::Rvq { levels, entries, .. } => TokenKind::residual(*levels, *entries),
             _ => self.kind(),
         }
     }
 
     /// Bits that one place takes when all codes are alike: `Q·log₂K`; none of a continuous latent.
     pub fn bits(&self) -> Option<f64> {
-        match self.codes() {
-            TokenKind::Codes { entries, .. } => Some((entries as f64).log2()),
-            TokenKind::Levels { levels, entries } => Some(levels as f64 * (entries as f64).log2()),
-            TokenKind::Latents { .. } => None,
-        }
+        self.codes().information()
     }
 
     /// How many numbers its own weights hold: codebooks with the averages that they follow.
@@ -270,9 +268,9 @@ mod tests {
         let distance = Distance::Euclidean;
         assert_eq!(vq, QuantizerConfig::Vq { entries: 1024, channels: 8, distance, decay: 0.99, restart: 0.1 });
         let rvq = read(r#"{"kind": "rvq", "levels": 8, "entries": 1024, "channels": 64}"#).unwrap();
-        assert_eq!((rvq.kind(), rvq.bits()), (TokenKind::Levels { levels: 8, entries: 1024 }, Some(80.0)));
+        assert_eq!((rvq.kind(), rvq.bits()), (TokenKind::residual(8, 1024), Some(80.0)));
         let fsq = read(r#"{"kind": "fsq", "levels": [8, 5, 5, 5]}"#).unwrap();
-        assert_eq!((fsq.kind(), fsq.channels()), (TokenKind::Codes { entries: 1000, bits: None }, 4));
+        assert_eq!((fsq.kind(), fsq.channels()), (TokenKind::Codes { levels: 1, entries: 1000, bits: None }, 4));
         assert!(read(r#"{"kind": "fsq", "levels": [8], "bits": 3}"#).is_err());
         assert!(read(r#"{"kind": "vq", "entries": 8, "channels": 8, "distance": "manhattan"}"#).is_err());
     }

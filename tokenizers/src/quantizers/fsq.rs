@@ -6,7 +6,7 @@
 use super::{Quantizer, codes_of, straight_through};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use musiva_core::{Quantized, Result, RngKey, TokenKind, Tokens};
+use musiva_core::{RngKey, Quantized, Result, TokenKind, Tokens};
 
 /// What the bound falls short of, so that no latent rounds beyond the outermost level; above 1000 levels it
 /// would keep latents from reaching it.
@@ -69,7 +69,7 @@ impl Fsq {
 
 impl Quantizer for Fsq {
     fn kind(&self) -> TokenKind {
-        TokenKind::Codes { entries: self.levels.iter().product(), bits: None }
+        TokenKind::Codes { levels: 1, entries: self.levels.iter().product(), bits: None }
     }
 
     fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {

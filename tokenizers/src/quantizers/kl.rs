@@ -5,7 +5,7 @@ use super::{Quantizer, other};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
-use musiva_core::{Quantized, Result, RngKey, TokenKind, TokenValues, Tokens};
+use musiva_core::{RngKey, Quantized, Result, TokenKind, TokenValues, Tokens};
 
 /// No quantizer at all: the mean of the posterior is the token.
 #[derive(Module, Debug)]
@@ -23,7 +23,7 @@ impl Kl {
 
 impl Quantizer for Kl {
     fn kind(&self) -> TokenKind {
-        TokenKind::Latents { channels: self.channels }
+        TokenKind::Vectors { channels: self.channels }
     }
 
     fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {
@@ -41,12 +41,12 @@ impl Quantizer for Kl {
     }
 
     fn tokens(&self, grid: [usize; 3], latents: Tensor<2>) -> Result<Tokens> {
-        Tokens::latents(grid, self.channels, to_vec(latents))
+        Tokens::vectors(grid, self.channels, to_vec(latents))
     }
 
     fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>> {
         match tokens.values() {
-            TokenValues::Latents { channels, values } if *channels == self.channels => Ok(values.clone()),
+            TokenValues::Vectors { channels, values } if *channels == self.channels => Ok(values.clone()),
             _ => Err(other(self.kind(), tokens)),
         }
     }

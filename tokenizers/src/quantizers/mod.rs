@@ -42,7 +42,7 @@ pub use vq::Vq;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
-use musiva_core::{Error, ErrorKind, Quantized, Result, RngKey, TokenKind, TokenValues, Tokens};
+use musiva_core::{RngKey, Error, ErrorKind, Quantized, Result, TokenKind, Tokens};
 
 /// Latents ⇄ tokens.
 ///
@@ -165,23 +165,14 @@ fn to_codes<const D: usize>(codes: Tensor<D, Int>) -> Vec<u32> {
     to_ints(codes).into_iter().map(|code| code as u32).collect()
 }
 
-/// The codes of tokens that must be of `kind`, one code a place.
+/// The codes of tokens that must be codes of `kind`.
 fn codes_of(kind: TokenKind, tokens: &Tokens) -> Result<&[u32]> {
-    match (kind, tokens.values()) {
-        (TokenKind::Codes { entries, .. }, TokenValues::Codes { entries: found, codes }) if entries == *found => {
-            Ok(codes)
-        }
-        _ => Err(other(kind, tokens)),
-    }
+    if kind.holds(tokens.values()) { tokens.as_codes() } else { Err(other(kind, tokens)) }
 }
 
 /// The tokens are not of this `kind`.
 fn other(kind: TokenKind, tokens: &Tokens) -> Error {
-    let found = match *tokens.values() {
-        TokenValues::Codes { entries, .. } => TokenKind::Codes { entries, bits: None },
-        TokenValues::Levels { levels, entries, .. } => TokenKind::Levels { levels, entries },
-        TokenValues::Latents { channels, .. } => TokenKind::Latents { channels },
-    };
+    let found = tokens.values().kind();
     Error::new(ErrorKind::Weights, "tokens", format!("{found}, this tokenizer makes {kind}"))
         .hint("decode them with the recipe that made them")
 }

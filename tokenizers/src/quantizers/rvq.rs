@@ -11,7 +11,7 @@ use super::{Quantizer, RvqTokens, other, squared_gap, straight_through, to_codes
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
-use musiva_core::{Init, Quantized, Result, RngKey, RngStream, TokenKind, TokenValues, Tokens};
+use musiva_core::{RngKey, Init, RngStream, Quantized, Result, TokenKind, TokenValues, Tokens};
 
 /// `Q` codebooks of `K` vectors, coarse to fine. The first ones alone stand for the whole: tokens of
 /// fewer levels decode too.
@@ -63,8 +63,8 @@ impl Rvq {
 impl Quantizer for Rvq {
     fn kind(&self) -> TokenKind {
         match self.kept {
-            RvqTokens::Codes => TokenKind::Levels { levels: self.levels.len(), entries: self.entries },
-            RvqTokens::Vectors => TokenKind::Latents { channels: self.channels },
+            RvqTokens::Codes => TokenKind::residual(self.levels.len(), self.entries),
+            RvqTokens::Vectors => TokenKind::Vectors { channels: self.channels },
         }
     }
 
@@ -111,7 +111,7 @@ impl Quantizer for Rvq {
                 let sums = self.sums();
                 let scale = self.levels[0].size();
                 let vectors = sums.of(&codes, self.levels.len()).into_iter().map(|value| value / scale);
-                Tokens::latents(grid, self.channels, vectors.collect())
+                Tokens::vectors(grid, self.channels, vectors.collect())
             }
         }
     }
@@ -119,12 +119,12 @@ impl Quantizer for Rvq {
     fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>> {
         let sums = self.sums();
         match (self.kept, tokens.values()) {
-            (RvqTokens::Codes, TokenValues::Levels { levels, entries, codes })
+            (RvqTokens::Codes, TokenValues::Codes { levels, entries, codes })
                 if *levels <= self.levels.len() && *entries == self.entries =>
             {
                 Ok(sums.of(codes, *levels))
             }
-            (RvqTokens::Vectors, TokenValues::Latents { channels, values }) if *channels == self.channels => {
+            (RvqTokens::Vectors, TokenValues::Vectors { channels, values }) if *channels == self.channels => {
                 let scale = self.levels[0].size();
                 let snap = |vector: &[f32]| sums.nearest(&vector.iter().map(|value| value * scale).collect::<Vec<_>>());
                 let codes: Vec<u32> = values.chunks(self.channels).flat_map(snap).collect();

@@ -29,19 +29,16 @@ impl CodeUse {
     }
 
     /// Of the codes of a batch of one tokenizer's tokens: one for each level, none where tokens are
-    /// latents. Tokens of fewer levels than the first ones count at theirs.
+    /// vectors. Tokens of fewer levels than the first ones count at theirs.
     pub fn of_tokens(tokens: &[Tokens]) -> Vec<Self> {
-        let (levels, entries) = match tokens.first().map(Tokens::values) {
-            Some(TokenValues::Codes { entries, .. }) => (1, *entries),
-            Some(TokenValues::Levels { levels, entries, .. }) => (*levels, *entries),
-            Some(TokenValues::Latents { .. }) | None => return Vec::new(),
+        let Some(&TokenValues::Codes { levels, entries, .. }) = tokens.first().map(Tokens::values) else {
+            return Vec::new();
         };
         let level = |level| {
             let codes = tokens.iter().flat_map(|tokens| {
                 let (levels, codes) = match tokens.values() {
-                    TokenValues::Codes { codes, .. } => (1, codes.as_slice()),
-                    TokenValues::Levels { levels, codes, .. } => (*levels, codes.as_slice()),
-                    TokenValues::Latents { .. } => (1, [].as_slice()),
+                    TokenValues::Codes { levels, codes, .. } => (*levels, codes.as_slice()),
+                    TokenValues::Vectors { .. } => (1, [].as_slice()),
                 };
                 codes.chunks(levels).filter_map(move |codes| codes.get(level)).map(|&code| code as usize)
             });
@@ -51,7 +48,7 @@ impl CodeUse {
     }
 
     /// How many codes occur in a batch of one tokenizer's tokens, and of how many, all levels together;
-    /// `None` of latents.
+    /// `None` of vectors.
     pub fn in_use(tokens: &[Tokens]) -> Option<(usize, usize)> {
         let levels = Self::of_tokens(tokens);
         let sum = |count: fn(&Self) -> usize| levels.iter().map(count).sum();
@@ -92,6 +89,6 @@ mod tests {
         let found = CodeUse::of_tokens(&tokens);
         assert_eq!(found.iter().map(|level| level.used).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(CodeUse::in_use(&tokens), Some((5, 16)));
-        assert_eq!(CodeUse::in_use(&[Tokens::latents([1, 1, 1], 1, vec![0.5]).unwrap()]), None);
+        assert_eq!(CodeUse::in_use(&[Tokens::vectors([1, 1, 1], 1, vec![0.5]).unwrap()]), None);
     }
 }

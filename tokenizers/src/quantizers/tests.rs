@@ -79,11 +79,7 @@ fn what_is_decoded_is_what_training_decoded() {
         }
         if let Some(codes) = made.codes {
             let codes: Vec<u32> = to_codes(codes);
-            let found = match tokens.values() {
-                TokenValues::Codes { codes, .. } | TokenValues::Levels { codes, .. } => codes,
-                TokenValues::Latents { .. } => panic!("codes in training, none after it"),
-            };
-            assert_eq!(found, &codes, "{config:?}");
+            assert_eq!(tokens.as_codes().unwrap(), codes, "{config:?}");
         }
     }
 }
@@ -156,7 +152,7 @@ fn tokens_of_another_kind_are_refused() {
         Tokens::codes([1, 1, 2], 6, vec![0, 1]).unwrap(),
         Tokens::levels([1, 1, 1], 2, 6, vec![0, 1]).unwrap(),
         Tokens::levels([1, 1, 1], 4, 7, vec![0; 4]).unwrap(),
-        Tokens::latents([1, 1, 1], 3, vec![0.0; 3]).unwrap(),
+        Tokens::vectors([1, 1, 1], 3, vec![0.0; 3]).unwrap(),
     ];
     for config in all() {
         let quantizer = build(&config, &Device::flex());
@@ -179,7 +175,7 @@ fn each_level_takes_something_off_the_error() {
     }
     let latents = batch(99);
     let tokens = rvq.tokens([1, 20, 30], latents.clone()).unwrap();
-    let TokenValues::Levels { codes, .. } = tokens.values() else { panic!("levels") };
+    let codes = tokens.as_codes().unwrap();
     let mut last = to_vec(latents.clone().square().mean())[0];
     for levels in 1..=5 {
         let some = codes.chunks(5).flat_map(|codes| codes[..levels].to_vec()).collect();
@@ -204,7 +200,7 @@ fn both_ways() -> [AnyQuantizer; 2] {
         tokens,
     };
     let [codes, vectors] = [RvqTokens::Codes, RvqTokens::Vectors].map(config);
-    assert_eq!((vectors.kind(), vectors.bits()), (TokenKind::Latents { channels: 5 }, codes.bits()));
+    assert_eq!((vectors.kind(), vectors.bits()), (TokenKind::Vectors { channels: 5 }, codes.bits()));
     let [mut codes, mut vectors] = [codes, vectors].map(|config| build(&config, &device));
     live(&mut codes, 0..5, &device);
     live(&mut vectors, 0..5, &device);
@@ -222,7 +218,7 @@ fn codes_and_the_vectors_that_they_stand_for_decode_to_the_same() {
     let meant = codes.vectors(&as_codes).unwrap();
     assert_eq!(bits(vectors.vectors(&as_vectors).unwrap()), bits(meant.clone()));
     // About of unit size, and one number apart from what is meant.
-    let values = as_vectors.as_latents().unwrap();
+    let values = as_vectors.as_vectors().unwrap();
     let size = (values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32).sqrt();
     assert!((0.5..2.0).contains(&size), "{size}");
     let scale = meant[0] / values[0];
@@ -234,11 +230,11 @@ fn vectors_that_no_codes_stand_for_are_taken_for_those_next_to_them() {
     let [codes, vectors] = both_ways();
     let tokens = vectors.tokens([240, 1, 1], normals([240, 5], 77, &Device::flex())).unwrap();
     let noise = to_vec(normals([240, 5], 5, &Device::flex()));
-    let near = tokens.as_latents().unwrap().iter().zip(&noise).map(|(x, noise)| x + 1e-3 * noise).collect();
-    let near = Tokens::latents([240, 1, 1], 5, near).unwrap();
+    let near = tokens.as_vectors().unwrap().iter().zip(&noise).map(|(x, noise)| x + 1e-3 * noise).collect();
+    let near = Tokens::vectors([240, 1, 1], 5, near).unwrap();
     assert_eq!(vectors.vectors(&near).unwrap(), vectors.vectors(&tokens).unwrap());
     assert!(codes.vectors(&tokens).is_err());
-    let far = Tokens::latents([240, 1, 1], 5, noise).unwrap();
+    let far = Tokens::vectors([240, 1, 1], 5, noise).unwrap();
     let snapped = vectors.vectors(&far).unwrap();
     assert_ne!(snapped, vectors.vectors(&tokens).unwrap());
 }

@@ -8,7 +8,7 @@ use super::{Quantizer, codes_of, squared_gap, straight_through, to_codes, to_ind
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
-use musiva_core::{Init, Quantized, Result, RngKey, RngStream, TokenKind, Tokens};
+use musiva_core::{RngKey, Init, RngStream, Quantized, Result, TokenKind, Tokens};
 
 /// A codebook of `K` vectors.
 #[derive(Module, Debug)]
@@ -27,7 +27,7 @@ impl Vq {
 
 impl Quantizer for Vq {
     fn kind(&self) -> TokenKind {
-        TokenKind::Codes { entries: self.entries, bits: None }
+        TokenKind::Codes { levels: 1, entries: self.entries, bits: None }
     }
 
     fn forward(&self, moments: Tensor<2>, _: usize, _: RngKey) -> Quantized {

@@ -105,7 +105,7 @@ fn a_sound_of_any_length_becomes_tokens_and_a_sound() {
         let sound = Sound::new(1, Rate::whole(8000), noise(samples, 6)).unwrap();
         let found = it.encode(&Media::Sound(sound)).unwrap();
         assert_eq!(found.grid(), [tokens, 1, 1]);
-        assert!(matches!(found.values(), TokenValues::Levels { levels: 3, entries: 16, .. }));
+        assert!(matches!(found.values(), TokenValues::Codes { levels: 3, entries: 16, .. }));
         let back = it.decode(&found).unwrap().sound("it").unwrap();
         assert_eq!(back.shape(), [tokens * 30, 1]);
     }
@@ -123,14 +123,13 @@ fn a_stream_of_pieces_has_the_tokens_and_the_sound_of_the_whole() {
         Media::Sound(Sound::new(1, Rate::whole(8000), samples[30 * range.start..30 * range.end].to_vec()).unwrap())
     };
     let whole = it.encode(&sound(0..70)).unwrap();
-    let TokenValues::Levels { codes, .. } = whole.values() else { panic!("levels") };
+    let codes = whole.as_codes().unwrap();
     let (mut encoding, mut found) = (it.encoding().unwrap(), Vec::new());
     for range in [0..1, 1..2, 2..5, 5..70] {
         let tokens = encoding.push(&sound(range)).unwrap();
-        let TokenValues::Levels { codes, .. } = tokens.values() else { panic!("levels") };
-        found.extend_from_slice(codes);
+        found.extend_from_slice(tokens.as_codes().unwrap());
     }
-    assert_eq!(codes, &found);
+    assert_eq!(codes, found);
     let odd = Media::Sound(Sound::new(1, Rate::whole(8000), vec![0.0; 31]).unwrap());
     assert!(encoding.push(&odd).unwrap_err().to_string().contains("push pieces of 30 samples"));
 
@@ -173,7 +172,7 @@ fn sizes_are_known_without_building() {
     assert!(config().shape(&clip).is_err());
     let sound = MediaShape::Sound { samples: 61, channels: 1, rate: Rate::whole(8000) };
     let shape = config().shape(&sound).unwrap();
-    assert_eq!((shape.grid, shape.kind), ([3, 1, 1], TokenKind::Levels { levels: 3, entries: 16 }));
+    assert_eq!((shape.grid, shape.kind), ([3, 1, 1], TokenKind::residual(3, 16)));
 }
 
 #[test]
@@ -208,8 +207,7 @@ fn a_fresh_switch_changes_nothing() {
     let sound = tensor(noise(30 * 7, 1), 1);
     let expected = to_vec(encoded(&without, sound.clone(), &mut StreamState::none()));
     for on in [false, true] {
-        let latents =
-            with.network.encoder.forward(sound.clone(), with.denoise_flag(on, [1, 7]), &mut StreamState::none());
+        let latents = with.network.encoder.forward(sound.clone(), with.denoise_flag(on, [1, 7]), &mut StreamState::none());
         assert_eq!(to_vec(latents), expected);
     }
 }
@@ -266,10 +264,7 @@ fn a_stream_may_be_switched_between_pieces() {
     let sound = |range: std::ops::Range<usize>| {
         Media::Sound(Sound::new(1, Rate::whole(8000), samples[30 * range.start..30 * range.end].to_vec()).unwrap())
     };
-    let codes = |tokens: Tokens| match tokens.values() {
-        TokenValues::Levels { codes, .. } => codes.clone(),
-        _ => panic!("levels"),
-    };
+    let codes = |tokens: Tokens| tokens.as_codes().unwrap().to_vec();
     let [on, off] = [true, false].map(|denoise| switched(denoise, true));
     let wholes = [&on, &off].map(|it| codes(it.encode(&sound(0..9)).unwrap()));
     assert_ne!(wholes[0], wholes[1]);

@@ -7,8 +7,8 @@
 use burn::tensor::Device;
 use musiva_core::canvas::PAD;
 use musiva_core::{
-    ConfigError, Cost, Error, ErrorKind, Media, MediaShape, Modality, Result, TokenKind, TokenShape, Tokenizer,
-    TokenizerConfig, TokenizerSpec, Tokens, WeightInit, files,
+    Cost, Error, ErrorKind, ConfigError, Media, MediaShape, Modality, Result, WeightInit, TokenKind, TokenShape, Tokenizer,
+    TokenizerConfig, TokenizerSpec, Tokens, files,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,17 +45,13 @@ impl TokenizerConfig for TextConfig {
             errors.push(ConfigError::new("length", "a prompt of no tokens says nothing", "set `length = 12`"));
         }
         if self.vocabulary < 2 {
-            errors.push(ConfigError::new(
-                "vocabulary",
-                "a vocabulary needs at least two entries",
-                "set `vocabulary = 128`",
-            ));
+            errors.push(ConfigError::new("vocabulary", "a vocabulary needs at least two entries", "set `vocabulary = 128`"));
         }
         errors
     }
 
     fn spec(&self) -> TokenizerSpec {
-        let kind = TokenKind::Codes { entries: self.vocabulary, bits: None };
+        let kind = TokenKind::Codes { levels: 1, entries: self.vocabulary, bits: None };
         TokenizerSpec { modality: Modality::Text, kind, codes: kind, strides: [1; 3], causal: true, range: [0.0, 0.0] }
     }
 
@@ -136,6 +132,10 @@ impl Tokenizer for Text {
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
+        if tokens.level_count() != Some(1) {
+            let message = format!("{} where codes of one codebook were expected", tokens.values().kind());
+            return Err(Error::new(ErrorKind::Weights, "tokenizer.text", message));
+        }
         let ids: Vec<u32> = tokens.as_codes()?.iter().filter(|&&code| code != PAD).map(|code| code - 1).collect();
         let text = self.inner.decode(&ids, true);
         text.map(Media::Text).map_err(|e| Error::new(ErrorKind::Unsupported, "tokenizer.text", e.to_string()))
@@ -189,6 +189,10 @@ mod tests {
         assert_eq!(text.decode(&tokens).unwrap(), Media::Text("a red ring goes left".into()));
         let none = text.encode(&Media::Text(String::new())).unwrap();
         assert_eq!(none.as_codes().unwrap(), [PAD; 8]);
+        let levels = Tokens::levels([1, 1, 4], 2, 512, vec![PAD; 8]).unwrap();
+        assert!(
+            text.decode(&levels).unwrap_err().to_string().contains("2 codebooks of 512 entries where codes of one")
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::video::bits_of;
 use crate::sources::held_out_of;
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Media, Result, Sound, TokenKind, TokenizerSpec};
+use musiva_core::{Clip, Media, Result, Sound, TokenizerSpec};
 use musiva_data::Dataset;
 use musiva_media::{Opus, error_map, spectrogram};
 
@@ -71,7 +71,7 @@ fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(Str
         };
         show(0, "original".into(), &before)?;
         let mut row = 1;
-        if let TokenKind::Levels { levels, .. } = kind {
+        if let Some(levels @ 2..) = kind.level_count() {
             show(row, "tokens, 1 level".into(), &again(1)?)?;
             show(row + 1, format!("tokens, {levels} levels"), &again(levels)?)?;
             row += 2;

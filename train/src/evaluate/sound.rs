@@ -7,7 +7,7 @@ use crate::measure::si_snr;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Media, Result, RngKey, Sound, TokenKind, Tokens};
+use musiva_core::{RngKey, Media, Result, Sound, Tokens};
 use musiva_data::world::{AudioReading, Onsets, Scene, Split};
 use musiva_data::{Dataset, World};
 use musiva_media::Opus;
@@ -115,12 +115,11 @@ pub(super) fn resound(
     let which = sources.which(n);
     let n = which.len() as u64;
     let spec = codec.tokenizer().spec();
-    let levels = if let TokenKind::Levels { levels, .. } = spec.kind { levels } else { 1 };
+    let levels = spec.kind.level_count().unwrap_or(1);
     let reader = sources.train.as_ref().map(|train| learnt(&**train, progress)).transpose()?;
     let opus = baselines.then(Opus::find).flatten();
     let (mut sums, mut opus_sums, mut opus_bits) = (vec![Sums::default(); levels], Sums::default(), 0.0);
-    let (mut tokens, mut audio_oracle, mut read, mut seconds, mut bits) =
-        (Vec::new(), AudioOracle::default(), 0, 0.0, None);
+    let (mut tokens, mut audio_oracle, mut read, mut seconds, mut bits) = (Vec::new(), AudioOracle::default(), 0, 0.0, None);
     let mut measures = None;
     for (at, i) in which.into_iter().enumerate() {
         progress("sounds", at, n as usize)?;

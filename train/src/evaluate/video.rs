@@ -5,8 +5,8 @@ use super::{Measured, Metrics, Progress, spread};
 use crate::measure::{flicker, psnr, ssim};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Media, Result, RngKey, TokenKind, Tokens};
-use musiva_data::world::{PartialAttributes, Scores, Split, VideoOracle, score};
+use musiva_core::{Clip, RngKey, Media, Result, TokenKind, Tokens};
+use musiva_data::world::{VideoOracle, PartialAttributes, Scores, Split, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::quantizers::CodeUse;
 use serde::Serialize;
@@ -147,14 +147,9 @@ impl<'a> Sums<'a> {
     }
 }
 
-/// What tokens of a kind take when all codes are alike; `None` of latents.
+/// What tokens of a kind take when all codes are alike; `None` of vectors.
 pub(super) fn bits_of(kind: TokenKind, tokens: &Tokens) -> Option<f64> {
-    let each = match kind {
-        TokenKind::Codes { entries, .. } => (entries as f64).log2(),
-        TokenKind::Levels { levels, entries } => levels as f64 * (entries as f64).log2(),
-        TokenKind::Latents { .. } => return None,
-    };
-    Some(each * tokens.grid().iter().product::<usize>() as f64)
+    Some(kind.information()? * tokens.grid().iter().product::<usize>() as f64)
 }
 
 /// Test scenes of the world.

@@ -1,7 +1,7 @@
 //! Shards of a dataset of few small clips, whose tokens are their first pixels.
 
 use super::*;
-use musiva_core::{Clip, MediaShape, Rate, TokenKind, TokenizerConfig, WeightInit};
+use musiva_core::{Clip, MediaShape, Rate, WeightInit, TokenKind, TokenizerConfig};
 use musiva_data::DataReport;
 use musiva_tokenizers::magvit2::Magvit2Config;
 use proptest::prelude::*;
@@ -146,7 +146,7 @@ proptest! {
         std::fs::write(&path, bytes).unwrap();
         for sample in Samples::open(&path).into_iter().flatten() {
             if let Ok(Stored { tokens, .. }) = &sample {
-                let kind = TokenKind::Codes { entries: 1024, bits: None };
+                let kind = TokenKind::Codes { levels: 1, entries: 1024, bits: None };
                 prop_assert!(tokens.iter().all(|(_, tokens)| kind.holds(tokens.values()) || tokens.grid() != [0; 3]));
             } else {
                 break;

@@ -16,8 +16,8 @@ use burn::tensor::{Device, Int, Tensor};
 use musiva_core::parameters::{grown, open_weights};
 use musiva_core::recipe::{Recipe, Summary, Target, TrainSettings};
 use musiva_core::{
-    Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, RngKey, TokenKind,
-    Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, WeightInit, Weights,
+    RngKey, Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, WeightInit,
+    TokenKind, Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, Weights,
 };
 use musiva_data::Dataset;
 use musiva_tokenizers::losses::perceptual::FeatureNet;
@@ -141,8 +141,8 @@ impl LastBatch {
 
     fn stats(self, kind: TokenKind) -> Stats {
         let entries = match kind {
-            TokenKind::Codes { entries, .. } | TokenKind::Levels { entries, .. } => entries,
-            TokenKind::Latents { .. } => 0,
+            TokenKind::Codes { entries, .. } => entries,
+            TokenKind::Vectors { .. } => 0,
         };
         Stats::of(self.codes, entries, self.media, self.wanted)
     }

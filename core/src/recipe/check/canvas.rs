@@ -24,15 +24,14 @@ impl Checker<'_> {
             return None;
         }
         // Without a backbone nobody wants all levels of a place in one code.
-        if matches!(tokens.kind, TokenKind::Levels { .. }) && recipe.backbone.is_some() && !fits(tokens.kind) {
+        if recipe.backbone.is_some() && !fits(tokens.kind) {
             self.too_many_bits("tokenizer.video", tokens.kind);
             return None;
         }
         let mut sides = tokens.grid.into_iter().chain(text.grid);
         let length = sides.try_fold(1usize, usize::checked_mul);
         let order = PositionOrder::default();
-        let canvas =
-            CanvasShape { prompt: text.length(), text: prompt, tokens, sound: None, has_context: false, order };
+        let canvas = CanvasShape { prompt: text.length(), text: prompt, tokens, sound: None, has_context: false, order };
         if length.is_none() || canvas.length() > LONGEST_CANVAS {
             let message = format!("the canvas would be longer than {LONGEST_CANVAS} tokens");
             self.add("data", &ConfigError::new("", message, "use smaller or shorter clips, or a stronger compression"));
@@ -82,10 +81,7 @@ impl Checker<'_> {
 
     fn too_many_bits(&mut self, section: &str, kind: TokenKind) {
         let message = format!("a place of this canvas holds a code of 32 bits at most, this makes {kind}");
-        self.add(
-            section,
-            &ConfigError::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"),
-        );
+        self.add(section, &ConfigError::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"));
     }
 
     pub(super) fn check_tasks(&mut self, recipe: &Recipe, canvas: &CanvasShape, frames: usize) {
@@ -94,11 +90,7 @@ impl Checker<'_> {
         for (index, task) in recipe.tasks.iter().enumerate() {
             let mut errors = task.errors(canvas, frames);
             if recipe.tasks[..index].iter().any(|other| other.name == task.name) {
-                errors.push(ConfigError::new(
-                    "name",
-                    format!("there are two tasks called `{}`", task.name),
-                    "rename one",
-                ));
+                errors.push(ConfigError::new("name", format!("there are two tasks called `{}`", task.name), "rename one"));
             }
             if errors.is_empty() {
                 errors.extend(task.layout(canvas, strides, None).err());
@@ -120,7 +112,7 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a place of a canvas can hold a token: a latent, or a code that, all its levels together, has 32 bits.
+/// Whether a place of a canvas can hold a token: a vector, or a code that, all its levels together, has 32 bits.
 fn fits(kind: TokenKind) -> bool {
-    matches!(kind, TokenKind::Latents { .. }) || kind.entries().is_some_and(|entries| entries <= 1 << 32)
+    matches!(kind, TokenKind::Vectors { .. }) || kind.entries().is_some_and(|entries| entries <= 1 << 32)
 }

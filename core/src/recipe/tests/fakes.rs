@@ -41,9 +41,8 @@ impl Default for Clips {
 impl DatasetConfig for Clips {
     fn errors(&self) -> Vec<ConfigError> {
         let odd = |(i, side): (usize, &usize)| {
-            (side % 2 == 1).then(|| {
-                ConfigError::new(format!("size[{i}]"), format!("{side} is odd"), format!("write {} there", side + 1))
-            })
+            (side % 2 == 1)
+                .then(|| ConfigError::new(format!("size[{i}]"), format!("{side} is odd"), format!("write {} there", side + 1)))
         };
         self.size.iter().enumerate().filter_map(odd).collect()
     }
@@ -113,8 +112,8 @@ impl Default for Blocks {
 impl Blocks {
     fn kind(&self) -> TokenKind {
         match self.quantizer {
-            Quantizer::Lfq { bits } => TokenKind::Codes { entries: 1 << bits, bits: Some(bits) },
-            Quantizer::Kl { channels } => TokenKind::Latents { channels },
+            Quantizer::Lfq { bits } => TokenKind::Codes { levels: 1, entries: 1 << bits, bits: Some(bits) },
+            Quantizer::Kl { channels } => TokenKind::Vectors { channels },
         }
     }
 }
@@ -188,7 +187,7 @@ impl TokenizerConfig for Words {
     }
 
     fn spec(&self) -> TokenizerSpec {
-        let kind = TokenKind::Codes { entries: self.vocabulary, bits: None };
+        let kind = TokenKind::Codes { levels: 1, entries: self.vocabulary, bits: None };
         TokenizerSpec { modality: Modality::Text, kind, codes: kind, strides: [1; 3], causal: true, range: [0.0; 2] }
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 #[test]
 fn a_recipe_is_made_and_its_shapes_flow() {
     let recipe = parse(FIELD, &[]).unwrap();
-    let kind = TokenKind::Codes { entries: 1024, bits: Some(10) };
+    let kind = TokenKind::Codes { levels: 1, entries: 1024, bits: Some(10) };
     let canvas = recipe.need_canvas().unwrap();
     assert_eq!(canvas, CanvasShape::new(12, 128, TokenShape { grid: [5, 8, 8], kind }));
     let spec = BackboneSpec::Diffusion { channels: 10, self_conditioned: false };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::masked::MaskedConfig;
 use burn::tensor::{Device, activation::softmax};
-use musiva_core::{BackboneConfig, Parameters, Session, TokenKind, TokenShape, WeightInit};
+use musiva_core::{BackboneConfig, Parameters, Session, WeightInit, TokenKind, TokenShape};
 
 /// Three tokens of two entries whose probabilities are known: each token of the one before it, or of
 /// nothing, by the same chances whichever of them are hidden.
@@ -12,7 +12,7 @@ struct Chain {
 
 impl Chain {
     fn new(dependent: bool) -> Self {
-        let kind = TokenKind::Codes { entries: 2, bits: Some(1) };
+        let kind = TokenKind::Codes { levels: 1, entries: 2, bits: Some(1) };
         Self { canvas: CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 3], kind }), dependent }
     }
 
@@ -140,7 +140,7 @@ fn as_many_steps_as_tokens_in_random_order_are_autoregression() {
 
 #[test]
 fn digits_of_a_token_hang_on_each_other() {
-    let tokens = TokenShape { grid: [1, 1, 1], kind: TokenKind::Codes { entries: 16, bits: Some(4) } };
+    let tokens = TokenShape { grid: [1, 1, 1], kind: TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) } };
     let canvas = CanvasShape::new(1, 2, tokens);
     let config = MaskedConfig { width: 16, depth: 1, heads: 1, digits: 2, ..MaskedConfig::default() };
     let mut model = config.build(&canvas, &Device::flex(), &WeightInit::Seed(2)).unwrap();

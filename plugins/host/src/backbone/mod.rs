@@ -130,8 +130,9 @@ fn words(prompt: &TokenBatch) -> Vec<i64> {
 /// The canvas in the words of the ABI.
 fn in_words(canvas: &CanvasShape) -> Canvas {
     let entries = match canvas.tokens.kind {
-        TokenKind::Codes { entries, .. } => entries,
-        TokenKind::Levels { .. } | TokenKind::Latents { .. } => 0,
+        TokenKind::Codes { levels: 1, entries, .. } => entries,
+        // The ABI knows codes of one codebook.
+        TokenKind::Codes { .. } | TokenKind::Vectors { .. } => 0,
     };
     Canvas {
         prompt: canvas.prompt as i64,

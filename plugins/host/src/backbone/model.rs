@@ -40,7 +40,7 @@ impl Model {
     pub fn width(&self) -> usize {
         match (self.spec, self.canvas.tokens.kind) {
             (BackboneSpec::Diffusion { channels, .. }, _) => channels,
-            (BackboneSpec::NextToken, TokenKind::Codes { entries, .. }) => entries,
+            (BackboneSpec::NextToken, TokenKind::Codes { levels: 1, entries, .. }) => entries,
             (BackboneSpec::NextToken | BackboneSpec::Masked, _) => unreachable!("looked at when it was described"),
         }
     }

@@ -79,7 +79,7 @@ pub fn check(kit: &mut Kit) {
 
 /// A small canvas, of codes with bits, so that both kinds of backbones can read it.
 fn canvas() -> CanvasShape {
-    let kind = TokenKind::Codes { entries: 16, bits: Some(4) };
+    let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
     CanvasShape::new(3, WORDS, TokenShape { grid: [2, 3, 2], kind })
 }
 

@@ -3,7 +3,7 @@
 use super::{Checked, Kit, bytes, words};
 use crate::ask::{Ask, View};
 use crate::call::{Values, Wanted};
-use crate::tokenizer::{Held, lend_tokens};
+use crate::tokenizer::Held;
 use musiva_core::{Modality, Result, TokenValues, Tokens};
 use std::ops::Range;
 
@@ -144,10 +144,8 @@ fn medium(held: &Held) -> Option<(Medium, Vec<usize>)> {
 
 fn of(tokens: &Tokens) -> Vec<u8> {
     match tokens.values() {
-        TokenValues::Codes { codes, .. } | TokenValues::Levels { codes, .. } => {
-            codes.iter().flat_map(|code| code.to_le_bytes()).collect()
-        }
-        TokenValues::Latents { values, .. } => bytes(values),
+        TokenValues::Codes { codes, .. } => codes.iter().flat_map(|code| code.to_le_bytes()).collect(),
+        TokenValues::Vectors { values, .. } => bytes(values),
     }
 }
 
@@ -179,11 +177,11 @@ fn streaming(held: &Held, medium: &Medium, sides: &[usize], tokens: &Tokens) -> 
             return Err(format!("in pieces of {piece} frames it makes other tokens than of the whole"));
         }
         let mut made = Vec::new();
-        let grid = tokens.grid();
-        for start in (0..grid[0]).step_by(piece) {
-            let end = (start + piece).min(grid[0]);
-            let part = part(tokens, start, end).map_err(words)?;
-            let out = lend_tokens(&part, |view| step(held, Ask::DecodeStep(view, end == grid[0])));
+        let [t, h, w] = tokens.grid();
+        for start in (0..t).step_by(piece) {
+            let end = (start + piece).min(t);
+            let part = tokens.crop([start..end, 0..h, 0..w]);
+            let out = held.lend(&part, |view| step(held, Ask::DecodeStep(view, end == t)));
             made.extend(out.map_err(words)?);
         }
         if made != whole_media {
@@ -208,25 +206,5 @@ fn step(held: &Held, ask: Ask<View>) -> Result<Vec<u8>> {
             held.tokens(name, grid, output).map(|tokens| of(&tokens))
         }
         false => Ok(raw(&output.values)),
-    }
-}
-
-/// Tokens `start..end` in time.
-fn part(tokens: &Tokens, start: usize, end: usize) -> Result<Tokens> {
-    let [t, h, w] = tokens.grid();
-    let grid = [end - start, h, w];
-    match tokens.values() {
-        TokenValues::Codes { entries, codes } => {
-            let each = codes.len() / t;
-            Tokens::codes(grid, *entries, codes[start * each..end * each].to_vec())
-        }
-        TokenValues::Levels { levels, entries, codes } => {
-            let each = codes.len() / t;
-            Tokens::levels(grid, *levels, *entries, codes[start * each..end * each].to_vec())
-        }
-        TokenValues::Latents { channels, values } => {
-            let each = values.len() / t;
-            Tokens::latents(grid, *channels, values[start * each..end * each].to_vec())
-        }
     }
 }

@@ -300,6 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn every_file_has_its_own_windows() {
+        // Three windows, two, one and four, of which none is left out for a test.
+        let (_folder, config) = folder(&[("a.wav", 25), ("b.wav", 20), ("c.wav", 7), ("d.wav", 31)]);
+        let config = SoundsConfig { held_out: vec!["nobody".into()], ..config };
+        let sounds = open(&config, Part::Train).unwrap();
+        let windows = [("a", 0, 10), ("a", 10, 10), ("a", 20, 5), ("b", 0, 10), ("b", 10, 10), ("c", 0, 7)];
+        let windows = [&windows[..], &[("d", 0, 10), ("d", 10, 10), ("d", 20, 10), ("d", 30, 1)]].concat();
+        assert_eq!(sounds.len(), Some(windows.len() as u64));
+        for (i, (file, start, length)) in (0..).zip(windows) {
+            let sample = sounds.get(i).unwrap();
+            assert_eq!(sample.id, format!("{file}.wav from sample {start}"));
+            let mut wanted: Vec<f32> = (start..start + length).map(|sample| sample as f32).collect();
+            wanted.resize(10, 0.0);
+            assert_eq!(sample.into_sound().unwrap().samples(), wanted, "window {i}");
+        }
+        assert!(sounds.get(10).is_err());
+    }
+
+    #[test]
     fn names_hold_out_speakers() {
         let (_folder, mut config) =
             folder(&[("1_ann.wav", 10), ("1_bob.wav", 10), ("2_ann.wav", 10), ("2_bob.wav", 10)]);

@@ -11,10 +11,10 @@ use crate::transformer::{
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, ModelInput, Conditioning, TokenBatch, Prediction, columns};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, TokenBatch, columns};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, ConfigError, Init, Modality, Parameters, Result, Session,
-    WeightInit,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Modality, Parameters, Result,
+    Session, WeightInit,
 };
 use musiva_kernels::{Visible, gated_add, modulated_layer_norm, silu};
 use schemars::JsonSchema;
@@ -282,7 +282,9 @@ impl Backbone for Dit {
     }
 
     fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let ModelInput::NoisyVectors(noisy) = &batch.input else { panic!("the recipe's checker let codes through to a dit") };
+        let ModelInput::NoisyVectors(noisy) = &batch.input else {
+            panic!("the recipe's checker let codes through to a dit")
+        };
         let BackboneSpec::Diffusion { self_conditioned, .. } = self.spec else { unreachable!("a dit is a field") };
         let (network, layout) = (&self.network, &*batch.conditioning.layout);
         let prefix = self.canvas.prompt + layout.context().len();
@@ -355,6 +357,7 @@ fn features(times: Tensor<2>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::stirred;
     use musiva_core::canvas::{NoisyVectors, ints};
     use musiva_core::parameters::to_vec;
     use musiva_core::{RngKey, RngStream, TokenKind, TokenShape};
@@ -362,19 +365,6 @@ mod tests {
     fn canvas() -> CanvasShape {
         let tokens = TokenShape { grid: [2, 2, 3], kind: TokenKind::Vectors { channels: 5 } };
         CanvasShape::new(3, 7, tokens)
-    }
-
-    /// A model whose zero-initialised parts are not zero.
-    fn stirred(config: DitConfig) -> Box<dyn Backbone> {
-        let mut dit = config.build(&canvas(), &Device::flex(), &WeightInit::Seed(3)).unwrap();
-        let mut sample = 0;
-        dit.parameters_mut().update(&mut |_, _, value| {
-            sample += 1;
-            let count = value.dims()[0];
-            let noise = RngKey::new(9).sample(sample).stream(RngStream::Noise).normals(count);
-            value + Tensor::from_data(TensorData::new(noise, [count]), &Device::flex()) * 0.1
-        });
-        dit
     }
 
     fn run(dit: &dyn Backbone, times: Vec<f32>, at: Vec<usize>) -> Vec<f32> {
@@ -388,21 +378,18 @@ mod tests {
             x0_prev: None,
         };
         let prompt = ints(&[1, 2, 0, 3, 4, 5], [2, 3], &device);
-        let batch = CanvasBatch { conditioning: Conditioning::prompt(prompt, &canvas()), input: ModelInput::NoisyVectors(noisy) };
+        let batch = CanvasBatch {
+            conditioning: Conditioning::prompt(prompt, &canvas()),
+            input: ModelInput::NoisyVectors(noisy),
+        };
         let Prediction::Vector(noisy) = dit.forward(&batch) else { panic!("a field") };
         to_vec(noisy)
     }
 
     #[test]
     fn one_time_for_all_is_the_same_time_for_each() {
-        let dit = stirred(DitConfig {
-            width: 32,
-            depth: 2,
-            heads: 2,
-            channels: None,
-            self_condition: false,
-            ..Default::default()
-        });
+        let config = DitConfig { width: 32, depth: 2, heads: 2, self_condition: false, ..Default::default() };
+        let dit = stirred(&config, &canvas());
         let shared = run(&*dit, vec![0.3, 0.8], vec![0; 12]);
         let each = run(&*dit, [[0.3; 12], [0.8; 12]].concat(), (0..12).collect());
         assert!(shared.iter().zip(&each).all(|(a, b)| (a - b).abs() < 1e-5));

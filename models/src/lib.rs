@@ -3,11 +3,15 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod conditioning_tests;
 pub mod dit;
 pub mod lm;
 pub mod masked;
 pub mod objectives;
 pub mod samplers;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 pub mod transformer;

@@ -11,9 +11,10 @@ use crate::transformer::{
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use musiva_core::canvas::{CanvasBatch, ModelInput, Conditioning, TokenBatch, Prediction};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, TokenBatch};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Cost, ConfigError, Init, Parameters, Result, Session, WeightInit,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Parameters, Result, Session,
+    WeightInit,
 };
 use musiva_kernels::Visible;
 use schemars::JsonSchema;
@@ -213,7 +214,8 @@ mod tests {
         let device = model.device();
         let hidden = Tensor::from_data(TensorData::new(hidden.to_vec(), [1, 6, 1]), &device);
         let input = ModelInput::Masked(MaskedCodes { codes: ints(&codes, [1, 6], &device), mask: hidden });
-        let batch = CanvasBatch { conditioning: Conditioning::prompt(ints(&[1, 2], [1, 2], &device), &canvas()), input };
+        let batch =
+            CanvasBatch { conditioning: Conditioning::prompt(ints(&[1, 2], [1, 2], &device), &canvas()), input };
         let Prediction::Logits(mut all) = model.forward(&batch) else { panic!("logits") };
         all.remove(0).heads.into_iter().flat_map(to_vec).collect()
     }

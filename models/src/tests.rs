@@ -3,12 +3,16 @@
 use crate::dit::DitConfig;
 use crate::lm::LmConfig;
 use crate::masked::MaskedConfig;
+use crate::testing::stirred;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{
-    CanvasBatch, ModelInput, NoisyVectors, Conditioning, MaskedCodes, TokenBatch, Prediction, PromptKind, SoundShape, Values, ints,
+    CanvasBatch, Conditioning, MaskedCodes, ModelInput, NoisyVectors, Prediction, PromptKind, SoundShape, TokenBatch,
+    Values, ints,
 };
 use musiva_core::parameters::{Weight, to_vec};
-use musiva_core::{Backbone, BackboneConfig, CanvasShape, RngKey, Layout, SampleRequest, RngStream, WeightInit, TokenKind, TokenShape};
+use musiva_core::{
+    Backbone, BackboneConfig, CanvasShape, Layout, RngKey, RngStream, SampleRequest, TokenKind, TokenShape, WeightInit,
+};
 use std::sync::Arc;
 
 /// Two steps of a clip of 2 × 3 places and the sound of its three frames, two tokens each.
@@ -58,19 +62,6 @@ fn configs() -> Vec<Box<dyn BackboneConfig>> {
     ]
 }
 
-/// With parts that start at zero made different from it.
-fn stirred(config: &dyn BackboneConfig, canvas: &CanvasShape) -> Box<dyn Backbone> {
-    let mut model = config.build(canvas, &Device::flex(), &WeightInit::Seed(3)).unwrap();
-    let mut sample = 0;
-    model.parameters_mut().update(&mut |_, _, value| {
-        sample += 1;
-        let count = value.dims()[0];
-        let noise = RngKey::new(9).sample(sample).stream(RngStream::Noise).normals(count);
-        value + Tensor::from_data(TensorData::new(noise, [count]), &Device::flex()) * 0.1
-    });
-    model
-}
-
 /// What a model says of the places to be made once these codes are given.
 fn said(model: &dyn Backbone, known: &[u32]) -> Vec<f32> {
     said_of(model, prompt(model.canvas(), 1), known)
@@ -90,22 +81,30 @@ fn said_of(model: &dyn Backbone, prompt: TokenBatch, known: &[u32]) -> Vec<f32> 
         }
         musiva_core::BackboneSpec::Masked => {
             let hidden = Tensor::ones([1, n, 1], &device);
-            (TokenBatch::Codes(values.codes(1, &device).unwrap()), ModelInput::Masked(MaskedCodes { codes: codes(), mask: hidden }))
+            (
+                TokenBatch::Codes(values.codes(1, &device).unwrap()),
+                ModelInput::Masked(MaskedCodes { codes: codes(), mask: hidden }),
+            )
         }
         musiva_core::BackboneSpec::Diffusion { channels, .. } => {
             let noise = RngKey::new(1).stream(RngStream::Noise).normals(n * channels);
             let values = Tensor::from_data(TensorData::new(noise, [1, n, channels]), &device);
             let (_, at) = layout.steps(&canvas);
             let times = Tensor::from_data(TensorData::new(vec![0.9f32, 0.7], [1, 2]), &device);
-            (TokenBatch::Vectors(vectors()), ModelInput::NoisyVectors(NoisyVectors { values, times, at, x0_prev: None }))
+            (
+                TokenBatch::Vectors(vectors()),
+                ModelInput::NoisyVectors(NoisyVectors { values, times, at, x0_prev: None }),
+            )
         }
     };
     let conditioning = Conditioning { prompt, layout, tokens: Some(known) };
     match model.forward(&CanvasBatch { conditioning, input }) {
         Prediction::Vector(field) => to_vec(field),
-        Prediction::Logits(all) => {
-            all.into_iter().flat_map(|logits| logits.per_digit(&codes())).flat_map(|(_, logits)| to_vec(logits)).collect()
-        }
+        Prediction::Logits(all) => all
+            .into_iter()
+            .flat_map(|logits| logits.per_digit(&codes()))
+            .flat_map(|(_, logits)| to_vec(logits))
+            .collect(),
     }
 }
 

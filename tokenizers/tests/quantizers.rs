@@ -5,10 +5,13 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use musiva_core::parameters::{Precision, save_weights, to_vec};
-use musiva_core::{Clip, Init, Media, Parameters, Quantized, Rate, RngKey, RngStream, TokenizerConfig, WeightInit};
+use musiva_core::{
+    Clip, Init, Media, Parameters, Quantized, Rate, RngKey, RngStream, Sound, TokenizerConfig, WeightInit,
+};
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
 use musiva_tokenizers::magvit2::{Magvit2Config, NormConfig, Stage};
 use musiva_tokenizers::quantizers::{AnyQuantizer, Distance, Quantizer, QuantizerConfig, RvqTokens, entropies};
+use musiva_tokenizers::soundstream::SoundStreamConfig;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -177,6 +180,35 @@ fn codebooks_of_what_is_left_over() {
         close("rvq", &gradient(&rvq, &z, commitment), &numbers(&step["commitment_gradient"]));
         rvq.update_ema(&made, RngKey::new(0));
         close("rvq", &entries(&rvq), &numbers(&step["entries_after"]));
+    }
+}
+
+#[test]
+fn a_token_of_a_posterior_is_the_mean_that_training_decodes() {
+    let quantizer = || QuantizerConfig::Kl { channels: 5 };
+    let sounds = SoundStreamConfig { channels: 4, strides: vec![2, 3], quantizer: quantizer(), film: None };
+    let samples = (0..120).map(|i| (0.3 * i as f32).sin()).collect();
+    let sound = Media::Sound(Sound::new(1, Rate::whole(8000), samples).unwrap());
+    let pixels = clips()[0].pixels().iter().map(|&pixel| f32::from(pixel) / 127.5 - 1.0).collect::<Vec<_>>();
+    let waves = (0..120).map(|i| (0.3 * i as f32).sin()).collect::<Vec<f32>>();
+    let all: [(Box<dyn TokenizerConfig>, Media, Vec<f32>, [usize; 5]); 2] = [
+        (Box::new(video(quantizer())), Media::Clip(clips().swap_remove(0)), pixels, [1, 5, 12, 20, 3]),
+        (Box::new(sounds), sound, waves, [1, 120, 1, 1, 1]),
+    ];
+    for (config, media, values, shape) in all {
+        let mut tokenizer = config.build(&Device::flex(), &WeightInit::Seed(2)).unwrap();
+        let tokens = tokenizer.encode(&media).unwrap();
+        let media = Tensor::<5>::from_data(TensorData::new(values, shape), &Device::flex());
+        let trained = tokenizer.trainable().unwrap();
+        let made = trained.reconstruct(media.clone(), true, RngKey::new(0)).quantized;
+        let (mean, spread) = (to_vec(made.latents), to_vec(made.log_variance.unwrap()));
+        close("tokens", tokens.as_latents().unwrap(), &mean);
+        close("vectors", &to_vec(made.vectors), &mean);
+        assert!(mean.iter().zip(&spread).any(|(mean, spread)| (mean - spread).abs() > 0.1), "the two differ");
+        // Latents that pass as they are, to warm up a decoder, are the means too.
+        let free = trained.reconstruct(media, false, RngKey::new(0)).quantized;
+        close("free", &to_vec(free.vectors), &mean);
+        assert!(free.log_variance.is_none() && free.commitment.is_none());
     }
 }
 

@@ -254,3 +254,6 @@ impl Trainable for BackboneTraining<'_> {
         Ok(result)
     }
 }
+
+#[cfg(test)]
+mod tests;

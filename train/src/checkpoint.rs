@@ -105,15 +105,22 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io(folder, "list the checkpoints", e)),
     };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            // A file that is still being written has a name that starts with a dot.
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            name.strip_suffix(".safetensors")
-                .is_some_and(|stem| !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit()))
+    let mut checkpoints: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            Some((step_of(&path)?, path))
         })
         .collect();
-    paths.sort();
-    Ok(paths)
+    checkpoints.sort();
+    Ok(checkpoints.into_iter().map(|(_, path)| path).collect())
 }
+
+/// The step of a checkpoint by its file's name; `None` of any other file: one that is still being written has a name that
+/// starts with a dot.
+fn step_of(path: &Path) -> Option<u64> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".safetensors")?;
+    stem.bytes().all(|b| b.is_ascii_digit()).then(|| stem.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests;

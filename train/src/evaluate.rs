@@ -293,3 +293,6 @@ fn generate(
     progress(n, n)?;
     Ok(scores.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,80 @@ mod tests {
         assert!(ssim(&a, &noise).unwrap() < ssim(&a, &b).unwrap());
     }
 
+    /// Frames of 8 rows, with the same code in all colours of a pixel.
+    fn greys(width: usize, frames: &[&dyn Fn(usize, usize) -> u8]) -> Clip {
+        let pixel = |frame: &dyn Fn(usize, usize) -> u8, i: usize| [frame(i / width, i % width); 3];
+        let pixels = frames.iter().flat_map(|frame| (0..8 * width).flat_map(move |i| pixel(*frame, i)));
+        Clip::new([frames.len(), 8, width], Rate::whole(8), pixels.collect()).unwrap()
+    }
+
+    #[test]
+    fn peak_noise_is_of_the_mean_square_over_all_pixels_and_frames() {
+        // Of two frames one is off by 10 in half of its columns, the other by 6 everywhere: 43 is the mean square.
+        let a = greys(8, &[&|_, _| 100, &|_, _| 50]);
+        let b = greys(8, &[&|_, x| if x < 4 { 110 } else { 100 }, &|_, _| 44]);
+        let wanted = 10.0 * (255.0f64 * 255.0 / 43.0).log10();
+        assert!((psnr(&a, &b).unwrap() - wanted).abs() < 1e-9 && (wanted - 31.796).abs() < 1e-3);
+        // As far apart as can be.
+        assert_eq!(psnr(&greys(8, &[&|_, _| 0]), &greys(8, &[&|_, _| 255])).unwrap(), 0.0);
+    }
+
+    const C1: f64 = 6.5025;
+    const C2: f64 = 58.5225;
+
+    #[test]
+    fn structural_similarity_is_that_of_the_formula() {
+        let is = |a: &Clip, b: &Clip, wanted: f64| {
+            let (found, back) = (ssim(a, b).unwrap(), ssim(b, a).unwrap());
+            assert!((found - wanted).abs() < 1e-9 && (back - wanted).abs() < 1e-9, "{found}, {back}, not {wanted}");
+        };
+        // Flat pictures differ in their means alone.
+        let flat = |grey: u8| greys(8, &[&move |_, _| grey]);
+        let means = |x: f64, y: f64| (2.0 * x * y + C1) / (x * x + y * y + C1);
+        is(&flat(100), &flat(150), means(100.0, 150.0));
+        // A chequered one and its negative: equal means, variances of 20², and a covariance of -20².
+        let chequered =
+            |sign: i16| greys(8, &[&move |y, x| (100 + sign * if (x + y) % 2 == 0 { 20 } else { -20 }) as u8]);
+        is(&chequered(1), &chequered(-1), (C2 - 800.0) / (C2 + 800.0));
+        // Half as much contrast: variances of 400 and 100, a covariance of 200.
+        let faint = greys(8, &[&|y, x| if (x + y) % 2 == 0 { 110 } else { 90 }]);
+        is(&chequered(1), &faint, (400.0 + C2) / (500.0 + C2));
+        // The mean over frames.
+        let two = |second: u8| greys(8, &[&|_, _| 100, &move |_, _| second]);
+        is(&two(100), &two(150), (1.0 + means(100.0, 150.0)) / 2.0);
+        // The mean over windows at every second place: columns 0 to 7 and 2 to 9, of which the second knows no error.
+        let ten = |edge: u8| greys(10, &[&move |_, x| if x < 2 { edge } else { 100 }]);
+        // A quarter of the first window is 140: its mean is 110, its variance 1200 / 4.
+        let first = means(100.0, 110.0) * C2 / (300.0 + C2);
+        is(&ten(100), &ten(140), (first + 1.0) / 2.0);
+        // Colours count by their luma.
+        let red = |r: u8| Clip::new([1, 8, 8], Rate::whole(8), [r, 0, 0].repeat(64)).unwrap();
+        is(&red(200), &red(100), means(0.299 * 200.0, 0.299 * 100.0));
+        let blue = |b: u8| Clip::new([1, 8, 8], Rate::whole(8), [0, 0, b].repeat(64)).unwrap();
+        is(&blue(200), &red(200), means(0.114 * 200.0, 0.299 * 200.0));
+    }
+
+    #[test]
+    fn flicker_is_a_root_mean_square_over_pixels_and_changes_of_frames() {
+        // The error is 0, then 3, then 7: it changes by 3 and by 4.
+        let still = greys(8, &[&|_, _| 60, &|_, _| 60, &|_, _| 60]);
+        let unsteady = greys(8, &[&|_, _| 60, &|_, _| 63, &|_, _| 67]);
+        assert!((flicker(&still, &unsteady).unwrap() - (25.0f64 / 2.0).sqrt()).abs() < 1e-12);
+        // As much in a quarter of the columns only: a quarter of the squares.
+        let part = greys(8, &[&|_, _| 60, &|_, x| if x < 2 { 63 } else { 60 }, &|_, x| if x < 2 { 67 } else { 60 }]);
+        assert!((flicker(&still, &part).unwrap() - (25.0f64 / 8.0).sqrt()).abs() < 1e-12);
+        // Longer clips that flicker alike flicker no more, and a frozen one lacks all of the film's motion.
+        let (short, long) = ([60, 66], [60, 66, 60, 66, 60, 66]);
+        for greys_of in [&short[..], &long[..]] {
+            let frames: Vec<_> = greys_of.iter().map(|&grey| move |_: usize, _: usize| grey).collect();
+            let frames: Vec<&dyn Fn(usize, usize) -> u8> = frames.iter().map(|frame| frame as _).collect();
+            let moving = greys(8, &frames);
+            let frozen = greys(8, &vec![frames[0]; frames.len()]);
+            assert!((flicker(&moving, &frozen).unwrap() - 6.0).abs() < 1e-12);
+            assert!((flicker(&frozen, &moving).unwrap() - 6.0).abs() < 1e-12);
+        }
+    }
+
     #[test]
     fn a_steady_error_does_not_flicker() {
         let a = clip(|i| (i * 37 % 200) as u8);
@@ -136,6 +210,18 @@ mod tests {
         assert_eq!(si_snr(&silence, &wanted).unwrap(), f64::NEG_INFINITY);
         assert_eq!(si_snr(&silence, &silence).unwrap(), 0.0);
         assert!(si_snr(&wanted, &wanted.slice(0..5)).is_err());
+    }
+
+    #[test]
+    fn noise_is_counted_beside_the_wanted_sound_alone() {
+        // By hand: [3, -3, 1, -1] is [2, -2, 2, -2] and, at right angles to it, [1, -1, -1, 1]: 16 to 4.
+        let sound = |samples: [f32; 4]| Sound::new(1, Rate::whole(8000), samples.to_vec()).unwrap();
+        let wanted = sound([2.0, -2.0, 2.0, -2.0]);
+        let decibels = |made| si_snr(&wanted, &sound(made)).unwrap();
+        assert!((decibels([3.0, -3.0, 1.0, -1.0]) - 10.0 * 4.0f64.log10()).abs() < 1e-6);
+        // Twice as loud and moved up it is as near.
+        assert!((decibels([7.0, -5.0, 3.0, -1.0]) - 10.0 * 4.0f64.log10()).abs() < 1e-6);
+        assert_eq!(decibels([1.0, 1.0, -1.0, -1.0]), f64::NEG_INFINITY);
     }
 
     #[test]

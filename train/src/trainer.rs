@@ -234,3 +234,6 @@ impl Optimizers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@
 //! whoever leaves a prompt out has no conditioner at hand.
 
 mod batch;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use batch::{CanvasBatch, CleanBatch, ModelInput, NoisyVectors, Conditioning, MaskedCodes, TokenBatch, Logits, Prediction, columns, ints};

@@ -1,6 +1,6 @@
 //! Prompts, and tokens at places, on the host.
 
-use super::{CanvasShape, TokenBatch, Layout, PAD, PromptKind, ints};
+use super::{CanvasShape, Layout, PAD, PromptKind, TokenBatch, ints};
 use crate::{Modality, Result, TokenKind, TokenShape, TokenValues, Tokens, tokens};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -41,7 +41,9 @@ impl Values {
             Self::Codes(codes) => Self::Codes(positions.iter().map(|&position| codes[position]).collect()),
             Self::Vectors(values) => {
                 let channels = canvas.channels().unwrap_or(1);
-                Self::Vectors(positions.iter().flat_map(|&p| &values[p * channels..(p + 1) * channels]).copied().collect())
+                Self::Vectors(
+                    positions.iter().flat_map(|&p| &values[p * channels..(p + 1) * channels]).copied().collect(),
+                )
             }
         }
     }

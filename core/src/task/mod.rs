@@ -4,6 +4,8 @@
 //! of a clip and a sound for the tokenizers to see. Training cuts its samples by the same functions as generating
 //! cuts what a user brings, so a model is asked for nothing that it was not trained on.
 
+#[cfg(test)]
+mod given_tests;
 mod mask;
 #[cfg(test)]
 mod tests;

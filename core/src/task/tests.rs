@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::canvas::{CanvasTokens, SoundShape};
-use crate::{RngKey, RngStream, Rate, TokenKind, TokenShape};
+use crate::{Rate, RngKey, RngStream, TokenKind, TokenShape};
 use std::collections::BTreeSet;
 
 const STRIDES: [usize; 3] = [4, 2, 2];

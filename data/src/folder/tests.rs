@@ -72,6 +72,51 @@ fn windows_show_the_right_frames() {
 }
 
 #[test]
+fn every_file_has_its_own_windows() {
+    // a has three windows, b none, c two, d four, at other rates and sizes.
+    let (_guard, config) = folder(&[
+        ("a.mp4", "17 9 9 8"),
+        ("a.txt", "first"),
+        ("b.mp4", "4 9 9 8"),
+        ("b.txt", "too short"),
+        ("c.mp4", "23 16 22 16"),
+        ("c.txt", "second"),
+        ("d.mp4", "11 9 31 4"),
+        ("d.txt", "third"),
+    ]);
+    let folder = open(&FolderConfig { stride: Some(5), ..config }).unwrap();
+    let found: Vec<(String, String, Vec<u8>)> = (0..folder.len().unwrap())
+        .map(|i| {
+            let sample = folder.get(i).unwrap();
+            let clip = sample.clip.unwrap();
+            (sample.id, sample.caption, (0..5).map(|t| clip.frame(t)[0]).collect())
+        })
+        .collect();
+    let line = |file: &str, caption: &str, start: usize, frames: [u8; 5]| {
+        (format!("{file}.mp4 from frame {start}"), caption.to_owned(), frames.to_vec())
+    };
+    assert_eq!(
+        found,
+        [
+            line("a", "first", 0, [0, 1, 2, 3, 4]),
+            line("a", "first", 5, [5, 6, 7, 8, 9]),
+            line("a", "first", 10, [10, 11, 12, 13, 14]),
+            // Twice as many frames a second as the windows: every other one is shown.
+            line("c", "second", 0, [0, 2, 4, 6, 8]),
+            line("c", "second", 5, [10, 12, 14, 16, 18]),
+            // Half as many: each is shown twice.
+            line("d", "third", 0, [0, 0, 1, 1, 2]),
+            line("d", "third", 5, [2, 3, 3, 4, 4]),
+            line("d", "third", 10, [5, 5, 6, 6, 7]),
+            line("d", "third", 15, [7, 8, 8, 9, 9]),
+        ]
+    );
+    assert_eq!(folder.get(9).unwrap_err().kind(), ErrorKind::Data);
+    let report = folder.report();
+    assert_eq!((report.clips, report.windows), (Some(4), Some(9)));
+}
+
+#[test]
 fn what_is_left_out_is_reported() {
     let (_guard, config) = folder(&[
         ("a.mp4", "5 9 9 8"),

@@ -224,6 +224,31 @@ fn splits_keep_their_promises() {
 }
 
 #[test]
+fn what_is_trained_on_never_shows_what_is_held_out() {
+    let shown = |world: &World, index: u64| {
+        let sample = world.get(index).unwrap();
+        let said = Attributes::parse(&sample.caption).unwrap();
+        // What is seen counts, not only what is said.
+        let seen = VideoOracle::new(world.config()).read(&sample.clip.unwrap());
+        let combination = |colour: Option<_>, shape: Option<_>, direction: Option<_>| {
+            Some(Combination { colour: colour?, shape: shape?, direction: direction? })
+        };
+        let said = combination(said.colour, said.shape, said.direction).unwrap();
+        assert!(combination(seen.colour, seen.shape, seen.direction).is_none_or(|seen| seen == said), "sample {index}");
+        said
+    };
+    let all: HashSet<Combination> = Combination::all().collect();
+    let held_out = [vec!["green triangle up", "red square down"], vec!["blue ring left"], vec![]];
+    for (seed, held_out) in (3..).zip(held_out) {
+        let held: HashSet<_> = held_out.iter().map(|text| Combination::parse(text).unwrap()).collect();
+        let held_out = held_out.into_iter().map(str::to_owned).collect();
+        let world = world(WorldConfig { size: [32, 32], held_out, seed, ..WorldConfig::default() });
+        let seen: HashSet<Combination> = (0..1500).map(|index| shown(&world, index)).collect();
+        assert_eq!(seen, all.difference(&held).copied().collect(), "all else is seen, and nothing more");
+    }
+}
+
+#[test]
 fn a_sample_is_a_function_of_its_number() {
     let world = world(WorldConfig { size: [32, 32], ..WorldConfig::default() });
     let Some(MediaShape::Clip { frames, height, width, .. }) = world.shape(Modality::Video) else {

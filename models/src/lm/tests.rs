@@ -12,7 +12,10 @@ fn canvas() -> CanvasShape {
 
 fn batch(codes: &[u32], device: &Device) -> CanvasBatch {
     let prompt = ints(&[1, 2, 3, 4, 0, 7, 8, 0, 0, 0], [2, 5], device);
-    CanvasBatch { conditioning: Conditioning::prompt(prompt, &canvas()), input: ModelInput::Codes(ints(codes, [2, 18], device)) }
+    CanvasBatch {
+        conditioning: Conditioning::prompt(prompt, &canvas()),
+        input: ModelInput::Codes(ints(codes, [2, 18], device)),
+    }
 }
 
 fn codes() -> Vec<u32> {

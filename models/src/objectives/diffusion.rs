@@ -2,6 +2,9 @@
 //!
 //! Time 0 is data, time 1 is noise: `x_t = α(t)·x + σ(t)·ε`.
 
+#[cfg(test)]
+mod tests;
+
 use super::{drop_prompts, frame_progress};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, ModelInput, NoisyVectors, Prediction};

@@ -3,10 +3,12 @@
 pub mod diffusion;
 pub mod masked;
 pub mod next_token;
+#[cfg(test)]
+mod tests;
 
 use burn::tensor::{Int, Tensor};
 use musiva_core::canvas::{CanvasShape, CleanBatch, Layout, Logits, Values};
-use musiva_core::{RngKey, Modality, RngStream};
+use musiva_core::{Modality, RngKey, RngStream};
 use musiva_kernels::cross_entropy;
 
 /// Which part of its way each of `frames` frames has walked, once the part `progress` of the whole is. Without `frame_offset` all
@@ -67,37 +69,4 @@ fn drop_prompts(batch: &CleanBatch, p: f32, key: RngKey) -> CleanBatch {
         }
     });
     CleanBatch { prompt: Values::concat(&prompts.collect::<Vec<_>>()), ..batch.clone() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use musiva_core::canvas::PromptKind;
-    use musiva_core::{TokenKind, TokenShape};
-    use std::sync::Arc;
-
-    #[test]
-    fn a_dropped_prompt_is_no_prompt_and_hangs_on_its_sample_alone() {
-        let kind = TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) };
-        let words = CanvasShape::new(3, 7, TokenShape { grid: [1, 1, 2], kind });
-        let vectors = CanvasShape { text: PromptKind::Vectors(2), ..words };
-        for (shape, said) in [(words, Values::Codes(vec![5; 3])), (vectors, Values::Vectors(vec![0.5; 6]))] {
-            let batch = |samples: Vec<u64>| CleanBatch {
-                shape,
-                prompt: Values::concat(&vec![said.clone(); samples.len()]),
-                layout: Arc::new(Layout::whole(&shape)),
-                context: Values::Codes(Vec::new()),
-                tokens: Values::Codes(vec![0; 2 * samples.len()]),
-                samples,
-            };
-            let key = RngKey::new(3).step(11);
-            let all = drop_prompts(&batch((0..64).collect()), 0.5, key).prompt;
-            let each: Vec<Values> = (0..64).map(|i| all.part(i, 64)).collect();
-            let dropped = each.iter().filter(|prompt| **prompt == shape.no_prompt()).count();
-            assert!((16..48).contains(&dropped), "{dropped}");
-            assert!(each.iter().all(|prompt| [&shape.no_prompt(), &said].contains(&prompt)));
-            assert_eq!(drop_prompts(&batch(vec![17]), 0.5, key).prompt, each[17]);
-            assert_eq!(drop_prompts(&batch(vec![3, 4]), 0.0, key).prompt, batch(vec![3, 4]).prompt);
-        }
-    }
 }

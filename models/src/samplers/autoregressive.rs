@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 use musiva_core::canvas::Values;
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, RngKey, Error, ErrorKind, ConfigError, SampleRequest, Process, RngStream, Result, Sampler,
-    Sampling, Session,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Process, Result, RngKey, RngStream,
+    SampleRequest, Sampler, Sampling, Session,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -177,8 +177,8 @@ mod tests {
     use super::*;
     use crate::lm::LmConfig;
     use burn::tensor::Device;
-    use musiva_core::canvas::{CanvasBatch, ModelInput, Conditioning, Prediction, ints};
-    use musiva_core::{BackboneConfig, WeightInit, TokenKind, TokenShape};
+    use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, ints};
+    use musiva_core::{BackboneConfig, TokenKind, TokenShape, WeightInit};
 
     const PLAIN: Autoregressive = Autoregressive { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
 
@@ -191,19 +191,34 @@ mod tests {
 
     #[test]
     fn picks_are_as_frequent_as_they_are_probable() {
-        let logits = [0.3f32, -1.0, 2.0, 0.0, 1.5];
-        for temperature in [0.5, 1.0, 2.0] {
-            let weights: Vec<f64> = logits.iter().map(|l| f64::from(l / temperature).exp()).collect();
-            let total: f64 = weights.iter().sum();
-            let found = frequencies(&logits, &Autoregressive { temperature, ..PLAIN });
-            assert!(found.iter().zip(&weights).all(|(f, w)| (f - w / total).abs() < 2e-4), "{found:?}");
+        // Entries of the probabilities 0.15, 0.5, 0.05 and 0.3: logits are known up to a number.
+        let logits = [0.15f32, 0.5, 0.05, 0.3].map(|p| p.ln() + 7.0);
+        let of =
+            |temperature, top_k, top_p| frequencies(&logits, &Autoregressive { temperature, top_k, top_p, ..PLAIN });
+        let shares = |weights: [f64; 4]| weights.map(|weight| weight / weights.iter().sum::<f64>());
+        let root = [0.15f64, 0.5, 0.05, 0.3].map(f64::sqrt);
+        for (temperature, top_k, top_p, weights) in [
+            (1.0, 0, 1.0, [15.0, 50.0, 5.0, 30.0]),
+            (1.0, 4, 1.0, [15.0, 50.0, 5.0, 30.0]),
+            (0.5, 0, 1.0, [225.0, 2500.0, 25.0, 900.0]),
+            (2.0, 0, 1.0, root),
+            (0.0, 0, 1.0, [0.0, 1.0, 0.0, 0.0]),
+            // The likeliest that together have the probability: 0.5, then 0.8, then 0.95.
+            (1.0, 0, 0.45, [0.0, 1.0, 0.0, 0.0]),
+            (1.0, 0, 0.6, [0.0, 5.0, 0.0, 3.0]),
+            (1.0, 0, 0.85, [15.0, 50.0, 0.0, 30.0]),
+            (1.0, 2, 1.0, [0.0, 5.0, 0.0, 3.0]),
+            (1.0, 3, 1.0, [15.0, 50.0, 0.0, 30.0]),
+            (1.0, 1, 1.0, [0.0, 1.0, 0.0, 0.0]),
+            // Of two alone the likeliest has 0.625, and of squared probabilities 0.685.
+            (1.0, 2, 0.6, [0.0, 1.0, 0.0, 0.0]),
+            (0.5, 0, 0.6, [0.0, 1.0, 0.0, 0.0]),
+            (2.0, 3, 1.0, [root[0], root[1], 0.0, root[3]]),
+        ] {
+            let (found, wanted) = (of(temperature, top_k, top_p), shares(weights));
+            let near = found.iter().zip(&wanted).all(|(found, wanted)| (found - wanted).abs() < 2e-4);
+            assert!(near, "temperature {temperature}, top_k {top_k}, top_p {top_p}: {found:?}, not {wanted:?}");
         }
-        let top2 = frequencies(&logits, &Autoregressive { top_k: 2, ..PLAIN });
-        assert!(top2[0] == 0.0 && top2[2] > top2[4] && (top2[2] + top2[4] - 1.0).abs() < 1e-9);
-        // The likeliest has 0.50, the next 0.31: together more than 0.6.
-        let top_p = frequencies(&logits, &Autoregressive { top_p: 0.6, ..PLAIN });
-        assert!(top_p.iter().filter(|f| **f > 0.0).count() == 2);
-        assert_eq!(frequencies(&logits, &Autoregressive { temperature: 0.0, ..PLAIN })[2].round(), 1.0);
     }
 
     #[test]
@@ -232,8 +247,11 @@ mod tests {
                 .product()
         };
         let n = 4000;
-        let request =
-            SampleRequest::prompts(vec![vec![1u32, 2]; n], (0..n as u64).map(|i| RngKey::new(1).sample(i)).collect(), &canvas);
+        let request = SampleRequest::prompts(
+            vec![vec![1u32, 2]; n],
+            (0..n as u64).map(|i| RngKey::new(1).sample(i)).collect(),
+            &canvas,
+        );
         let mut sampling = PLAIN.begin(&*lm, None, &request).unwrap();
         (0..2).for_each(|_| sampling.step(&*lm).unwrap());
         let mut counts = [0.0f64; 16];
@@ -246,23 +264,5 @@ mod tests {
         // 15 degrees of freedom: above 37.7 once in a thousand.
         assert!(chi2 < 37.7, "{chi2}");
         assert!((0..16).map(probability).sum::<f64>() - 1.0 < 1e-6);
-    }
-
-    #[test]
-    fn a_sample_does_not_hang_on_its_batch() {
-        let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
-        let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 2, 3], kind });
-        let lm = LmConfig { width: 16, depth: 1, heads: 2, ..Default::default() }
-            .build(&canvas, &Device::flex(), &WeightInit::Seed(5))
-            .unwrap();
-        let settings = Autoregressive { guidance: 2.0, ..PLAIN };
-        let run = |samples: &[u64]| {
-            let keys = samples.iter().map(|&s| RngKey::new(1).sample(s)).collect();
-            let request = SampleRequest::prompts(vec![vec![1u32, 2]; samples.len()], keys, &canvas);
-            let mut sampling = settings.begin(&*lm, None, &request).unwrap();
-            (0..6).for_each(|_| sampling.step(&*lm).unwrap());
-            sampling.tokens().unwrap()
-        };
-        assert_eq!(run(&[3, 4, 5])[1], run(&[4])[0]);
     }
 }

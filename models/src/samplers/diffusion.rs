@@ -3,11 +3,11 @@
 use crate::objectives::diffusion::{clean, shifted};
 use crate::objectives::frame_progress;
 use burn::tensor::{Bool, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, ModelInput, NoisyVectors, Conditioning, Prediction, Values};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, RngKey, Error, ErrorKind, ConfigError, NoisePath, SampleRequest, Process, RngStream, Result,
-    Sampler, Sampling, TokenKind,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, NoisePath, Process, Result, RngKey, RngStream,
+    SampleRequest, Sampler, Sampling, TokenKind,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,7 +111,11 @@ fn errors(steps: &Steps, solver: Solver) -> Vec<ConfigError> {
         }
         if steps.frame_offset > 0.0 {
             let message = "heun walks all frames together";
-            errors.push(ConfigError::new("frame_offset", message, "delete `frame_offset`, or set `sampler.kind = \"euler\"`"));
+            errors.push(ConfigError::new(
+                "frame_offset",
+                message,
+                "delete `frame_offset`, or set `sampler.kind = \"euler\"`",
+            ));
         }
     }
     errors
@@ -184,8 +188,12 @@ fn begin(
         x = start * alpha + x * sigma;
     }
     let (frames, frame_of) = request.layout.steps(&canvas);
-    let latents: Vec<bool> =
-        request.layout.target().iter().map(|&position| matches!(canvas.kind(position), TokenKind::Vectors { .. })).collect();
+    let latents: Vec<bool> = request
+        .layout
+        .target()
+        .iter()
+        .map(|&position| matches!(canvas.kind(position), TokenKind::Vectors { .. }))
+        .collect();
     let latents = Tensor::<3, Bool>::from_data(TensorData::new(latents, [1, length, 1]), &device);
     Ok(Box::new(State {
         frames,

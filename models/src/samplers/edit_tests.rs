@@ -2,61 +2,34 @@
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use super::maskgit::MaskGit;
-use super::tests::{DEVIATION, Exact, MEAN};
+use super::tests::{DEVIATION, MEAN, exact};
 use crate::objectives::masked::MaskSchedule;
+use crate::testing::Fake;
 use burn::tensor::{Device, Tensor};
-use musiva_core::canvas::{CanvasBatch, Conditioning, Logits, Prediction, Values};
+use musiva_core::canvas::{Logits, Prediction, Values};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, RngKey, NoisePath, SampleRequest, Parameters, Predicts, RngStream, Sampler, Session,
+    Backbone, BackboneSpec, CanvasShape, NoisePath, Predicts, Process, RngKey, RngStream, SampleRequest, Sampler,
     Start, TokenKind, TokenShape,
 };
-
-/// Knows nothing: every token is as likely as any other.
-struct Ignorant(CanvasShape);
 
 /// So many that a token hardly comes out as what it was.
 const ENTRIES: usize = 4099;
 
-impl Ignorant {
-    fn new() -> Self {
-        let kind = TokenKind::Codes { levels: 1, entries: ENTRIES, bits: None };
-        Self(CanvasShape::new(1, 2, TokenShape { grid: [3, 5, 7], kind }))
-    }
-}
-
-impl Backbone for Ignorant {
-    fn spec(&self) -> BackboneSpec {
-        BackboneSpec::Masked
-    }
-    fn canvas(&self) -> &CanvasShape {
-        &self.0
-    }
-    fn device(&self) -> Device {
-        Device::flex()
-    }
-    fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let shape = [batch.conditioning.size(), self.0.positions(), ENTRIES];
-        Prediction::Logits(vec![Logits::whole(vec![Tensor::zeros(shape, &self.device())])])
-    }
-    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
-        None
-    }
-    fn parameters(&self) -> &dyn Parameters {
-        unreachable!("nothing to learn")
-    }
-    fn parameters_mut(&mut self) -> &mut dyn Parameters {
-        unreachable!("nothing to learn")
-    }
-    fn frozen(&self) -> Box<dyn Backbone> {
-        unreachable!("nothing to learn")
-    }
+/// Knows nothing: every token is as likely as any other.
+fn ignorant() -> Fake {
+    let kind = TokenKind::Codes { levels: 1, entries: ENTRIES, bits: None };
+    let canvas = CanvasShape::new(1, 2, TokenShape { grid: [3, 5, 7], kind });
+    Fake::new(BackboneSpec::Masked, canvas, move |batch| {
+        let shape = [batch.conditioning.size(), canvas.positions(), ENTRIES];
+        Prediction::Logits(vec![Logits::whole(vec![Tensor::zeros(shape, &Device::flex())])])
+    })
 }
 
 /// What is made of each sample, from `start` or from nothing, and in how many steps.
 fn sampled(
     sampler: &dyn Sampler,
     backbone: &dyn Backbone,
-    process: Option<musiva_core::Process>,
+    process: Option<Process>,
     samples: &[u64],
     start: Option<Start>,
 ) -> (Vec<Values>, usize) {
@@ -75,8 +48,8 @@ fn numbers(values: &[Values]) -> Vec<f64> {
     numbers.into_iter().map(f64::from).collect()
 }
 
-/// Clips of the data that [`Exact`] knows.
-fn data(backbone: &Exact, samples: u64) -> Vec<Values> {
+/// Clips of the data that [`exact`] knows.
+fn data(backbone: &Fake, samples: u64) -> Vec<Values> {
     let numbers = backbone.canvas().positions() * 3;
     let normals = |sample| RngKey::new(8).sample(sample).stream(RngStream::Data).normals(numbers);
     let number = |x: f32| (MEAN + DEVIATION * f64::from(x)) as f32;
@@ -99,14 +72,15 @@ fn diffusion(steps: usize) -> Vec<(Box<dyn Sampler>, NoisePath)> {
 #[test]
 fn strength_1_is_generation_from_nothing_to_the_byte() {
     for (i, (sampler, path)) in diffusion(7).iter().enumerate() {
-        let backbone = Exact::new(*path, Predicts::Data);
+        let process = Process { path: *path, predicts: Predicts::Data };
+        let backbone = exact(process);
         let start = Start { tokens: data(&backbone, 2), strength: 1.0 };
-        let of = |start| sampled(&**sampler, &backbone, Some(backbone.process), &[4, 5], start);
+        let of = |start| sampled(&**sampler, &backbone, Some(process), &[4, 5], start);
         assert!(of(Some(start)) == of(None), "sampler {i}");
     }
     use MaskSchedule::*;
-    let model = Ignorant::new();
-    let tokens = vec![Values::Codes(vec![1; model.0.positions()]); 2];
+    let model = ignorant();
+    let tokens = vec![Values::Codes(vec![1; model.canvas.positions()]); 2];
     for schedule in [Cosine, Linear, Square, Cubic, Root, Exponential, Logarithmic] {
         let sampler = MaskGit { steps: 7, schedule, ..MaskGit::default() };
         let start = Start { tokens: tokens.clone(), strength: 1.0 };
@@ -118,11 +92,12 @@ fn strength_1_is_generation_from_nothing_to_the_byte() {
 #[test]
 fn near_0_clips_stay_and_with_strength_they_go_further() {
     for (i, (sampler, path)) in diffusion(40).iter().enumerate() {
-        let backbone = Exact::new(*path, Predicts::Velocity);
+        let process = Process { path: *path, predicts: Predicts::Velocity };
+        let backbone = exact(process);
         let clips = data(&backbone, 3);
         let away = |strength| {
             let start = Start { tokens: clips.clone(), strength };
-            let (sampled, steps) = sampled(&**sampler, &backbone, Some(backbone.process), &[0, 1, 2], Some(start));
+            let (sampled, steps) = sampled(&**sampler, &backbone, Some(process), &[0, 1, 2], Some(start));
             let pairs = numbers(&sampled).into_iter().zip(numbers(&clips));
             let (sum, count) = pairs.fold((0.0, 0), |(sum, n), (a, b)| (sum + (a - b).powi(2), n + 1));
             ((sum / f64::from(count)).sqrt(), steps)
@@ -137,10 +112,11 @@ fn near_0_clips_stay_and_with_strength_they_go_further() {
 #[test]
 fn what_an_edit_makes_of_the_data_is_distributed_as_the_data() {
     for (i, (sampler, path)) in diffusion(400).iter().enumerate() {
-        let backbone = Exact::new(*path, Predicts::Data);
+        let process = Process { path: *path, predicts: Predicts::Data };
+        let backbone = exact(process);
         let samples: Vec<u64> = (0..60).collect();
         let start = Start { tokens: data(&backbone, 60), strength: 0.5 };
-        let all = numbers(&sampled(&**sampler, &backbone, Some(backbone.process), &samples, Some(start)).0);
+        let all = numbers(&sampled(&**sampler, &backbone, Some(process), &samples, Some(start)).0);
         let n = all.len() as f64;
         let mean = all.iter().sum::<f64>() / n;
         let deviation = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
@@ -154,9 +130,9 @@ fn what_an_edit_makes_of_the_data_is_distributed_as_the_data() {
 
 #[test]
 fn as_many_tokens_change_as_the_schedule_hides_there_and_with_strength_these_and_more() {
-    let model = Ignorant::new();
+    let model = ignorant();
     let sampler = MaskGit { steps: 10, guidance: 2.0, ..MaskGit::default() };
-    let tokens: Vec<u32> = (0..model.0.positions() as u32).collect();
+    let tokens: Vec<u32> = (0..model.canvas.positions() as u32).collect();
     let edit = |strength, samples: &[u64]| {
         let start = Start { tokens: vec![Values::Codes(tokens.clone()); samples.len()], strength };
         sampled(&sampler, &model, None, samples, Some(start))
@@ -169,7 +145,8 @@ fn as_many_tokens_change_as_the_schedule_hides_there_and_with_strength_these_and
     let mut before = Vec::new();
     for (strength, left) in [(0.001, 1), (0.2, 2), (0.45, 5), (0.8, 8), (1.0, 10)] {
         let (now, steps) = changed(strength);
-        let masked = (MaskSchedule::Cosine.masked_fraction(1.0 - strength, tokens.len()) * tokens.len() as f64).floor() as usize;
+        let masked =
+            (MaskSchedule::Cosine.masked_fraction(1.0 - strength, tokens.len()) * tokens.len() as f64).floor() as usize;
         // One of 4,099 comes out as it was.
         assert!(now.len() <= masked && masked <= now.len() + 1, "{strength}: {} of {masked}", now.len());
         assert!(before.iter().all(|position| now.contains(position)), "{strength}");

@@ -5,6 +5,14 @@ pub mod diffusion;
 pub mod maskgit;
 
 #[cfg(test)]
+mod batch_tests;
+#[cfg(test)]
 mod edit_tests;
+#[cfg(test)]
+mod exact_tests;
+#[cfg(test)]
+mod guidance_tests;
+#[cfg(test)]
+mod schedule_tests;
 #[cfg(test)]
 mod tests;

@@ -4,90 +4,56 @@
 //! ones is `μ + α·s²/(α²s² + σ²)·(x_t - α·μ)`; a backbone that says so turns noise into `N(μ, s²)`.
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
+use crate::testing::{self, Fake, keys};
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, ModelInput, Conditioning, Prediction, SoundShape, Values};
+use musiva_core::canvas::{CanvasBatch, ModelInput, Prediction, SoundShape, Values};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, RngKey, Modality, NoisePath, SampleRequest, Parameters, Predicts, Process, Sampler,
-    Session, TokenKind, TokenShape,
+    BackboneSpec, CanvasShape, Modality, NoisePath, Predicts, Process, RngKey, SampleRequest, Sampler, TokenKind,
+    TokenShape,
 };
 
 pub(super) const MEAN: f64 = 0.7;
 pub(super) const DEVIATION: f64 = 0.5;
 
-pub(super) struct Exact {
-    canvas: CanvasShape,
-    pub(super) process: Process,
+/// The best prediction of the data at any time.
+pub(super) fn exact(process: Process) -> Fake {
+    let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Vectors { channels: 3 } };
+    let spec = BackboneSpec::Diffusion { channels: 3, self_conditioned: false };
+    Fake::new(spec, CanvasShape::new(2, 3, tokens), move |batch| best(process, batch))
 }
 
-impl Exact {
-    pub(super) fn new(path: NoisePath, predicts: Predicts) -> Self {
-        let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Vectors { channels: 3 } };
-        Self { canvas: CanvasShape::new(2, 3, tokens), process: Process { path, predicts } }
-    }
-}
-
-impl Backbone for Exact {
-    fn spec(&self) -> BackboneSpec {
-        BackboneSpec::Diffusion { channels: 3, self_conditioned: false }
-    }
-    fn canvas(&self) -> &CanvasShape {
-        &self.canvas
-    }
-    fn device(&self) -> Device {
-        Device::flex()
-    }
-    fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let ModelInput::NoisyVectors(field) = &batch.input else { panic!("a field") };
-        // Each token's α and σ, [1, L, 1]: all samples of a batch walk together.
-        let times = musiva_core::parameters::to_vec(field.times.clone());
-        let column = |value: &dyn Fn(f64, f64) -> f64| {
-            let of = |at: &usize| {
-                let (alpha, sigma) = self.process.path.mix(f64::from(times[*at]));
-                value(alpha, sigma) as f32
-            };
-            let values: Vec<f32> = field.at.iter().map(of).collect();
-            Tensor::<3>::from_data(TensorData::new(values, [1, field.at.len(), 1]), &self.device())
+fn best(process: Process, batch: &CanvasBatch) -> Prediction {
+    let ModelInput::NoisyVectors(field) = &batch.input else { panic!("a field") };
+    // Each token's α and σ, [1, L, 1]: all samples of a batch walk together.
+    let times = musiva_core::parameters::to_vec(field.times.clone());
+    let column = |value: &dyn Fn(f64, f64) -> f64| {
+        let of = |at: &usize| {
+            let (alpha, sigma) = process.path.mix(f64::from(times[*at]));
+            value(alpha, sigma) as f32
         };
-        let (alpha, sigma) = (column(&|a, _| a), column(&|_, s| s));
-        let x = field.values.clone();
-        let pull = column(&|a, s| a * DEVIATION.powi(2) / (a.powi(2) * DEVIATION.powi(2) + s.powi(2)));
-        let clean = (x.clone() - alpha.clone() * MEAN) * pull + MEAN;
-        // ε from x_t = α·x + σ·ε; at t = 0 nobody asks.
-        let noise = (x - clean.clone() * alpha.clone()) / sigma.clone().clamp_min(1e-6);
-        Prediction::Vector(match (self.process.predicts, self.process.path) {
-            (Predicts::Data, _) => clean,
-            (Predicts::Velocity, NoisePath::Straight) => noise - clean,
-            (Predicts::Velocity, NoisePath::Cosine) => noise * alpha - clean * sigma,
-        })
-    }
-    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
-        None
-    }
-    fn parameters(&self) -> &dyn Parameters {
-        unreachable!("nothing to learn")
-    }
-    fn parameters_mut(&mut self) -> &mut dyn Parameters {
-        unreachable!("nothing to learn")
-    }
-    fn frozen(&self) -> Box<dyn Backbone> {
-        unreachable!("nothing to learn")
-    }
+        let values: Vec<f32> = field.at.iter().map(of).collect();
+        Tensor::<3>::from_data(TensorData::new(values, [1, field.at.len(), 1]), &Device::flex())
+    };
+    let (alpha, sigma) = (column(&|a, _| a), column(&|_, s| s));
+    let x = field.values.clone();
+    let pull = column(&|a, s| a * DEVIATION.powi(2) / (a.powi(2) * DEVIATION.powi(2) + s.powi(2)));
+    let clean = (x.clone() - alpha.clone() * MEAN) * pull + MEAN;
+    // ε from x_t = α·x + σ·ε; at t = 0 nobody asks.
+    let noise = (x - clean.clone() * alpha.clone()) / sigma.clone().clamp_min(1e-6);
+    Prediction::Vector(match (process.predicts, process.path) {
+        (Predicts::Data, _) => clean,
+        (Predicts::Velocity, NoisePath::Straight) => noise - clean,
+        (Predicts::Velocity, NoisePath::Cosine) => noise * alpha - clean * sigma,
+    })
 }
 
 /// Mean and deviation of what comes out, over 63,000 numbers.
 fn run(sampler: &dyn Sampler, path: NoisePath, predicts: Predicts) -> (f64, f64) {
-    let backbone = Exact::new(path, predicts);
-    let request =
-        SampleRequest::prompts(vec![vec![1u32, 2]; 200], (0..200).map(|i| RngKey::new(3).sample(i)).collect(), backbone.canvas());
-    let mut sampling = sampler.begin(&backbone, Some(backbone.process), &request).unwrap();
-    while sampling.progress().0 < sampling.progress().1 {
-        sampling.step(&backbone).unwrap();
-    }
-    let mut values = Vec::new();
-    for sampled in sampling.tokens().unwrap() {
-        let Values::Vectors(new) = sampled else { panic!("latents") };
-        values.extend(new.iter().map(|&v| f64::from(v)));
-    }
+    let process = Process { path, predicts };
+    let backbone = exact(process);
+    let request = SampleRequest::prompts(vec![vec![1u32, 2]; 200], keys(3, 200), &backbone.canvas);
+    let sampled = testing::sampled(sampler, &backbone, Some(process), &request);
+    let values: Vec<f64> = sampled.iter().flat_map(testing::vectors).map(|&value| f64::from(value)).collect();
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     (mean, (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())
@@ -152,13 +118,14 @@ fn one_step_is_the_mean() {
 
 #[test]
 fn a_limit_is_one_of_bits_and_none_of_latents() {
-    let mut backbone = Exact::new(NoisePath::Straight, Predicts::Data);
+    let process = Process { path: NoisePath::Straight, predicts: Predicts::Data };
+    let mut backbone = exact(process);
     let latents = TokenShape { grid: [3, 1, 1], ..backbone.canvas.tokens };
     backbone.canvas.tokens.kind = TokenKind::Codes { levels: 1, entries: 8, bits: Some(3) };
     backbone.canvas.sound = Some(SoundShape { tokens: latents, tokens_per_frame: 1, stride: 1 });
-    let request = SampleRequest::prompts(vec![vec![1u32, 2]], vec![RngKey::new(3)], backbone.canvas());
+    let request = SampleRequest::prompts(vec![vec![1u32, 2]], vec![RngKey::new(3)], &backbone.canvas);
     let euler = Euler(Steps { clip: 0.5, ..steps(1) });
-    let mut sampling = euler.begin(&backbone, Some(backbone.process), &request).unwrap();
+    let mut sampling = euler.begin(&backbone, Some(process), &request).unwrap();
     sampling.step(&backbone).unwrap();
     let Values::Vectors(sampled) = &sampling.tokens().unwrap()[0] else { panic!("vectors") };
     for (&position, vector) in request.layout.target().iter().zip(sampled.chunks(3)) {

@@ -4,9 +4,9 @@ use super::Precision;
 use crate::dit::DitConfig;
 use crate::lm::LmConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, ModelInput, NoisyVectors, Conditioning, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, ints};
 use musiva_core::parameters::to_vec;
-use musiva_core::{Backbone, BackboneConfig, CanvasShape, RngKey, RngStream, WeightInit, TokenKind, TokenShape};
+use musiva_core::{Backbone, BackboneConfig, CanvasShape, RngKey, RngStream, TokenKind, TokenShape, WeightInit};
 use musiva_kernels::cross_entropy;
 use std::collections::HashMap;
 
@@ -75,8 +75,10 @@ fn a_diffusion_model_learns_alike_in_bf16() {
         losses(config.build(&canvas(), &device, &WeightInit::Seed(3)).unwrap(), 0.03, |dit| {
             let times = Tensor::from_data(TensorData::new(vec![0.1f32, 0.5, 0.9], [SIZE, 1]), &device);
             let field = NoisyVectors { values: noise(1), times, at: vec![0; 18], x0_prev: None };
-            let batch =
-                CanvasBatch { conditioning: Conditioning::prompt(prompt(&device), &canvas()), input: ModelInput::NoisyVectors(field) };
+            let batch = CanvasBatch {
+                conditioning: Conditioning::prompt(prompt(&device), &canvas()),
+                input: ModelInput::NoisyVectors(field),
+            };
             let Prediction::Vector(field) = dit.forward(&batch) else { panic!("a field") };
             (field - noise(1) * 2.0).square().mean()
         })

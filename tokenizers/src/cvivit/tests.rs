@@ -4,8 +4,8 @@ use crate::video::{at_once, to_byte, to_tensor};
 use burn::tensor::{Device, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, RngKey, Init, Media, MediaShape, Parameters, RngStream, Rate, TokenValues, Tokenizer, TokenizerConfig, Tokens,
-    TrainableTokenizer,
+    Clip, Init, Media, MediaShape, Parameters, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig,
+    Tokens, TrainableTokenizer,
 };
 use std::collections::BTreeMap;
 

@@ -205,4 +205,95 @@ mod tests {
         let loss = tokenizer_loss(&target, made, &weights);
         assert!((to_vec(loss.total)[0] - (0.5 + 2.0 * 0.25)).abs() < 1e-5);
     }
+
+    /// A posterior of these means and log-variances, one number a latent.
+    fn posterior(means: &[f32], log_variances: &[f32]) -> Quantized {
+        let column = |values: &[f32]| {
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), [values.len(), 1]), &Device::flex())
+        };
+        Quantized { log_variance: Some(column(log_variances)), ..Quantized::free(column(means), 1) }
+    }
+
+    #[test]
+    fn the_divergence_of_a_posterior_is_that_of_the_closed_form() {
+        let target = Target::new(&[dot(2, 3, 4)], [4, 4, 4], &Device::flex());
+        let weights = LossWeights { kl: 0.5, ..NOTHING };
+        let divergence = |means: &[f32], log_variances: &[f32]| {
+            let Loss { total, parts } = latent_loss(&target, posterior(means, log_variances), &weights).unwrap();
+            let [("kl", kl)] = &parts[..] else { panic!("{parts:?}") };
+            let kl = to_vec(kl.clone())[0];
+            assert_eq!(to_vec(total), [0.5 * kl]);
+            f64::from(kl)
+        };
+        // Kingma and Welling, appendix B: (μ² + σ² - ln σ² - 1) / 2.
+        let e = std::f64::consts::E;
+        for (mean, log_variance, wanted) in [
+            (0.0, 0.0, 0.0),
+            (3.0, 0.0, 4.5),
+            (-3.0, 0.0, 4.5),
+            (0.0, 1.0, (e - 2.0) / 2.0),
+            (0.0, -1.0, 0.5 / e),
+            (2.0, 4.0f32.ln(), (4.0 + 4.0 - 4.0f64.ln() - 1.0) / 2.0),
+        ] {
+            let found = divergence(&[mean], &[log_variance]);
+            assert!((found - wanted).abs() < 1e-6, "mean {mean}, log-variance {log_variance}: {found}, not {wanted}");
+        }
+        // Of several numbers it is the mean.
+        let found = divergence(&[3.0, 0.0, 1.0, 0.0], &[0.0, 1.0, 0.0, 0.0]);
+        assert!((found - (4.5 + (e - 2.0) / 2.0 + 0.5) / 4.0).abs() < 1e-6, "{found}");
+    }
+
+    const NOTHING: LossWeights = LossWeights {
+        l1: 0.0,
+        l2: 0.0,
+        foreground: 1.0,
+        entropy: 0.0,
+        diversity: 0.0,
+        temperature: 1.0,
+        commitment: 0.0,
+        kl: 0.0,
+    };
+
+    #[test]
+    fn commitment_weighs_what_it_is_said_to_and_latents_that_are_free_want_nothing() {
+        let target = Target::new(&[dot(2, 3, 4)], [4, 4, 4], &Device::flex());
+        let free = || Quantized::free(Tensor::zeros([16, 3], &Device::flex()), 3);
+        assert!(latent_loss(&target, free(), &LossWeights { commitment: 1.0, ..NOTHING }).is_none());
+        let committed = || Quantized { commitment: Some(Tensor::from_data([3.0f32], &Device::flex())), ..free() };
+        let video = latent_loss(&target, committed(), &LossWeights { commitment: 0.25, ..NOTHING }).unwrap();
+        let weights = SoundLossWeights { wave: 1.0, noise: 1.0, mel: 1.0, commitment: 0.25 };
+        let sound = sound_latent_loss(committed(), &weights).unwrap();
+        for Loss { total, parts } in [video, sound] {
+            assert_eq!((to_vec(total), parts[0].0, to_vec(parts[0].1.clone())), (vec![0.75], "commitment", vec![3.0]));
+        }
+    }
+
+    #[test]
+    fn pixels_count_by_how_far_they_are_off_and_by_the_emphasis() {
+        // A dot in a corner: REACH + 1 pixels each way of one frame are emphasised, 25 of 640.
+        let target = Target::new(&[dot(2, 0, 0)], [4, 4, 4], &Device::flex());
+        let [near, all] = [25.0, 640.0];
+        let off = |inside: f32, outside: f32| {
+            let by = target.pixels.clone() * (inside - outside) + outside;
+            distortion(
+                &target,
+                target.clips.clone() + by,
+                &LossWeights { l1: 3.0, l2: 2.0, foreground: 4.0, ..NOTHING },
+            )
+        };
+        for (inside, outside) in [(0.5, 0.0), (0.0, 0.5), (-0.5, 0.25)] {
+            let Loss { total, parts } = off(inside, outside);
+            let weighed =
+                |inside: f32, outside: f32| (4.0 * near * inside + (all - near) * outside) / (all + 3.0 * near);
+            let l1 = weighed(inside.abs(), outside.abs());
+            let l2 = weighed(inside * inside, outside * outside);
+            let mse = (near * inside * inside + (all - near) * outside * outside) / all;
+            for ((name, found), (wanted_name, wanted)) in parts.into_iter().zip([("l1", l1), ("l2", l2), ("mse", mse)])
+            {
+                assert_eq!(name, wanted_name);
+                assert!((to_vec(found)[0] - wanted).abs() < 1e-5, "{name}");
+            }
+            assert!((to_vec(total)[0] - (3.0 * l1 + 2.0 * l2)).abs() < 1e-5);
+        }
+    }
 }

@@ -4,8 +4,8 @@ use crate::video::{at_once, to_byte};
 use burn::tensor::{Device, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Clip, RngKey, Init, Media, MediaShape, Parameters, RngStream, Rate, WeightInit, TokenValues, Tokenizer, TokenizerConfig,
-    Tokens, TrainableTokenizer,
+    Clip, Init, Media, MediaShape, Parameters, Rate, RngKey, RngStream, TokenValues, Tokenizer, TokenizerConfig,
+    Tokens, TrainableTokenizer, WeightInit,
 };
 
 const GROUP: NormConfig = NormConfig::Group { groups: 3, adaptive: false };
@@ -158,7 +158,8 @@ fn streams(norm: NormConfig) {
     }
     assert!(pushed.len() == whole.len() && whole.iter().zip(&pushed).all(|(a, b)| a.abs_diff(*b) <= 1));
     for piece in pieces {
-        let streamed = tokenizer.decode_piece(&tokens, &mut StreamState::streaming(), piece).unwrap().clip("it").unwrap();
+        let streamed =
+            tokenizer.decode_piece(&tokens, &mut StreamState::streaming(), piece).unwrap().clip("it").unwrap();
         assert!(whole.iter().zip(streamed.pixels()).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
 }

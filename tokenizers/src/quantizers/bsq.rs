@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
 use musiva_core::tokens::{code_of, signs};
-use musiva_core::{RngKey, Quantized, Result, SoftBits, TokenKind, Tokens};
+use musiva_core::{Quantized, Result, RngKey, SoftBits, TokenKind, Tokens};
 
 /// The latent goes to the unit sphere, `u = z/‖z‖`, and from there to `û = sign(u)/√L`: codes are those
 /// of lookup-free quantization, but the error is bounded, `‖u - û‖² < 2 - 2/√L` (section 3.2).

@@ -6,7 +6,7 @@
 use super::{Quantizer, codes_of, straight_through};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use musiva_core::{RngKey, Quantized, Result, TokenKind, Tokens};
+use musiva_core::{Quantized, Result, RngKey, TokenKind, Tokens};
 
 /// What the bound falls short of, so that no latent rounds beyond the outermost level; above 1000 levels it
 /// would keep latents from reaching it.

@@ -5,7 +5,7 @@ use super::{Quantizer, other};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
-use musiva_core::{RngKey, Quantized, Result, TokenKind, TokenValues, Tokens};
+use musiva_core::{Quantized, Result, RngKey, TokenKind, TokenValues, Tokens};
 
 /// No quantizer at all: the mean of the posterior is the token.
 #[derive(Module, Debug)]

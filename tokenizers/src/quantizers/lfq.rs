@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::tokens::{code_of, signs};
-use musiva_core::{RngKey, Quantized, Result, SoftBits, TokenKind, Tokens};
+use musiva_core::{Quantized, Result, RngKey, SoftBits, TokenKind, Tokens};
 
 /// Bits whose joint entropy is taken over the whole codebook; more are taken in groups.
 const GROUP: usize = 10;

@@ -20,6 +20,8 @@ mod codebook;
 mod config;
 mod entropy;
 mod fsq;
+#[cfg(test)]
+mod hand_tests;
 mod kl;
 mod lfq;
 mod rvq;
@@ -42,7 +44,7 @@ pub use vq::Vq;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
-use musiva_core::{RngKey, Error, ErrorKind, Quantized, Result, TokenKind, Tokens};
+use musiva_core::{Error, ErrorKind, Quantized, Result, RngKey, TokenKind, TokenValues, Tokens};
 
 /// Latents ⇄ tokens.
 ///

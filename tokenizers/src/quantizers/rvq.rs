@@ -11,7 +11,7 @@ use super::{Quantizer, RvqTokens, other, squared_gap, straight_through, to_codes
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
-use musiva_core::{RngKey, Init, RngStream, Quantized, Result, TokenKind, TokenValues, Tokens};
+use musiva_core::{Init, Quantized, Result, RngKey, RngStream, TokenKind, TokenValues, Tokens};
 
 /// `Q` codebooks of `K` vectors, coarse to fine. The first ones alone stand for the whole: tokens of
 /// fewer levels decode too.

@@ -8,7 +8,7 @@ use super::{Quantizer, codes_of, squared_gap, straight_through, to_codes, to_ind
 use burn::module::Module;
 use burn::tensor::Tensor;
 use musiva_core::parameters::to_vec;
-use musiva_core::{RngKey, Init, RngStream, Quantized, Result, TokenKind, Tokens};
+use musiva_core::{Init, Quantized, Result, RngKey, RngStream, TokenKind, Tokens};
 
 /// A codebook of `K` vectors.
 #[derive(Module, Debug)]

@@ -207,7 +207,8 @@ fn a_fresh_switch_changes_nothing() {
     let sound = tensor(noise(30 * 7, 1), 1);
     let expected = to_vec(encoded(&without, sound.clone(), &mut StreamState::none()));
     for on in [false, true] {
-        let latents = with.network.encoder.forward(sound.clone(), with.denoise_flag(on, [1, 7]), &mut StreamState::none());
+        let latents =
+            with.network.encoder.forward(sound.clone(), with.denoise_flag(on, [1, 7]), &mut StreamState::none());
         assert_eq!(to_vec(latents), expected);
     }
 }

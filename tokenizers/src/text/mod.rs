@@ -7,8 +7,8 @@
 use burn::tensor::Device;
 use musiva_core::canvas::PAD;
 use musiva_core::{
-    Cost, Error, ErrorKind, ConfigError, Media, MediaShape, Modality, Result, WeightInit, TokenKind, TokenShape, Tokenizer,
-    TokenizerConfig, TokenizerSpec, Tokens, files,
+    ConfigError, Cost, Error, ErrorKind, Media, MediaShape, Modality, Result, TokenKind, TokenShape, Tokenizer,
+    TokenizerConfig, TokenizerSpec, Tokens, WeightInit, files,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,11 @@ impl TokenizerConfig for TextConfig {
             errors.push(ConfigError::new("length", "a prompt of no tokens says nothing", "set `length = 12`"));
         }
         if self.vocabulary < 2 {
-            errors.push(ConfigError::new("vocabulary", "a vocabulary needs at least two entries", "set `vocabulary = 128`"));
+            errors.push(ConfigError::new(
+                "vocabulary",
+                "a vocabulary needs at least two entries",
+                "set `vocabulary = 128`",
+            ));
         }
         errors
     }

@@ -129,13 +129,25 @@ mod tests {
 
     #[test]
     fn rows_are_means() {
-        let mut all = Baselines::new();
-        for grey in [10, 200] {
-            let made = all.add(&clip(|_| grey), 20_000.0).unwrap();
-            assert_eq!(made[0].0, FEWER_PIXELS);
+        let clips = [
+            clip(|[_, y, x]| (3 * y + 2 * x) as u8),
+            clip(|[t, y, x]| (20 * t + 5 * y + x) as u8),
+            clip(|[t, _, x]| (60 + 3 * x - t) as u8),
+        ];
+        let bits = [20_000.0, 3_000.0, 900.0];
+        let (mut all, mut sums) = (Baselines::new(), [0.0; 4]);
+        for (clip, bits) in clips.iter().zip(bits) {
+            let made = all.add(clip, bits).unwrap();
+            let (wanted, taken) = fewer_pixels(clip, bits).unwrap();
+            assert_eq!((made[0].0, &made[0].1), (FEWER_PIXELS, &wanted));
+            let Figures { psnr, ssim, flicker } = Figures::of(clip, &wanted).unwrap();
+            let figures = [taken / (9 * 37 * 53) as f64, psnr, ssim, flicker];
+            sums.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure);
         }
-        let rows = all.rows();
-        assert!(rows[0].bits_per_pixel <= 20_000.0 / (9 * 37 * 53) as f64);
-        assert!(rows[0].figures.psnr > 60.0 && rows[0].figures.flicker < 0.1);
+        let row = &all.rows()[0];
+        let found = [row.bits_per_pixel, row.figures.psnr, row.figures.ssim, row.figures.flicker];
+        for (found, sum) in found.into_iter().zip(sums) {
+            assert!((found - sum / 3.0).abs() < 1e-9 * found.abs(), "{row:?}, not a third of {sums:?}");
+        }
     }
 }

@@ -97,3 +97,66 @@ pub fn perform(
     };
     pipeline.once(&sample_request, on_step)?.iter().zip(cases).map(outcome).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_data::WorldConfig;
+
+    fn task(video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
+        Task { name: "x".into(), video, audio, frames, weight: 1.0 }
+    }
+
+    /// 17 frames at 8 a second, 1000 samples each.
+    fn case() -> Case {
+        Case::new(&World::new(WorldConfig { sound: Some(8000), ..WorldConfig::default() }).unwrap(), 3, 5)
+    }
+
+    #[test]
+    fn of_a_sound_only_what_is_given_is_heard() {
+        let case =
+            Case { sound: Some(Sound::new(1, musiva_core::Rate::whole(8000), vec![1.0; 17_000]).unwrap()), ..case() };
+        let heard = |audio, frames| {
+            let sound = case.heard(&task(MaskSpec::Absent, audio, frames))?;
+            let samples = sound.samples();
+            assert_eq!(samples.len(), 17_000);
+            let first = samples.iter().take_while(|&&x| x == 1.0).count();
+            let last = samples.iter().rev().take_while(|&&x| x == 1.0).count();
+            assert_eq!(samples.iter().filter(|&&x| x == 1.0).count(), (first + last).min(17_000), "nothing between");
+            Some([first, last])
+        };
+        assert_eq!(heard(MaskSpec::First, 1), Some([1000, 0]));
+        assert_eq!(heard(MaskSpec::First, 3), Some([3000, 0]));
+        assert_eq!(heard(MaskSpec::Last, 1), Some([0, 1000]));
+        assert_eq!(heard(MaskSpec::Last, 5), Some([0, 5000]));
+        assert_eq!(heard(MaskSpec::Ends, 2), Some([2000, 2000]));
+        assert_eq!(heard(MaskSpec::Context, 1), Some([17_000, 17_000]));
+        assert_eq!((heard(MaskSpec::Target, 1), heard(MaskSpec::Absent, 1)), (None, None));
+    }
+
+    #[test]
+    fn of_a_clip_only_what_is_given_is_shown() {
+        let case = case();
+        let shown = |video, frames| {
+            let clip = case.shown(&task(video, MaskSpec::Absent, frames), [4, 8, 8])?;
+            let same = (0..17).filter(|&t| clip.frame(t) == case.clip.frame(t)).collect::<Vec<_>>();
+            let grey = (0..17).filter(|&t| clip.frame(t).iter().all(|&x| x == 96)).count();
+            assert_eq!(same.len() + grey, 17);
+            Some(same)
+        };
+        assert_eq!(shown(MaskSpec::First, 1), Some(vec![0]));
+        assert_eq!(shown(MaskSpec::First, 5), Some((0..5).collect()));
+        assert_eq!(shown(MaskSpec::Last, 5), Some((12..17).collect()));
+        assert_eq!(shown(MaskSpec::Ends, 1), Some(vec![0, 16]));
+        assert_eq!(shown(MaskSpec::Context, 1), Some((0..17).collect()));
+        assert_eq!(shown(MaskSpec::Target, 1), None);
+    }
+
+    #[test]
+    fn a_case_is_the_same_whenever_it_is_asked_for_and_none_is_like_another() {
+        let world = World::new(WorldConfig::default()).unwrap();
+        let clip = |seed, number| Case::new(&world, seed, number).clip;
+        assert_eq!(clip(3, 5), clip(3, 5));
+        assert!(clip(3, 5) != clip(3, 6) && clip(3, 5) != clip(4, 5));
+    }
+}

@@ -7,7 +7,7 @@ use crate::measure::si_snr;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Codec;
-use musiva_core::{RngKey, Media, Result, Sound, Tokens};
+use musiva_core::{Media, Result, RngKey, Sound, TokenKind, Tokens};
 use musiva_data::world::{AudioReading, Onsets, Scene, Split};
 use musiva_data::{Dataset, World};
 use musiva_media::Opus;
@@ -119,7 +119,8 @@ pub(super) fn resound(
     let reader = sources.train.as_ref().map(|train| learnt(&**train, progress)).transpose()?;
     let opus = baselines.then(Opus::find).flatten();
     let (mut sums, mut opus_sums, mut opus_bits) = (vec![Sums::default(); levels], Sums::default(), 0.0);
-    let (mut tokens, mut audio_oracle, mut read, mut seconds, mut bits) = (Vec::new(), AudioOracle::default(), 0, 0.0, None);
+    let (mut tokens, mut audio_oracle, mut read, mut seconds, mut bits) =
+        (Vec::new(), AudioOracle::default(), 0, 0.0, None);
     let mut measures = None;
     for (at, i) in which.into_iter().enumerate() {
         progress("sounds", at, n as usize)?;
@@ -270,5 +271,94 @@ impl AudioOracle {
         let part = |count: usize| count as f64 / n.max(1) as f64;
         let (colour, shape, speed) = (part(self.colour), part(self.shape), part(self.speed));
         Heard { onsets: self.onsets.f1(), colour, shape, speed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::Rate;
+    use musiva_data::WorldConfig;
+
+    fn tone(pitch: f32, amplitude: f32) -> Sound {
+        let samples = (0..4000).map(|i| amplitude * (pitch * i as f32).sin()).collect();
+        Sound::new(1, Rate::whole(8000), samples).unwrap()
+    }
+
+    #[test]
+    fn figures_of_sounds_are_means_and_silence_has_no_ratio() {
+        let noise = |sound: &Sound, part: f32| {
+            let samples = sound.samples().iter().zip(tone(0.9, 1.0).samples()).map(|(x, n)| x + part * n).collect();
+            Sound::new(1, sound.rate(), samples).unwrap()
+        };
+        let (loud, high, silence) = (tone(0.1, 0.5), tone(0.3, 0.2), tone(0.1, 0.0));
+        let pairs = [(&loud, noise(&loud, 0.05)), (&high, noise(&high, 0.1)), (&silence, noise(&silence, 0.01))];
+        let measures = Measures::of(&loud, None);
+        let (mut together, mut sums) = (Sums::default(), [0.0; 3]);
+        for (wanted, made) in &pairs {
+            together.add(wanted, made, "", &measures).unwrap();
+            let mut alone = Sums::default();
+            alone.add(wanted, made, "", &measures).unwrap();
+            let SoundFigures { si_snr, mel_distance, log_spectral_distance, read } = alone.mean(false);
+            assert_eq!(read, None);
+            assert!(mel_distance > 0.0 && log_spectral_distance > 0.0);
+            sums.iter_mut().zip([si_snr, mel_distance, log_spectral_distance]).for_each(|(sum, value)| *sum += value);
+        }
+        // A tenth and a half of the amplitude: 20 dB and 6 dB; the silent one is left out.
+        let found = together.mean(false);
+        let decibels = (20.0 + 20.0 * 2.0f64.log10()) / 2.0;
+        assert!((found.si_snr - decibels).abs() < 0.05, "{found:?}, not {decibels} dB");
+        assert!((found.mel_distance - sums[1] / 3.0).abs() < 1e-6);
+        assert!((found.log_spectral_distance - sums[2] / 3.0).abs() < 1e-6);
+        assert_eq!(Sums::default().mean(true).read, Some(0.0));
+    }
+
+    #[test]
+    fn captions_count_where_they_are_read_right() {
+        let sounds: Vec<(Sound, String)> = (0..20)
+            .map(|i| match i % 2 {
+                0 => (tone(0.2, 0.2 + 0.01 * i as f32), "low".to_owned()),
+                _ => (tone(1.2, 0.2 + 0.01 * i as f32), "high".to_owned()),
+            })
+            .collect();
+        let reader = Reader::learn(&sounds).unwrap();
+        let (low, measures) = (tone(0.2, 0.3), Measures::of(&sounds[0].0, Some(&reader)));
+        let mut sums = Sums::default();
+        for caption in ["low", "high", "low", "low"] {
+            sums.add(&low, &low, caption, &measures).unwrap();
+        }
+        assert_eq!(sums.mean(true).read, Some(0.75));
+        // It is what was made that is read.
+        let mut sums = Sums::default();
+        sums.add(&low, &tone(1.2, 0.3), "low", &measures).unwrap();
+        assert_eq!(sums.mean(true).read, Some(0.0));
+    }
+
+    #[test]
+    fn what_is_heard_counts_over_all_sounds() {
+        let world = World::new(WorldConfig { sound: Some(16_000), ..WorldConfig::default() }).unwrap();
+        let scenes: Vec<Scene> = (0..40).map(|i| world.scene(RngKey::new(3).sample(i), Split::Test)).collect();
+        let hear = |pairs: &[(&Scene, Sound)]| {
+            let mut audio_oracle = AudioOracle::default();
+            pairs.iter().for_each(|(scene, sound)| audio_oracle.listen(scene, sound));
+            audio_oracle.heard(pairs.len())
+        };
+        let right = |scene: &Scene| scene.sound().unwrap();
+        let all: Vec<(&Scene, Sound)> = scenes.iter().map(|scene| (scene, right(scene))).collect();
+        assert_eq!(hear(&all), Heard { onsets: 1.0, colour: 1.0, shape: 1.0, speed: 1.0 });
+        // Three of four are heard, of the fourth nothing.
+        let silent = |sound: Sound| Sound::new(1, sound.rate(), vec![0.0; sound.length()]).unwrap();
+        let some = scenes[..4].iter().enumerate();
+        let some: Vec<_> =
+            some.map(|(i, scene)| (scene, if i == 1 { silent(right(scene)) } else { right(scene) })).collect();
+        let found = hear(&some);
+        assert_eq!((found.colour, found.shape, found.speed), (0.75, 0.75, 0.75));
+        // Onsets are counted together: all that are heard are right, and those of one sound are missed.
+        let bounces = |scenes: &[Scene]| scenes.iter().map(|scene| scene.events().len()).sum::<usize>() as f64;
+        let (wanted, missed) = (bounces(&scenes[..4]), bounces(&scenes[1..2]));
+        assert!((found.onsets - 2.0 * (wanted - missed) / (2.0 * wanted - missed)).abs() < 1e-12);
+        // The colour of another scene is wrong, whatever else is right.
+        let other = scenes.iter().find(|scene| scene.attributes.colour != scenes[0].attributes.colour).unwrap();
+        assert_eq!(hear(&[(&scenes[0], right(other))]).colour, 0.0);
     }
 }

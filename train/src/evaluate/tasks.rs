@@ -161,3 +161,118 @@ fn placed(world: &World, oracle: &VideoOracle, task: &Task, [n, seed]: [u64; 2])
     }
     counts.result(task, "placed tones")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_data::WorldConfig;
+
+    fn world() -> World {
+        World::new(WorldConfig { sound: Some(16_000), ..WorldConfig::default() }).unwrap()
+    }
+
+    fn task(video: MaskSpec, audio: MaskSpec) -> Task {
+        Task { name: "x".into(), video, audio, frames: 1, weight: 1.0 }
+    }
+
+    /// What is told of a task where case `i` came out as `made` says.
+    fn result(task: &Task, n: u64, made: impl Fn(u64, &Case) -> Outcome) -> TaskResult {
+        let (world, mut counts) = (world(), Counts::default());
+        let oracle = VideoOracle::new(world.config());
+        for i in 0..n {
+            let case = Case::new(&world, 7, i);
+            counts.count(task, &case, &made(i, &case), &oracle);
+        }
+        counts.result(task, BACKBONE)
+    }
+
+    /// As it should be, as far as the task makes something of it.
+    fn right(task: &Task, case: &Case) -> Outcome {
+        let clip = match task.video {
+            MaskSpec::Absent => None,
+            MaskSpec::Image => Some(case.clip.slice(0..1)),
+            _ => Some(case.clip.clone()),
+        };
+        let sound = case.sound.clone().filter(|_| !matches!(task.audio, MaskSpec::Absent | MaskSpec::Context));
+        Outcome { clip, sound }
+    }
+
+    /// A black clip, and silence.
+    fn nothing(task: &Task, case: &Case) -> Outcome {
+        let Outcome { mut clip, sound } = right(task, case);
+        clip.iter_mut().for_each(|clip| clip.pixels_mut().fill(0));
+        let silent = |sound: Sound| Sound::new(1, sound.rate(), vec![0.0; sound.length()]).unwrap();
+        Outcome { clip, sound: sound.map(silent) }
+    }
+
+    #[test]
+    fn what_is_right_is_all_right_and_what_is_not_asked_for_is_not_told() {
+        use MaskSpec::*;
+        // Whether something is said of what is seen, of the position, of onsets, and of tones.
+        for (video, audio, told) in [
+            (Made, Absent, [true, false, false, false]),
+            (Made, Made, [true, false, true, true]),
+            (Made, Conditioning, [true, false, true, false]),
+            (Conditioning, Made, [false, false, true, true]),
+            (Absent, Made, [false, false, false, true]),
+            (First, Absent, [true, true, false, false]),
+            (Last, Made, [true, true, true, true]),
+            (Ends, Conditioning, [true, true, true, false]),
+            (Image, Absent, [true, false, false, false]),
+        ] {
+            let task = task(video, audio);
+            let found = done(&task, 12, |_, case| right(&task, case));
+            let all = |told: bool| told.then_some(1.0);
+            assert_eq!((found.n, found.by, &*found.task), (12, "backbone", "x"));
+            assert_eq!(
+                [found.position, found.onsets, found.pitch],
+                [all(told[1]), all(told[2]), all(told[3])],
+                "{task}"
+            );
+            assert_eq!(found.timbre, found.pitch, "{task}");
+            let seen = found.seen.map(|seen| (seen.n, seen.colour, seen.shape));
+            assert_eq!(seen, told[0].then_some((12, Some(1.0), Some(1.0))), "{task}");
+        }
+    }
+
+    #[test]
+    fn figures_are_the_parts_of_the_cases_that_are_right() {
+        let task = task(MaskSpec::First, MaskSpec::Target);
+        // Three of twelve are nothing at all.
+        let found = done(&task, 12, |i, case| if i % 4 == 2 { nothing(&task, case) } else { right(&task, case) });
+        let seen = found.seen.unwrap();
+        assert_eq!(
+            (seen.n, seen.colour, seen.shape, seen.direction, seen.all),
+            (12, Some(0.75), Some(0.75), Some(0.75), Some(0.75))
+        );
+        assert_eq!((found.position, found.pitch, found.timbre), (Some(0.75), Some(0.75), Some(0.75)));
+        // Onsets are counted over all cases: those of three are missed.
+        let bounces = |all: &mut dyn Iterator<Item = u64>| {
+            all.map(|i| Case::new(&world(), 7, i).scene.events().len()).sum::<usize>() as f64
+        };
+        let (wanted, missed) = (bounces(&mut (0..12)), bounces(&mut [2, 6, 10].into_iter()));
+        let f1 = 2.0 * (wanted - missed) / (2.0 * wanted - missed);
+        assert!((found.onsets.unwrap() - f1).abs() < 1e-12, "{:?}, not {f1}", found.onsets);
+    }
+
+    #[test]
+    fn a_position_is_that_of_the_frame_beside_what_is_given() {
+        // Only one frame of each clip is left: that beside the first, or that beside the last, or another one.
+        let only = |t: usize| {
+            move |_: u64, case: &Case| {
+                let mut clip = case.clip.clone();
+                let size = clip.pixels().len() / clip.frames();
+                let other = case.clip.frame(if t == 1 { 15 } else { 1 }).to_vec();
+                (0..clip.frames()).filter(|&at| at != t).for_each(|at| {
+                    clip.pixels_mut()[at * size..][..size].copy_from_slice(&other);
+                });
+                Outcome { clip: Some(clip), sound: None }
+            }
+        };
+        for (video, right, wrong) in [(MaskSpec::First, 1, 2), (MaskSpec::Last, 15, 14), (MaskSpec::Ends, 1, 3)] {
+            let task = task(video, MaskSpec::Absent);
+            assert_eq!(done(&task, 12, only(right)).position, Some(1.0), "{video:?}");
+            assert!(done(&task, 12, only(wrong)).position.unwrap() < 0.5, "{video:?}");
+        }
+    }
+}

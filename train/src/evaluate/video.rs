@@ -5,8 +5,8 @@ use super::{Measured, Metrics, Progress, spread};
 use crate::measure::{flicker, psnr, ssim};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, RngKey, Media, Result, TokenKind, Tokens};
-use musiva_data::world::{VideoOracle, PartialAttributes, Scores, Split, score};
+use musiva_core::{Clip, Media, Result, RngKey, TokenKind, Tokens};
+use musiva_data::world::{PartialAttributes, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::quantizers::CodeUse;
 use serde::Serialize;
@@ -198,4 +198,46 @@ pub(super) fn reconstruct_data(
     }
     progress("reconstruct", n, n)?;
     sums.results()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::Rate;
+
+    #[test]
+    fn figures_of_many_are_their_means() {
+        let figures = |psnr, ssim, flicker| Figures { psnr, ssim, flicker };
+        let mut mean = Mean::default();
+        assert_eq!((mean.n(), mean.mean()), (0, Figures::default()));
+        [figures(20.0, 0.5, 1.0), figures(30.0, 1.0, 3.0), figures(34.0, 0.75, 5.0)]
+            .into_iter()
+            .for_each(|f| mean.add(f));
+        assert_eq!((mean.n(), mean.mean()), (3, figures(28.0, 0.75, 3.0)));
+    }
+
+    #[test]
+    fn figures_are_each_of_its_own_measure() {
+        // A still picture, and one that is 4 too bright in its second frame: a mean square of 8, a change of 4.
+        let clip =
+            |second: u8| Clip::new([2, 8, 8], Rate::whole(8), [vec![100; 192], vec![second; 192]].concat()).unwrap();
+        let found = Figures::of(&clip(100), &clip(104)).unwrap();
+        assert!((found.psnr - 10.0 * (255.0f64 * 255.0 / 8.0).log10()).abs() < 1e-9);
+        let means = (2.0 * 100.0 * 104.0 + 6.5025) / (100.0 * 100.0 + 104.0 * 104.0 + 6.5025);
+        assert!((found.ssim - (1.0 + means) / 2.0).abs() < 1e-9);
+        assert!((found.flicker - 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn tokens_take_the_bits_of_their_codes() {
+        let grid = [2, 3, 4];
+        let codes = TokenKind::Codes { levels: 1, entries: 1024, bits: None };
+        assert_eq!(bits_of(codes, &Tokens::codes(grid, 1024, vec![0; 24]).unwrap()), Some(240.0));
+        let levels = TokenKind::residual(3, 32);
+        assert_eq!(bits_of(levels, &Tokens::levels(grid, 3, 32, vec![0; 72]).unwrap()), Some(360.0));
+        let latents = TokenKind::Vectors { channels: 2 };
+        assert_eq!(bits_of(latents, &Tokens::vectors(grid, 2, vec![0.0; 48]).unwrap()), None);
+        // Vectors that stand for codes are counted as these.
+        assert_eq!(bits_of(levels, &Tokens::vectors(grid, 2, vec![0.0; 48]).unwrap()), Some(360.0));
+    }
 }

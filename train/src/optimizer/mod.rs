@@ -199,6 +199,9 @@ impl State {
 }
 
 #[cfg(test)]
+mod update_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use burn::module::{Module, Param};

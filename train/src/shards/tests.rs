@@ -1,7 +1,7 @@
 //! Shards of a dataset of few small clips, whose tokens are their first pixels.
 
 use super::*;
-use musiva_core::{Clip, MediaShape, Rate, WeightInit, TokenKind, TokenizerConfig};
+use musiva_core::{Clip, MediaShape, Rate, TokenKind, TokenizerConfig, WeightInit};
 use musiva_data::DataReport;
 use musiva_tokenizers::magvit2::Magvit2Config;
 use proptest::prelude::*;

@@ -16,8 +16,8 @@ use burn::tensor::{Device, Int, Tensor};
 use musiva_core::parameters::{grown, open_weights};
 use musiva_core::recipe::{Recipe, Summary, Target, TrainSettings};
 use musiva_core::{
-    RngKey, Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, WeightInit,
-    TokenKind, Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, Weights,
+    Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, RngKey, TokenKind,
+    Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, WeightInit, Weights,
 };
 use musiva_data::Dataset;
 use musiva_tokenizers::losses::perceptual::FeatureNet;

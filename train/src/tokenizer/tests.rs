@@ -401,3 +401,5 @@ fn windows_shorter_than_the_discriminators_are_refused() {
     let error = made.err().unwrap().to_string();
     assert!(error.contains("the discriminator's") && error.contains("train.samples = 128"), "{error}");
 }
+
+mod steps;

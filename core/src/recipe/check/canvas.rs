@@ -31,7 +31,8 @@ impl Checker<'_> {
         let mut sides = tokens.grid.into_iter().chain(text.grid);
         let length = sides.try_fold(1usize, usize::checked_mul);
         let order = PositionOrder::default();
-        let canvas = CanvasShape { prompt: text.length(), text: prompt, tokens, sound: None, has_context: false, order };
+        let canvas =
+            CanvasShape { prompt: text.length(), text: prompt, tokens, sound: None, has_context: false, order };
         if length.is_none() || canvas.length() > LONGEST_CANVAS {
             let message = format!("the canvas would be longer than {LONGEST_CANVAS} tokens");
             self.add("data", &ConfigError::new("", message, "use smaller or shorter clips, or a stronger compression"));
@@ -81,7 +82,10 @@ impl Checker<'_> {
 
     fn too_many_bits(&mut self, section: &str, kind: TokenKind) {
         let message = format!("a place of this canvas holds a code of 32 bits at most, this makes {kind}");
-        self.add(section, &ConfigError::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"));
+        self.add(
+            section,
+            &ConfigError::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"),
+        );
     }
 
     pub(super) fn check_tasks(&mut self, recipe: &Recipe, canvas: &CanvasShape, frames: usize) {
@@ -90,7 +94,11 @@ impl Checker<'_> {
         for (index, task) in recipe.tasks.iter().enumerate() {
             let mut errors = task.errors(canvas, frames);
             if recipe.tasks[..index].iter().any(|other| other.name == task.name) {
-                errors.push(ConfigError::new("name", format!("there are two tasks called `{}`", task.name), "rename one"));
+                errors.push(ConfigError::new(
+                    "name",
+                    format!("there are two tasks called `{}`", task.name),
+                    "rename one",
+                ));
             }
             if errors.is_empty() {
                 errors.extend(task.layout(canvas, strides, None).err());

@@ -41,8 +41,9 @@ impl Default for Clips {
 impl DatasetConfig for Clips {
     fn errors(&self) -> Vec<ConfigError> {
         let odd = |(i, side): (usize, &usize)| {
-            (side % 2 == 1)
-                .then(|| ConfigError::new(format!("size[{i}]"), format!("{side} is odd"), format!("write {} there", side + 1)))
+            (side % 2 == 1).then(|| {
+                ConfigError::new(format!("size[{i}]"), format!("{side} is odd"), format!("write {} there", side + 1))
+            })
         };
         self.size.iter().enumerate().filter_map(odd).collect()
     }

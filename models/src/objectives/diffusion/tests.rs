@@ -1,0 +1,241 @@
+//! What diffusion objectives ask of a backbone, and their losses by hand: who answers by the definitions has none.
+
+use super::*;
+use crate::testing::{Asked, Fake, Log};
+use musiva_core::canvas::{Layout, SoundShape, Values};
+use musiva_core::{TokenKind, TokenShape};
+use std::f64::consts::FRAC_PI_2;
+use std::sync::Arc;
+
+/// Three frames of a place of two channels.
+fn canvas() -> CanvasShape {
+    CanvasShape::new(1, 4, TokenShape { grid: [3, 1, 1], kind: TokenKind::Vectors { channels: 2 } })
+}
+
+/// Two samples of the words 1 and 2.
+const CLIPS: [[f32; 6]; 2] = [[0.3, -1.2, 2.0, 0.7, -0.4, 1.1], [-0.9, 0.2, 0.6, -2.1, 1.4, 0.5]];
+
+fn batch(canvas: &CanvasShape, clips: &[&[f32]]) -> CleanBatch {
+    CleanBatch {
+        shape: *canvas,
+        prompt: Values::Codes((1..=clips.len() as u32).collect()),
+        layout: Arc::new(Layout::whole(canvas)),
+        context: Values::Vectors(Vec::new()),
+        tokens: Values::Vectors(clips.concat()),
+        samples: (0..clips.len() as u64).collect(),
+    }
+}
+
+fn clips() -> CleanBatch {
+    batch(&canvas(), &[&CLIPS[0], &CLIPS[1]])
+}
+
+/// `α(t)` and `σ(t)`, written out.
+fn mix(path: NoisePath, t: f64) -> (f64, f64) {
+    match path {
+        NoisePath::Straight => (1.0 - t, t),
+        NoisePath::Cosine => ((FRAC_PI_2 * t).cos(), (FRAC_PI_2 * t).sin()),
+    }
+}
+
+/// What is to be predicted of a number, by the definitions. The velocity is how the noisy number changes: with the time on
+/// the straight path, with the angle `πt/2` on the cosine path.
+fn target(process: Process, x: f64, noisy: f64, t: f64) -> f64 {
+    let (alpha, sigma) = mix(process.path, t);
+    let noise = if sigma == 0.0 { 0.0 } else { (noisy - alpha * x) / sigma };
+    match (process.predicts, process.path) {
+        (Predicts::Data, _) => x,
+        (Predicts::Velocity, NoisePath::Straight) => noise - x,
+        (Predicts::Velocity, NoisePath::Cosine) => alpha * noise - sigma * x,
+    }
+}
+
+/// Says the target, but for an error of each place, and is watched.
+fn off_by(process: Process, self_conditioned: bool, error: [f64; 3]) -> (Fake, Log) {
+    let spec = BackboneSpec::Diffusion { channels: 2, self_conditioned };
+    let answer = move |asked: &Asked| {
+        let number = |i: usize| {
+            let (x, noisy) = (f64::from(CLIPS[asked.word() - 1][i]), f64::from(asked.values[i]));
+            (target(process, x, noisy, asked.times[i / 2]) + error[i / 2]) as f32
+        };
+        (0..3).map(|position| vec![number(2 * position), number(2 * position + 1)]).collect()
+    };
+    Fake::each(spec, canvas(), answer).watched()
+}
+
+/// Both objectives with both predictions, and frames so far apart; no prompt is dropped, nothing self-conditioned.
+fn objectives(frame_offset: f32) -> Vec<Box<dyn Objective>> {
+    let both = [Predict::Data, Predict::Velocity].into_iter();
+    let of = |predict| -> [Box<dyn Objective>; 2] {
+        let flow = RectifiedFlow { predict, frame_offset, prompt_dropout: 0.0, self_condition: 0.0, shift: 1.0 };
+        let ddpm = Ddpm { predict, frame_offset, prompt_dropout: 0.0, self_condition: 0.0 };
+        [Box::new(flow), Box::new(ddpm)]
+    };
+    both.flat_map(of).collect()
+}
+
+fn numbers(loss: &Loss) -> (f64, f64) {
+    let number = |x: &Tensor<1>| f64::from(x.clone().into_scalar::<f32>());
+    assert_eq!(loss.parts[0].0, "clean_mse");
+    (number(&loss.total), number(&loss.parts[0].1))
+}
+
+#[test]
+fn objectives_walk_the_paths_that_they_name() {
+    let of = |objective: &dyn Objective| objective.process().unwrap();
+    assert_eq!(of(&RectifiedFlow::default()), Process { path: NoisePath::Straight, predicts: Predicts::Velocity });
+    assert_eq!(of(&Ddpm::default()), Process { path: NoisePath::Cosine, predicts: Predicts::Velocity });
+    assert_eq!(of(&Ddpm { predict: Predict::Data, ..Ddpm::default() }).predicts, Predicts::Data);
+}
+
+#[test]
+fn the_velocity_is_how_the_noisy_number_changes() {
+    let (x, noise, t, step) = (0.7, -1.3, 0.37, 1e-5);
+    for (path, unit) in [(NoisePath::Straight, 1.0), (NoisePath::Cosine, FRAC_PI_2)] {
+        let noisy = |t| mix(path, t).0 * x + mix(path, t).1 * noise;
+        let slope = (noisy(t + step) - noisy(t - step)) / (2.0 * step);
+        let velocity = target(Process { path, predicts: Predicts::Velocity }, x, noisy(t), t);
+        assert!((slope - unit * velocity).abs() < 1e-6, "{path:?}: {slope}, {velocity}");
+        assert!((path.mix(t).0 - mix(path, t).0).abs() < 1e-12 && (path.mix(t).1 - mix(path, t).1).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn who_predicts_by_the_definition_has_no_loss_and_an_error_counts_squared() {
+    for objective in objectives(0.0).iter().chain(&objectives(1.0)) {
+        let process = objective.process().unwrap();
+        for step in 0..20 {
+            let key = RngKey::new(3).step(step);
+            let (right, _) = off_by(process, false, [0.0; 3]);
+            let (total, clean) = numbers(&objective.loss(&right, &clips(), key).unwrap());
+            assert!(total < 1e-6 && clean < 1e-6, "{process:?}: {total}, {clean}");
+
+            let error = [0.5, -1.0, 2.0];
+            let (wrong, log) = off_by(process, false, error);
+            let (total, clean) = numbers(&objective.loss(&wrong, &clips(), key).unwrap());
+            // Frames at time 0 are known and do not count. The clean data are off by as much, or by σ times as much.
+            let asked = &log.lock().unwrap()[0];
+            let frames = asked.iter().flat_map(|asked| asked.times.iter().zip(&error)).filter(|(t, _)| **t > 0.0);
+            let frames: Vec<(f64, f64)> = frames.map(|(&t, &error)| (mix(process.path, t).1, error)).collect();
+            let mean = |of: &dyn Fn(f64, f64) -> f64| {
+                frames.iter().map(|&(sigma, error)| of(sigma, error).powi(2)).sum::<f64>() / frames.len() as f64
+            };
+            let off = mean(&|sigma, error| if process.predicts == Predicts::Data { error } else { sigma * error });
+            let wanted = (mean(&|_, error| error), off);
+            assert!(
+                (total - wanted.0).abs() < 1e-4 && (clean - wanted.1).abs() < 1e-4,
+                "{process:?}: {total}, {clean}, {wanted:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn frames_are_ahead_of_others_where_they_may_be() {
+    let apart = |frame_offset: f32| {
+        let (fake, log) = off_by(objectives(frame_offset)[0].process().unwrap(), false, [0.0; 3]);
+        (0..200).for_each(|step| {
+            drop(objectives(frame_offset)[0].loss(&fake, &clips(), RngKey::new(3).step(step)).unwrap())
+        });
+        let log = log.lock().unwrap();
+        let times: Vec<_> = log.iter().flatten().map(|asked| asked.times.clone()).collect();
+        assert!(times.iter().all(|times| times.is_sorted()), "the first frame is cleanest");
+        times
+    };
+    assert!(apart(0.0).iter().all(|times| times[0] == times[2]));
+    let times = apart(1.0);
+    // As far apart as s of three frames, drawn evenly from 0 to 1, can be: whole ways for s > 1/2, at some of the times.
+    let whole = times.iter().filter(|times| times[0] == 0.0 && times[2] == 1.0).count();
+    assert!((20..100).contains(&whole), "{whole}");
+    assert!(apart(0.25).iter().any(|times| times[0] < times[2]));
+    assert!(apart(0.25).iter().all(|times| times[2] - times[0] <= 0.5 + 1e-6));
+}
+
+/// The largest distance of numbers from a distribution: above `1.95/√n` once in a thousand (Kolmogorov and Smirnov).
+fn distance(mut numbers: Vec<f64>, distribution: impl Fn(f64) -> f64) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let n = numbers.len() as f64;
+    numbers.iter().enumerate().map(|(i, &x)| (distribution(x) - (i as f64 + 0.5) / n).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn times_are_uniform_or_shifted_and_noise_is_normal() {
+    let zeros = batch(&canvas(), &[&[0.0; 6], &[0.0; 6]]);
+    for shift in [1.0, 3.0] {
+        let flow = RectifiedFlow { shift, prompt_dropout: 0.0, ..RectifiedFlow::default() };
+        let (fake, log) = off_by(flow.process().unwrap(), false, [0.0; 3]);
+        (0..1000).for_each(|step| drop(flow.loss(&fake, &zeros, RngKey::new(3).step(step)).unwrap()));
+        let log = log.lock().unwrap();
+        let times: Vec<f64> = log.iter().flatten().map(|asked| asked.times[0]).collect();
+        // t' = s·t / (1 + (s - 1)·t) backwards.
+        let s = f64::from(shift);
+        let far = distance(times, |t| t / (s - (s - 1.0) * t));
+        assert!(far < 1.95 / 2000f64.sqrt(), "{shift}: {far}");
+        // Of clean zeros the noisy numbers are t·ε.
+        let noise: Vec<f64> = log
+            .iter()
+            .flatten()
+            .flat_map(|asked| asked.values.iter().map(|x| f64::from(*x) / asked.times[0]))
+            .collect();
+        let n = noise.len() as f64;
+        let moment = |k| noise.iter().map(|x| x.powi(k)).sum::<f64>() / n;
+        assert!(moment(1).abs() < 0.03 && (moment(2) - 1.0).abs() < 0.05 && (moment(4) - 3.0).abs() < 0.3);
+    }
+    for (t, shift, wanted) in [(0.5, 3.0, 0.75), (0.25, 3.0, 0.5), (0.75, 1.0, 0.75), (0.0, 9.0, 0.0), (1.0, 9.0, 1.0)]
+    {
+        assert!((shifted(t, shift) - wanted).abs() < 1e-12, "{t} {shift}");
+    }
+}
+
+#[test]
+fn the_guess_is_what_the_first_pass_took_for_clean() {
+    for predict in [Predict::Data, Predict::Velocity] {
+        let always = Ddpm { predict, prompt_dropout: 0.0, self_condition: 1.0, frame_offset: 0.0 };
+        let calls = |objective: &Ddpm, self_conditioned| {
+            let (fake, log) = off_by(objective.process().unwrap(), self_conditioned, [0.0; 3]);
+            objective.loss(&fake, &clips(), RngKey::new(3)).unwrap();
+            std::mem::take(&mut *log.lock().unwrap())
+        };
+        let log = calls(&always, true);
+        let [first, second] = &log[..] else { panic!("two passes, not {}", log.len()) };
+        for (i, (first, second)) in first.iter().zip(second).enumerate() {
+            // Who is right about the target is right about the data.
+            let x0_prev = second.x0_prev.as_ref().unwrap();
+            assert!(x0_prev.iter().zip(CLIPS[i]).all(|(a, b)| (a - b).abs() < 1e-4), "{x0_prev:?}");
+            assert_eq!(first, &Asked { x0_prev: None, ..second.clone() });
+        }
+        for log in [calls(&always, false), calls(&Ddpm { self_condition: 0.0, ..always }, true)] {
+            assert!(log.len() == 1 && log[0].iter().all(|asked| asked.x0_prev.is_none()));
+        }
+    }
+}
+
+#[test]
+fn prompts_are_dropped_as_often_as_asked() {
+    for (prompt_dropout, words) in [(0.0, [1, 2]), (1.0, [0, 0])] {
+        let canvas = canvas();
+        let fake = Fake::each(BackboneSpec::Diffusion { channels: 2, self_conditioned: false }, canvas, |_| {
+            vec![vec![0.0; 2]; 3]
+        });
+        let (fake, log) = fake.watched();
+        RectifiedFlow { prompt_dropout, ..RectifiedFlow::default() }.loss(&fake, &clips(), RngKey::new(3)).unwrap();
+        assert_eq!([0, 1].map(|row| log.lock().unwrap()[0][row].word()), words);
+    }
+}
+
+#[test]
+fn numbers_after_the_end_of_a_shorter_vector_do_not_count() {
+    // A clip of one place of three channels, and its sound of one place of one.
+    let latents = |channels| TokenShape { grid: [1, 1, 1], kind: TokenKind::Vectors { channels } };
+    let sound = SoundShape { tokens: latents(1), tokens_per_frame: 1, stride: 1 };
+    let canvas = CanvasShape { sound: Some(sound), ..CanvasShape::new(1, 4, latents(3)) };
+    let objective = RectifiedFlow { predict: Predict::Data, prompt_dropout: 0.0, ..RectifiedFlow::default() };
+    let loss = |answer: [[f32; 3]; 2]| {
+        let spec = BackboneSpec::Diffusion { channels: 3, self_conditioned: false };
+        let fake = Fake::each(spec, canvas, move |_| answer.map(Vec::from).to_vec());
+        numbers(&objective.loss(&fake, &batch(&canvas, &[&[0.0; 6]]), RngKey::new(3)).unwrap())
+    };
+    assert_eq!(loss([[0.0; 3], [0.0, 5.0, -7.0]]), (0.0, 0.0));
+    // (1 + 4 + 0 + 9) / 4 numbers.
+    assert_eq!(loss([[1.0, 2.0, 0.0], [3.0, 5.0, -7.0]]), (3.5, 3.5));
+}

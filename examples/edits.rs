@@ -2,13 +2,11 @@
 //!
 //! `cargo run --release --example edits -- recipes/text-to-video-dit.toml 32` prints the rows of docs/tasks.md.
 
-use musiva_core::pipeline::{ContextMedia, Pipeline, Request};
-use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Media, Registry, Result, RngKey};
-use musiva_data::World;
-use musiva_data::world::{Colour, Scene, Split, VideoOracle, WorldConfig};
+use musiva::data::World;
+use musiva::data::world::{Colour, Scene, Split, VideoOracle, WorldConfig};
+use musiva::pipeline::{ContextMedia, Request};
+use musiva::{Clip, DeviceName, Media, Pipeline, Recipe, RecipeSource, Result, RngKey};
 use std::error::Error;
-use std::path::Path;
 
 /// Seeds of scenes and of edits.
 const SEEDS: [u64; 2] = [5, 1];
@@ -41,14 +39,9 @@ impl Case {
 fn main() -> std::result::Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [recipe, count] = &arguments[..] else { return Err("usage: edits RECIPE COUNT".into()) };
-    let mut registry = Registry::default();
-    musiva_data::register(&mut registry)?;
-    musiva_tokenizers::register(&mut registry)?;
-    musiva_models::register(&mut registry)?;
-    let recipe = Recipe::open(Path::new(recipe), &[], &registry)?;
-    let world = World::new(WorldConfig { frames: 17, size: [64, 64], ..WorldConfig::default() });
-    let world = world.map_err(|errors| errors.into_iter().map(|error| error.message).collect::<String>())?;
-    let pipeline = Pipeline::build(&recipe, &burn::tensor::Device::flex())?;
+    let recipe = RecipeSource::named(recipe).open()?;
+    let world = World::open(&WorldConfig { frames: 17, size: [64, 64], ..WorldConfig::default() })?;
+    let pipeline = Pipeline::build(&recipe, &DeviceName::Cpu.open()?)?;
     let cases: Vec<Case> = (0..count.parse()?).map(|number| Case::new(&world, number)).collect();
     println!("strength  tokens  colour  shape  direction  speed  position");
     for strength in [0.1, 0.3, 0.5, 0.7, 0.8, 0.9] {

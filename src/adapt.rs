@@ -1,9 +1,8 @@
-//! A file as media that a recipe's tokenizer takes; every step is said.
+//! A file as media that a recipe's tokenizer takes; the observer is told of every step.
 
 use crate::frames::Frames;
-use crate::output::say;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Media, MediaShape, Modality, Result, Sound};
+use musiva_core::{Clip, Error, ErrorKind, Media, MediaShape, Modality, Observer, Result, Sound};
 use musiva_media::{ReadOptions, SoundOptions, SoundReader, read_sound, resample};
 use std::path::Path;
 
@@ -18,24 +17,34 @@ pub enum Extent {
     Uncut,
 }
 
-/// The file as media of `modality`, from its start.
-pub fn adapted(recipe: &Recipe, path: &Path, modality: Modality, extent: Extent) -> Result<Media> {
+/// The file as media of `modality`, from its start: at the recipe's rate, a clip of its frames' size, a sound of one
+/// channel.
+///
+/// # Errors
+/// Where it cannot be read, or the recipe has no data of that modality.
+pub fn read_media(
+    recipe: &Recipe,
+    path: &Path,
+    modality: Modality,
+    extent: Extent,
+    observer: &mut dyn Observer,
+) -> Result<Media> {
     match modality {
-        Modality::Video => clip(recipe, path, extent).map(Media::Clip),
-        Modality::Audio => sound(recipe, path, extent).map(Media::Sound),
+        Modality::Video => clip(recipe, path, extent, observer).map(Media::Clip),
+        Modality::Audio => sound(recipe, path, extent, observer).map(Media::Sound),
         Modality::Text => Err(Error::new(ErrorKind::Unsupported, path.display().to_string(), "text is no media file")),
     }
 }
 
 /// At the recipe's rate, of one channel.
-fn sound(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Sound> {
+fn sound(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observer) -> Result<Sound> {
     let MediaShape::Sound { samples, rate, .. } = recipe.need_media(Modality::Audio)? else {
         return Err(Error::new(ErrorKind::Unsupported, "data", "a recipe of sounds needs data of sounds"));
     };
     let info = SoundReader::open(path)?.info().clone();
     let lasts = info.length.map_or("unknown length".to_owned(), |n| format!("{:.2} s", n as f64 / info.rate.as_f64()));
     let channels = if info.channels == 1 { "one channel".to_owned() } else { format!("{} channels", info.channels) };
-    say!("{}: {}, {channels}, {} Hz, {lasts}", path.display(), info.codec, info.rate);
+    observer.note(&format!("{}: {}, {channels}, {} Hz, {lasts}", path.display(), info.codec, info.rate));
     let options = match extent {
         // A little more, for the filter's sake.
         Extent::Sample => {
@@ -47,22 +56,22 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Sound> {
     let mut sound = read_sound(path, &options)?.sound;
     if sound.channels() > 1 {
         sound = sound.mono();
-        say!("  the mean of all channels");
+        observer.note("  the mean of all channels");
     }
     if sound.rate() != rate {
-        say!("  {} → {rate} Hz", sound.rate());
+        observer.note(&format!("  {} → {rate} Hz", sound.rate()));
         sound = resample(&sound, rate)?;
     }
     if extent == Extent::Sample && sound.length() > samples {
-        say!("  the first {samples} of {} samples", sound.length());
+        observer.note(&format!("  the first {samples} of {} samples", sound.length()));
         sound = sound.slice(0..samples);
     }
     Ok(sound)
 }
 
 /// At the recipe's rate and size.
-fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
-    let mut source = Frames::open(recipe, path, false)?;
+fn clip(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observer) -> Result<Clip> {
+    let mut source = Frames::open(recipe, path, false, observer)?;
     let [height, width] = source.size();
     let limits = ReadOptions::default();
     let most = match (extent, recipe.need_media(Modality::Video)?) {
@@ -78,12 +87,12 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent) -> Result<Clip> {
     }
     match extent {
         Extent::Uncut => Ok(clip),
-        Extent::Sample | Extent::Whole => cut(recipe, clip, [height, width]),
+        Extent::Sample | Extent::Whole => cut(recipe, clip, [height, width], observer),
     }
 }
 
 /// The most frames from the start that the tokenizer takes.
-fn cut(recipe: &Recipe, clip: Clip, [height, width]: [usize; 2]) -> Result<Clip> {
+fn cut(recipe: &Recipe, clip: Clip, [height, width]: [usize; 2], observer: &mut dyn Observer) -> Result<Clip> {
     let tokenizer = &recipe.need_tokenizer(Modality::Video)?.component;
     let there = clip.frames();
     let fits =
@@ -93,7 +102,7 @@ fn cut(recipe: &Recipe, clip: Clip, [height, width]: [usize; 2]) -> Result<Clip>
             .hint("name a longer clip")
     })?;
     if frames < there {
-        say!("  the first {frames} of {there} frames");
+        observer.note(&format!("  the first {frames} of {there} frames"));
     }
     Ok(clip.slice(0..frames))
 }

@@ -1,138 +1,72 @@
-//! `check`: what a recipe is and takes, or what is wrong with it.
+//! What a recipe is and takes, as a value.
 
-use crate::output::{print, say, table};
-use crate::recipes::RecipeArgs;
-use musiva_core::recipe::{Recipe, Report, Summary, Target};
-use musiva_core::{Error, ErrorKind, Result};
+use musiva_core::recipe::{Edge, Recipe, Report, Summary, Target};
 use musiva_train::tokenizer::summary;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-/// Check a recipe: shapes, parameters, memory and work, without touching a weight
-///
-/// Everything that is wrong is told at once, each with its line and the smallest edit that mends it.
-///
-///   musiva check my-recipe.toml
-///   musiva check text-to-video --set backbone.width=256 --json
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
-    #[command(flatten)]
-    recipe: RecipeArgs,
-    /// For programs
-    #[arg(long)]
-    json: bool,
+/// What a checked recipe is and takes; serializes to what `musiva check --json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckReport {
+    /// Whether its data are there and its weights are usable, as far as what it is for takes them.
+    pub ok: bool,
+    /// What is not there otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
+    /// Its name.
+    pub recipe: String,
+    /// [`Recipe::hash`].
+    pub sha256: String,
+    /// The road, arrow by arrow.
+    pub edges: Vec<Edge>,
+    /// Parameters, work and memory.
+    pub summary: Summary,
+    /// The program with its settings.
+    pub program: Value,
+    /// Notes on the recipe, and what is to be said of its data and weights: a mistake only where the recipe could not be
+    /// used for what it is for, training its target or else generating.
+    pub report: Report,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    let recipe = match Recipe::open(&args.recipe.path()?, &args.recipe.set, &args.recipe.registry()?) {
-        Ok(recipe) => recipe,
-        Err(report) => {
-            if args.json {
-                say!("{:#}", json!({ "ok": false, "report": report }));
-            }
-            return Err(report.into());
-        }
+/// What a recipe names that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// The data to train on.
+    Data,
+    /// Weights, or weights that fit.
+    Weights,
+}
+
+/// Looks at a recipe and at the headers of its weights files. A recipe that is itself wrong never gets here: see
+/// [`RecipeSource::check`](crate::RecipeSource::check).
+pub fn check(recipe: &Recipe) -> CheckReport {
+    let needed = recipe.train.as_ref().map_or(&Target::ALL[..], |train| train.target.needs());
+    let (notes, data, weights) = (recipe.notes().clone(), recipe.check_data(), recipe.check_weights(needed));
+    let missing = match (data.failed(), weights.failed()) {
+        (true, _) => Some(Missing::Data),
+        (false, true) => Some(Missing::Weights),
+        (false, false) => None,
     };
-    let report = report(&recipe);
-    if args.json {
-        say!(
-            "{:#}",
-            json!({
-                "ok": !report.failed(),
-                "recipe": recipe.name,
-                "sha256": recipe.hash(),
-                "edges": recipe.edges(),
-                "summary": summary(&recipe),
-                "program": recipe.program,
-                "report": report,
-            })
-        );
-    } else {
-        print(&text(&recipe));
-        if !report.0.is_empty() {
-            say!("\n{report}");
-        }
-    }
-    match report.failed() {
-        // The recipe is sound; what it names is missing.
-        true => Err(Error::new(ErrorKind::Weights, recipe.path.display().to_string(), "its weights are not usable")
-            .hint("see above")),
-        false => Ok(()),
-    }
-}
-
-/// Notes on the recipe, and what is to be said of the weights: a mistake only where the recipe could not be used for what it
-/// is for, training its target or else generating.
-fn report(recipe: &Recipe) -> Report {
-    let mut report = recipe.notes().clone();
-    report
-        .0
-        .extend(recipe.check_weights(recipe.train.as_ref().map_or(&Target::ALL[..], |train| train.target.needs())).0);
-    report
-}
-
-fn text(recipe: &Recipe) -> String {
-    let mut text = format!("{}  sha256 {}\n", recipe.name, &recipe.hash()[..16]);
-    if !recipe.description.is_empty() {
-        text.push_str(&format!("{}\n", recipe.description));
-    }
-    let edges = recipe.edges().into_iter().map(|edge| {
-        let to = if edge.to.is_empty() { "·" } else { edge.to };
-        vec![edge.from.to_owned(), "→".to_owned(), to.to_owned(), edge.shape, edge.meaning]
-    });
-    text.push_str(&format!("\n{}\n", table(&edges.collect::<Vec<_>>())));
-    let mut rows = rows(&summary(recipe));
-    if recipe.sampler.is_some() {
-        rows.push(vec!["program".to_owned(), recipe.program.to_string()]);
-    }
-    text.push_str(&table(&rows));
-    text
-}
-
-fn rows(summary: &Summary) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    let mut row = |cells: [String; 2]| rows.push(cells.to_vec());
-    for (section, count) in &summary.parameters {
-        row([format!("parameters of {section}"), short(*count as f64, 1000.0)]);
-    }
-    if let Some(training) = &summary.training {
-        let work = format!("{}FLOP a step of {} samples", short(training.flops_per_step, 1000.0), training.batch);
-        row([format!("training {}", training.target), work]);
-        row(["  memory, estimated peak".into(), format!("{}B", short(training.memory_bytes, 1024.0))]);
-    }
-    if let Some(generation) = &summary.generation {
-        let work =
-            format!("{}FLOP a clip, {:.0} passes", short(generation.flops_per_sample, 1000.0), generation.forwards);
-        row(["generating".into(), work]);
-        row(["  memory, estimated peak".into(), format!("{}B", short(generation.memory_bytes, 1024.0))]);
-    }
-    rows
-}
-
-/// `1.23 M`, by thousands or by 1024s (`1.23 Mi`).
-fn short(number: f64, base: f64) -> String {
-    let binary = if base == 1024.0 { "i" } else { "" };
-    let mut rest = number;
-    for unit in ["", "k", "M", "G", "T", "P", "E"] {
-        if rest < base || unit == "E" {
-            let unit = if unit == "k" && base == 1024.0 { "K" } else { unit };
-            let suffix = if unit.is_empty() { String::new() } else { format!("{unit}{binary}") };
-            return if unit.is_empty() { format!("{rest:.0} ") } else { format!("{rest:.2} {suffix}") };
-        }
-        rest /= base;
-    }
-    unreachable!("the last unit takes all")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!(short(999.0, 1000.0), "999 ");
-        assert_eq!(short(1_234_000.0, 1000.0), "1.23 M");
-        assert_eq!(short(1_572_864.0, 1024.0), "1.50 Mi");
-        assert_eq!(short(2048.0, 1024.0), "2.00 Ki");
+    let report = Report([notes.0, data.0, weights.0].concat()).sorted();
+    let program = recipe.program.as_ref().map_or_else(
+        || json!({ "kind": "once" }),
+        |part| {
+            let mut program = json!({ "kind": part.kind });
+            if let (Some(all), Some(own)) = (program.as_object_mut(), part.config.as_object()) {
+                all.extend(own.clone());
+            }
+            program
+        },
+    );
+    CheckReport {
+        ok: missing.is_none(),
+        missing,
+        recipe: recipe.name.clone(),
+        sha256: recipe.hash(),
+        edges: recipe.edges(),
+        summary: summary(recipe),
+        program,
+        report,
     }
 }

@@ -1,90 +1,92 @@
-//! `decode`: from saved tokens to media.
+//! From saved tokens to a media file.
 
-use crate::device::DeviceArgs;
-use crate::long::{self, TileArgs};
-use crate::output::{self, ClipSink, MEDIA, ScaleArgs, say};
-use crate::progress::Stages;
+use crate::pieces::{self, TileOptions};
 use crate::provenance::Provenance;
-use crate::recipes::RecipeArgs;
-use crate::stream;
+use crate::save::{self, ClipSink};
 use musiva_core::pipeline::Codec;
-use musiva_core::{Error, ErrorKind, Media, Modality, Result, Tokens};
-use std::path::PathBuf;
+use musiva_core::recipe::Recipe;
+use musiva_core::{Error, ErrorKind, Media, Modality, Observer, Rate, Result, Tokens};
+use std::path::Path;
 
-/// Make media of the tokens that `generate` or `tokenize` saved
-///
-///   musiva decode text-to-video out.tokens.safetensors -o out.mp4
-///   musiva decode tokenizer-audio steps.safetensors -o steps.wav
-///   musiva decode tokenizer-audio --stream < codes.jsonl | ffplay -f s16le -ac 1 -ar 16000 -
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
-    #[command(flatten)]
-    recipe: RecipeArgs,
-    /// The tokens
-    #[arg(value_name = "TOKENS", required_unless_present = "stream")]
-    tokens: Option<PathBuf>,
-    /// Where to: .mp4, .gif or .png; a sound: .wav, .flac or .png
-    #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
-    output: PathBuf,
-    #[command(flatten)]
-    scale: ScaleArgs,
-    #[command(flatten)]
-    tiles: TileArgs,
-    /// Lines of codes from the standard input, as `tokenize --stream` writes them, to sound on the standard
-    /// output (16-bit little-endian samples), each as soon as it is there
-    #[arg(long, conflicts_with_all = ["tokens", "output", "scale"])]
-    stream: bool,
-    #[command(flatten)]
-    device: DeviceArgs,
+/// Tokens of a file, as `generate` and `tokenize` save them.
+pub struct SavedTokens {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Where they come from.
+    pub provenance: Provenance,
+    /// The rate of what they were made of, where that is not the recipe's.
+    pub rate: Option<Rate>,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    let device = args.device.open()?;
-    let recipe = args.recipe.open()?;
-    let Some(path) = &args.tokens else {
-        return stream::decode(&Codec::build(&recipe, Modality::Audio, &device)?);
-    };
-    output::prepare(&args.output, &MEDIA)?;
-    let modality = output::modality(&recipe, &args.output)?;
-    let (tokens, metadata) = Tokens::open(path)?;
-    let mut stages = Stages::default();
-    let codec = stages.time("load", || Codec::build(&recipe, modality, &device))?;
-    let kind = codec.tokenizer().spec().kind;
-    if !kind.holds(tokens.values()) {
-        let message = format!("these tokens are not {kind}");
-        return Err(Error::new(ErrorKind::Weights, path.display().to_string(), message)
-            .hint("name the recipe that made them: `musiva inspect` says which"));
+impl SavedTokens {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where it holds no tokens.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (tokens, metadata) = Tokens::open(path)?;
+        let provenance = Provenance::of_tokens(metadata);
+        let rate = provenance.get(pieces::RATE).and_then(pieces::parse_rate);
+        Ok(Self { tokens, provenance, rate })
     }
-    let provenance = Provenance::of_tokens(metadata).with("musiva.device", args.device.device);
-    if provenance.get("musiva.recipe.sha256").is_some_and(|hash| hash != recipe.hash()) {
-        let made_by = provenance.get("musiva.recipe").unwrap_or("another recipe");
-        eprintln!("note: {made_by} made these tokens, with other settings than {} has now", recipe.name);
-    }
-    let rate = provenance.get(long::RATE).and_then(long::parse_rate).unwrap_or(codec.rate());
-    let metadata = provenance.media()?;
-    let mut line = None;
-    if modality == Modality::Video && codec.tokenizer().decoding().is_some() {
-        let ([_, sh, sw], [_, h, w]) = (codec.tokenizer().spec().strides, tokens.grid());
-        let size = [h * sh, w * sw];
-        let tiling = args.tiles.tiling(&recipe, size)?;
-        let mut sink = ClipSink::create(&args.output, size, rate, &metadata, args.scale.get())?;
-        long::decode(&codec, &tokens, tiling, &mut stages, &mut |clip, stages| {
-            stages.time("write", || sink.push(&clip))
-        })?;
-        line = Some(stages.time("write", || sink.finish())?);
-    }
-    let line = match line {
-        Some(line) => line,
-        None => {
-            args.tiles.refuse(long::ONLY_WHOLE, "leave `--tile` out")?;
-            let media = match stages.time("decode", || codec.decode(&tokens))? {
-                Media::Clip(clip) => Media::Clip(clip.with_rate(rate)),
-                other => other,
-            };
-            stages.time("write", || output::write_media(&args.output, &media, &metadata, args.scale.get()))?
+
+    /// Sees to it that `codec` reads them; the observer is warned where `recipe` is not the one that made them.
+    ///
+    /// # Errors
+    /// Where they are of another kind.
+    pub fn check(&self, path: &Path, recipe: &Recipe, codec: &Codec, observer: &mut dyn Observer) -> Result<()> {
+        let kind = codec.tokenizer().spec().kind;
+        if !kind.holds(self.tokens.values()) {
+            let message = format!("these tokens are not {kind}");
+            return Err(Error::new(ErrorKind::Weights, path.display().to_string(), message)
+                .hint("name the recipe that made them: `musiva inspect` says which"));
         }
-    };
-    say!("{line}\n{}", stages.text());
-    Ok(())
+        if self.provenance.get("musiva.recipe.sha256").is_some_and(|hash| hash != recipe.hash()) {
+            let made_by = self.provenance.get("musiva.recipe").unwrap_or("another recipe");
+            let settings = format!("{made_by} made these tokens, with other settings than {} has now", recipe.name);
+            observer.warn(&settings);
+        }
+        Ok(())
+    }
+}
+
+/// The media of tokens of `codec`.
+///
+/// # Errors
+/// Where they are not the codec's.
+pub fn decode(saved: &SavedTokens, codec: &Codec) -> Result<Media> {
+    Ok(match codec.decode(&saved.tokens)? {
+        Media::Clip(clip) => Media::Clip(clip.with_rate(saved.rate.unwrap_or(codec.rate()))),
+        other => other,
+    })
+}
+
+/// Writes the media of tokens, a clip of any length a few frames at a time; returns what was written, in a line.
+///
+/// # Errors
+/// Where they are not the codec's, or the file cannot be written.
+pub fn decode_to_file(
+    saved: &SavedTokens,
+    recipe: &Recipe,
+    codec: &Codec,
+    file: &Path,
+    tiles: &TileOptions,
+    scale: Option<usize>,
+    observer: &mut dyn Observer,
+) -> Result<String> {
+    let metadata = saved.provenance.media()?;
+    let spec = codec.tokenizer().spec();
+    if spec.modality != Modality::Video || codec.tokenizer().decoding().is_none() {
+        tiles.refuse(pieces::ONLY_WHOLE, "leave `--tile` out")?;
+        let media = observer.time("decode", |_| decode(saved, codec))?;
+        return observer.time("write", |_| save::write_media(file, &media, &metadata, scale));
+    }
+    let ([_, sh, sw], [_, h, w]) = (spec.strides, saved.tokens.grid());
+    let size = [h * sh, w * sw];
+    let tiling = tiles.tiling(recipe, size, observer)?;
+    let mut sink = ClipSink::create(file, size, saved.rate.unwrap_or(codec.rate()), &metadata, scale)?;
+    pieces::decode(codec, &saved.tokens, tiling, observer, &mut |clip, observer| {
+        observer.time("write", |_| sink.push(&clip))
+    })?;
+    observer.time("write", |_| sink.finish())
 }

@@ -1,21 +1,14 @@
-//! `--device`: where to compute.
+//! Where to compute.
 
 use burn::tensor::Device;
 use musiva_core::{Error, ErrorKind, Result};
 use std::{fmt, str::FromStr};
 
-/// The option.
-#[derive(clap::Args)]
-pub struct DeviceArgs {
-    /// Where to compute: cpu, cuda, cuda:N, vulkan or metal. GPUs are features of the build
-    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
-    pub device: Choice,
-}
-
 /// A device by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceName {
     /// The processor.
+    #[default]
     Cpu,
     /// An NVIDIA GPU by its number.
     Cuda(usize),
@@ -25,7 +18,7 @@ pub enum Choice {
     Metal,
 }
 
-impl FromStr for Choice {
+impl FromStr for DeviceName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -43,7 +36,7 @@ impl FromStr for Choice {
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
@@ -54,20 +47,20 @@ impl fmt::Display for Choice {
     }
 }
 
-impl DeviceArgs {
+impl DeviceName {
     /// The device, tried out.
     ///
     /// # Errors
     /// Where this build has no such devices, or the machine has not.
-    pub fn open(&self) -> Result<Device> {
-        match self.device {
-            Choice::Cpu => Ok(Device::flex()),
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
             #[cfg(feature = "cuda")]
-            Choice::Cuda(number) => tried(self.device, move || Device::cuda(number)),
+            Self::Cuda(number) => tried(self, move || Device::cuda(number)),
             #[cfg(feature = "vulkan")]
-            Choice::Vulkan => tried(self.device, || Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Vulkan => tried(self, || Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
             #[cfg(feature = "metal")]
-            Choice::Metal => tried(self.device, || Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Metal => tried(self, || Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
             #[allow(unreachable_patterns)]
             missing => {
                 let name = missing.to_string();
@@ -85,7 +78,7 @@ impl DeviceArgs {
 
 /// Computes something small: a backend whose driver or device is missing panics at first use.
 #[cfg(any(feature = "cuda", feature = "vulkan", feature = "metal"))]
-fn tried(choice: Choice, make: impl FnOnce() -> Device + std::panic::UnwindSafe) -> Result<Device> {
+fn tried(choice: DeviceName, make: impl FnOnce() -> Device + std::panic::UnwindSafe) -> Result<Device> {
     use burn::tensor::Tensor;
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -108,9 +101,9 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         for name in ["cpu", "cuda:0", "cuda:3", "vulkan", "metal"] {
-            assert_eq!(name.parse::<Choice>().unwrap().to_string(), name);
+            assert_eq!(name.parse::<DeviceName>().unwrap().to_string(), name);
         }
-        assert_eq!("cuda".parse(), Ok(Choice::Cuda(0)));
-        assert!(["", "gpu", "cuda:", "cuda:x", "cpu:0"].iter().all(|name| name.parse::<Choice>().is_err()));
+        assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
+        assert!(["", "gpu", "cuda:", "cuda:x", "cpu:0"].iter().all(|name| name.parse::<DeviceName>().is_err()));
     }
 }

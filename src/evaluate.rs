@@ -1,120 +1,76 @@
-//! `evaluate`: how good a recipe's tokenizer and backbone are.
+//! How good recipes' tokenizers and backbones are, side by side.
 
-use crate::device::DeviceArgs;
-use crate::output::{self, print, say, table};
-use crate::progress::bar;
-use crate::provenance::Provenance;
-use crate::recipes::RecipesArgs;
+pub use musiva_train::evaluate::*;
+
+use burn::tensor::Device;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Result, files};
-use musiva_data::world::Scores;
+use musiva_core::{Clip, Error, ErrorKind, Observer, Result};
 use musiva_media::contact_sheet;
-use musiva_train::evaluate::{
-    AudioReconstruction, BACKBONE, Denoised, EvalConfig, Evaluation, FEWER_PIXELS, Figures, Parts, Reconstructed,
-    SoundFigures, TaskResult, X264, evaluate, sheet,
-};
-use std::path::PathBuf;
 
 /// Frames of each clip on a sheet, and sounds.
 const COLUMNS: usize = 9;
 
-/// Measure a recipe, or several side by side, on prompts and clips that training never saw
-///
-/// Of the procedural world, oracles read from the clips what they show; of other data there is no
-/// oracle, and the tokenizer alone is measured. Recipes stand side by side where they have the same
-/// data, tokenizers and tasks.
-///
-///   musiva evaluate text-to-video
-///   musiva evaluate text-to-video --prompts 64 --seed 1 --json
-///   musiva evaluate world-lm world-masked world-dit
-///   musiva evaluate world-lm --task video-to-audio --task continuation
-///   musiva evaluate tokenizer-video --baselines --sheet sheet.png
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
-    #[command(flatten)]
-    recipes: RecipesArgs,
-    /// How many clips and prompts, instead of `evaluate.prompts`
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    prompts: Option<u32>,
-    /// Seed of scenes and noise, instead of `evaluate.seed`
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Measure this task alone, and no tokenizer; may be repeated
-    #[arg(long = "task", value_name = "NAME")]
-    tasks: Vec<String>,
-    /// Do the same with the same bits by other ways: of clips fewer pixels and H.264, of sounds Opus; those by the
-    /// ffmpeg on the PATH, where it is
-    #[arg(long)]
-    baselines: bool,
-    /// Write a sheet of a few originals beside what became of them, with maps of the errors; of sounds, spectrograms: .png
-    #[arg(long, value_name = "FILE")]
-    sheet: Option<PathBuf>,
-    /// JSON instead of a table; of several recipes, a list
-    #[arg(long)]
-    json: bool,
-    /// Write the JSON here as well
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    device: DeviceArgs,
+/// What is measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvaluateOptions {
+    /// Clips, sounds, and prompts of each set; `None`: the first recipe's `evaluate.prompts`.
+    pub prompts: Option<usize>,
+    /// Seed of scenes and noise; `None`: the first recipe's `evaluate.seed`.
+    pub seed: Option<u64>,
+    /// These tasks alone, and no tokenizer; of none, all.
+    pub tasks: Vec<String>,
+    /// Whether other codecs do the same with the same bits.
+    pub baselines: bool,
+    /// Whether a [`sheet`] of the first recipe is made.
+    pub sheet: bool,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    let device = args.device.open()?;
-    let recipes = args.recipes.open()?;
-    if let Some(path) = &args.sheet {
-        output::prepare(path, &["png"])?;
-    }
-    known_tasks(&args.tasks, &recipes[0])?;
-    let settings = &recipes[0].evaluate;
-    let n = args.prompts.map_or(settings.prompts, |n| n as usize);
-    let seed = args.seed.unwrap_or(settings.seed);
-    let bar = bar(0, "");
-    let mut evaluations = Vec::new();
+/// What was measured of recipes.
+#[derive(Clone, Debug)]
+pub struct Evaluations {
+    /// Of each.
+    pub each: Vec<Evaluation>,
+    /// A few originals beside what became of them, where it was asked for.
+    pub sheet: Option<Clip>,
+}
+
+/// Measures recipes that can stand side by side, at least one.
+///
+/// # Errors
+/// Where they differ in data, tokenizers or tasks; where one cannot be built; and what `observer` returns.
+pub fn evaluate_all(
+    recipes: &[Recipe],
+    options: &EvaluateOptions,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Evaluations> {
+    comparable(recipes)?;
+    let Some(first) = recipes.first() else { return Ok(Evaluations { each: Vec::new(), sheet: None }) };
+    known_tasks(&options.tasks, first)?;
+    let (mut each, mut sheet_of_first) = (Vec::new(), None);
     for (i, recipe) in recipes.iter().enumerate() {
-        let parts = Parts::build(recipe, &device)?;
+        let parts = Parts::build(recipe, device)?;
         // All have the same tokenizers.
         let config = EvalConfig {
-            n,
-            seed,
+            n: options.prompts.unwrap_or(first.evaluate.prompts),
+            seed: options.seed.unwrap_or(first.evaluate.seed),
             batch: recipe.evaluate.batch,
-            tokenizers: i == 0 && args.tasks.is_empty(),
-            baselines: args.baselines,
-            tasks: &args.tasks,
+            tokenizers: i == 0 && options.tasks.is_empty(),
+            baselines: options.baselines,
+            tasks: &options.tasks,
         };
-        evaluations.push(evaluate(recipe, &parts, &config, &mut |stage, done, total| {
-            let message = if recipes.len() > 1 { format!("{}: {stage}", recipe.name) } else { stage.to_owned() };
-            if bar.message() != message {
-                bar.reset();
-                bar.set_message(message);
-            }
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-            Ok(())
+        each.push(evaluate(recipe, &parts, &config, &mut |stage, done, total| match recipes {
+            [_] => observer.progress(stage, done, total),
+            _ => observer.progress(&format!("{}: {stage}", recipe.name), done, total),
         })?);
-        if let Some(path) = args.sheet.as_ref().filter(|_| i == 0) {
-            let (labels, rows): (Vec<String>, Vec<Clip>) = sheet(recipe, &parts, args.baselines)?.into_iter().unzip();
+        if options.sheet && i == 0 {
+            let (labels, rows): (Vec<String>, Vec<Clip>) =
+                sheet(recipe, &parts, options.baselines)?.into_iter().unzip();
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            let metadata = Provenance::of(recipe, args.device.device)?.media()?;
-            eprintln!("{}", output::write(path, &contact_sheet(&rows, COLUMNS, &labels)?, &metadata, None)?);
+            sheet_of_first = Some(contact_sheet(&rows, COLUMNS, &labels)?);
         }
     }
-    bar.finish_and_clear();
-    // Plain numbers and strings are always JSON.
-    let json = match &evaluations[..] {
-        [one] => serde_json::to_string_pretty(one),
-        all => serde_json::to_string_pretty(all),
-    };
-    let json = json.unwrap_or_default();
-    if let Some(path) = &args.output {
-        files::write(path, format!("{json}\n").as_bytes())?;
-    }
-    match args.json {
-        true => say!("{json}"),
-        false => print(&text(&evaluations)),
-    }
-    Ok(())
+    Ok(Evaluations { each, sheet: sheet_of_first })
 }
 
 /// Sees to it that a recipe has the tasks that are asked for.
@@ -131,165 +87,4 @@ fn known_tasks(asked: &[String], recipe: &Recipe) -> Result<()> {
                 .hint(hint))
         }
     }
-}
-
-fn text(evaluations: &[Evaluation]) -> String {
-    let mut text = String::new();
-    for Evaluation { recipe, recipe_sha256, seed, .. } in evaluations {
-        text.push_str(&format!("{recipe}  sha256 {}  seed {seed}\n", &recipe_sha256[..16]));
-    }
-    text.push('\n');
-    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.sound.as_ref()).map(audio_reconstruction));
-    let noisy = evaluations.iter().filter(|evaluation| !evaluation.denoised.is_empty());
-    text.extend(noisy.map(|evaluation| denoised(&evaluation.denoised)));
-    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.reconstruction.as_ref()).map(reconstructed));
-    let several = evaluations.len() > 1;
-    let metrics = evaluations.iter().flat_map(|evaluation| {
-        evaluation.metrics.iter().map(move |metric| {
-            let values: Vec<_> = metric.values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-            let clips = if several { format!("{}, {}", evaluation.recipe, metric.clips) } else { metric.clips.clone() };
-            vec![clips, metric.kind.clone(), values.join(", ")]
-        })
-    });
-    text.push_str(&table(&metrics.collect::<Vec<_>>()));
-    let made = evaluations.iter().find_map(|evaluation| evaluation.reconstruction.as_ref());
-    match made.map(|made| (&made.seen, made.bounces)) {
-        None => {}
-        Some((None, _)) => text.push_str("there is no oracle for these data: nothing else is measured\n"),
-        Some((Some(seen), bounces)) => text.push_str(&asked_for(evaluations, seen, bounces)),
-    }
-    if evaluations.iter().any(|evaluation| !evaluation.tasks.is_empty()) {
-        text.push_str(&format!("\nhow well each task is done\n{}", done(evaluations)));
-    }
-    text
-}
-
-/// What the oracle sees of clips that came back from their tokens, and of those that were made of prompts.
-fn asked_for(evaluations: &[Evaluation], seen: &Scores, bounces: Option<f64>) -> String {
-    let several = evaluations.len() > 1;
-    let head = ["", "n", "colour", "shape", "direction", "speed", "all three", "bounces"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let mut row = |name: String, seen: &Scores, bounces: Option<f64>| {
-        let parts = [seen.colour, seen.shape, seen.direction, seen.speed, seen.all, bounces];
-        rows.push([name, seen.n.to_string()].into_iter().chain(parts.map(percent)).collect());
-    };
-    row("reconstructed".into(), seen, bounces);
-    for evaluation in evaluations {
-        let by = if several { &evaluation.recipe } else { "generated" };
-        for generated in &evaluation.generation {
-            row(format!("{by}, {}", generated.prompts), &generated.seen, None);
-        }
-    }
-    format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows))
-}
-
-/// Task after task, what each recipe makes of it.
-fn done(evaluations: &[Evaluation]) -> String {
-    let head = ["", "", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let mut task = "";
-    // A way without learning is the same whatever recipe it stands beside.
-    let all = evaluations.iter().enumerate().flat_map(|(i, evaluation)| {
-        let each = evaluation.tasks.iter().filter(move |done| done.by == BACKBONE || i == 0);
-        each.map(move |done| (if done.by == BACKBONE { evaluation.recipe.as_str() } else { done.by }, done))
-    });
-    let mut all: Vec<(&str, &TaskResult)> = all.collect();
-    let order = |name: &str| evaluations[0].tasks.iter().position(|done| done.task == name);
-    all.sort_by_key(|(_, done)| order(&done.task));
-    for (by, done) in all {
-        let seen = done.seen.unwrap_or_default();
-        let parts =
-            [seen.colour, seen.shape, seen.direction, seen.speed, done.position, done.onsets, done.pitch, done.timbre];
-        let name = if done.task == task { "" } else { &done.task };
-        task = &done.task;
-        let names = [name.to_owned(), by.to_owned(), done.n.to_string()];
-        rows.push(names.into_iter().chain(parts.map(percent)).collect());
-    }
-    table(&rows)
-}
-
-fn percent(part: Option<f64>) -> String {
-    part.map_or("–".to_owned(), |part| format!("{:.1} %", 100.0 * part))
-}
-
-fn reconstructed(made: &Reconstructed) -> String {
-    let head = ["", "bits a pixel", "PSNR", "SSIM", "flicker"];
-    let row = |name: &str, bits: Option<f64>, figures: &Figures| {
-        let bits = bits.map_or("–".into(), |bits| format!("{bits:.4}"));
-        let Figures { psnr, ssim, flicker } = figures;
-        vec![name.to_owned(), bits, format!("{psnr:.2} dB"), format!("{ssim:.4}"), format!("{flicker:.2}")]
-    };
-    let mut rows = vec![head.map(str::to_owned).to_vec(), row("tokens", made.bits_per_pixel, &made.figures)];
-    rows.extend(made.baselines.iter().map(|other| row(other.name, Some(other.bits_per_pixel), &other.figures)));
-    let mut text = format!("{} held-out clips made again\n{}", made.n, table(&rows));
-    if let Some(used) = made.codebook_use {
-        let perplexity: Vec<_> = made.perplexity.iter().map(|value| format!("{value:.0}")).collect();
-        text.push_str(&format!("codebook use {:.1} %, perplexity {}\n", 100.0 * used, perplexity.join(", ")));
-    }
-    let has = |name| made.baselines.iter().any(|other| other.name == name);
-    if has(FEWER_PIXELS) && !has(X264) {
-        text.push_str(&format!("{X264} is not compared with: there is no ffmpeg with it on the PATH\n"));
-    }
-    text
-}
-
-fn denoised(all: &[Denoised]) -> String {
-    let head = ["", "SI-SNR to the clean sound", "mel distance", "SI-SNR to the noisy sound", "mel distance"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let row = |name: String, clean: &SoundFigures, noisy: Option<&SoundFigures>| {
-        let cells = |figures: Option<&SoundFigures>| match figures {
-            Some(figures) => [format!("{:.2} dB", figures.si_snr), format!("{:.3}", figures.mel_distance)],
-            None => ["–", "–"].map(str::to_owned),
-        };
-        [name].into_iter().chain(cells(Some(clean))).chain(cells(noisy)).collect::<Vec<_>>()
-    };
-    for Denoised { snr, noisy, on, off, .. } in all {
-        rows.push(row(format!("noise {snr} dB below"), noisy, None));
-        rows.push(row("  switch on".into(), &on.clean, Some(&on.noisy)));
-        rows.push(row("  switch off".into(), &off.clean, Some(&off.noisy)));
-    }
-    format!("{} held-out sounds with noise behind them\n{}\n", all[0].n, table(&rows))
-}
-
-fn audio_reconstruction(sound: &AudioReconstruction) -> String {
-    let head = ["", "bits a second", "SI-SNR", "mel distance", "log-spectral distance", "captions read"];
-    let row = |name: String, bits: Option<f64>, figures: &SoundFigures| {
-        let SoundFigures { si_snr, mel_distance, log_spectral_distance, read } = figures;
-        let bits = bits.map_or("–".into(), |bits| format!("{bits:.0}"));
-        let (snr, spectral) = (format!("{si_snr:.2} dB"), format!("{log_spectral_distance:.2} dB"));
-        [name, bits, snr, format!("{mel_distance:.3}"), spectral]
-            .into_iter()
-            .chain(read.map(|part| percent(Some(part))))
-            .collect()
-    };
-    let columns = if sound.read.is_some() { 6 } else { 5 };
-    let mut rows: Vec<Vec<String>> = vec![head[..columns].iter().map(|&cell| cell.to_owned()).collect()];
-    for with in &sound.levels {
-        let name = if with.levels == 1 { "1 level".to_owned() } else { format!("{} levels", with.levels) };
-        rows.push(row(name, with.bits_per_second, &with.figures));
-    }
-    if let Some(opus) = &sound.opus {
-        rows.push(row("Opus".into(), Some(opus.bits_per_second), &opus.figures));
-    }
-    let mut text = format!("{} held-out sounds made again, {} tokens a second\n", sound.n, sound.tokens_per_second);
-    text.push_str(&table(&rows));
-    if let Some(read) = sound.read {
-        text.push_str(&format!("of the originals the classifier reads {}\n", percent(Some(read))));
-    }
-    if !sound.codebook_use.is_empty() {
-        let uses: Vec<String> = sound.codebook_use.iter().map(|&part| percent(Some(part))).collect();
-        let perplexity: Vec<String> = sound.perplexity.iter().map(|value| format!("{value:.0}")).collect();
-        let (uses, perplexity) = (uses.join(", "), perplexity.join(", "));
-        text.push_str(&format!("codebook use, level by level: {uses}\nperplexity, level by level: {perplexity}\n"));
-    }
-    if let Some(heard) = sound.heard {
-        let (pitch, timbre) = (percent(Some(heard.colour)), percent(Some(heard.shape)));
-        text.push_str(&format!(
-            "heard as it should be: onsets (F1) {}, pitch {pitch}, timbre {timbre}, loudness {}\n",
-            percent(Some(heard.onsets)),
-            percent(Some(heard.speed))
-        ));
-    }
-    text.push('\n');
-    text
 }

@@ -1,8 +1,7 @@
-//! The frames of a file as a recipe's tokenizer takes them, a few at a time; every step is said.
+//! The frames of a file as a recipe's tokenizer takes them, a few at a time; the observer is told of every step.
 
-use crate::output::say;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, MediaShape, Modality, Rate, Result};
+use musiva_core::{Clip, Error, ErrorKind, MediaShape, Modality, Observer, Rate, Result};
 use musiva_media::{Filter, VideoReader, center_crop, resize};
 use std::path::Path;
 
@@ -23,17 +22,17 @@ pub struct Frames {
 
 impl Frames {
     /// Of a file, at the recipe's rate and size; or at its own, less what is no whole token at its edges.
-    pub fn open(recipe: &Recipe, path: &Path, native: bool) -> Result<Self> {
+    pub fn open(recipe: &Recipe, path: &Path, native: bool, observer: &mut dyn Observer) -> Result<Self> {
         let MediaShape::Clip { height, width, rate, .. } = recipe.need_media(Modality::Video)? else {
             return Err(Error::new(ErrorKind::Unsupported, "data", "a recipe of clips needs data of clips"));
         };
         let mut reader = VideoReader::open(path)?;
-        say!("{}: {}", path.display(), reader.info());
+        observer.note(&format!("{}: {}", path.display(), reader.info()));
         let (found, old) = (reader.info().rate, reader.size());
         let still = is_still(&mut reader)?;
         let rate = if native && !still { found } else { rate };
         if !still && found != rate {
-            say!("  {found} → {rate} frames per second: each frame is the one on show at its time");
+            observer.note(&format!("  {found} → {rate} frames per second: each frame is the one on show at its time"));
         }
         let [old_height, old_width] = old;
         let (resized, size) = if native {
@@ -46,10 +45,13 @@ impl Frames {
             ([side(old_height, height), side(old_width, width)], [height, width])
         };
         if resized != old {
-            say!("  {old_width}×{old_height} → {}×{} pixels by a triangle filter", resized[1], resized[0]);
+            observer.note(&format!(
+                "  {old_width}×{old_height} → {}×{} pixels by a triangle filter",
+                resized[1], resized[0]
+            ));
         }
         if size != resized {
-            say!("  the middle {}×{} pixels", size[1], size[0]);
+            observer.note(&format!("  the middle {}×{} pixels", size[1], size[0]));
         }
         Ok(Self { reader, from: (!still).then_some(found), rate, resized, size, next: 0, held: None })
     }

@@ -1,71 +1,53 @@
-//! `gallery`: a page of what recipes make of each of their tasks.
+//! A page of what recipes make of each of their tasks.
 
-use crate::device::{Choice, DeviceArgs};
-use crate::output::{self, say};
-use crate::progress::bar;
+use crate::device::DeviceName;
 use crate::provenance::Provenance;
-use crate::recipes::RecipesArgs;
+use crate::save;
+use burn::tensor::Device;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, MaskSpec, Media, Modality, Result, Sound, Task, files};
+use musiva_core::{Clip, Error, ErrorKind, MaskSpec, Media, Modality, Observer, Result, Sound, Task, files};
 use musiva_media::{contact_sheet, waveform, write_clip};
-use musiva_train::evaluate::{Case, Outcome, perform};
+use musiva_train::evaluate::{Case, Outcome, comparable, perform};
 use musiva_train::sources::world_of;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Rows of pixels of a waveform.
 const WAVE: usize = 40;
 
-/// Show what recipes make of each of their tasks, on a page of pictures
+/// Writes a page (Markdown) and a folder beside it of the same name, with pictures and sounds: of each task of the
+/// recipes one scene of the procedural world that training never saw. Returns how many tasks there are.
 ///
-/// Of each task one scene of the procedural world that training never saw: the first of the test for
-/// the first task, the second for the second and so on, none chosen. The page is Markdown; a folder beside
-/// it of the same name holds its sheets of frames, with sounds as waveforms below, and what is heard.
-///
-///   musiva gallery world-lm world-masked world-dit -o gallery.md
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
-    #[command(flatten)]
-    recipes: RecipesArgs,
-    /// Seed of scenes and noise, instead of `evaluate.seed`
-    #[arg(long, value_name = "N")]
+/// # Errors
+/// Where the recipes' data are no procedural world, or differ; where one cannot be built; and what `observer` returns.
+pub fn gallery(
+    recipes: &[Recipe],
     seed: Option<u64>,
-    /// Where to: .md
-    #[arg(short, long, default_value = "gallery.md", value_name = "FILE")]
-    output: PathBuf,
-    #[command(flatten)]
-    device: DeviceArgs,
-}
-
-pub fn run(args: &Args) -> Result<()> {
-    let device = args.device.open()?;
-    let recipes = args.recipes.open()?;
-    output::prepare(&args.output, &["md"])?;
-    let world = world_of(&recipes[0])?.ok_or_else(|| {
+    output: &Path,
+    (device, name): (&Device, DeviceName),
+    observer: &mut dyn Observer,
+) -> Result<usize> {
+    comparable(recipes)?;
+    let [first, ..] = recipes else { return Ok(0) };
+    let world = world_of(first)?.ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "data", "a gallery shows scenes of the procedural world")
             .hint("set `data.kind = \"world\"`, or use `musiva generate`")
     })?;
-    let seed = args.seed.unwrap_or(recipes[0].evaluate.seed);
-    let tasks = recipes[0].need_tasks()?;
+    let seed = seed.unwrap_or(first.evaluate.seed);
+    let tasks = first.need_tasks()?;
     let pages = tasks.iter().zip(0..).map(|(task, number)| Page { task, case: Case::new(&world, seed, number) });
     let mut pages: Vec<(Page, Vec<Outcome>)> = pages.map(|page| (page, Vec::new())).collect();
-
-    let bar = bar(0, "");
-    for recipe in &recipes {
-        let pipeline = Pipeline::build(recipe, &device)?;
+    for recipe in recipes {
+        let pipeline = Pipeline::build(recipe, device)?;
         for (page, outcomes) in &mut pages {
-            bar.set_message(format!("{}: {}", recipe.name, page.task.name));
+            let stage = format!("{}: {}", recipe.name, page.task.name);
             outcomes.extend(perform(&pipeline, page.task, std::slice::from_ref(&page.case), &mut |done, total| {
-                bar.set_length(total as u64);
-                bar.set_position(done as u64);
-                Ok(())
+                observer.progress(&stage, done, total)
             })?);
         }
     }
-    bar.finish_and_clear();
 
-    let folder = args.output.with_extension("");
+    let folder = output.with_extension("");
     std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "make it", error))?;
     let command = recipes.iter().map(|recipe| recipe.name.as_str()).collect::<Vec<_>>().join(" ");
     let mut text = format!(
@@ -73,11 +55,10 @@ pub fn run(args: &Args) -> Result<()> {
          Made by `musiva gallery {command} --seed {seed}`.\n"
     );
     for (page, outcomes) in &pages {
-        text.push_str(&page.write(&recipes, outcomes, &folder, args.device.device)?);
+        text.push_str(&page.write(recipes, outcomes, &folder, name)?);
     }
-    files::write(&args.output, text.as_bytes())?;
-    say!("{}: {} tasks by {} recipes", args.output.display(), tasks.len(), recipes.len());
-    Ok(())
+    files::write(output, text.as_bytes())?;
+    Ok(tasks.len())
 }
 
 /// A task and its scene.
@@ -88,7 +69,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     /// Writes the files, and returns what the page says.
-    fn write(&self, recipes: &[Recipe], outcomes: &[Outcome], folder: &Path, device: Choice) -> Result<String> {
+    fn write(&self, recipes: &[Recipe], outcomes: &[Outcome], folder: &Path, device: DeviceName) -> Result<String> {
         let Self { task, case } = self;
         let strides = recipes[0].need_tokenizer(Modality::Video)?.component.spec().strides;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -108,8 +89,8 @@ impl Page<'_> {
             let extension = if outcome.clip.is_some() { "mp4" } else { "flac" };
             let file = format!("{}-{}.{extension}", task.name, recipe.name);
             match &outcome.clip {
-                Some(clip) => output::write_movie(&folder.join(&file), clip, sound, &metadata, None)?,
-                None => output::write_media(&folder.join(&file), &Media::Sound(sound.clone()), &metadata, None)?,
+                Some(clip) => save::write_movie(&folder.join(&file), clip, sound, &metadata, None)?,
+                None => save::write_media(&folder.join(&file), &Media::Sound(sound.clone()), &metadata, None)?,
             };
             media.push(format!("[{}]({name}/{file})", recipe.name));
         }

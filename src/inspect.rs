@@ -1,53 +1,89 @@
-//! `inspect`: what a file says about itself.
+//! What a file says about itself.
 
-use crate::output::{print, say, table};
-use musiva_core::{Error, ErrorKind, Result, TokenShape, TokenValues, Tokens};
+use musiva_core::{Error, ErrorKind, Rate, Result, Tokens};
 use musiva_media::{SoundReader, VideoReader, read_metadata};
-use musiva_tokenizers::quantizers::CodeUse;
 use safetensors::tensor::Metadata;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A header of a safetensors file is never longer: its count of bytes is not to be trusted with memory.
 const LONGEST_HEADER: u64 = 100 << 20;
 
-/// Say what a clip, a sound, a tokens file or a weights file holds and where it comes from
-///
-///   musiva inspect out.mp4
-///   musiva inspect out.tokens.safetensors
-///   musiva inspect runs/first/weights.safetensors
-#[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
-    /// The file
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+/// What a file holds, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What it holds.
+    pub contents: Contents,
+    /// Keys and values that say where it comes from; of media in the file's order.
+    pub metadata: Vec<(String, String)>,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    match header(&args.file)? {
-        Some(header) => tensors(&args.file, &header),
-        None => media(&args.file),
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub enum Contents {
+    /// Pictures, in words.
+    Pictures(String),
+    /// A sound.
+    Sound {
+        /// How it is coded.
+        codec: String,
+        /// Channels.
+        channels: usize,
+        /// Samples a second.
+        rate: Rate,
+        /// Samples of each channel, where the file says.
+        length: Option<u64>,
+    },
+    /// Tokens.
+    Tokens(Tokens),
+    /// Tensors by name: type and shape.
+    Tensors(BTreeMap<String, (String, Vec<usize>)>),
+}
+
+/// Looks at a clip, a sound, a tokens file or a weights file.
+///
+/// # Errors
+/// Where it is none of these, or cut off.
+pub fn inspect(path: &Path) -> Result<Inspection> {
+    match header(path)? {
+        Some(header) => tensors(path, &header),
+        None => media(path),
     }
 }
 
-fn media(path: &Path) -> Result<()> {
-    match VideoReader::open(path) {
-        Ok(reader) => say!("{}: {}", path.display(), reader.info()),
+fn media(path: &Path) -> Result<Inspection> {
+    let contents = match VideoReader::open(path) {
+        Ok(reader) => Contents::Pictures(reader.info().to_string()),
         Err(no_pictures) => {
             let Ok(reader) = SoundReader::open(path) else { return Err(no_pictures) };
             let info = reader.info();
-            let lasts = info.length.map_or(String::new(), |n| format!(", {:.2} s", n as f64 / info.rate.as_f64()));
-            say!("{}: {}, {} channels, {} Hz{lasts}", path.display(), info.codec, info.channels, info.rate);
+            let (codec, length) = (info.codec.to_string(), info.length.map(|length| length as u64));
+            Contents::Sound { codec, channels: info.channels, rate: info.rate, length }
         }
-    }
+    };
     // Other formats hold none of ours.
-    if let Ok(metadata) = read_metadata(path) {
-        keys(metadata.iter());
+    let metadata = read_metadata(path).map_or_else(
+        |_| Vec::new(),
+        |metadata| metadata.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+    );
+    Ok(Inspection { contents, metadata })
+}
+
+fn tensors(path: &Path, head: &Metadata) -> Result<Inspection> {
+    let all: BTreeMap<_, _> = head.tensors().into_iter().collect();
+    if all.len() == 1 && (all.contains_key("codes") || all.contains_key("latents")) {
+        let (tokens, metadata) = Tokens::open(path)?;
+        return Ok(Inspection { contents: Contents::Tokens(tokens), metadata: ordered(metadata) });
     }
-    Ok(())
+    let tensors = all.into_iter().map(|(name, info)| (name, (format!("{:?}", info.dtype), info.shape.clone())));
+    let metadata = ordered(head.metadata().clone().unwrap_or_default());
+    Ok(Inspection { contents: Contents::Tensors(tensors.collect()), metadata })
+}
+
+fn ordered(metadata: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    metadata.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
 /// The header of a safetensors file; `None`: it is another file.
@@ -73,68 +109,5 @@ fn header(path: &Path) -> Result<Option<Metadata>> {
     match (8 + length).checked_add(head.data_len() as u64) {
         Some(wanted) if wanted == size => Ok(Some(head)),
         _ => Err(broken(&format!("a safetensors file that is cut off: {size} bytes are not what its header promises"))),
-    }
-}
-
-fn tensors(path: &Path, head: &Metadata) -> Result<()> {
-    let all: BTreeMap<_, _> = head.tensors().into_iter().collect();
-    let metadata = head.metadata().clone().unwrap_or_default();
-    if all.len() == 1 && (all.contains_key("codes") || all.contains_key("latents")) {
-        return tokens(path);
-    }
-    let count: usize = all.values().map(|info| info.shape.iter().product::<usize>()).sum();
-    say!("{}: {} tensors, {count} numbers", path.display(), all.len());
-    said(&metadata);
-    let rows =
-        all.iter().map(|(name, info)| vec![name.clone(), format!("{:?}", info.dtype), format!("{:?}", info.shape)]);
-    print(&table(&rows.collect::<Vec<_>>()));
-    Ok(())
-}
-
-fn tokens(path: &Path) -> Result<()> {
-    let (tokens, metadata) = Tokens::open(path)?;
-    let shape = TokenShape { grid: tokens.grid(), kind: tokens.values().kind() };
-    match tokens.values() {
-        TokenValues::Codes { levels, codes, .. } => {
-            let bits = shape.length() as f64 * shape.kind.information().unwrap_or_default();
-            say!("{}: {shape}, {bits:.0} bits", path.display());
-            if *levels == 1 {
-                frequent(codes);
-            } else {
-                for (level, its) in CodeUse::of_tokens(std::slice::from_ref(&tokens)).iter().enumerate() {
-                    say!("level {}: {} different codes, perplexity {:.1}", level + 1, its.used, its.perplexity());
-                }
-            }
-        }
-        TokenValues::Vectors { values, .. } => {
-            let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
-            say!("{}: {shape}, {low:.3} to {high:.3}", path.display());
-        }
-    }
-    said(&metadata);
-    Ok(())
-}
-
-/// The codes that occur most often.
-fn frequent(codes: &[u32]) {
-    let mut counts: HashMap<u32, usize> = HashMap::new();
-    codes.iter().for_each(|&code| *counts.entry(code).or_default() += 1);
-    let mut often: Vec<_> = counts.iter().map(|(&code, &count)| (count, code)).collect();
-    often.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    let most: Vec<_> = often.iter().take(5).map(|(count, code)| format!("{code} ({count}×)")).collect();
-    say!("{} different codes; most often {}", often.len(), most.join(", "));
-}
-
-fn said(metadata: &HashMap<String, String>) {
-    let ordered: BTreeMap<_, _> = metadata.iter().collect();
-    keys(ordered.into_iter().map(|(key, value)| (key.as_str(), value.as_str())));
-}
-
-fn keys<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) {
-    for (key, value) in pairs {
-        // A checkpoint holds its whole recipe: of long values, the first line.
-        let line = value.lines().next().unwrap_or_default();
-        let more = if line.len() < value.len() { " …" } else { "" };
-        say!("  {key} = {line}{more}");
     }
 }

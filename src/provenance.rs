@@ -1,6 +1,6 @@
 //! Where a file comes from, inside the file.
 
-use crate::device::Choice;
+use crate::device::DeviceName;
 use musiva_core::recipe::{Part, Recipe};
 use musiva_core::{Result, files};
 use musiva_media::Metadata;
@@ -18,7 +18,7 @@ const WEIGHTS: &str = "musiva.weights.sha256.";
 
 impl Provenance {
     /// Version, device, the recipe, its plugins and the hashes of all weights that it names and that are there.
-    pub fn of(recipe: &Recipe, device: Choice) -> Result<Self> {
+    pub fn of(recipe: &Recipe, device: DeviceName) -> Result<Self> {
         let mut this = Self::default()
             .with("musiva.version", env!("CARGO_PKG_VERSION"))
             .with("musiva.device", device)

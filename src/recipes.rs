@@ -1,94 +1,141 @@
-//! Finding and opening recipes: files, or those that the command carries.
+//! Finding and opening recipes: files, those that this crate carries, or text.
 
-use crate::plugin::PluginArgs;
-use musiva_core::recipe::Recipe;
-use musiva_core::{Error, ErrorKind, Registry, Result, files};
-use musiva_train::evaluate::comparable;
+use crate::plugins::PluginOptions;
+use musiva_core::recipe::{Recipe, RecipeFile, Report};
+use musiva_core::{Component, Error, ErrorKind, Registry, Result, files};
 use std::path::{Path, PathBuf};
 
 include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 
-/// A recipe on the command line.
-#[derive(Clone, clap::Args)]
-pub struct RecipeArgs {
-    /// A recipe file, or the name of a built-in recipe such as `text-to-video`
-    #[arg(value_name = "RECIPE")]
-    pub recipe: String,
-    /// Lay a single key on top of the recipe, e.g. `--set sampler.guidance=3`; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    #[command(flatten)]
-    pub plugins: PluginArgs,
+/// A recipe before it is read: where it is, what is changed of it, and which components it can name.
+///
+/// ```
+/// let recipe = musiva::RecipeSource::named("world-lm").set("sampler.temperature=0.9").open()?;
+/// assert_eq!(recipe.name, "world-lm");
+/// # Ok::<(), musiva::Error>(())
+/// ```
+pub struct RecipeSource {
+    text: Text,
+    overrides: Vec<String>,
+    plugins: PluginOptions,
+    components: Vec<Component>,
 }
 
-impl RecipeArgs {
-    /// The recipe, checked. Notes on it are printed.
-    pub fn open(&self) -> Result<Recipe> {
-        let recipe = Recipe::open(&self.path()?, &self.set, &self.registry()?)?;
-        if !recipe.notes().0.is_empty() {
-            eprint!("{}", recipe.notes());
-        }
-        Ok(recipe)
+enum Text {
+    /// A file, or the name of a built-in recipe.
+    Named(String),
+    /// As if it had been read from a file.
+    Written(String, PathBuf),
+}
+
+impl RecipeSource {
+    /// A recipe file, or the name of a built-in recipe such as `text-to-video`: see [`built_in`].
+    pub fn named(name: impl Into<String>) -> Self {
+        Self::of(Text::Named(name.into()))
     }
 
-    /// All components that this recipe can name: the built-in ones, and those of the plugins that it asks for and the
-    /// user lets in.
-    pub fn registry(&self) -> Result<Registry> {
+    /// A recipe file.
+    pub fn file(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        // A name with a folder in front is never that of a built-in recipe.
+        let path = if path.components().count() == 1 { Path::new(".").join(path) } else { path.to_owned() };
+        Self::of(Text::Named(path.display().to_string()))
+    }
+
+    /// TOML, as if it were written in a file of the folder `beside`: its paths are relative to that.
+    pub fn text(toml: impl Into<String>, beside: impl AsRef<Path>) -> Self {
+        Self::of(Text::Written(toml.into(), beside.as_ref().join("recipe.toml")))
+    }
+
+    fn of(text: Text) -> Self {
+        Self { text, overrides: Vec::new(), plugins: PluginOptions::default(), components: Vec::new() }
+    }
+
+    /// Overrides a single key: `dotted.path=VALUE`, `VALUE` being TOML or a bare word.
+    pub fn set(mut self, set: impl Into<String>) -> Self {
+        self.overrides.push(set.into());
+        self
+    }
+
+    /// The folder of the data, instead of the recipe's `data.path`.
+    pub fn data(self, folder: impl AsRef<Path>) -> Self {
+        // A string of JSON is one of TOML, whatever stands in it.
+        self.set(format!("data.path={}", serde_json::json!(folder.as_ref().display().to_string())))
+    }
+
+    /// Adds a component of one's own, which the recipe names by its kind.
+    pub fn component(mut self, component: Component) -> Self {
+        self.components.push(component);
+        self
+    }
+
+    /// Where plugins are, and which may run.
+    pub fn plugins(mut self, plugins: PluginOptions) -> Self {
+        self.plugins = plugins;
+        self
+    }
+
+    /// The recipe, checked.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in one error: [`RecipeSource::check`] has it piece by piece.
+    pub fn open(self) -> Result<Recipe> {
+        self.resolve().map(|(recipe, _)| recipe)
+    }
+
+    /// The recipe, checked, with the components that it could name: what [`train`](crate::train) asks for to resume.
+    ///
+    /// # Errors
+    /// As [`RecipeSource::open`].
+    pub fn resolve(self) -> Result<(Recipe, Registry)> {
+        let (recipe, registry) = self.check()?;
+        Ok((recipe?, registry))
+    }
+
+    /// The recipe, or the report of everything that is wrong with it.
+    ///
+    /// # Errors
+    /// Where there is no such recipe, or a plugin that it asks for may not run.
+    pub fn check(self) -> Result<(Result<Recipe, Report>, Registry)> {
+        let file = match &self.text {
+            Text::Named(name) => RecipeFile::open(&path(name)?, &self.overrides),
+            Text::Written(toml, path) => RecipeFile::parse(toml, path, &self.overrides),
+        };
         let mut registry = registry()?;
-        let pins = Recipe::plugins(&self.path()?, &self.set)?;
+        let file = match file {
+            Ok(file) => file,
+            Err(report) => return Ok((Err(report), registry)),
+        };
+        let pins = file.plugins()?;
         if !pins.is_empty() {
             let loader = self.plugins.loader()?;
             for pin in &pins {
                 musiva_plugin_host::register(&mut registry, &loader.load(pin)?)?;
             }
         }
-        Ok(registry)
-    }
-
-    /// Its file: as named, or unpacked from the command.
-    pub fn path(&self) -> Result<PathBuf> {
-        let path = Path::new(&self.recipe);
-        if path.exists() || path.components().count() != 1 || path.extension().is_some() {
-            return Ok(path.to_owned());
-        }
-        match FILES.iter().any(|(name, _)| name.strip_suffix(".toml") == Some(self.recipe.as_str())) {
-            true => Ok(unpack()?.join(format!("{}.toml", self.recipe))),
-            false => {
-                Err(Error::new(ErrorKind::Recipe, &self.recipe, "no such file, and no built-in recipe of this name")
-                    .hint(format!("name a file, or one of {}", built_in().collect::<Vec<_>>().join(", "))))
-            }
-        }
+        self.components.into_iter().try_for_each(|component| registry.register(component))?;
+        let recipe = file.check(&registry);
+        Ok((recipe, registry))
     }
 }
 
-/// One recipe or several on the command line.
-#[derive(clap::Args)]
-pub struct RecipesArgs {
-    /// Recipe files, or names of built-in recipes such as `text-to-video`
-    #[arg(value_name = "RECIPE", required = true)]
-    recipes: Vec<String>,
-    /// Lay a single key on top of each recipe, e.g. `--set sampler.guidance=3`; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    #[command(flatten)]
-    plugins: PluginArgs,
-}
-
-impl RecipesArgs {
-    /// The recipes, checked: one at least, and such as can stand side by side.
-    pub fn open(&self) -> Result<Vec<Recipe>> {
-        let args = |recipe: &String| RecipeArgs {
-            recipe: recipe.clone(),
-            set: self.set.clone(),
-            plugins: self.plugins.clone(),
-        };
-        let recipes: Vec<Recipe> = self.recipes.iter().map(|recipe| args(recipe).open()).collect::<Result<_>>()?;
-        comparable(&recipes)?;
-        Ok(recipes)
+/// The file of a recipe: as named, or unpacked from this crate.
+fn path(name: &str) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.exists() || path.components().count() != 1 || path.extension().is_some() {
+        return Ok(path.to_owned());
+    }
+    match built_in().any(|other| other == name) {
+        true => Ok(unpack()?.join(format!("{name}.toml"))),
+        false => Err(Error::new(ErrorKind::Recipe, name, "no such file, and no built-in recipe of this name")
+            .hint(format!("name a file, or one of {}", built_in().collect::<Vec<_>>().join(", ")))),
     }
 }
 
 /// All built-in components.
+///
+/// # Errors
+/// None, unless two of them have one name.
 pub fn registry() -> Result<Registry> {
     let mut registry = Registry::default();
     musiva_data::register(&mut registry)?;
@@ -97,7 +144,8 @@ pub fn registry() -> Result<Registry> {
     Ok(registry)
 }
 
-fn built_in() -> impl Iterator<Item = &'static str> {
+/// The names of the recipes that this crate carries.
+pub fn built_in() -> impl Iterator<Item = &'static str> {
     FILES.iter().filter_map(|(name, _)| name.strip_suffix(".toml"))
 }
 
@@ -118,6 +166,9 @@ fn unpack() -> Result<PathBuf> {
 }
 
 /// The user's folder for what can be made again: `MUSIVA_CACHE`, or the platform's.
+///
+/// # Errors
+/// Where the environment names none.
 pub fn cache() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("MUSIVA_CACHE")

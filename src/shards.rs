@@ -1,26 +1,46 @@
 //! Tokens of a whole dataset, in shards that many machines fill.
 
-use crate::device::DeviceArgs;
-use crate::output::say;
-use crate::progress::bar;
 use crate::provenance::weights;
+use burn::tensor::Device;
 use musiva_core::recipe::{Recipe, TrainSettings};
-use musiva_core::{Error, ErrorKind, Modality, Result, files};
+use musiva_core::{Error, ErrorKind, Modality, Observer, Result, files};
 use musiva_train::shards::{Filling, Origin, Outcome, Portion, word};
 use musiva_train::sources::dataset_of;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// How far a folder of shards is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// Shards that were made now.
+    pub made: u64,
+    /// Shards of the portion that were there.
+    pub kept: u64,
+    /// Shards of all portions.
+    pub shards: u64,
+    /// Samples of all shards.
+    pub samples: u64,
+}
+
 /// Makes the shards of `portion` in `folder` that are not there yet.
-pub fn fill(recipe: &Recipe, folder: &Path, portion: Portion, per_shard: u64, device: &DeviceArgs) -> Result<()> {
+///
+/// # Errors
+/// Where data or weights cannot be read, or the folder cannot be written; and what `observer` returns.
+pub fn fill(
+    recipe: &Recipe,
+    folder: &Path,
+    portion: Portion,
+    per_shard: u64,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Filled> {
     let data = dataset_of(recipe)?;
     let clips = recipe.train.as_ref().map_or(TrainSettings::default().clips, |train| train.clips);
-    let device = device.open()?;
     let mut built = Vec::new();
     for modality in [Modality::Video, Modality::Audio] {
         if let Some(part) = recipe.tokenizer(modality).filter(|_| data.shape(modality).is_some()) {
-            built.push((modality, part.component.build(&device, &part.weight_init()?)?));
+            built.push((modality, part.component.build(device, &part.weight_init()?)?));
         }
     }
     if built.is_empty() {
@@ -36,28 +56,27 @@ pub fn fill(recipe: &Recipe, folder: &Path, portion: Portion, per_shard: u64, de
         origin: origin(recipe)?,
     };
     let numbers: Vec<u64> = filling.shards(portion).collect();
-    let bar = bar(numbers.len() as u64 * per_shard, "tokenize the data");
-    let (mut made, mut kept) = (0, 0);
+    let total = numbers.len() * per_shard as usize;
+    let (mut made, mut kept, mut done) = (0, 0, 0);
     for &number in &numbers {
-        match filling.fill(number, &mut || {
-            bar.inc(1);
-            Ok(())
-        })? {
+        let outcome = filling.fill(number, &mut || {
+            done += 1;
+            observer.progress("tokenize the data", done, total)
+        })?;
+        match outcome {
             Outcome::Made => made += 1,
-            Outcome::Kept => {
-                kept += 1;
-                bar.inc(per_shard);
-            }
+            Outcome::Kept => kept += 1,
         }
+        done = (made + kept) as usize * per_shard as usize;
+        observer.progress("tokenize the data", done, total)?;
     }
-    bar.finish_and_clear();
-    let all = filling.count.div_ceil(per_shard);
-    say!("{}: {made} shards made, {kept} kept, of {all} for {} samples", folder.display(), filling.count);
-    say!("train on them: --set train.tokens={}", folder.display());
-    Ok(())
+    Ok(Filled { made, kept, shards: filling.count.div_ceil(per_shard), samples: filling.count })
 }
 
 /// What the tokens of the recipe's dataset depend on beside its content.
+///
+/// # Errors
+/// Where the recipe has no `[data]`, or a weights file cannot be read.
 pub fn origin(recipe: &Recipe) -> Result<Origin> {
     let hash = |value: Value| files::sha256(value.to_string().as_bytes());
     let data = recipe.need_data()?;

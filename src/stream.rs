@@ -1,10 +1,11 @@
-//! Sounds through a tokenizer as they come, from the standard input to the standard output.
+//! Sounds through a tokenizer as they come.
 //!
 //! Sound is 16-bit little-endian samples of one channel at the recipe's rate, as `ffmpeg -f s16le`
 //! writes and reads them; tokens are JSON Lines, an array of the codes of all levels each.
 
 use musiva_core::pipeline::Codec;
 use musiva_core::{Error, ErrorKind, Media, Modality, Rate, Result, Sound, TokenKind, TokenValues, Tokens};
+use std::fmt;
 use std::io::{self, BufRead, ErrorKind as Io, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -14,15 +15,17 @@ const LONGEST_LINE: u64 = 1 << 16;
 const FULL: f32 = 32_768.0;
 
 /// How fast it went.
-struct Pace {
+pub struct Pace {
     computing: Duration,
     slowest: Duration,
     samples: usize,
+    hop: usize,
+    rate: Rate,
 }
 
 impl Pace {
-    fn new() -> Self {
-        Self { computing: Duration::ZERO, slowest: Duration::ZERO, samples: 0 }
+    fn new(hop: usize, rate: Rate) -> Self {
+        Self { computing: Duration::ZERO, slowest: Duration::ZERO, samples: 0, hop, rate }
     }
 
     fn time<T>(&mut self, samples: usize, work: impl FnOnce() -> T) -> T {
@@ -34,27 +37,31 @@ impl Pace {
         self.samples += samples;
         done
     }
+}
 
-    /// On the standard error: the standard output is the stream's.
-    fn say(&self, hop: usize, rate: Rate) {
-        let sound = self.samples as f64 / rate.as_f64();
-        let hop = 1000.0 * hop as f64 / rate.as_f64();
-        eprintln!(
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sound = self.samples as f64 / self.rate.as_f64();
+        let hop = 1000.0 * self.hop as f64 / self.rate.as_f64();
+        write!(
+            f,
             "{sound:.2} s of sound in {:.2} s: {:.1} times real time; latency {hop:.1} ms a token and {:.1} ms to compute it at most",
             self.computing.as_secs_f64(),
             sound / self.computing.as_secs_f64().max(1e-9),
             1000.0 * self.slowest.as_secs_f64()
-        );
+        )
     }
 }
 
-/// Samples in, tokens out.
-pub fn encode(codec: &Codec) -> Result<()> {
+/// Samples in, tokens out, each as soon as it is heard; until the input ends, or nobody reads the output any more.
+///
+/// # Errors
+/// Where the tokenizer cannot work piece by piece, or reading or writing fails.
+pub fn encode(codec: &Codec, mut input: impl Read, mut output: impl Write) -> Result<Pace> {
     let mut encoding = codec.tokenizer().encoding().ok_or_else(cannot)?;
     let (hop, rate) = (codec.tokenizer().spec().strides[0], codec.rate());
-    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut bytes = vec![0u8; 2 * hop];
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(hop, rate);
     loop {
         let filled = fill(&mut input, &mut bytes)?;
         if filled == 0 {
@@ -74,16 +81,17 @@ pub fn encode(codec: &Codec) -> Result<()> {
             break;
         }
     }
-    pace.say(hop, rate);
-    Ok(())
+    Ok(pace)
 }
 
-/// Tokens in, samples out.
-pub fn decode(codec: &Codec) -> Result<()> {
+/// Tokens in, samples out, as [`encode`].
+///
+/// # Errors
+/// As [`encode`]; and where a line is no token of the tokenizer's.
+pub fn decode(codec: &Codec, mut input: impl BufRead, mut output: impl Write) -> Result<Pace> {
     let mut decoding = codec.tokenizer().decoding().ok_or_else(cannot)?;
     let (spec, rate) = (codec.tokenizer().spec(), codec.rate());
-    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(spec.strides[0], rate);
     for number in 1.. {
         let mut line = Vec::new();
         (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(failed)?;
@@ -100,8 +108,7 @@ pub fn decode(codec: &Codec) -> Result<()> {
             break;
         }
     }
-    pace.say(spec.strides[0], rate);
-    Ok(())
+    Ok(pace)
 }
 
 /// A line as the tokens of one step.

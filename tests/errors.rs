@@ -69,6 +69,27 @@ fn media_and_data() {
 }
 
 #[test]
+fn a_folder_of_the_users_own() {
+    let lab = Lab::bare();
+    let hint = "--data FOLDER";
+    let nothing = ["no folder is named", "a folder of sounds", hint];
+    let report = lab.run(&["check", "tokenizer-digits"]).fails(4, &["its data are not there"]).out;
+    assert!(nothing.iter().all(|words| report.contains(words)), "{report}");
+    lab.run(&["data", "tokenizer-digits"]).fails(4, &nothing);
+    let gone = ["data.path", "there is no folder gone", "a folder of clips or images", hint];
+    lab.run(&["train", "tokenizer-bbb", "--data", "gone"]).fails(4, &gone);
+    assert!(!lab.path("runs").exists());
+    let json = lab.run(&["check", "tokenizer-bbb", "--json"]).fails(4, &[]).out;
+    assert!(json.contains("\"ok\": false") && json.contains("\"data.path\""), "{json}");
+    // A path is a path, whatever it looks like.
+    for name in ["films", "7", "my \"films\""] {
+        fs::create_dir(lab.path(name)).unwrap();
+        lab.run(&["check", "tokenizer-bbb", "--data", name]).succeeds();
+        lab.run(&["data", "tokenizer-bbb", "--data", name]).fails(4, &["no clips or images"]);
+    }
+}
+
+#[test]
 fn devices() {
     let lab = Lab::bare();
     if !cfg!(feature = "cuda") {

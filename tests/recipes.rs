@@ -145,7 +145,6 @@ fn keys_and_values() {
         ("unknown_loss", "l1 = 1.0", "lpips = 1.0"),
         ("held_out_nonsense", "fps = 8", "held_out = [\"red ring up\", \"mauve ring up\"]"),
         ("size_too_small", "size = [64, 64]", "size = [8, 8]"),
-        ("folder_without_path", "kind = \"world\"", "kind = \"folder\""),
         ("unknown_program", "[train]", "[program]\nkind = \"extended\"\nseconds = 4\n[train]"),
         (
             "program_of_no_prompts",
@@ -219,8 +218,8 @@ fn parts_that_do_not_fit() {
             "tasks_that_cannot_be",
             &[(
                 "[train]",
-                "[[task]]\nname = \"a\"\nvideo = \"given\"\n[[task]]\nname = \"b\"\nvideo = \"first\"\nframes = 8\n\
-                 [[task]]\nname = \"b\"\nvideo = \"ends\"\nframes = 9\n[[task]]\nname = \"c\"\naudio = \"made\"\n[train]",
+                "[[task]]\nname = \"a\"\nvideo = \"context\"\n[[task]]\nname = \"b\"\nvideo = \"first\"\nframes = 8\n\
+                 [[task]]\nname = \"b\"\nvideo = \"ends\"\nframes = 9\n[[task]]\nname = \"c\"\naudio = \"target\"\n[train]",
             )],
         ),
         ("an_unknown_share", &[("[train]", "[[task]]\nname = \"a\"\nvideo = \"all\"\n[train]")]),

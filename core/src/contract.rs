@@ -26,6 +26,8 @@ pub enum Role {
     Objective,
     /// How predictions become tokens: `[sampler]`.
     Sampler,
+    /// How clips and sounds come of pieces: `[program]`.
+    Program,
     /// A measure of clips, beside those that are always taken: `[[metric]]`.
     Metric,
 }

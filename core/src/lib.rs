@@ -3,11 +3,14 @@
 
 pub mod canvas;
 pub mod contract;
+pub mod dataset;
 pub mod error;
 pub mod files;
 pub mod media;
+pub mod observer;
 pub mod parameters;
 pub mod pipeline;
+pub mod program;
 pub mod random;
 pub mod recipe;
 pub mod registry;
@@ -17,9 +20,13 @@ pub mod tokens;
 
 pub use canvas::{CanvasShape, CanvasTokens, Layout};
 pub use contract::*;
+pub use dataset::Dataset;
 pub use error::{ConfigError, Error, ErrorKind, Result};
 pub use media::{Clip, Media, MediaShape, Rate, Sound, Timing};
+pub use observer::Observer;
 pub use parameters::{Init, Parameters, Weights};
+pub use pipeline::Pipeline;
+pub use program::{GenerateRequest, Inputs, Outline, Output, OutputKind, Program};
 pub use random::{RngKey, RngStream, Stream};
 pub use registry::{Component, DatasetConfig, Factory, Hosted, Make, Registry};
 pub use sample_request::{SampleRequest, Start};

@@ -7,7 +7,7 @@ use crate::canvas::PromptKind;
 use crate::recipe::Recipe;
 use crate::{
     Backbone, CanvasShape, CanvasTokens, Clip, Encoders, Error, ErrorKind, Layout, Mask, MaskSpec, Media, MediaShape,
-    Modality, Process, Rate, Result, RngKey, SampleRequest, Sampler, Sound, Start, Task, Tokenizer, Tokens,
+    Modality, Process, Program, Rate, Result, RngKey, SampleRequest, Sampler, Sound, Start, Task, Tokenizer, Tokens,
 };
 use burn::tensor::Device;
 use std::sync::Arc;
@@ -81,6 +81,8 @@ pub struct Pipeline {
     backbone: Box<dyn Backbone>,
     sampler: Arc<dyn Sampler>,
     process: Option<Process>,
+    tasks: Vec<Task>,
+    program: Option<Arc<dyn Program>>,
 }
 
 /// What is to be made: a clip, its sound or both, one a prompt.
@@ -125,6 +127,8 @@ impl Pipeline {
             backbone: backbone.component.build(&canvas, device, &backbone.weight_init()?)?,
             process: recipe.objective.as_ref().and_then(|objective| objective.component.process()),
             sampler,
+            tasks: recipe.need_tasks()?,
+            program: recipe.program.as_ref().map(|part| part.component.clone()),
         })
     }
 
@@ -155,6 +159,16 @@ impl Pipeline {
     /// Sound ⇄ tokens, where the canvas has sound.
     pub fn audio(&self) -> Option<&Codec> {
         self.audio.as_ref()
+    }
+
+    /// What the backbone was trained for.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    /// The recipe's program, where it has one.
+    pub fn program(&self) -> Option<&dyn Program> {
+        self.program.as_deref()
     }
 
     /// The canvas that the backbone fills.
@@ -238,7 +252,7 @@ impl Pipeline {
         self.text.decode(&tokens)?.text(Modality::Text.section()).map(Some)
     }
 
-    /// The program `once`: fills the canvases of `sample_request`, step by step. `on_step` is told how many
+    /// Fills the canvases of `sample_request`, step by step. `on_step` is told how many
     /// steps are done, and of how many; an error from it cancels.
     ///
     /// # Errors

@@ -5,7 +5,8 @@
 //! know its keys without knowing the component.
 
 use crate::contract::{BackboneConfig, MetricConfig, Objective, Role, Sampler, TokenizerConfig};
-use crate::{ConfigError, Error, ErrorKind, MediaShape, Modality, Result};
+use crate::dataset::{Dataset, Part};
+use crate::{ConfigError, Error, ErrorKind, MediaShape, Modality, Program, Result};
 use serde_json::Value;
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
@@ -21,6 +22,8 @@ pub enum Make {
     Objective(fn(Value) -> Result<Box<dyn Objective>, serde_json::Error>),
     /// Makes a sampler.
     Sampler(fn(Value) -> Result<Box<dyn Sampler>, serde_json::Error>),
+    /// Makes a program.
+    Program(fn(Value) -> Result<Box<dyn Program>, serde_json::Error>),
     /// Makes a metric's configuration.
     Metric(fn(Value) -> Result<Box<dyn MetricConfig>, serde_json::Error>),
     /// Makes any of these by something that it carries with it.
@@ -40,6 +43,8 @@ pub enum Hosted {
     Backbone(Factory<dyn BackboneConfig>),
     /// Makes a sampler.
     Sampler(Factory<dyn Sampler>),
+    /// Makes a program.
+    Program(Factory<dyn Program>),
     /// Makes a metric's configuration.
     Metric(Factory<dyn MetricConfig>),
 }
@@ -53,6 +58,7 @@ impl Make {
             Self::Backbone(_) | Self::Hosted(Hosted::Backbone(_)) => Role::Backbone,
             Self::Objective(_) => Role::Objective,
             Self::Sampler(_) | Self::Hosted(Hosted::Sampler(_)) => Role::Sampler,
+            Self::Program(_) | Self::Hosted(Hosted::Program(_)) => Role::Program,
             Self::Metric(_) | Self::Hosted(Hosted::Metric(_)) => Role::Metric,
         }
     }
@@ -101,6 +107,15 @@ impl Make {
         }
     }
 
+    /// What makes a program, where it is one.
+    pub fn program(&self) -> Option<Factory<dyn Program>> {
+        match self {
+            Self::Program(make) => Some(Arc::new(*make)),
+            Self::Hosted(Hosted::Program(make)) => Some(make.clone()),
+            _ => None,
+        }
+    }
+
     /// What makes a metric's configuration, where it is one.
     pub fn metric(&self) -> Option<Factory<dyn MetricConfig>> {
         match self {
@@ -111,14 +126,24 @@ impl Make {
     }
 }
 
-/// A dataset as a recipe configures it. What it yields is the business of the crate that trains on
-/// it ([`DatasetConfig::as_any`]); the checker only needs the shape.
+/// A dataset as a recipe configures it.
 pub trait DatasetConfig: Send + Sync {
     /// What is wrong with the configuration by itself, all at once.
     fn errors(&self) -> Vec<ConfigError>;
     /// The shape that media of this modality have in every sample, where samples have such.
     fn shape(&self, modality: Modality) -> Option<MediaShape>;
-    /// The configuration's own type.
+    /// The key of what is not there on this machine, e.g. `path`, with what is expected there; none by default. Unlike an
+    /// error of the configuration it does not keep a recipe from being checked, or from being used where no data are read.
+    fn missing(&self) -> Option<ConfigError> {
+        None
+    }
+    /// Opens the samples to train on, or those that training never sees. Who has no split of its own takes
+    /// [`dataset::part`](crate::dataset::part).
+    ///
+    /// # Errors
+    /// Where the configuration is flawed, or its files cannot be read.
+    fn open(&self, part: Part) -> Result<Arc<dyn Dataset>>;
+    /// The configuration's own type, for who wants more of a dataset than samples: oracles of the procedural world.
     fn as_any(&self) -> &dyn Any;
 }
 

@@ -1,21 +1,21 @@
 //! What a sampler is asked for: prompts, the tokens that are given, the places of those to be made.
 
-use crate::canvas::{CanvasShape, CanvasTokens, Given, Known, Layout, Values};
-use crate::{Backbone, BackboneSpec, Draw, Result};
+use crate::canvas::{CanvasShape, CanvasTokens, Conditioning, Layout, TokenBatch, Values};
+use crate::{Backbone, BackboneSpec, Result, RngKey};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 
 /// What a sampler is asked for.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct SampleRequest {
     /// The prompt of each sample, padded.
     pub prompt: Vec<Values>,
     /// The places of all samples.
     pub layout: Arc<Layout>,
     /// The tokens that are given, of each sample.
-    pub given: Vec<Values>,
+    pub context: Vec<Values>,
     /// Seed, and the number of each sample: the same sample comes out in whatever batch it is made.
-    pub draws: Vec<Draw>,
+    pub keys: Vec<RngKey>,
     /// What stands at the places that are to be made before anything is; `None` for nothing.
     pub start: Option<Start>,
 }
@@ -36,40 +36,40 @@ pub struct Start {
 
 impl Start {
     /// The tokens as vectors `[B, L, C]`; `None` where codes have no bits.
-    pub fn vectors(&self, canvas: &CanvasShape, places: &[usize], device: &Device) -> Option<Tensor<3>> {
-        let each: Option<Vec<_>> = self.tokens.iter().map(|values| values.vectors(canvas, places, device)).collect();
+    pub fn vectors(&self, canvas: &CanvasShape, positions: &[usize], device: &Device) -> Option<Tensor<3>> {
+        let each: Option<Vec<_>> = self.tokens.iter().map(|values| values.vectors(canvas, positions, device)).collect();
         each.map(|each| Tensor::cat(each, 0))
     }
 }
 
-impl Order {
+impl SampleRequest {
     /// Whole canvases from prompts alone.
-    pub fn prompts(prompt: Vec<impl Into<Values>>, draws: Vec<Draw>, canvas: &CanvasShape) -> Self {
+    pub fn prompts(prompt: Vec<impl Into<Values>>, keys: Vec<RngKey>, canvas: &CanvasShape) -> Self {
         let prompt = prompt.into_iter().map(Into::into).collect();
-        Self { prompt, layout: Arc::new(Layout::whole(canvas)), given: Vec::new(), draws, start: None }
+        Self { prompt, layout: Arc::new(Layout::whole(canvas)), context: Vec::new(), keys, start: None }
     }
 
     /// Prompts and given tokens `rows` times over, the repetitions without a prompt: what guidance compares.
-    pub fn told(&self, backbone: &dyn Backbone, rows: usize) -> Given {
+    pub fn conditioning(&self, backbone: &dyn Backbone, rows: usize) -> Conditioning {
         let (canvas, device) = (backbone.canvas(), backbone.device());
         let mut prompt = self.prompt.clone();
         prompt.resize_with(rows, || canvas.no_prompt());
-        let places = self.layout.given();
-        let tokens = (!places.is_empty()).then(|| {
-            let all = || self.given.iter().cycle().take(rows);
+        let positions = self.layout.context();
+        let tokens = (!positions.is_empty()).then(|| {
+            let all = || self.context.iter().cycle().take(rows);
             match backbone.spec() {
-                BackboneSpec::Field { .. } => {
-                    let each: Option<Vec<_>> = all().map(|values| values.vectors(canvas, places, &device)).collect();
-                    each.map(|each| Known::Vectors(Tensor::cat(each, 0)))
+                BackboneSpec::Diffusion { .. } => {
+                    let each: Option<Vec<_>> = all().map(|values| values.vectors(canvas, positions, &device)).collect();
+                    each.map(|each| TokenBatch::Vectors(Tensor::cat(each, 0)))
                 }
                 _ => {
                     let each: Option<Vec<_>> = all().map(|values| values.codes(1, &device)).collect();
-                    each.map(|each| Known::Codes(Tensor::cat(each, 0)))
+                    each.map(|each| TokenBatch::Codes(Tensor::cat(each, 0)))
                 }
             }
         });
         let prompt = canvas.prompts(&Values::concat(&prompt), rows, &device);
-        Given { prompt, layout: self.layout.clone(), tokens: tokens.flatten() }
+        Conditioning { prompt, layout: self.layout.clone(), tokens: tokens.flatten() }
     }
 
     /// The share of a sampler's way that is to be walked, and in how many of its `steps`: at least one.
@@ -79,16 +79,16 @@ impl Order {
         (share, ((share * steps as f64 - 1e-9).ceil() as usize).clamp(1, steps))
     }
 
-    /// The tokens of each sample once this was `made`.
+    /// The tokens of each sample once this was `target`.
     ///
     /// # Errors
     /// Where that does not fill the places.
-    pub fn tokens(&self, canvas: &CanvasShape, made: &[Values]) -> Result<Vec<CanvasTokens>> {
-        let whole = |(i, made): (usize, &Values)| match self.given.get(i) {
-            Some(given) => canvas.tokens(&self.layout, given, made),
-            None => canvas.tokens(&self.layout, &made.empty(), made),
+    pub fn tokens(&self, canvas: &CanvasShape, target: &[Values]) -> Result<Vec<CanvasTokens>> {
+        let whole = |(i, target): (usize, &Values)| match self.context.get(i) {
+            Some(context) => canvas.tokens(&self.layout, context, target),
+            None => canvas.tokens(&self.layout, &target.empty(), target),
         };
-        made.iter().enumerate().map(whole).collect()
+        target.iter().enumerate().map(whole).collect()
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         let device = Device::flex();
         let prompt: Vec<f32> = (1..7).map(|i| i as f32).collect();
         let rows = vec![Values::Vectors(prompt.clone()), vectors.no_prompt()];
-        let Known::Vectors(told) = vectors.prompts(&Values::concat(&rows), 2, &device) else { panic!("vectors") };
+        let TokenBatch::Vectors(told) = vectors.prompts(&Values::concat(&rows), 2, &device) else { panic!("vectors") };
         assert_eq!((told.dims(), to_vec(told)), ([2, 3, 2], [prompt, vec![0.0; 6]].concat()));
         assert_eq!(words.no_prompt(), Values::Codes(vec![PAD; 3]));
     }
@@ -137,13 +137,13 @@ mod tests {
     fn an_edit_walks_the_last_steps() {
         let kind = TokenKind::Codes { levels: 1, entries: 2, bits: Some(1) };
         let canvas = CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 3], kind });
-        let order = |strength| {
+        let request = |strength| {
             let start = Some(Start { tokens: Vec::new(), strength });
-            Order { start, ..Order::prompts(Vec::<Values>::new(), Vec::new(), &canvas) }
+            SampleRequest { start, ..SampleRequest::prompts(Vec::<Values>::new(), Vec::new(), &canvas) }
         };
-        assert_eq!(Order::prompts(Vec::<Values>::new(), Vec::new(), &canvas).left(7), (1.0, 7));
+        assert_eq!(SampleRequest::prompts(Vec::<Values>::new(), Vec::new(), &canvas).left(7), (1.0, 7));
         for (strength, steps, left) in [(1.0, 60, 60), (0.6, 60, 36), (0.07, 100, 7), (0.5, 7, 4), (1e-6, 7, 1)] {
-            assert_eq!(order(strength).left(steps), (strength, left));
+            assert_eq!(request(strength).left(steps), (strength, left));
         }
     }
 }

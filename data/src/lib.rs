@@ -15,7 +15,7 @@
 //! Batches are the training loop's; words become tokens in the tokenizers.
 #![forbid(unsafe_code)]
 
-pub mod dataset;
+mod files;
 pub mod folder;
 mod noise;
 mod order;
@@ -24,8 +24,8 @@ mod scan;
 pub mod sounds;
 pub mod world;
 
-pub use dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
 pub use folder::{Folder, FolderConfig};
+pub use musiva_core::dataset::{self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
 pub use noise::{noisy, power};
 pub use order::shuffled;
 pub use register::register;

@@ -1,8 +1,12 @@
 //! The datasets that recipes can name.
 
-use crate::{FolderConfig, SoundsConfig, WorldConfig};
+use crate::dataset::{Dataset, Part, part};
+use crate::files::Files;
+use crate::folder::Captions;
+use crate::world::TestScenes;
+use crate::{Folder, FolderConfig, Sounds, SoundsConfig, World, WorldConfig, scan};
 use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result, Timing};
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 /// Registers all datasets of this crate.
 ///
@@ -57,6 +61,14 @@ impl DatasetConfig for WorldConfig {
         }
     }
 
+    fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {
+        let world = World::open(self)?;
+        Ok(match part {
+            Part::Train => Arc::new(world),
+            Part::HeldOut => Arc::new(TestScenes(world)),
+        })
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -72,6 +84,22 @@ impl DatasetConfig for FolderConfig {
             Modality::Video => Some(shape(self.frames, self.size, self.fps)),
             Modality::Audio => None,
             Modality::Text => Some(MediaShape::Text),
+        }
+    }
+
+    fn missing(&self) -> Option<ConfigError> {
+        let captions = match self.captions {
+            Captions::Required => ", each with its caption in `name.txt` beside it",
+            Captions::Optional => "",
+        };
+        scan::missing(&self.path, &format!("clips or images (.mp4, .mov, .gif, .png, …){captions}"))
+    }
+
+    fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
+        let folder = |part| Folder::open(self.clone(), Arc::new(Files), part).map(Arc::new);
+        match self.held_out > 0.0 {
+            true => Ok(folder(wanted)?),
+            false => Ok(part(folder(Part::Train)?, wanted)),
         }
     }
 
@@ -96,6 +124,14 @@ impl DatasetConfig for SoundsConfig {
         }
     }
 
+    fn missing(&self) -> Option<ConfigError> {
+        scan::missing(&self.path, "sounds (.wav, .flac, .mp3, .ogg, …)")
+    }
+
+    fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {
+        Ok(Arc::new(Sounds::open(self.clone(), Arc::new(Files), part)?))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -117,7 +153,8 @@ mod tests {
             assert_eq!(config.shape(Modality::Video), Some(wanted));
             assert_eq!(config.shape(Modality::Audio), None, "silent unless asked for");
             assert_eq!(config.as_any().is::<WorldConfig>(), kind == "world");
-            assert_eq!(config.errors().is_empty(), kind == "world", "a folder needs its path");
+            assert!(config.errors().is_empty());
+            assert_eq!(config.missing().is_none(), kind == "world", "a folder needs its path");
         }
         assert!(register(&mut registry).is_err());
     }

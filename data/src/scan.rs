@@ -1,6 +1,6 @@
 //! Which files are there, and what do their captions say?
 
-use musiva_core::{Error, ErrorKind, Result};
+use musiva_core::{ConfigError, Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -19,6 +19,19 @@ const DEPTH: usize = 16;
 const LONGEST: u64 = 65_536;
 /// The captions of a whole folder, as Hugging Face's `videofolder` and `imagefolder` have them.
 pub(crate) const METADATA: &str = "metadata.jsonl";
+
+/// What is wrong where `path` is no folder: nothing is named, or what is named is not there. `wanted` says what is expected
+/// in it.
+pub(crate) fn missing(path: &str, wanted: &str) -> Option<ConfigError> {
+    if Path::new(path).is_dir() {
+        return None;
+    }
+    let found = match path {
+        "" => "no folder is named".to_owned(),
+        path => format!("there is no folder {path}"),
+    };
+    Some(ConfigError::new("path", format!("{found}; expected a folder of {wanted}"), "name yours by `--data FOLDER`"))
+}
 
 /// A file that looks like media.
 #[derive(Debug, PartialEq, Eq)]

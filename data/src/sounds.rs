@@ -23,7 +23,8 @@ const LONGEST: usize = 1 << 24;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SoundsConfig {
-    /// The folder; its subfolders belong to it. Sound tracks of MP4 and MOV count.
+    /// The folder; its subfolders belong to it. Sound tracks of MP4 and MOV count. `--data FOLDER` names it on the command
+    /// line.
     #[schemars(extend("format" = "path"))]
     pub path: String,
     /// Samples per second, 1,000 to 192,000: files of other rates are resampled, several channels become one.
@@ -63,13 +64,6 @@ impl SoundsConfig {
     /// Everything that is wrong with it, without a look at the folder.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        if self.path.is_empty() {
-            errors.push(ConfigError::new(
-                "path",
-                "no folder is named",
-                "set `path = \"sounds\"` to the folder of your sounds",
-            ));
-        }
         if !(1_000..=192_000).contains(&self.rate) {
             let message = format!("{} samples per second; 1000 to 192000 are possible", self.rate);
             errors.push(ConfigError::new("rate", message, "set `rate = 16000`"));
@@ -137,6 +131,9 @@ impl Sounds {
     pub fn open(config: SoundsConfig, files: Arc<dyn SoundFiles>, part: Part) -> Result<Self> {
         if let Some(ConfigError { path, message, hint }) = config.validate().into_iter().next() {
             return Err(Error::new(ErrorKind::Recipe, path, message).hint(hint));
+        }
+        if let Some(ConfigError { message, hint, .. }) = config.missing() {
+            return Err(Error::new(ErrorKind::Data, "data.path", message).hint(hint));
         }
         let listing = scan::scan(Path::new(&config.path), scan::SOUNDS)?;
         let found = listing.found.len() as u64;
@@ -353,6 +350,12 @@ mod tests {
         let error = open(&config, Part::Train).unwrap_err().to_string();
         assert!(error.contains("1 unreadable (such as d.wav: an unlucky file)"), "{error}");
         let errors = SoundsConfig { rate: 0, samples: 0, ..SoundsConfig::default() }.validate();
-        assert_eq!(errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["path", "rate", "samples"]);
+        assert_eq!(errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["rate", "samples"]);
+        for (path, found) in [("", "no folder is named"), ("no/such/folder", "there is no folder no/such/folder")] {
+            let config = SoundsConfig { path: path.into(), ..SoundsConfig::default() };
+            let error = open(&config, Part::Train).unwrap_err();
+            assert_eq!((error.kind(), config.validate().len()), (ErrorKind::Data, 0));
+            assert!(error.message().starts_with(found) && error.message().contains("of sounds"), "{error}");
+        }
     }
 }

@@ -180,7 +180,7 @@ fn the_whole_clip_is_drawn_before_its_sound_or_sound_with_its_step() {
         let config = LmConfig { order, ..lm() };
         let canvas = CanvasShape { order: config.order(), ..canvas() };
         let model = stirred(&config, &canvas);
-        let q = Question { made: Layout::whole(&canvas).made().to_vec(), conditioning: vec![0], ..question(&canvas) };
+        let q = Question { made: Layout::whole(&canvas).target().to_vec(), context: vec![0], ..question(&canvas) };
         let n = q.made.len();
         let (codes, context) = ([3u32].repeat(2 * n), vec![1, 1]);
         let at = q.made.iter().map(|&position| canvas.step(position)).collect();

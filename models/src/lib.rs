@@ -1,5 +1,5 @@
-//! Models: backbones on one [`transformer`] trunk, the [`objectives`] that train them and the
-//! [`samplers`] that draw from them.
+//! Models: backbones on one [`transformer`] trunk, the [`objectives`] that train them, the [`samplers`] that draw from
+//! them and the [`programs`] that put pieces together.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ pub mod dit;
 pub mod lm;
 pub mod masked;
 pub mod objectives;
+pub mod programs;
 pub mod samplers;
 #[cfg(test)]
 mod testing;
@@ -17,6 +18,7 @@ mod tests;
 pub mod transformer;
 
 use musiva_core::{Component, Make, Registry, Result};
+use programs::Continuation;
 use serde_json::from_value;
 
 /// Registers all components of this crate.
@@ -108,5 +110,31 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema_for!(samplers::diffusion::Ddim),
         false,
         Make::Sampler(|value| Ok(Box::new(from_value::<samplers::diffusion::Ddim>(value)?))),
+    )?;
+    add(
+        "once",
+        "one piece, as long as the recipe's clips",
+        schema_for!(programs::Once),
+        false,
+        Make::Program(|value| Ok(Box::new(Continuation::from(from_value::<programs::Once>(value)?)))),
+    )?;
+    add(
+        "extend",
+        "goes on from its last frames, piece by piece",
+        schema_for!(programs::Extend),
+        false,
+        Make::Program(|value| Ok(Box::new(Continuation::from(from_value::<programs::Extend>(value)?)))),
+    )?;
+    add(
+        "prompt-schedule",
+        "goes on, and in time other prompts hold",
+        schema_for!(programs::PromptSchedule),
+        false,
+        Make::Program(|value| Ok(Box::new(Continuation::from(from_value::<programs::PromptSchedule>(value)?)))),
     )
 }
+
+/// The page's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/add-a-backbone.md")]
+pub struct AddABackbone;

@@ -25,8 +25,8 @@ pub(crate) struct Asked {
     pub context: Option<Values>,
     /// `L` codes.
     pub codes: Vec<u32>,
-    /// Which of them are hidden.
-    pub hidden: Vec<bool>,
+    /// Which of them are masked.
+    pub masked: Vec<bool>,
     /// `L·C` noisy numbers.
     pub values: Vec<f32>,
     /// The time of each of the `L` places.
@@ -161,7 +161,7 @@ impl Asked {
                 prompt: prompt.part(row, size),
                 context: context.as_ref().map(|context| context.part(row, size)),
                 codes: Vec::new(),
-                hidden: Vec::new(),
+                masked: Vec::new(),
                 values: Vec::new(),
                 times: Vec::new(),
                 x0_prev: None,
@@ -170,7 +170,7 @@ impl Asked {
                 ModelInput::Codes(all) => asked.codes = codes(all),
                 ModelInput::Masked(masked) => {
                     asked.codes = codes(&masked.codes);
-                    asked.hidden = part(&masked.hidden).into_iter().map(|hidden| hidden == 1.0).collect();
+                    asked.masked = part(&masked.mask).into_iter().map(|hidden| hidden == 1.0).collect();
                 }
                 ModelInput::NoisyVectors(field) => {
                     let times = to_vec(field.times.clone().slice_dim(0, row..row + 1));
@@ -192,7 +192,7 @@ impl Asked {
 }
 
 /// What a sampler makes in all its steps.
-pub(crate) fn made(
+pub(crate) fn sampled(
     sampler: &dyn Sampler,
     backbone: &dyn Backbone,
     process: Option<Process>,
@@ -218,7 +218,7 @@ pub(crate) fn vectors(values: &Values) -> &[f32] {
 }
 
 /// So many draws of a seed, of the samples 0, 1, ….
-pub(crate) fn draws(seed: u64, count: usize) -> Vec<RngKey> {
+pub(crate) fn keys(seed: u64, count: usize) -> Vec<RngKey> {
     (0..count as u64).map(|sample| RngKey::new(seed).sample(sample)).collect()
 }
 

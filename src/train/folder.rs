@@ -1,11 +1,11 @@
 //! The folder of a run: what was run, and whether it may go on.
 
-use crate::device::Choice;
+use crate::device::DeviceName;
 use crate::provenance::weights;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Error, ErrorKind, Registry, Result, files};
 use musiva_train::checkpoint::Checkpoint;
-use musiva_train::trainer::Run;
+use musiva_train::trainer::{Callbacks, Run};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,6 +38,9 @@ struct Environment {
 
 impl RunFolder {
     /// A new or empty folder.
+    ///
+    /// # Errors
+    /// Where there is something in it, or it cannot be made.
     pub fn new(path: &Path) -> Result<Self> {
         let failed = |error| Error::io(path, "make the run's folder", error);
         fs::create_dir_all(path).map_err(failed)?;
@@ -54,7 +57,7 @@ impl RunFolder {
     /// # Errors
     /// Where there is no checkpoint, or the recipe or the frozen weights that it names have changed in
     /// what is trained.
-    pub fn reopen(path: &Path, recipe: &Recipe, registry: &Registry) -> Result<Self> {
+    pub fn reopen(path: &Path, recipe: &Recipe, registry: &Registry, callbacks: &mut dyn Callbacks) -> Result<Self> {
         let checkpoint = Checkpoint::newest(&Run::checkpoints(path))?;
         let differences = recipe.differences(&checkpoint.recipe, registry)?;
         let say = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
@@ -72,7 +75,7 @@ impl RunFolder {
             .hint(format!("set `{}` back, or start a new run by `--run`", first.path)));
         }
         for difference in harmless {
-            eprintln!("note: the recipe has changed:{}", line(difference));
+            callbacks.warn(&format!("the recipe has changed:{}", line(difference)));
         }
         let this = Self { path: path.to_owned(), resumed: true };
         this.same_weights(recipe)?;
@@ -104,7 +107,7 @@ impl RunFolder {
     }
 
     /// Writes down what is run: `recipe.toml` and `environment.json`.
-    pub fn describe(&self, recipe: &Recipe, device: Choice) -> Result<()> {
+    pub(crate) fn describe(&self, recipe: &Recipe, device: DeviceName) -> Result<()> {
         let mut environment = self.environment()?;
         let target = recipe.need_train()?.target.section();
         let frozen = weights(recipe)?.into_iter().filter(|(section, _)| *section != target);

@@ -8,7 +8,7 @@ mod lab;
 mod twin;
 
 use lab::{Lab, Outcome};
-use musiva_core::recipe::Recipe;
+use musiva_core::recipe::{Recipe, RecipeFile};
 use musiva_core::{Component, Hosted, Make, Modality, Registry, Role};
 use musiva_plugin_host::{Consent, Loader, Prober};
 use musiva_train::backbone::{BackboneParts, BackboneTraining};
@@ -367,7 +367,8 @@ fn with_twin(lab: &Lab, sha256: &str) -> Registry {
         },
         isolation: None,
     };
-    let [pin] = &Recipe::plugins(&lab.path("org.musiva.mixer.toml"), &[]).unwrap()[..] else { panic!("a pin") };
+    let file = RecipeFile::open(&lab.path("org.musiva.mixer.toml"), &[]).unwrap();
+    let [pin] = &file.plugins().unwrap()[..] else { panic!("a pin") };
     musiva_plugin_host::register(&mut registry, &loader.load(pin).unwrap()).unwrap();
     let schema = registry.get(Role::Backbone, MIXER).unwrap().schema.clone();
     let make = |value| Ok(Box::new(serde_json::from_value::<twin::TwinConfig>(value)?) as Box<_>);
@@ -397,7 +398,7 @@ fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
     };
     let data = dataset_of(&recipe).unwrap();
     let count = settings.clips as u64;
-    let tokens = TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| {}).unwrap();
+    let tokens = TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| Ok(())).unwrap();
     let held_out = held_out_of(&recipe).unwrap();
     let mut trainable =
         BackboneTraining::new(settings, parts, &settings.weight_init(), data, tokens, held_out, &device).unwrap();

@@ -66,3 +66,8 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         make: Make::Metric(|value| Ok(Box::new(serde_json::from_value::<losses::LpipsConfig>(value)?))),
     })
 }
+
+/// The page's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/add-a-tokenizer.md")]
+pub struct AddATokenizer;

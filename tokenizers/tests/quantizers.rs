@@ -202,7 +202,7 @@ fn a_token_of_a_posterior_is_the_mean_that_training_decodes() {
         let trained = tokenizer.trainable().unwrap();
         let made = trained.reconstruct(media.clone(), true, RngKey::new(0)).quantized;
         let (mean, spread) = (to_vec(made.latents), to_vec(made.log_variance.unwrap()));
-        close("tokens", tokens.as_latents().unwrap(), &mean);
+        close("tokens", tokens.as_vectors().unwrap(), &mean);
         close("vectors", &to_vec(made.vectors), &mean);
         assert!(mean.iter().zip(&spread).any(|(mean, spread)| (mean - spread).abs() > 0.1), "the two differ");
         // Latents that pass as they are, to warm up a decoder, are the means too.

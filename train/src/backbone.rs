@@ -133,7 +133,7 @@ impl<'a> BackboneTraining<'a> {
             _ => parts.config.build(&parts.canvas, &device, weight_init)?,
         };
         let count = held_out.len().unwrap_or(HELD_OUT).min(HELD_OUT);
-        let theirs = TokenSet::new(&*held_out, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| {})?;
+        let theirs = TokenSet::new(&*held_out, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| Ok(()))?;
         if tokens.count() == 0 {
             return Err(Error::new(ErrorKind::Data, "data", "there is nothing to train on"));
         }

@@ -170,7 +170,7 @@ mod tests {
         let part = greys(8, &[&|_, _| 60, &|_, x| if x < 2 { 63 } else { 60 }, &|_, x| if x < 2 { 67 } else { 60 }]);
         assert!((flicker(&still, &part).unwrap() - (25.0f64 / 8.0).sqrt()).abs() < 1e-12);
         // Longer clips that flicker alike flicker no more, and a frozen one lacks all of the film's motion.
-        let (short, long) = ([60, 66], [60, 66, 60, 66, 60, 66]);
+        let (short, long) = ([60u8, 66], [60u8, 66, 60, 66, 60, 66]);
         for greys_of in [&short[..], &long[..]] {
             let frames: Vec<_> = greys_of.iter().map(|&grey| move |_: usize, _: usize| grey).collect();
             let frames: Vec<&dyn Fn(usize, usize) -> u8> = frames.iter().map(|frame| frame as _).collect();

@@ -27,17 +27,18 @@ pub struct TokenSet {
 }
 
 impl TokenSet {
-    /// Tokenizes samples `0..count` of `data` for a canvas; `progress` is told how many are done.
+    /// Tokenizes samples `0..count` of `data` for a canvas; `progress` is told how many are done, and cancels by an
+    /// error.
     ///
     /// # Errors
-    /// Where a sample cannot be read or encoded.
+    /// Where a sample cannot be read or encoded; and what `progress` returns.
     pub fn new(
         data: &dyn Dataset,
         count: u64,
         canvas: &CanvasShape,
         text: &dyn Tokenizer,
         encoders: &Encoders,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Self> {
         let (mut set, mut known) = (Self::empty(count as usize, canvas), HashMap::new());
         for start in (0..count).step_by(ENCODED) {
@@ -63,7 +64,7 @@ impl TokenSet {
             for (video, audio) in videos.into_iter().zip(audios) {
                 set.push(canvas, &CanvasTokens { video: Some(video), audio })?;
             }
-            progress(start + clips.len() as u64);
+            progress(start + clips.len() as u64)?;
         }
         Ok(set)
     }

@@ -56,19 +56,31 @@ pub struct Samples {
     pub measures: Vec<(String, f64)>,
 }
 
-/// Who looks on while a run goes on.
+/// Callbacks of a run. Each does nothing unless it is overridden; `()` overrides none.
 pub trait Callbacks {
+    /// `done` of `total` samples are ready to be trained on: before the first step. An error cancels.
+    fn prepare(&mut self, _what: &str, _done: u64, _total: u64) -> Result<()> {
+        Ok(())
+    }
+    /// Something that may not be what was meant.
+    fn warn(&mut self, _text: &str) {}
     /// After each step, with the measures where they were logged.
-    fn step(&mut self, done: u64, total: u64, measures: Option<&[(String, f64)]>);
+    fn step(&mut self, _done: u64, _total: u64, _measures: Option<&[(String, f64)]>) {}
     /// A disease that has shown for a while.
-    fn failing(&mut self, step: u64, failure: FailureMode);
-    /// New samples.
-    fn samples(&mut self, step: u64, samples: &Samples) -> Result<()>;
+    fn failing(&mut self, _step: u64, _disease: FailureMode) {}
+    /// New samples: previews of what the averaged weights can do.
+    fn samples(&mut self, _step: u64, _look: &Samples) -> Result<()> {
+        Ok(())
+    }
     /// A new checkpoint.
-    fn saved(&mut self, step: u64, path: &Path);
-    /// Whether the user asked to stop.
-    fn stop(&self) -> bool;
+    fn saved(&mut self, _step: u64, _path: &Path) {}
+    /// Whether to stop after this step, with a checkpoint to go on from.
+    fn stop(&self) -> bool {
+        false
+    }
 }
+
+impl Callbacks for () {}
 
 /// Where a run lies and what it runs.
 pub struct Run<'a> {

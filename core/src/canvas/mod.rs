@@ -16,7 +16,10 @@ mod batch;
 mod tests;
 mod values;
 
-pub use batch::{CanvasBatch, CleanBatch, ModelInput, NoisyVectors, Conditioning, MaskedCodes, TokenBatch, Logits, Prediction, columns, ints};
+pub use batch::{
+    CanvasBatch, CleanBatch, Conditioning, Logits, MaskedCodes, ModelInput, NoisyVectors, Prediction, TokenBatch,
+    columns, ints,
+};
 pub use values::{CanvasTokens, Values};
 
 use crate::{Modality, TokenKind, TokenShape};
@@ -88,7 +91,14 @@ pub struct SoundShape {
 impl CanvasShape {
     /// A prompt of words of a vocabulary of so many, and the tokens of a silent clip, all of which are to be made.
     pub fn new(prompt: usize, words: usize, tokens: TokenShape) -> Self {
-        Self { prompt, text: PromptKind::Words(words), tokens, sound: None, has_context: false, order: PositionOrder::InTime }
+        Self {
+            prompt,
+            text: PromptKind::Words(words),
+            tokens,
+            sound: None,
+            has_context: false,
+            order: PositionOrder::InTime,
+        }
     }
 
     /// Length of the sequence that holds the prompt and every place once.

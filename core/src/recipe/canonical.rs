@@ -1,7 +1,8 @@
 //! A checked recipe written down in full: for run folders, for its hash, and to compare two.
 
-use super::source::{Document, Node, Value};
-use super::{Recipe, Report};
+use super::source::joined;
+use super::words::toml;
+use super::{Recipe, RecipeFile, Report};
 use crate::{Registry, Result, files};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -55,7 +56,7 @@ impl Recipe {
             if let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/")))
                 && let Ok(absolute) = std::path::absolute(&*file)
             {
-                *file = super::merge::joined(Path::new(""), &absolute.display().to_string()).display().to_string();
+                *file = joined(Path::new(""), &absolute.display().to_string()).display().to_string();
             }
         }
         json
@@ -78,12 +79,12 @@ impl Recipe {
     /// # Errors
     /// Where it is not TOML.
     pub fn differences(&self, resolved: &str, registry: &Registry) -> Result<Vec<Difference>, Report> {
-        let path = Path::new("resolved.toml");
-        let other = Self::parse(resolved, path, &[], registry).map_or(resolved.to_owned(), |other| other.resolved());
+        let other = RecipeFile::parse(resolved, Path::new("resolved.toml"), &[])?;
+        let typed = other.to_json();
+        let other = other.check(registry).map_or(typed, |other| other.absolute());
         let mut both: BTreeMap<String, [Option<String>; 2]> = BTreeMap::new();
-        for (side, text) in [self.resolved(), other].into_iter().enumerate() {
-            let tree = Document::file(path, text, 0).parse()?;
-            leaves(&tree, "", &mut |path, value| both.entry(path).or_default()[side] = Some(value));
+        for (side, recipe) in [self.absolute(), other].iter().enumerate() {
+            leaves(recipe, "", &mut |path, value| both.entry(path).or_default()[side] = Some(value));
         }
         let differ = both.into_iter().filter(|(_, [here, there])| here != there);
         Ok(differ.map(|(path, [here, there])| Difference { matters: matters(&path), path, here, there }).collect())
@@ -95,26 +96,16 @@ fn matters(path: &str) -> bool {
     !path.ends_with(".weights") && !HARMLESS.iter().any(below)
 }
 
-fn leaves(node: &Node, path: &str, see: &mut dyn FnMut(String, String)) {
-    match &node.value {
-        Value::Table(entries) => {
-            for (key, entry) in entries {
-                leaves(&entry.node, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, see);
+/// Every value that is no table, with its dotted path and as TOML writes it.
+fn leaves(json: &Json, path: &str, see: &mut dyn FnMut(String, String)) {
+    match json {
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                leaves(value, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, see);
             }
         }
-        _ => see(path.to_owned(), super::words::toml(&to_json(node))),
-    }
-}
-
-/// The tree without its places.
-fn to_json(node: &Node) -> Json {
-    match &node.value {
-        Value::Table(entries) => entries.iter().map(|(key, entry)| (key.clone(), to_json(&entry.node))).collect(),
-        Value::Array(values) => values.iter().map(to_json).collect(),
-        Value::String(text) | Value::Datetime(text) => Json::from(text.as_str()),
-        Value::Integer(number) => Json::from(*number),
-        Value::Float(number) => Json::from(*number),
-        Value::Boolean(truth) => Json::from(*truth),
+        Json::Null => {}
+        value => see(path.to_owned(), toml(value)),
     }
 }
 
@@ -128,7 +119,7 @@ fn write_table(text: &mut String, path: &str, json: &Json) {
         text.push_str(&format!("\n[{path}]\n"));
     }
     for (name, value) in values {
-        text.push_str(&format!("{} = {}\n", key(name), super::words::toml(value)));
+        text.push_str(&format!("{} = {}\n", key(name), toml(value)));
     }
     for (name, table) in tables {
         let below = if path.is_empty() { key(name) } else { format!("{path}.{}", key(name)) };

@@ -2,10 +2,10 @@
 
 use super::renamed;
 use super::report::{Diagnostic, Report};
-use super::source::{Document, Entry, Node, Place, Value};
+use super::source::{Document, Entry, Node, Place, Value, joined};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A `--set` nests no deeper.
@@ -96,21 +96,6 @@ fn take_extends(layer: &mut Node) -> Option<Result<(Place, String), Report>> {
 /// Two names of one file are one file.
 fn identity(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
-}
-
-/// `path` below `folder`, without the steps back and forth that need not be taken.
-pub fn joined(folder: &Path, path: &str) -> PathBuf {
-    let mut out = PathBuf::new();
-    for component in folder.join(path).components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
-                out.pop();
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 /// Lays `layer` over `base`: tables merge key by key, anything else is replaced. A table with

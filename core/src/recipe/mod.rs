@@ -1,20 +1,25 @@
 //! Recipes: TOML that wires a dataset, tokenizers, a backbone, an objective and a sampler.
 //!
-//! A recipe comes in two states. *As typed* it is a tree in which every key knows its line
-//! (`source`): files that extend each other and `--set` arguments merge into one (`merge`).
+//! A recipe comes in two states. *As typed* ([`RecipeFile`]) it is a tree in which every key knows its line
+//! (`source`, `parse`): files that extend each other and `--set` arguments merge into one (`merge`), once.
 //! *As checked* ([`Recipe`]) its components are made, shapes have flowed from clip to canvas, and
 //! work and memory are known, all without touching a weight. The schema that editors read is the
 //! one that is enforced ([`schema()`], `walk`), and whatever is wrong is told at once, each with its
-//! line and its hint ([`Report`]).
+//! line and its hint ([`Report`], `hints`). The modules below stand in layers, none of which knows one above it:
+//! `source`, `keywords`; `report`, `words`; `parse`, `hints`, `schema`; `merge`, `walk`; `check`; `file`.
 
 mod adversarial;
 mod canonical;
 mod check;
+mod data;
+mod file;
+mod hints;
+mod keywords;
 mod losses;
 mod merge;
 mod noise;
+mod parse;
 mod plugin;
-mod program;
 mod reference;
 mod renamed;
 mod report;
@@ -31,10 +36,10 @@ mod words;
 pub use adversarial::{Adversarial, AdversarialLoss, Perceptual};
 pub use canonical::Difference;
 pub use check::Flow;
+pub use file::RecipeFile;
 pub use losses::{SoundLoss, TokenizerLoss};
 pub use noise::Noise;
 pub use plugin::PluginPin;
-pub use program::{Moment, ProgramSettings};
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
@@ -45,7 +50,7 @@ pub use summary::{Edge, Generation, Summary, Training};
 use crate::canvas::CanvasShape;
 use crate::{
     BackboneConfig, BackboneSpec, DatasetConfig, Error, ErrorKind, MediaShape, MetricConfig, Modality, Objective,
-    Registry, Result, Sampler, Task, TokenizerConfig, WeightInit,
+    Program, Registry, Result, Sampler, Task, TokenizerConfig, WeightInit,
 };
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -133,8 +138,8 @@ pub struct Recipe {
     pub metrics: Vec<Part<dyn MetricConfig>>,
     /// `[[task]]`.
     pub tasks: Vec<Task>,
-    /// `[program]`, one piece where the recipe has none.
-    pub program: ProgramSettings,
+    /// `[program]`; a recipe without makes one piece.
+    pub program: Option<Part<dyn Program>>,
     /// `[train]`.
     pub train: Option<TrainSettings>,
     /// `[evaluate]`, its defaults where the recipe has none.
@@ -151,14 +156,13 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a recipe and all that it extends, lays `sets` (`dotted.path=VALUE`) on top and checks
-    /// it. Neither weights nor data are touched: see [`Recipe::check_weights`].
+    /// Reads and checks a recipe that asks for no plugins, or whose plugins are in the registry: [`RecipeFile::open`],
+    /// then [`RecipeFile::check`]. See [`Recipe::check_weights`] for what is not looked at.
     ///
     /// # Errors
     /// Everything that is wrong with it, all at once.
     pub fn open(path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Report> {
-        let first = merge::open(path)?;
-        Self::of_tree(path, merge::tree(first, path, sets)?, registry)
+        RecipeFile::open(path, sets)?.check(registry)
     }
 
     /// The same for a text as if it had been read from `path`.
@@ -166,18 +170,7 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::open`].
     pub fn parse(text: &str, path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Report> {
-        let first = Document::file(path, text.to_owned(), 0);
-        Self::of_tree(path, merge::tree(first, path, sets)?, registry)
-    }
-
-    fn of_tree(path: &Path, (tree, notes): (source::Node, Report), registry: &Registry) -> Result<Self, Report> {
-        match check::check(path, tree, registry) {
-            Ok(recipe) => Ok(Self { notes, ..recipe }),
-            Err(mut report) => {
-                report.0.extend(notes.0);
-                Err(report.sorted())
-            }
-        }
+        RecipeFile::parse(text, path, sets)?.check(registry)
     }
 
     /// What the recipe says in words that have been replaced since, each with the new one.

@@ -1,7 +1,7 @@
 //! The reference page of the recipe language, made of its schema.
 
-use super::schema::{METRIC, SECTIONS, branches, deref, schema, tag};
-use super::walk::{default_of, requires, types};
+use super::keywords::{branches, default_of, deref, requires, tag, types};
+use super::schema::{METRIC, SECTIONS, schema};
 use super::words::{describe, toml};
 use crate::{Component, Registry, Role};
 use serde_json::Value as Json;
@@ -31,13 +31,9 @@ pub fn reference(registry: &Registry) -> String {
     }
     page.line(&format!("\n## `[[metric]]`\n\n{METRIC}"));
     registry.of(Role::Metric).for_each(|component| page.component("metric", component));
-    for (section, header) in [
-        ("task", "[[task]]"),
-        ("program", "[program]"),
-        ("train", "[train]"),
-        ("evaluate", "[evaluate]"),
-        ("plugin", "[[plugin]]"),
-    ] {
+    for (section, header) in
+        [("task", "[[task]]"), ("train", "[train]"), ("evaluate", "[evaluate]"), ("plugin", "[[plugin]]")]
+    {
         let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
         let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
         page.line(&format!("\n## `{header}`\n\n{description}\n"));

@@ -3,7 +3,6 @@
 //! no second description that could differ.
 
 use super::plugin::PluginPin;
-use super::program::ProgramSettings;
 use super::settings::{EvaluateSettings, TrainSettings};
 use super::words::shortest;
 use crate::{Component, Modality, Registry, Role, Task};
@@ -23,7 +22,7 @@ pub struct Section {
 }
 
 /// The sections that hold components, in the order of the road.
-pub const SECTIONS: [Section; 7] = [
+pub const SECTIONS: [Section; 8] = [
     Section::new("data", Role::Dataset, None, "Where clips and captions come from."),
     Section::new("tokenizer.video", Role::Tokenizer, Some(Modality::Video), "Clips to tokens and back."),
     Section::new("tokenizer.audio", Role::Tokenizer, Some(Modality::Audio), "Sounds to tokens and back."),
@@ -31,7 +30,12 @@ pub const SECTIONS: [Section; 7] = [
     Section::new("backbone", Role::Backbone, None, "The Transformer that predicts tokens."),
     Section::new("objective", Role::Objective, None, "The training loss of the backbone."),
     Section::new("sampler", Role::Sampler, None, "How predictions become tokens."),
+    Section::new("program", Role::Program, None, PROGRAM),
 ];
+
+/// What `[program]` is.
+const PROGRAM: &str =
+    "How clips and sounds come of pieces, where `generate` is not told otherwise; without it, one piece.";
 
 /// What `[[metric]]` is.
 pub const METRIC: &str =
@@ -88,7 +92,6 @@ pub fn schema(registry: &Registry) -> Json {
     fixed("evaluate", schemars::schema_for!(EvaluateSettings));
     fixed("plugin", schemars::schema_for!(PluginPin));
     fixed("task", schemars::schema_for!(Task));
-    fixed("program", schemars::schema_for!(ProgramSettings));
     // What is to be trained has to be said: the default is only there for the struct's sake.
     if let Some(train) = defs.get_mut("train") {
         train["required"] = json!(["target"]);
@@ -231,31 +234,4 @@ fn settle(schema: &mut Json, name: &str) {
         Json::Array(values) => values.iter_mut().for_each(|value| settle(value, name)),
         _ => {}
     }
-}
-
-/// Follows `$ref`s within `root`; at most a few, so that a circle ends.
-pub fn deref<'a>(root: &'a Json, mut schema: &'a Json) -> &'a Json {
-    for _ in 0..8 {
-        let Some(name) = schema.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix("#/$defs/")) else {
-            break;
-        };
-        match root.get("$defs").and_then(|defs| defs.get(name)) {
-            Some(next) => schema = next,
-            None => break,
-        }
-    }
-    schema
-}
-
-/// The branches of a `oneOf` or `anyOf`, dereferenced.
-pub fn branches<'a>(root: &'a Json, schema: &'a Json) -> Option<Vec<&'a Json>> {
-    let branches = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
-    Some(branches.iter().map(|branch| deref(root, branch)).collect())
-}
-
-/// The one text that a branch's `key` may have.
-pub fn tag<'a>(branch: &'a Json, key: &str) -> Option<&'a str> {
-    let property = branch.get("properties")?.get(key)?;
-    let single = || property.get("enum")?.as_array().filter(|values| values.len() == 1)?.first();
-    property.get("const").or_else(single)?.as_str()
 }

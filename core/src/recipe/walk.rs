@@ -1,9 +1,9 @@
 //! Lays a recipe against its schema: finds everything that does not fit, and fills in defaults.
 
-use super::merge::joined;
+use super::hints::{assign, example, retype, unknown};
+use super::keywords::{bounds, branches, default_of, deref, fixed, requires, tag, types};
 use super::report::Diagnostic;
-use super::schema::{branches, deref, tag};
-use super::source::{Entry, Node, Place, Value};
+use super::source::{Entry, Node, Place, Value, joined};
 use super::words::{choices, describe, nearest, shortest, toml};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl<'a> Walk<'a> {
         let types = types(schema);
         let mistyped = |this: &mut Self| {
             let expected = describe(this.root, schema);
-            let hint = hint_type(schema, node, at);
+            let hint = retype(schema, node, &at.path);
             this.wrong(at, None, format!("found {node}, expected {expected}"), hint);
             Json::Null
         };
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
     fn float(&mut self, schema: &Json, number: f64, node: &Node, at: &At) -> Json {
         if !number.is_finite() {
             let expected = describe(self.root, schema);
-            self.wrong(at, None, format!("found {number}, expected {expected}"), hint_type(schema, node, at));
+            self.wrong(at, None, format!("found {number}, expected {expected}"), retype(schema, node, &at.path));
             return Json::Null;
         }
         self.range(schema, number, node, at);
@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
         let expected = describe(self.root, schema);
         let integer = types(schema).contains(&"integer");
         let show = |value: f64| if integer { format!("{value:.0}") } else { format!("{value:?}") };
-        let hint = nearest.map_or(String::new(), |value| assign(at, &show(value)));
+        let hint = nearest.map_or(String::new(), |value| assign(&at.path, &show(value)));
         self.wrong(at, None, format!("found {node}, expected {expected}"), hint);
     }
 
@@ -160,8 +160,8 @@ impl<'a> Walk<'a> {
     fn not_among(&mut self, allowed: &[&Json], node: &Node, at: &At, expected: String) {
         let texts: Vec<_> = allowed.iter().filter_map(|json| json.as_str()).collect();
         let hint = match (node.text().and_then(|text| nearest(text, texts.iter().copied())), allowed) {
-            (Some(text), _) => assign(at, &format!("\"{text}\"")),
-            (None, [one]) => assign(at, &toml(one)),
+            (Some(text), _) => assign(&at.path, &format!("\"{text}\"")),
+            (None, [one]) => assign(&at.path, &toml(one)),
             (None, _) => String::new(),
         };
         self.wrong(at, None, format!("found {node}, expected {expected}"), hint);
@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
         {
             let expected = describe(self.root, schema);
             let found = if length == 1 { "1 value".to_owned() } else { format!("{length} values") };
-            let hint = default_of(schema).map_or(String::new(), |value| assign(at, &toml(value)));
+            let hint = default_of(schema).map_or(String::new(), |value| assign(&at.path, &toml(value)));
             self.wrong(at, None, format!("found {found}, expected {expected}"), hint);
         }
         let first = schema.get("prefixItems").and_then(Json::as_array);
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
             match others {
                 Json::Bool(false) => {
                     let what = if entry.node.entries().is_some() { "table" } else { "key" };
-                    let hint = hint_unknown(properties, entries, key, at);
+                    let hint = unknown(properties, entries, key, &at.path);
                     self.wrong(&child, entry.key.as_ref(), format!("there is no such {what}"), hint);
                 }
                 others => {
@@ -306,122 +306,5 @@ impl<'a> Walk<'a> {
                 Json::Null
             }
         }
-    }
-}
-
-/// The types that a schema allows; none: any.
-pub fn types(schema: &Json) -> Vec<&str> {
-    match schema.get("type") {
-        Some(Json::String(one)) => vec![one],
-        Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The values that a schema names one by one.
-pub fn fixed(schema: &Json) -> Option<Vec<&Json>> {
-    match (schema.get("const"), schema.get("enum")) {
-        (Some(one), _) => Some(vec![one]),
-        (None, Some(Json::Array(many))) => Some(many.iter().filter(|json| !json.is_null()).collect()),
-        _ => None,
-    }
-}
-
-/// The least and the largest number allowed.
-pub fn bounds(schema: &Json) -> (Option<f64>, Option<f64>) {
-    let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
-    (bound("minimum"), bound("maximum"))
-}
-
-/// Whether an object schema wants this key.
-pub fn requires(schema: &Json, key: &str) -> bool {
-    let required = schema.get("required").and_then(Json::as_array);
-    required.is_some_and(|keys| keys.iter().any(|other| other == key))
-}
-
-/// The value that stands for an absent one.
-pub fn default_of(schema: &Json) -> Option<&Json> {
-    schema.get("default").filter(|default| !default.is_null())
-}
-
-/// What to do about a key that is not among `properties`.
-fn hint_unknown(properties: &Map<String, Json>, entries: &BTreeMap<String, Entry>, key: &str, at: &At) -> String {
-    let known: Vec<_> = properties.keys().map(String::as_str).collect();
-    let free = known.iter().copied().filter(|known| !entries.contains_key(*known));
-    if let Some(right) = nearest(key, free) {
-        return format!("write `{right}`");
-    }
-    // An argument means to change what the file has set; in a file it is a second try.
-    let argument = entries[key].key.as_ref().is_some_and(|place| place.document.argument);
-    match nearest(key, known.iter().copied()) {
-        Some(right) if argument => return format!("write `{right}`"),
-        Some(right) => return format!("delete it; `{right}` is set already"),
-        None => {}
-    }
-    let tables = properties.values().all(|property| property.get("$ref").is_some());
-    if tables && !known.is_empty() {
-        let below: Vec<_> = known.iter().map(|name| format!("[{}.{name}]", at.path)).collect();
-        let below: Vec<_> = below.iter().map(String::as_str).collect();
-        return format!("move it into {}", choices(&below, '`', "or"));
-    }
-    match known.is_empty() {
-        true => "delete it; there are no keys here".into(),
-        false => format!("delete it; the keys here are {}", choices(&known, '`', "and")),
-    }
-}
-
-/// "set `key = value`", or the value alone where it stands in an array.
-fn assign(at: &At, value: &str) -> String {
-    match last(at) {
-        key if key.parse::<usize>().is_ok() => format!("write `{value}`"),
-        key => format!("set `{key} = {value}`"),
-    }
-}
-
-fn last<'a>(at: &'a At) -> &'a str {
-    at.path.rsplit('.').next().unwrap_or(&at.path)
-}
-
-/// A value that would do, to show how it is written.
-fn example(root: &Json, schema: &Json) -> String {
-    let default = default_of(schema);
-    let schema = deref(root, schema);
-    if let Some(value) = default.or_else(|| default_of(schema)) {
-        return toml(value);
-    }
-    if let Some(value) = fixed(schema).and_then(|values| values.first().copied()) {
-        return toml(value);
-    }
-    if let Some(branch) = branches(root, schema).and_then(|branches| branches.first().copied()) {
-        return match tag(branch, "kind") {
-            Some(kind) => format!("{{ kind = \"{kind}\" }}"),
-            None => example(root, branch),
-        };
-    }
-    match types(schema).first().copied() {
-        Some("integer") => format!("{:.0}", bounds(schema).0.unwrap_or(1.0)),
-        Some("number") => format!("{:?}", bounds(schema).0.unwrap_or(1.0)),
-        Some("string") => "\"…\"".into(),
-        Some("boolean") => "false".into(),
-        Some("array") => "[…]".into(),
-        _ => "{ … }".into(),
-    }
-}
-
-fn hint_type(schema: &Json, node: &Node, at: &At) -> String {
-    let types = types(schema);
-    let numeric = types.contains(&"integer") || types.contains(&"number");
-    match &node.value {
-        Value::String(text) if numeric && text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
-            format!("{} without quotes", assign(at, text.trim()))
-        }
-        Value::String(text) if types.contains(&"boolean") && ["true", "false"].contains(&text.trim()) => {
-            format!("{} without quotes", assign(at, text.trim()))
-        }
-        Value::Float(number) if types.contains(&"integer") && number.is_finite() => {
-            assign(at, &format!("{:.0}", number.round()))
-        }
-        Value::Integer(number) if types.contains(&"string") => assign(at, &format!("\"{number}\"")),
-        _ => default_of(schema).map_or(String::new(), |value| assign(at, &toml(value))),
     }
 }

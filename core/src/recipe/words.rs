@@ -1,7 +1,6 @@
 //! Schemas and values in words.
 
-use super::schema::{branches, deref, tag};
-use super::walk::{bounds, fixed, types};
+use super::keywords::{bounds, branches, deref, fixed, tag, types};
 use serde_json::Value as Json;
 
 /// What a schema allows, as a message says after "expected".

@@ -106,8 +106,8 @@ fn of_a_sound_the_samples_of_the_frames_are_given() {
         (Last, 3, &[36..54]),
         (Ends, 1, &[0..6, 48..54]),
         (Ends, 4, &[0..24, 30..54]),
-        (Conditioning, 1, &[0..54]),
-        (Made, 1, &[]),
+        (Context, 1, &[0..54]),
+        (Target, 1, &[]),
     ];
     for (share, frames, samples) in cases {
         let (positions, [one, two], [seen, heard]) = context(&task(Absent, share, frames));
@@ -133,7 +133,7 @@ fn of_a_clip_the_frames_are_given_at_their_steps() {
         (Last, 1, &[(2, 8)], &[1]),
         (Last, 5, &[(1, 4), (2, 8)], &[5]),
         (Ends, 1, &[(0, 0), (2, 8)], &[1, 1]),
-        (Conditioning, 1, &[(0, 0), (1, 4), (2, 8)], &[9]),
+        (Context, 1, &[(0, 0), (1, 4), (2, 8)], &[9]),
         (Image, 1, &[], &[]),
     ];
     for (share, frames, steps, lengths) in cases {
@@ -164,8 +164,8 @@ fn what_was_given_of_a_clip_stands_in_what_was_made() {
     };
     let (g, m) = (|t: u8| t, |t: u8| 20 + t);
     let cases: [(MaskSpec, usize, [u8; FRAMES]); 6] = [
-        (Made, 1, [m(0), m(1), m(2), m(3), m(4), m(5), m(6), m(7), m(8)]),
-        (Conditioning, 1, [g(0), g(1), g(2), g(3), g(4), g(5), g(6), g(7), g(8)]),
+        (Target, 1, [m(0), m(1), m(2), m(3), m(4), m(5), m(6), m(7), m(8)]),
+        (Context, 1, [g(0), g(1), g(2), g(3), g(4), g(5), g(6), g(7), g(8)]),
         (First, 1, [g(0), m(1), m(2), m(3), m(4), m(5), m(6), m(7), m(8)]),
         (First, 5, [g(0), g(1), g(2), g(3), g(4), m(5), m(6), m(7), m(8)]),
         (Last, 5, [m(0), m(1), m(2), m(3), g(4), g(5), g(6), g(7), g(8)]),

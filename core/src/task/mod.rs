@@ -232,7 +232,7 @@ impl Task {
     }
 
     /// What was made, and in it what was given where it was given, to the pixel. What was given is as `clips` of
-    /// [`Task::context`].
+    /// [`Task::context_tokens`].
     pub fn finish(&self, context: &Clip, generated: &Clip, mask: Option<&Mask>) -> Clip {
         let (n, frames) = (self.frames, generated.frames());
         let mut all = generated.clone();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FolderConfig {
-    /// The folder; its subfolders belong to it.
+    /// The folder; its subfolders belong to it. `--data FOLDER` names it on the command line.
     #[schemars(extend("format" = "path"))]
     pub path: String,
     /// Frames of a window, 1 to 1024. With 1, images are clips too.
@@ -59,13 +59,6 @@ impl FolderConfig {
     /// Everything that is wrong with it, without a look at the folder.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        if self.path.is_empty() {
-            errors.push(ConfigError::new(
-                "path",
-                "no folder is named",
-                "set `path = \"clips\"` to the folder of your clips",
-            ));
-        }
         if !(1..=1024).contains(&self.frames) {
             errors.push(ConfigError::new(
                 "frames",

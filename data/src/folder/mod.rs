@@ -67,6 +67,9 @@ impl Folder {
         if let Some(ConfigError { path, message, hint }) = config.validate().into_iter().next() {
             return Err(Error::new(ErrorKind::Recipe, path, message).hint(hint));
         }
+        if let Some(ConfigError { message, hint, .. }) = config.missing() {
+            return Err(Error::new(ErrorKind::Data, "data.path", message).hint(hint));
+        }
         let listing = scan::scan(Path::new(&config.path), scan::CLIPS)?;
         let found = listing.found.len() as u64;
         let (mut entries, mut left_out) = (Vec::new(), Vec::new());

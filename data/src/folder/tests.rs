@@ -184,12 +184,17 @@ fn an_empty_epoch_says_why() {
 
     let (_guard, config) = folder(&[("readme.md", "")]);
     assert!(open(&config).unwrap_err().message().contains("no clips or images"));
-    let nowhere = FolderConfig { path: "no/such/folder".into(), ..config.clone() };
-    assert_eq!(open(&nowhere).unwrap_err().kind(), ErrorKind::Io);
+    for (path, found) in [("", "no folder is named"), ("no/such/folder", "there is no folder no/such/folder")] {
+        let nowhere = FolderConfig { path: path.into(), ..config.clone() };
+        let error = open(&nowhere).unwrap_err();
+        assert_eq!((error.kind(), nowhere.validate().len()), (ErrorKind::Data, 0));
+        assert!(error.message().starts_with(found) && error.message().contains("of clips or images"), "{error}");
+        assert!(error.message().contains("name.txt") && error.to_string().contains("--data"), "{error}");
+    }
     let invalid = FolderConfig { stride: Some(0), fps: 0, held_out: 1.0, ..config };
     assert_eq!(invalid.validate().len(), 3);
     assert_eq!(open(&invalid).unwrap_err().kind(), ErrorKind::Recipe);
-    assert_eq!(FolderConfig::default().validate().len(), 1);
+    assert_eq!(FolderConfig::default().validate(), []);
 }
 
 #[test]

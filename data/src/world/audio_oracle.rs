@@ -24,7 +24,7 @@ const EXPLAINED: f64 = 0.4;
 
 /// What is heard; `None`: it cannot be decided.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Hearing {
+pub struct AudioReading {
     /// The moments, in seconds, at which a tone begins.
     pub onsets: Vec<f64>,
     /// By the pitch of most tones.
@@ -35,7 +35,7 @@ pub struct Hearing {
     pub speed: Option<Speed>,
 }
 
-impl Hearing {
+impl AudioReading {
     /// Listens to the first channel of `sound`.
     pub fn of(sound: &Sound) -> Self {
         let samples: Vec<f64> = sound.channel(0).map(f64::from).collect();
@@ -185,7 +185,7 @@ fn most<T: PartialEq + Copy>(said: impl Iterator<Item = T>) -> Option<T> {
 mod tests {
     use super::*;
     use crate::world::{Split, World, WorldConfig};
-    use musiva_core::{Draw, Purpose, Timing};
+    use musiva_core::{RngKey, RngStream, Timing};
 
     fn world() -> World {
         World::new(WorldConfig { sound: Some(16_000), ..WorldConfig::default() }).unwrap()
@@ -197,12 +197,12 @@ mod tests {
         let world = world();
         let mut right = [0; 4];
         for i in 0..300 {
-            let draw = Draw::new(5).sample(i);
-            let scene = world.scene(draw, Split::Test);
+            let key = RngKey::new(5).sample(i);
+            let scene = world.scene(key, Split::Test);
             let sound = scene.sound().unwrap();
-            let noises = draw.stream(Purpose::Noise).normals(sound.length());
+            let noises = key.stream(RngStream::Noise).normals(sound.length());
             let noisy = sound.samples().iter().zip(noises).map(|(x, n)| x + noise * n).collect();
-            let heard = Hearing::of(&Sound::new(1, sound.rate(), noisy).unwrap());
+            let heard = AudioReading::of(&Sound::new(1, sound.rate(), noisy).unwrap());
             let events = scene.events();
             let onsets = heard.onsets_against(&events, 0.004);
             right[0] += usize::from(onsets.met == onsets.wanted && onsets.heard == onsets.wanted);
@@ -227,18 +227,18 @@ mod tests {
     fn silence_noise_and_other_tones_are_nothing_of_the_world() {
         let rate = musiva_core::Rate::whole(16_000);
         let silence = Sound::new(1, rate, vec![0.0; 8000]).unwrap();
-        assert_eq!(Hearing::of(&silence), Hearing::default());
-        let noise = Draw::new(1).stream(Purpose::Noise).normals(8000);
-        let noise = Hearing::of(&Sound::new(1, rate, noise).unwrap());
+        assert_eq!(AudioReading::of(&silence), AudioReading::default());
+        let noise = RngKey::new(1).stream(RngStream::Noise).normals(8000);
+        let noise = AudioReading::of(&Sound::new(1, rate, noise).unwrap());
         assert_eq!((noise.colour, noise.shape), (None, None));
         let other = (0..8000).map(|i| (TAU * 1500.0 * f64::from(i) / 16_000.0).sin() as f32 * 0.3).collect();
-        assert_eq!(Hearing::of(&Sound::new(1, rate, other).unwrap()).colour, None);
+        assert_eq!(AudioReading::of(&Sound::new(1, rate, other).unwrap()).colour, None);
     }
 
     #[test]
     fn an_onset_meets_one_bounce_at_most() {
         let event = |time| Event { time, frame: 8.0 * time, wall: super::super::Direction::Up, place: [0.0; 2] };
-        let hearing = Hearing { onsets: vec![0.5, 1.1], ..Hearing::default() };
+        let hearing = AudioReading { onsets: vec![0.5, 1.1], ..AudioReading::default() };
         let onsets = hearing.onsets_against(&[event(0.49), event(0.51), event(2.0)], 0.125);
         assert_eq!(onsets, Onsets { met: 1, heard: 2, wanted: 3 });
         assert!((onsets.f1() - 0.4).abs() < 1e-12);
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_sound_lasts_as_long_as_its_clip_and_begins_at_the_bounce() {
-        let scene = world().scene(Draw::new(2).sample(3), Split::Train);
+        let scene = world().scene(RngKey::new(2).sample(3), Split::Train);
         let (sound, clip) = (scene.sound().unwrap(), scene.render());
         assert_eq!(sound.length(), Timing::new(clip.rate(), sound.rate()).samples(0..clip.frames()).end);
         let first = scene.events()[0].time * 16_000.0;

@@ -26,6 +26,7 @@ mod caption;
 mod config;
 mod fit;
 mod geometry;
+mod held_out;
 mod scene;
 mod score;
 mod spot;
@@ -41,8 +42,9 @@ pub use video_oracle::{Reading, VideoOracle};
 
 use crate::dataset::{DataReport, Dataset, Loudness, PixelRange, Sample};
 use geometry::Geometry;
+pub(crate) use held_out::TestScenes;
 use musiva_core::{
-    ConfigError, DatasetConfig, MediaShape, Modality, Rate, Result, RngKey, RngStream, Sound, Stream, Timing,
+    ConfigError, DatasetConfig, ErrorKind, MediaShape, Modality, Rate, Result, RngKey, RngStream, Sound, Stream, Timing,
 };
 use tone::tones;
 
@@ -90,6 +92,18 @@ impl World {
         let train = test.iter().copied().filter(|c| !held.contains(c)).collect();
         let held_out = if held.is_empty() { test.clone() } else { held };
         Ok(Self { geometry: Geometry::new(config.size), config, train, test, held_out })
+    }
+
+    /// The world of a recipe's `[data]`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with `config`.
+    pub fn open(config: &WorldConfig) -> musiva_core::Result<Self> {
+        Self::new(config.clone()).map_err(|errors| {
+            let error = errors.into_iter().next().expect("an error names a flaw");
+            let place = format!("data.{}", error.path);
+            error.into_error(ErrorKind::Recipe, place)
+        })
     }
 
     /// What a clip that reads so should sound like: a tone at each bounce, by what was seen (after Soundify, Lin et al.

@@ -25,21 +25,21 @@ pub(super) struct Saved<'a> {
 
 /// Writes the gradients by the queries, `[B, n, H, d]`, and by keys and values, `[B, m, G, d]`. A key-value head is
 /// one unit of work, so that each sum has one order.
-pub(super) fn gradients(sizes: Sizes, view: View, given: Saved, by_q: &mut [f32], by_k: &mut [f32], by_v: &mut [f32]) {
+pub(super) fn gradients(sizes: Sizes, view: View, saved: Saved, by_q: &mut [f32], by_k: &mut [f32], by_v: &mut [f32]) {
     let Sizes { batch, queries, keys, heads, group, width } = sizes;
     let (by_q, by_k, by_v) = (Rows::new(by_q), Rows::new(by_k), Rows::new(by_v));
     let shared = heads / group;
     let scale = 1.0 / (width as f32).sqrt();
     let work = |scratch: &mut Scratch, unit: usize| {
         let (example, shared_head) = (unit / shared, unit % shared);
-        let (k, v) = (given.k.head(example, shared_head), given.v.head(example, shared_head));
+        let (k, v) = (saved.k.head(example, shared_head), saved.v.head(example, shared_head));
         scratch.by_keys.fill(0.0);
         scratch.by_values.fill(0.0);
         for head in shared_head * group..(shared_head + 1) * group {
             for tile in 0..query_tiles(queries) {
                 let rows = query_tile(tile, queries);
-                let log_sums = &given.log_sums[(example * heads + head) * queries..][rows.clone()];
-                let [q, value, grad] = [given.q, given.value, given.grad].map(|x| x.head(example, head));
+                let log_sums = &saved.log_sums[(example * heads + head) * queries..][rows.clone()];
+                let [q, value, grad] = [saved.q, saved.value, saved.grad].map(|x| x.head(example, head));
                 scratch.take(q, value, grad, log_sums, &rows);
                 for step in steps(view, rows.clone()) {
                     scratch.run(k, v, view, &rows, &step);

@@ -124,7 +124,7 @@ impl Attention for Flex {
         let log_sums = contiguous(log_sums);
         let [q, k, v, value, grad] = [q, k, v, value, grad].map(readable);
         let [mut by_q, mut by_k, mut by_v] = [&q, &k, &v].map(|x| vec![0.0; x.shape().num_elements()]);
-        let given = backward::Saved {
+        let saved = backward::Saved {
             q: Heads::new(&q),
             k: Heads::new(&k),
             v: Heads::new(&v),
@@ -132,7 +132,7 @@ impl Attention for Flex {
             grad: Heads::new(&grad),
             log_sums: elements(&log_sums),
         };
-        backward::gradients(sizes, sizes.view(visible), given, &mut by_q, &mut by_k, &mut by_v);
+        backward::gradients(sizes, sizes.view(visible), saved, &mut by_q, &mut by_k, &mut by_v);
         let Sizes { batch, queries, keys, heads, group, width } = sizes;
         let shared = [batch, keys, heads / group, width];
         (tensor(by_q, [batch, queries, heads, width]), tensor(by_k, shared), tensor(by_v, shared))

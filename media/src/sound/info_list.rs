@@ -1,14 +1,13 @@
 //! Metadata in a WAV: the list `INFO`. Its entries have names of four letters, of which none is
 //! ours, so each of our pairs is a comment (`ICMT`) of the form `key=value`, as in a GIF.
 
-use super::wav::chunk;
 use crate::{
     fault::{Outcome, broken},
     metadata::{Metadata, is_key},
 };
 use std::io::{Read, Seek, SeekFrom};
 
-/// Appends the list, to lie in front of the samples, where readers that do not seek find it.
+/// Appends the list.
 pub(super) fn write(out: &mut Vec<u8>, metadata: &Metadata) {
     if metadata.is_empty() {
         return;
@@ -24,6 +23,19 @@ pub(super) fn write(out: &mut Vec<u8>, metadata: &Metadata) {
             });
         }
     });
+}
+
+/// Appends a chunk: its letters, its size, what `payload` writes, and a byte to make it even.
+fn chunk(out: &mut Vec<u8>, kind: &[u8; 4], payload: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(kind);
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    payload(out);
+    let size = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&size.to_le_bytes());
+    if !size.is_multiple_of(2) {
+        out.push(0);
+    }
 }
 
 /// The entries of all `INFO` lists of a WAV; those that are not ours under their four letters.

@@ -101,15 +101,15 @@ fn the_loss_of_hidden_tokens_is_the_mean_of_those_alone() {
         let of = |positions: std::ops::Range<usize>| {
             let all = positions.flat_map(|position| [(0, position), (1, position)]);
             mean(
-                all.filter(|&(row, position): &(usize, usize)| asked[row].hidden[position])
+                all.filter(|&(row, position): &(usize, usize)| asked[row].masked[position])
                     .map(|(row, position)| nats(row, position)),
             )
         };
         assert_is(&loss, of(0..5), of(0..3), of(3..5));
         // What is not hidden is what is true, and of each sample something is hidden.
         for (row, asked) in asked.iter().enumerate() {
-            assert!((0..5).all(|i| asked.hidden[i] || asked.codes[i] == CODES[row][i]));
-            assert!(asked.hidden.contains(&true));
+            assert!((0..5).all(|i| asked.masked[i] || asked.codes[i] == CODES[row][i]));
+            assert!(asked.masked.contains(&true));
         }
 
         let sure = Fake::each(BackboneSpec::Masked, canvas(), right);
@@ -117,7 +117,7 @@ fn the_loss_of_hidden_tokens_is_the_mean_of_those_alone() {
         // Of what is not hidden nothing is asked: to be wrong there costs nothing.
         let lazy = Fake::each(BackboneSpec::Masked, canvas(), |asked| {
             let wrong = |logits: Vec<f32>| logits.into_iter().map(|logit| -logit).collect();
-            right(asked).into_iter().zip(&asked.hidden).map(|(l, &hidden)| if hidden { l } else { wrong(l) }).collect()
+            right(asked).into_iter().zip(&asked.masked).map(|(l, &hidden)| if hidden { l } else { wrong(l) }).collect()
         });
         assert_is(&objective.loss(&lazy, &batch(), RngKey::new(3).step(step)).unwrap(), 0.0, 0.0, 0.0);
     }

@@ -41,7 +41,7 @@ fn request(canvas: &CanvasShape, samples: &[u64], strength: Option<f64>) -> Samp
     let each =
         |positions: &[usize], salt| samples.iter().map(|&s| values(canvas, positions, s + salt)).collect::<Vec<_>>();
     SampleRequest {
-        conditioning: each(layout.context(), 100),
+        context: each(layout.context(), 100),
         start: strength.map(|strength| Start { tokens: each(layout.target(), 200), strength }),
         layout: Arc::new(layout),
         ..SampleRequest::prompts(
@@ -75,8 +75,7 @@ fn check(config: &dyn BackboneConfig, canvas: &CanvasShape, samplers: &[(&dyn Sa
 
 #[test]
 fn of_a_language_model() {
-    let canvas =
-        canvas(TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) }, TokenKind::residual(3, 4));
+    let canvas = canvas(TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) }, TokenKind::residual(3, 4));
     let config = LmConfig { width: 32, depth: 2, heads: 2, digits: 2, ..Default::default() };
     let plain = Autoregressive { temperature: 0.8, top_k: 3, top_p: 0.9, ..Default::default() };
     let guided = Autoregressive { guidance: 2.5, ..plain };
@@ -85,8 +84,7 @@ fn of_a_language_model() {
 
 #[test]
 fn of_a_masked_model() {
-    let canvas =
-        canvas(TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) }, TokenKind::residual(3, 4));
+    let canvas = canvas(TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) }, TokenKind::residual(3, 4));
     let config = MaskedConfig { width: 32, depth: 2, heads: 2, digits: 2, ..Default::default() };
     let plain = MaskGit { steps: 3, ..Default::default() };
     let guided = MaskGit { guidance: 2.5, choice: Choice::Confidence, frame_offset: 0.5, ..plain };

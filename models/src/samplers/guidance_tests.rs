@@ -25,7 +25,7 @@ fn canvas(kind: TokenKind) -> CanvasShape {
 fn request(canvas: &CanvasShape, size: usize, context: impl Fn(usize) -> Values) -> SampleRequest {
     SampleRequest {
         layout: Arc::new(Layout::new(vec![0], vec![1, 2])),
-        conditioning: (0..size).map(context).collect(),
+        context: (0..size).map(context).collect(),
         ..SampleRequest::prompts((0..size).map(|i| vec![1 + i as u32 % 2]).collect(), keys(7, size), canvas)
     }
 }

@@ -33,7 +33,7 @@ fn hidden(settings: MaskGit, grid: [usize; 3], strength: Option<f64>) -> Vec<Vec
     sampled(&settings, &backbone, None, &request(&backbone.canvas, 2, start));
     let pace = if settings.frame_offset > 0.0 { grid[1] * grid[2] } else { backbone.canvas.positions() };
     let count = |asked: &Asked| -> Vec<usize> {
-        asked.hidden.chunks(pace).map(|tokens| tokens.iter().filter(|hidden| **hidden).count()).collect()
+        asked.masked.chunks(pace).map(|tokens| tokens.iter().filter(|hidden| **hidden).count()).collect()
     };
     let log = log.lock().unwrap();
     assert!(log.iter().all(|call| count(&call[0]) == count(&call[1])), "samples differ in how many are hidden");
@@ -64,6 +64,8 @@ fn as_many_tokens_are_hidden_as_the_schedule_says() {
 fn an_edit_hides_as_many_as_are_hidden_there() {
     // The last 4 of 8 steps: of 12 tokens 6, ⌊4.5⌋, 3 and ⌊1.5⌋.
     assert_eq!(hidden(settings(8, MaskSchedule::Linear), [1, 1, 12], Some(0.5)).concat(), [6, 4, 3, 1]);
+    // The last 2: 3 and ⌊1.5⌋.
+    assert_eq!(hidden(settings(8, MaskSchedule::Linear), [1, 1, 12], Some(0.25)).concat(), [3, 1]);
     // 16·cos(π/4) = 11.3 and 16·cos(3π/8) = 6.1.
     assert_eq!(hidden(settings(4, MaskSchedule::Cosine), [1, 1, 16], Some(0.5)).concat(), [11, 6]);
     // Of each frame by itself where each has a pace of its own.
@@ -91,12 +93,12 @@ fn what_is_seen_once_stays() {
         sampled(&settings(8, MaskSchedule::Linear), &backbone, None, &request(&backbone.canvas, 1, Some(start)));
     let (log, sampled) = (log.lock().unwrap(), testing::codes(&sampled[0]));
     for asked in log.iter().map(|call| &call[0]) {
-        assert!((0..12).all(|i| asked.hidden[i] || asked.codes[i] == sampled[i]));
+        assert!((0..12).all(|i| asked.masked[i] || asked.codes[i] == sampled[i]));
     }
-    let kept = |i: usize| !log[0][0].hidden[i];
+    let kept = |i: usize| !log[0][0].masked[i];
     assert!((0..12).all(|i| kept(i) == (sampled[i] == i as u32)), "{sampled:?}");
     for pair in log.windows(2) {
-        assert!((0..12).all(|i| pair[0][0].hidden[i] || !pair[1][0].hidden[i]), "a token was hidden again");
+        assert!((0..12).all(|i| pair[0][0].masked[i] || !pair[1][0].masked[i]), "a token was hidden again");
     }
 }
 
@@ -119,7 +121,7 @@ fn the_surest_tokens_stay_first() {
     };
     sampled(&sure, &backbone, None, &request(&canvas, 1, None));
     let log = log.lock().unwrap();
-    let appeared = log.windows(2).map(|pair| (0..5).position(|i| pair[0][0].hidden[i] && !pair[1][0].hidden[i]));
+    let appeared = log.windows(2).map(|pair| (0..5).position(|i| pair[0][0].masked[i] && !pair[1][0].masked[i]));
     assert_eq!(appeared.map(Option::unwrap).collect::<Vec<_>>(), [3, 2, 1, 0]);
 }
 
@@ -154,7 +156,7 @@ fn times_fall_from_noise_to_data() {
     let all = |times: &[f64]| times.iter().map(|&t| [t; 3]).collect::<Vec<_>>();
     for (sampler, process) in [(&Euler(steps) as &dyn Sampler, STRAIGHT), (&Ddim(steps), COSINE)] {
         near(&times(sampler, process, None), &all(&[1.0, 0.75, 0.5, 0.25]));
-        near(&times(sampler, process, Some(0.5)), &all(&[0.5, 0.25]));
+        near(&times(sampler, process, Some(0.75)), &all(&[0.75, 0.5, 0.25]));
     }
     // Each slope is taken at both ends of a step, but for the last, which ends at the data.
     near(&times(&Heun(steps), STRAIGHT, None), &all(&[1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]));

@@ -209,9 +209,10 @@ pub fn run<R: Allocator>(
     texts: usize,
     body: impl FnOnce(*const abi::Call) -> Status,
 ) -> Result<Returned<R::Kept>, Failure> {
-    let mut given = State { room, wanted, outputs: Vec::new(), texts: vec![None; texts], failed: None, refused: None };
-    given.outputs.resize_with(wanted.len(), || None);
-    let state = Mutex::new(given);
+    let mut returned =
+        State { room, wanted, outputs: Vec::new(), texts: vec![None; texts], failed: None, refused: None };
+    returned.outputs.resize_with(wanted.len(), || None);
+    let state = Mutex::new(returned);
     let call = abi::Call {
         struct_size: size_of::<abi::Call>(),
         host_data: (&raw const state).cast_mut().cast::<c_void>(),
@@ -225,8 +226,8 @@ pub fn run<R: Allocator>(
     let environment = Environment::now();
     let status = body(&call);
     let changed = environment.restore();
-    let given = state.into_inner().unwrap_or_else(PoisonError::into_inner).judge(status, changed)?;
-    given.whole(wanted, texts)
+    let returned = state.into_inner().unwrap_or_else(PoisonError::into_inner).judge(status, changed)?;
+    returned.whole(wanted, texts)
 }
 
 struct State<'a, R: Allocator> {

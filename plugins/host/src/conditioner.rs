@@ -69,8 +69,8 @@ impl Held {
             Wanted::exact("the mask", Element::U8, &[texts.len(), length]),
         ];
         let ask = Ask::Embed(texts.iter().map(|text| (*text).to_owned()).collect());
-        let mut given = self.instance.run(ask, &wanted)?;
-        let (vectors, mask) = (given.output(0).f32(), given.output(1).u8());
+        let mut returned = self.instance.run(ask, &wanted)?;
+        let (vectors, mask) = (returned.output(0).f32(), returned.output(1).u8());
         if vectors.iter().any(|number| !number.is_finite()) {
             return Err(wrong(self.instance.id(), "encode: an embedding is not a finite number"));
         }

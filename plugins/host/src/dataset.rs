@@ -5,11 +5,15 @@ use crate::call::Wanted;
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::wrong;
-use musiva_core::{Clip, ConfigError, DatasetConfig, MediaShape, Modality, Rate, Result};
+use musiva_core::dataset::{DataReport, Part, PixelRange, Sample, part};
+use musiva_core::{Clip, ConfigError, Dataset, DatasetConfig, MediaShape, Modality, Rate, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Samples that a report looks at.
+const LOOKED_AT: u64 = 8;
 
 /// What `describe` answers.
 #[derive(Deserialize)]
@@ -38,14 +42,6 @@ impl HostedDatasetConfig {
         let shape = MediaShape::Clip { frames, height, width, rate };
         Ok(Self { library, id: id.to_owned(), config, shape })
     }
-
-    /// Opens it.
-    ///
-    /// # Errors
-    /// As [`HostedDatasetConfig::new`].
-    pub fn open(&self) -> Result<HostedDataset> {
-        HostedDataset::new(self.library.create(&self.id, &self.config)?)
-    }
 }
 
 impl DatasetConfig for HostedDatasetConfig {
@@ -61,6 +57,11 @@ impl DatasetConfig for HostedDatasetConfig {
         }
     }
 
+    fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
+        let all = HostedDataset::new(self.library.create(&self.id, &self.config)?)?;
+        Ok(part(Arc::new(all), wanted))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -74,17 +75,6 @@ pub struct HostedDataset {
     rate: Rate,
 }
 
-/// A clip with its caption.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostedSample {
-    /// The clip.
-    pub clip: Clip,
-    /// What it shows.
-    pub caption: String,
-    /// Where it comes from, for messages.
-    pub id: String,
-}
-
 impl HostedDataset {
     pub(crate) fn new(instance: Instance) -> Result<Self> {
         let answer: Answer = instance.answer(Ask::Describe)?;
@@ -96,31 +86,44 @@ impl HostedDataset {
         };
         Ok(Self { held: Mutex::new(instance), length: answer.length, clip: answer.clip, rate })
     }
+}
 
-    /// How many samples there are; `None`: endless.
-    pub fn length(&self) -> Option<u64> {
+impl Dataset for HostedDataset {
+    fn len(&self) -> Option<u64> {
         self.length
     }
 
-    /// The shape of each clip.
-    pub fn shape(&self) -> MediaShape {
-        let [frames, height, width] = self.clip;
-        MediaShape::Clip { frames, height, width, rate: self.rate }
-    }
-
-    /// Sample `index`.
-    ///
-    /// # Errors
-    /// Where it lies beyond the end, or the plugin cannot read it.
-    pub fn get(&self, index: u64) -> Result<HostedSample> {
+    fn get(&self, index: u64) -> Result<Sample> {
         let instance = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(length) = self.length.filter(|&length| index >= length) {
             return Err(wrong(instance.id(), format!("there is no sample {index}, only {length}")));
         }
         let [t, h, w] = self.clip;
         let wanted = [Wanted::exact("the clip", Element::U8, &[t, h, w, 3])];
-        let mut given = instance.run(Ask::Read(index), &wanted)?;
-        let clip = Clip::new(self.clip, self.rate, given.output(0).u8())?;
-        Ok(HostedSample { clip, caption: given.text(0), id: given.text(1) })
+        let mut returned = instance.run(Ask::Read(index), &wanted)?;
+        let clip = Clip::new(self.clip, self.rate, returned.output(0).u8())?;
+        Ok(Sample { clip: Some(clip), sound: None, caption: returned.text(0), id: returned.text(1) })
+    }
+
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        let [frames, height, width] = self.clip;
+        match modality {
+            Modality::Video => Some(MediaShape::Clip { frames, height, width, rate: self.rate }),
+            Modality::Audio => None,
+            Modality::Text => Some(MediaShape::Text),
+        }
+    }
+
+    fn report(&self) -> DataReport {
+        let count = self.length.unwrap_or(LOOKED_AT);
+        let looked = (0..count.min(LOOKED_AT)).map(|i| i * (count / LOOKED_AT).max(1));
+        let pixels = PixelRange::of(looked.filter_map(|i| self.get(i).ok()?.clip));
+        DataReport {
+            clips: self.length,
+            windows: self.length,
+            dropped: Vec::new(),
+            pixels: Some(pixels),
+            loudness: None,
+        }
     }
 }

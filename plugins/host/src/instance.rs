@@ -49,11 +49,11 @@ impl Instance {
     /// As [`call::run`]; and, of an instance in another process, where that ends or takes too long.
     pub fn run(&self, ask: Ask<View>, wanted: &[Wanted]) -> Result<Returned> {
         let name = ask.name();
-        let given = match &self.home {
+        let returned = match &self.home {
             Home::Here(local) => local.run(Heap, &ask, wanted),
             Home::Apart(session) => session.run(ask, wanted),
         };
-        given.map_err(|failure| error(&self.id, name, &failure))
+        returned.map_err(|failure| error(&self.id, name, &failure))
     }
 
     /// Asks it something that it answers in JSON.
@@ -110,12 +110,12 @@ impl Local {
     /// As [`call::run`].
     pub fn run<R: Allocator>(&self, room: R, ask: &Ask<View>, wanted: &[Wanted]) -> Result<Returned<R::Kept>, Failure> {
         let mut grid = [0; 3];
-        let given = call::run(room, wanted, ask.texts(), |call| {
+        let returned = call::run(room, wanted, ask.texts(), |call| {
             // SAFETY: this instance, which nobody else calls: it is not `Sync`.
             let status = unsafe { self.tables.call(self.raw, call, ask, &mut grid) };
             status.expect("only what the instance has is asked of it")
         })?;
-        Ok(Returned { grid, ..given })
+        Ok(Returned { grid, ..returned })
     }
 }
 

@@ -45,7 +45,7 @@ mod tokenizer;
 mod trust;
 
 pub use conformance::{Finding, Outcome, check};
-pub use dataset::{HostedDataset, HostedDatasetConfig, HostedSample};
+pub use dataset::{HostedDataset, HostedDatasetConfig};
 pub use find::{Found, find, search_path};
 pub use isolate::{Isolation, serve, serve_library};
 pub use library::{Described, Library, Report};

@@ -158,9 +158,9 @@ impl Library {
             Home::Here(entry) => {
                 let Some(schema) = entry.config_schema else { return Ok(serde_json::json!({ "type": "object" })) };
                 // SAFETY: the library's own function, with a live call and text.
-                let given = call::run(Heap, &[], 1, |call| unsafe { schema(call, Str::lent(id)) });
-                let mut given = given.map_err(|failure| error(id, "config_schema", &failure))?;
-                parse(id, "config_schema", &given.text(0))?
+                let returned = call::run(Heap, &[], 1, |call| unsafe { schema(call, Str::lent(id)) });
+                let mut returned = returned.map_err(|failure| error(id, "config_schema", &failure))?;
+                parse(id, "config_schema", &returned.text(0))?
             }
             Home::Apart(_, schemas) => schemas.get(id).cloned().unwrap_or_default(),
         };

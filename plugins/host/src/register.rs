@@ -22,22 +22,22 @@ pub fn register(registry: &mut Registry, loaded: &Loaded) -> Result<()> {
     let (library, id) = (loaded.library.clone(), loaded.id.clone());
     let make = match described.kind.as_str() {
         "tokenizer" => Hosted::Tokenizer(Arc::new(move |config: Value| {
-            Ok(Box::new(HostedTokenizerConfig::new(library.clone(), &id, config).map_err(told)?))
+            Ok(Box::new(HostedTokenizerConfig::new(library.clone(), &id, config).map_err(as_json)?))
         })),
         "backbone" => Hosted::Backbone(Arc::new(move |config: Value| {
-            Ok(Box::new(HostedBackboneConfig::new(library.clone(), &id, config).map_err(told)?))
+            Ok(Box::new(HostedBackboneConfig::new(library.clone(), &id, config).map_err(as_json)?))
         })),
         "sampler" => Hosted::Sampler(Arc::new(move |config: Value| {
-            Ok(Box::new(HostedSampler::new(library.clone(), &id, config).map_err(told)?))
+            Ok(Box::new(HostedSampler::new(library.clone(), &id, config).map_err(as_json)?))
         })),
         "dataset" => Hosted::Dataset(Arc::new(move |config: Value| {
-            Ok(Box::new(HostedDatasetConfig::new(library.clone(), &id, config).map_err(told)?))
+            Ok(Box::new(HostedDatasetConfig::new(library.clone(), &id, config).map_err(as_json)?))
         })),
         "metric" => Hosted::Metric(Arc::new(move |config: Value| {
-            Ok(Box::new(HostedMetricConfig::new(library.clone(), &id, config).map_err(told)?))
+            Ok(Box::new(HostedMetricConfig::new(library.clone(), &id, config).map_err(as_json)?))
         })),
         "conditioner" => Hosted::Tokenizer(Arc::new(move |config: Value| {
-            Ok(Box::new(HostedConditionerConfig::new(library.clone(), &id, config).map_err(told)?))
+            Ok(Box::new(HostedConditionerConfig::new(library.clone(), &id, config).map_err(as_json)?))
         })),
         other => return Err(wrong(&loaded.id, format!("it is a {other}, which no section of a recipe takes"))),
     };
@@ -55,6 +55,6 @@ pub fn register(registry: &mut Registry, loaded: &Loaded) -> Result<()> {
 }
 
 /// The checker puts the recipe's place in front.
-fn told(error: Error) -> serde_json::Error {
+fn as_json(error: Error) -> serde_json::Error {
     serde_json::Error::custom(error.message())
 }

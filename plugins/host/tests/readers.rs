@@ -11,8 +11,9 @@ mod y4m;
 
 use dataset::Y4m;
 use moves::Moves;
+use musiva_core::dataset::Part;
 use musiva_core::{Clip, DatasetConfig, Hosted, Make, Metric, Rate, Registry, Role};
-use musiva_plugin_host::{HostedDatasetConfig, Library, Loaded, Outcome, check, register};
+use musiva_plugin_host::{Library, Loaded, Outcome, check, register};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -69,13 +70,13 @@ fn files_are_cut_into_windows_with_their_colours_and_captions() {
     fs::write(folder.path().join("b.txt"), "bars\n").unwrap();
     fs::write(folder.path().join("notes.md"), "no clip").unwrap();
     let config = open(json!({ "path": folder.path(), "frames": 2 })).unwrap();
-    let data = config.as_any().downcast_ref::<HostedDatasetConfig>().unwrap().open().unwrap();
-    assert_eq!(data.length(), Some(3));
+    let data = config.open(Part::Train).unwrap();
+    assert_eq!(data.len(), Some(3));
     let colours = |index: u64| {
         let sample = data.get(index).unwrap();
-        assert_eq!((sample.clip.shape(), sample.clip.rate()), ([2, 4, 5], Rate::whole(8)));
-        let frames: Vec<[u8; 3]> = sample
-            .clip
+        let clip = sample.clip.unwrap();
+        assert_eq!((clip.shape(), clip.rate()), ([2, 4, 5], Rate::whole(8)));
+        let frames: Vec<[u8; 3]> = clip
             .pixels()
             .chunks(60)
             .map(|frame| {

@@ -33,7 +33,7 @@ impl Plugin for Triples {
 
 impl Tokenizer for Triples {
     fn spec(&self) -> TokenizerSpec {
-        let tokens = musiva_plugin::TokenKind::Vectors { channels: HOP };
+        let tokens = musiva_plugin::TokenKind::Latents { channels: HOP };
         TokenizerSpec { modality: musiva_plugin::Modality::Audio, tokens, strides: [HOP, 1, 1], causal: true }
     }
 

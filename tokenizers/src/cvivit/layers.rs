@@ -68,7 +68,7 @@ pub struct Rotary {
 impl Rotary {
     /// Of the places of a frame in reading order: half of a head's pairs turn with the row, half with the
     /// column.
-    pub fn places([h, w]: [usize; 2], size: usize, device: &Device) -> Self {
+    pub fn positions([h, w]: [usize; 2], size: usize, device: &Device) -> Self {
         let places = (0..h).flat_map(|row| (0..w).map(move |column| [row, column]));
         Self::new(places, size, device)
     }
@@ -97,7 +97,7 @@ impl Rotary {
     }
 
     /// Turns `[R, n, N, d]`, which stand at the `n` positions from `from` on.
-    fn turn(&self, x: Tensor<4>, from: usize) -> Tensor<4> {
+    fn rotate(&self, x: Tensor<4>, from: usize) -> Tensor<4> {
         let n = x.dims()[1];
         let at = |table: &Tensor<2>| table.clone().slice_dim(0, from..from + n);
         rotary(x, at(&self.cos), at(&self.sin))
@@ -147,7 +147,7 @@ impl Attention {
     /// `[R, n, D]` → the same shape: all see all.
     fn over_places(&self, x: Tensor<3>, rotary: &Rotary) -> Tensor<3> {
         let [q, k, v] = self.split(x);
-        self.join(attention(rotary.turn(q, 0), rotary.turn(k, 0), v, Visible::Full))
+        self.join(attention(rotary.rotate(q, 0), rotary.rotate(k, 0), v, Visible::Full))
     }
 
     /// `[R, n, D]` → the same shape: each moment sees itself and those before it, `window` in all. Keys are
@@ -159,7 +159,7 @@ impl Attention {
         let both = state.recall(Tensor::stack(vec![k, v], 2), window - 1); // [R, m, 2, N, d]
         let m = both.dims()[1];
         let [k, v] = [0, 1].map(|i| both.clone().slice_dim(2, i..i + 1).squeeze_dim(2));
-        self.join(attention(rotary.turn(q, m - n), rotary.turn(k, 0), v, Visible::Window(window)))
+        self.join(attention(rotary.rotate(q, m - n), rotary.rotate(k, 0), v, Visible::Window(window)))
     }
 }
 

@@ -39,7 +39,7 @@ impl Blocks {
     /// `[B, t, h, w, D]` → the same shape.
     fn over_places(&self, x: Tensor<5>) -> Tensor<5> {
         let [_, _, h, w, _] = x.dims();
-        let rotary = Rotary::places([h, w], self.size, &x.device());
+        let rotary = Rotary::positions([h, w], self.size, &x.device());
         self.spatial.iter().fold(x, |x, block| block.over_places(x, &rotary))
     }
 

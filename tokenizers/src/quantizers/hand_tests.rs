@@ -105,7 +105,7 @@ fn vectors_are_kept_at_the_size_of_the_first_level() {
     let rvq = rvq(RvqTokens::Vectors, &device);
     // A quarter of the latents stand at 0 and three quarters at 10: their mean size is 7.5.
     let tokens = rvq.tokens([1, 1, 2], rows(&[[11.5], [1.25]], &device)).unwrap();
-    near("tokens", tokens.as_latents().unwrap(), &[12.0 / 7.5, 2.0 / 7.5]);
+    near("tokens", tokens.as_vectors().unwrap(), &[12.0 / 7.5, 2.0 / 7.5]);
     near("vectors", &rvq.vectors(&tokens).unwrap(), &[12.0, 2.0]);
     // What is not quite there is taken for the nearest of the sums -1, 2, 9 and 12.
     let near_nine = Tokens::vectors([1, 1, 1], 1, vec![9.9 / 7.5]).unwrap();
@@ -117,7 +117,7 @@ fn vectors_are_kept_at_the_size_of_the_first_level() {
     weights.get_mut("levels.0.usage").unwrap().values = vec![0.1, 0.3];
     book.load(&weights, "the test").unwrap();
     let tokens = book.tokens([1, 1, 1], rows(&[[1.5, 6.0]], &device)).unwrap();
-    near("tokens", tokens.as_latents().unwrap(), &[1.0 / 5.0, 7.0 / 5.0]);
+    near("tokens", tokens.as_vectors().unwrap(), &[1.0 / 5.0, 7.0 / 5.0]);
 }
 
 #[test]

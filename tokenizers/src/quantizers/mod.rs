@@ -44,7 +44,7 @@ pub use vq::Vq;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
-use musiva_core::{Error, ErrorKind, Quantized, Result, RngKey, TokenKind, TokenValues, Tokens};
+use musiva_core::{Error, ErrorKind, Quantized, Result, RngKey, TokenKind, Tokens};
 
 /// Latents ⇄ tokens.
 ///

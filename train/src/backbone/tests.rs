@@ -144,7 +144,7 @@ struct Asked {
     /// The indices of the samples in their data, as their prompts say.
     indices: Vec<u32>,
     samples: Vec<u64>,
-    given: Values,
+    context: Values,
     tokens: Values,
 }
 
@@ -176,7 +176,7 @@ impl Objective for Told {
             layout: (*batch.layout).clone(),
             indices,
             samples: batch.samples.clone(),
-            given: batch.given.clone(),
+            context: batch.context.clone(),
             tokens: batch.tokens.clone(),
         });
         Ok(Loss { total: Tensor::from_data([mean + One::value(backbone)], &Device::flex()), parts: Vec::new() })
@@ -239,7 +239,8 @@ fn trainable<'a>(settings: &TrainSettings, tasks: &[Task], held_out: u64, told: 
         tasks: tasks.to_vec(),
     };
     let data = Arc::new(Greys(TRAINED));
-    let tokens = TokenSet::new(&*data, TRAINED, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| {}).unwrap();
+    let tokens =
+        TokenSet::new(&*data, TRAINED, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| Ok(())).unwrap();
     let (source, held_out) = (WeightInit::Seed(1), Arc::new(Greys(held_out)));
     BackboneTraining::new(settings, parts, &source, data, tokens, held_out, &Device::flex()).unwrap()
 }
@@ -280,7 +281,7 @@ fn each_part_of_a_step_draws_its_own_task_as_often_as_its_weight_says() {
     for asked in &all {
         let codes = |frames: usize| asked.indices.iter().flat_map(|&i| vec![i; frames]).collect::<Vec<u32>>();
         let (given, made) = if first(asked) { (1, FRAMES - 1) } else { (0, FRAMES) };
-        assert_eq!((&asked.given, &asked.tokens), (&Values::Codes(codes(given)), &Values::Codes(codes(made))));
+        assert_eq!((&asked.context, &asked.tokens), (&Values::Codes(codes(given)), &Values::Codes(codes(made))));
     }
     // A step's number alone says what it draws: whoever resumes draws the same.
     assert_eq!(asked(&s, &tasks, 100..110), all[400..440]);

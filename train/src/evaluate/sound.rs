@@ -7,7 +7,7 @@ use crate::measure::si_snr;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Media, Result, RngKey, Sound, TokenKind, Tokens};
+use musiva_core::{Media, Result, RngKey, Sound, Tokens};
 use musiva_data::world::{AudioReading, Onsets, Scene, Split};
 use musiva_data::{Dataset, World};
 use musiva_media::Opus;

@@ -210,18 +210,18 @@ mod tests {
         use MaskSpec::*;
         // Whether something is said of what is seen, of the position, of onsets, and of tones.
         for (video, audio, told) in [
-            (Made, Absent, [true, false, false, false]),
-            (Made, Made, [true, false, true, true]),
-            (Made, Conditioning, [true, false, true, false]),
-            (Conditioning, Made, [false, false, true, true]),
-            (Absent, Made, [false, false, false, true]),
+            (Target, Absent, [true, false, false, false]),
+            (Target, Target, [true, false, true, true]),
+            (Target, Context, [true, false, true, false]),
+            (Context, Target, [false, false, true, true]),
+            (Absent, Target, [false, false, false, true]),
             (First, Absent, [true, true, false, false]),
-            (Last, Made, [true, true, true, true]),
-            (Ends, Conditioning, [true, true, true, false]),
+            (Last, Target, [true, true, true, true]),
+            (Ends, Context, [true, true, true, false]),
             (Image, Absent, [true, false, false, false]),
         ] {
             let task = task(video, audio);
-            let found = done(&task, 12, |_, case| right(&task, case));
+            let found = result(&task, 12, |_, case| right(&task, case));
             let all = |told: bool| told.then_some(1.0);
             assert_eq!((found.n, found.by, &*found.task), (12, "backbone", "x"));
             assert_eq!(
@@ -239,7 +239,7 @@ mod tests {
     fn figures_are_the_parts_of_the_cases_that_are_right() {
         let task = task(MaskSpec::First, MaskSpec::Target);
         // Three of twelve are nothing at all.
-        let found = done(&task, 12, |i, case| if i % 4 == 2 { nothing(&task, case) } else { right(&task, case) });
+        let found = result(&task, 12, |i, case| if i % 4 == 2 { nothing(&task, case) } else { right(&task, case) });
         let seen = found.seen.unwrap();
         assert_eq!(
             (seen.n, seen.colour, seen.shape, seen.direction, seen.all),
@@ -271,8 +271,8 @@ mod tests {
         };
         for (video, right, wrong) in [(MaskSpec::First, 1, 2), (MaskSpec::Last, 15, 14), (MaskSpec::Ends, 1, 3)] {
             let task = task(video, MaskSpec::Absent);
-            assert_eq!(done(&task, 12, only(right)).position, Some(1.0), "{video:?}");
-            assert!(done(&task, 12, only(wrong)).position.unwrap() < 0.5, "{video:?}");
+            assert_eq!(result(&task, 12, only(right)).position, Some(1.0), "{video:?}");
+            assert!(result(&task, 12, only(wrong)).position.unwrap() < 0.5, "{video:?}");
         }
     }
 }

@@ -134,6 +134,17 @@ fn a_long_gradient_is_scaled_down_to_the_clip_by_the_norm_of_all_together() {
 }
 
 #[test]
+fn muon_takes_the_clipped_gradient_too() {
+    // 5 for each of the block's 12 numbers and of no other: the norm is 5 · √12.
+    let mut model = Net::new();
+    let mut optimizer = Optimizer::new(&TrainSettings { muon: Some(0.02), clip: 1.0, ..settings() }, &model).unwrap();
+    optimizer.gather(&model, model.sum([5.0, 0.0, 0.0, 0.0, 0.0]).backward());
+    assert!((optimizer.step(0, &mut model).unwrap() - 5.0 * 12f64.sqrt()).abs() < 1e-4);
+    let momentum = optimizer.state()["momentum.blocks.0.weight"].clone();
+    near("momentum", &momentum.values, [0.05 / 12f64.sqrt(); 12]);
+}
+
+#[test]
 fn what_is_frozen_neither_moves_nor_counts_for_the_norm() {
     let mut model = Net::new();
     let s = TrainSettings { freeze: vec!["blocks.0.gain".into()], weight_decay: 0.3, ..settings() };

@@ -7,7 +7,7 @@
 //! Every sample says of which dataset it is and by which tokenizers its tokens were made. A shard is written whole or not at
 //! all, so one that is there is done; whether it is the right one, its first sample says.
 
-mod tar;
+mod archive;
 
 use musiva_core::{Error, ErrorKind, Media, Modality, Result, Tokenizer, Tokens, files};
 use musiva_data::{Dataset, Sample};
@@ -132,7 +132,7 @@ impl Filling<'_> {
         }
         files::write_with(&path, |temporary| {
             let failed = |error| Error::io(&path, "write it", error);
-            let mut out = tar::Writer::new(BufWriter::new(File::create(temporary).map_err(failed)?));
+            let mut out = archive::Writer::new(BufWriter::new(File::create(temporary).map_err(failed)?));
             for start in indices.clone().step_by(ENCODED) {
                 let samples: Vec<Sample> = (start..indices.end.min(start + ENCODED as u64))
                     .map(|i| self.data.get(i))
@@ -237,7 +237,7 @@ pub struct Stored {
 /// The samples of one shard, one after the other.
 pub struct Samples {
     path: PathBuf,
-    archive: tar::Reader<BufReader<File>>,
+    archive: archive::Reader<BufReader<File>>,
     /// The first member of the sample that comes next.
     ahead: Option<(String, Vec<u8>)>,
 }
@@ -249,7 +249,7 @@ impl Samples {
     /// Where it cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::io(path, "read it", error))?;
-        let mut archive = tar::Reader::new(BufReader::new(file));
+        let mut archive = archive::Reader::new(BufReader::new(file));
         let ahead = archive.next().map_err(|error| at(path, &error))?;
         Ok(Self { path: path.to_owned(), archive, ahead })
     }

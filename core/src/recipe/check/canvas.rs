@@ -112,10 +112,10 @@ impl Checker<'_> {
 
     pub(super) fn check_program(&mut self, recipe: &Recipe) {
         // Without a canvas or tasks in order it would only repeat what is wrong with these.
-        if let (Ok(tasks), true, Some(MediaShape::Clip { frames, rate, .. })) =
-            (recipe.need_tasks(), self.clean("task"), recipe.flow().clip)
+        if let (Some(program), Ok(tasks), true, Some(MediaShape::Clip { frames, rate, .. })) =
+            (&recipe.program, recipe.need_tasks(), self.clean("task"), recipe.flow().clip)
         {
-            self.errors("program", Some(recipe.program.errors(&tasks, frames as f64 / rate.as_f64())));
+            self.errors("program", Some(program.component.errors(&tasks, frames as f64 / rate.as_f64())));
         }
     }
 }

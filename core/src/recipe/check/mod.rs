@@ -8,7 +8,7 @@ use super::schema::{SECTIONS, schema};
 use super::source::Node;
 use super::walk::Walk;
 use super::words::choices;
-use super::{EvaluateSettings, Part, PluginPin, ProgramSettings, Recipe, Target, TrainSettings};
+use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
 use crate::{
     BackboneSpec, ConfigError, Factory, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape,
@@ -36,7 +36,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let sampler = checker.part("sampler", Make::sampler);
     let metrics: Vec<Part<dyn MetricConfig>> = checker.metrics();
     let tasks = checker.tasks();
-    let program: ProgramSettings = checker.settings("program").unwrap_or_default();
+    let program = checker.part("program", Make::program);
     let train: Option<TrainSettings> = checker.settings("train");
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
     if let Some(resolved) = checker.json.as_object_mut() {

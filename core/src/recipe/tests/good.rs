@@ -130,6 +130,21 @@ fn a_set_of_a_kind_goes_before_the_keys_of_that_kind() {
 }
 
 #[test]
+fn data_that_are_not_there_are_told_where_they_are_named() {
+    let there = parse(FIELD, &[]).unwrap();
+    assert_eq!(there.check_data(), Report(Vec::new()));
+    let gone = FIELD.replacen("frames = 17", "frames = 17\npath = \"gone\"", 1);
+    let told = parse(&gone, &[]).unwrap().check_data();
+    assert!(told.failed());
+    let text = told.to_string();
+    assert!(text.contains("`data.path`: gone") && text.contains("x.toml:7:8") && text.contains("find it"), "{text}");
+    // Nothing but training reads them.
+    let (used, _) = gone.split_once("[train]").unwrap();
+    let told = parse(used, &[]).unwrap().check_data();
+    assert!(!told.failed() && told.0.len() == 1);
+}
+
+#[test]
 fn work_and_memory_are_those_of_the_parts() {
     let recipe = parse(FIELD, &["train.batch=3"]).unwrap();
     let summary = recipe.summary();

@@ -61,9 +61,9 @@ impl Pass {
             wanted.push(Wanted::exact("the gradient by x", Element::F32, &self.output()));
         }
         let ask = Ask::Vjp(self.input(theta, x), View::of(dy, &self.output()));
-        let mut given = held.run(ask, &wanted)?;
-        let by_theta = given.output(0).f32();
-        let by_x = if self.codes.is_none() { given.output(1).f32() } else { vec![0.0; x.len()] };
+        let mut returned = held.run(ask, &wanted)?;
+        let by_theta = returned.output(0).f32();
+        let by_x = if self.codes.is_none() { returned.output(1).f32() } else { vec![0.0; x.len()] };
         Ok((by_theta, by_x))
     }
 }

@@ -6,7 +6,7 @@ use crate::dataset::HostedDataset;
 use crate::instance::Instance;
 use crate::metric::HostedMetric;
 use crate::sampler::Held as Sampler;
-use musiva_core::{Clip, Metric, Rate, Result};
+use musiva_core::{Clip, Dataset, Metric, Modality, Rate, Result};
 use std::collections::BTreeMap;
 
 /// Embeddings and mask of texts, as bytes, text by text.
@@ -136,9 +136,10 @@ pub fn dataset(kit: &mut Kit) {
         }
     };
     kit.run("describe", || {
-        Ok(format!("{}, {} samples", opened.shape(), opened.length().map_or("endless".into(), |n| n.to_string())))
+        let shape = opened.shape(Modality::Video).map_or(String::new(), |shape| shape.to_string());
+        Ok(format!("{shape}, {} samples", opened.len().map_or("endless".into(), |n| n.to_string())))
     });
-    let last = opened.length().map_or(5, |length| length.saturating_sub(1).min(5));
+    let last = opened.len().map_or(5, |length| length.saturating_sub(1).min(5));
     kit.run("read", || {
         let first = opened.get(0).map_err(words)?;
         for index in (0..=last).rev() {
@@ -152,6 +153,7 @@ pub fn dataset(kit: &mut Kit) {
     kit.common(&|instance| {
         let opened = HostedDataset::new(instance)?;
         let sample = opened.get(last)?;
-        Ok([sample.clip.pixels(), sample.caption.as_bytes(), sample.id.as_bytes()].concat())
+        let pixels = sample.clip.as_ref().map_or(&[][..], Clip::pixels);
+        Ok([pixels, sample.caption.as_bytes(), sample.id.as_bytes()].concat())
     });
 }

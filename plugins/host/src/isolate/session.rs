@@ -83,15 +83,15 @@ impl Session {
         });
         let request = Request::Run { ask: Box::new(placed?), wanted: wanted.to_vec(), free };
         match self.request(&request)? {
-            Reply::Returned(given) => self.taken(given, wanted)?.whole(wanted, texts),
+            Reply::Returned(returned) => self.taken(returned, wanted)?.whole(wanted, texts),
             other => Err(self.puzzled(&other)),
         }
     }
 
     /// Copies out what a call gave, which the plugin itself could have said.
-    fn taken(&self, given: Returned<usize>, wanted: &[Wanted]) -> Result<Returned, Failure> {
+    fn taken(&self, returned: Returned<usize>, wanted: &[Wanted]) -> Result<Returned, Failure> {
         let mut outputs = Vec::new();
-        for (wanted, output) in wanted.iter().zip(given.outputs) {
+        for (wanted, output) in wanted.iter().zip(returned.outputs) {
             let Some(Output { shape, values: start }) = output else {
                 outputs.push(None);
                 continue;
@@ -104,7 +104,7 @@ impl Session {
             let values = values.ok_or_else(|| lost(format!("{} is not where its process says", wanted.name)))?;
             outputs.push(Some(Output { shape, values }));
         }
-        Ok(Returned { outputs, texts: given.texts, grid: given.grid })
+        Ok(Returned { outputs, texts: returned.texts, grid: returned.grid })
     }
 
     fn with<T>(&self, body: impl FnOnce(&mut Process) -> Result<T, Failure>) -> Result<T, Failure> {

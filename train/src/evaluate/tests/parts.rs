@@ -66,7 +66,7 @@ impl Tokenizer for Pixels {
         Tokens::vectors([clip.frames(), 1, 1], CHANNELS, clip.pixels().iter().map(|&pixel| f32::from(pixel)).collect())
     }
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
-        let pixels = tokens.as_latents()?.iter().map(|&value| value as u8).collect();
+        let pixels = tokens.as_vectors()?.iter().map(|&value| value as u8).collect();
         Ok(Media::Clip(darker(&Clip::new([tokens.grid()[0], SIDE, SIDE], Rate::whole(1), pixels)?)))
     }
 }

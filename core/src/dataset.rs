@@ -1,0 +1,256 @@
+//! What training asks of data.
+
+use crate::{Clip, Error, ErrorKind, MediaShape, Modality, Result, Sound};
+use serde::Serialize;
+use std::{ops::Range, sync::Arc};
+
+/// Samples that are held out at most; at least 8, where there are twice as many.
+const HELD_OUT: Range<u64> = 8..64;
+/// Where an endless dataset ends.
+const ENDLESS: u64 = u64::MAX;
+
+/// A clip, a sound or both, with their caption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The clip, of the dataset's [`shape`](Dataset::shape); `None` where it has no clips.
+    pub clip: Option<Clip>,
+    /// The sound, of the dataset's [`shape`](Dataset::shape); `None` where it has no sounds.
+    pub sound: Option<Sound>,
+    /// What it shows; empty where the dataset has no captions.
+    pub caption: String,
+    /// Where it comes from, for messages: a file and a window, a scene's number.
+    pub id: String,
+}
+
+impl Sample {
+    /// Its clip.
+    ///
+    /// # Errors
+    /// Where it has none.
+    pub fn into_clip(self) -> Result<Clip> {
+        self.clip.ok_or_else(|| missing(&self.id, Modality::Video))
+    }
+
+    /// Its sound.
+    ///
+    /// # Errors
+    /// Where it has none.
+    pub fn into_sound(self) -> Result<Sound> {
+        self.sound.ok_or_else(|| missing(&self.id, Modality::Audio))
+    }
+}
+
+fn missing(id: &str, modality: Modality) -> Error {
+    Error::new(ErrorKind::Data, id, format!("the data have no {}", modality.plural()))
+}
+
+/// Samples by number.
+///
+/// # For the caller
+/// `get(i)` is a pure function of `i`: two calls give the same sample, on every thread. Where
+/// [`len`](Self::len) is `None` every number is a sample, otherwise those below it.
+///
+/// # For who implements it
+/// All clips have one shape, and so have all sounds. A sample that turns out unreadable after the dataset was opened is an
+/// error, never another sample in its place.
+pub trait Dataset: Send + Sync {
+    /// How many samples there are; `None`: endless.
+    fn len(&self) -> Option<u64>;
+
+    /// Whether there is nothing to train on.
+    fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Sample `index`.
+    ///
+    /// # Errors
+    /// Where `index` lies beyond the end, or its file has gone or changed.
+    fn get(&self, index: u64) -> Result<Sample>;
+
+    /// The shape that media of this modality have in every sample, where samples have such.
+    fn shape(&self, modality: Modality) -> Option<MediaShape>;
+
+    /// What was found and what was dropped, and the range of the pixels.
+    fn report(&self) -> DataReport;
+}
+
+/// Which part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// Never trained on.
+    HeldOut,
+}
+
+/// A part of a dataset that has no split of its own. What is held out is the last twentieth (8 to 64), or of an endless
+/// dataset the first 64. Of fewer than 16 nothing can be held out, and both parts are all of them.
+pub fn part(data: Arc<dyn Dataset>, part: Part) -> Arc<dyn Dataset> {
+    let (train, held_out) = match data.len() {
+        None => (HELD_OUT.end..ENDLESS, 0..HELD_OUT.end),
+        Some(count) if count < 2 * HELD_OUT.start => (0..count, 0..count),
+        Some(count) => {
+            let held_out = (count / 20).clamp(HELD_OUT.start, HELD_OUT.end);
+            (0..count - held_out, count - held_out..count)
+        }
+    };
+    Arc::new(Slice { inner: data, range: if part == Part::Train { train } else { held_out } })
+}
+
+/// Some of the samples of another dataset.
+struct Slice {
+    inner: Arc<dyn Dataset>,
+    range: Range<u64>,
+}
+
+impl Dataset for Slice {
+    fn len(&self) -> Option<u64> {
+        (self.range.end != ENDLESS).then(|| self.range.end - self.range.start)
+    }
+
+    fn get(&self, index: u64) -> Result<Sample> {
+        let at = self.range.start.saturating_add(index);
+        if at >= self.range.end {
+            let count = self.range.end - self.range.start;
+            return Err(Error::new(ErrorKind::Data, "data", format!("sample {index} of {count}")));
+        }
+        self.inner.get(at)
+    }
+
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.inner.shape(modality)
+    }
+
+    fn report(&self) -> DataReport {
+        DataReport { windows: self.len(), ..self.inner.report() }
+    }
+}
+
+/// What a dataset found when it was opened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataReport {
+    /// Clips, images or sounds found, usable or not; `None`: endless.
+    pub clips: Option<u64>,
+    /// Windows to train on; `None`: endless.
+    pub windows: Option<u64>,
+    /// What was left out, by reason.
+    pub dropped: Vec<Dropped>,
+    /// The pixels of a few samples, spread over the dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<PixelRange>,
+    /// The sounds of a few samples, spread over the dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loudness: Option<Loudness>,
+}
+
+/// What was left out for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub example: String,
+}
+
+/// Range and mean of pixel values, 0 to 255.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PixelRange {
+    /// The darkest.
+    pub min: u8,
+    /// The brightest.
+    pub max: u8,
+    /// The mean over all pixels and channels.
+    pub mean: f64,
+    /// How many samples were looked at.
+    pub samples: usize,
+}
+
+/// How loud sounds are; full scale is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Loudness {
+    /// The largest sample, without its sign.
+    pub peak: f32,
+    /// Root of the mean square over all samples.
+    pub rms: f64,
+    /// The part of the samples that are silent: below a thousandth of full scale.
+    pub silent: f64,
+    /// How many sounds were looked at.
+    pub samples: usize,
+}
+
+impl Loudness {
+    /// The loudness of `sounds`; of no sounds at all: zeros.
+    pub fn of(sounds: impl IntoIterator<Item = Sound>) -> Self {
+        let (mut peak, mut squares, mut silent, mut count, mut samples) = (0f32, 0f64, 0u64, 0u64, 0);
+        for sound in sounds {
+            for &value in sound.samples() {
+                peak = peak.max(value.abs());
+                squares += f64::from(value).powi(2);
+                silent += u64::from(value.abs() < 1e-3);
+            }
+            count += sound.samples().len() as u64;
+            samples += 1;
+        }
+        let count = count.max(1) as f64;
+        Self { peak, rms: (squares / count).sqrt(), silent: silent as f64 / count, samples }
+    }
+}
+
+impl PixelRange {
+    /// The range over `clips`; of no clips at all: zeros.
+    pub fn of(clips: impl IntoIterator<Item = Clip>) -> Self {
+        let (mut min, mut max, mut sum, mut count, mut samples) = (u8::MAX, u8::MIN, 0u64, 0u64, 0);
+        for clip in clips {
+            for &value in clip.pixels() {
+                (min, max, sum) = (min.min(value), max.max(value), sum + u64::from(value));
+            }
+            count += clip.pixels().len() as u64;
+            samples += 1;
+        }
+        Self { min: min.min(max), max, mean: sum as f64 / count.max(1) as f64, samples }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endless_dataset_holds_out_its_first_samples_and_a_long_one_its_last() {
+        struct Many(Option<u64>);
+        impl Dataset for Many {
+            fn len(&self) -> Option<u64> {
+                self.0
+            }
+            fn get(&self, index: u64) -> Result<Sample> {
+                Ok(Sample { clip: None, sound: None, caption: index.to_string(), id: String::new() })
+            }
+            fn shape(&self, _: Modality) -> Option<MediaShape> {
+                None
+            }
+            fn report(&self) -> DataReport {
+                DataReport { clips: None, windows: None, dropped: Vec::new(), pixels: None, loudness: None }
+            }
+        }
+        // A twentieth, 8 at least and 64 at most; too few to share are used for both.
+        for (count, train, held_out) in [
+            (None, 64..ENDLESS, 0..64),
+            (Some(15), 0..15, 0..15),
+            (Some(16), 0..8, 8..16),
+            (Some(200), 0..190, 190..200),
+            (Some(10_000), 0..9_936, 9_936..10_000),
+        ] {
+            for (which, range) in [(Part::Train, train), (Part::HeldOut, held_out)] {
+                let part = part(Arc::new(Many(count)), which);
+                assert_eq!(part.get(3).unwrap().caption, (range.start + 3).to_string());
+                if range.end < ENDLESS {
+                    assert_eq!(part.len(), Some(range.end - range.start));
+                    assert!(part.get(range.end - range.start).is_err());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Arguments that subcommands share.
+
+use musiva::recipe::Recipe;
+use musiva::{Device, DeviceName, Error, PluginOptions, RecipeSource, Result, TileOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fmt};
+
+/// `--device`.
+#[derive(clap::Args)]
+pub struct DeviceArgs {
+    /// Where to compute: cpu, cuda, cuda:N, vulkan or metal. GPUs are features of the build
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: DeviceName,
+}
+
+impl DeviceArgs {
+    /// The device, tried out.
+    pub fn open(&self) -> Result<Device> {
+        self.device.open()
+    }
+}
+
+/// A recipe on the command line.
+#[derive(Clone, clap::Args)]
+pub struct RecipeArgs {
+    /// A recipe file, or the name of a built-in recipe such as `text-to-video`
+    #[arg(value_name = "RECIPE")]
+    pub recipe: String,
+    /// Lay a single key on top of the recipe, e.g. `--set sampler.guidance=3`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub plugins: PluginArgs,
+}
+
+impl RecipeArgs {
+    /// The recipe, checked; notes on it are printed.
+    pub fn open(&self) -> Result<Recipe> {
+        let recipe = self.source()?.open()?;
+        if !recipe.notes().0.is_empty() {
+            eprint!("{}", recipe.notes());
+        }
+        Ok(recipe)
+    }
+
+    /// The recipe, to be read.
+    pub fn source(&self) -> Result<RecipeSource> {
+        let source = RecipeSource::named(&self.recipe).plugins(self.plugins.options()?);
+        let source = self.set.iter().fold(source, RecipeSource::set);
+        Ok(self.data.data.iter().fold(source, RecipeSource::data))
+    }
+}
+
+/// Where the data of a recipe lie, on the command line.
+#[derive(Clone, clap::Args)]
+pub struct DataArgs {
+    /// The folder of your data, instead of the recipe's: the same as `--set data.path=PATH`
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+}
+
+/// As on the command line, to go on with the same data.
+impl fmt::Display for DataArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.data.iter().try_for_each(|path| write!(f, " --data '{}'", path.display()))
+    }
+}
+
+/// One recipe or several on the command line.
+#[derive(clap::Args)]
+pub struct RecipesArgs {
+    /// Recipe files, or names of built-in recipes such as `text-to-video`
+    #[arg(value_name = "RECIPE", required = true)]
+    recipes: Vec<String>,
+    /// Lay a single key on top of each recipe, e.g. `--set sampler.guidance=3`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    plugins: PluginArgs,
+}
+
+impl RecipesArgs {
+    /// The recipes, checked: one at least.
+    pub fn open(&self) -> Result<Vec<Recipe>> {
+        let args = |recipe: &String| RecipeArgs {
+            recipe: recipe.clone(),
+            set: self.set.clone(),
+            data: self.data.clone(),
+            plugins: self.plugins.clone(),
+        };
+        self.recipes.iter().map(|recipe| args(recipe).open()).collect()
+    }
+}
+
+/// What the user says of plugins.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PluginArgs {
+    /// A folder that holds plugins, or one plugin's own; may be repeated
+    #[arg(long, value_name = "DIR")]
+    plugin_path: Vec<PathBuf>,
+    /// Let this plugin run, for this once; may be repeated
+    #[arg(long, value_name = "ID")]
+    allow_plugin: Vec<String>,
+    /// Run plugins in processes of their own, so that a crash is an error; a call may take SECONDS
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "600",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    isolate: Option<u32>,
+}
+
+impl PluginArgs {
+    /// The same for the library: this command looks at plugins for itself.
+    pub fn options(&self) -> Result<PluginOptions> {
+        let program = env::current_exe().map_err(|error| Error::io(Path::new("musiva"), "find itself", error))?;
+        Ok(PluginOptions {
+            folders: self.plugin_path.clone(),
+            allowed: self.allow_plugin.clone(),
+            isolate: self.isolate.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            musiva: Some(program),
+        })
+    }
+}
+
+/// As on the command line, to go on with the same plugins.
+impl fmt::Display for PluginArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plugin_path.iter().try_for_each(|folder| write!(f, " --plugin-path '{}'", folder.display()))?;
+        self.allow_plugin.iter().try_for_each(|id| write!(f, " --allow-plugin {id}"))?;
+        self.isolate.iter().try_for_each(|seconds| write!(f, " --isolate={seconds}"))
+    }
+}
+
+/// `--scale`.
+#[derive(clap::Args)]
+pub struct ScaleArgs {
+    /// Enlarge each pixel to so many by so many; by default until the shorter side has 256 pixels
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub scale: Option<u16>,
+}
+
+impl ScaleArgs {
+    /// The factor, where one was given.
+    pub fn get(&self) -> Option<usize> {
+        self.scale.map(usize::from)
+    }
+}
+
+/// How large frames are taken.
+#[derive(clap::Args)]
+pub struct TileArgs {
+    /// Take frames in square tiles of so many pixels, 0: whole; by default whole where they fit in memory
+    #[arg(long, value_name = "PIXELS")]
+    tile: Option<usize>,
+    /// By how many pixels tiles overlap at least: 32, or half of a small tile, unless said
+    #[arg(long, value_name = "PIXELS", requires = "tile")]
+    overlap: Option<usize>,
+}
+
+impl TileArgs {
+    /// The same for the library.
+    pub fn options(&self) -> TileOptions {
+        TileOptions { tile: self.tile, overlap: self.overlap }
+    }
+}

@@ -1,0 +1,58 @@
+//! `decode`: from saved tokens to media.
+
+use super::args::{DeviceArgs, RecipeArgs, ScaleArgs, TileArgs};
+use super::print::say;
+use super::progress::Screen;
+use musiva::decode::{SavedTokens, decode_to_file};
+use musiva::{Codec, Modality, Result, save, stream};
+use std::io;
+use std::path::PathBuf;
+
+/// Make media of the tokens that `generate` or `tokenize` saved
+///
+///   musiva decode text-to-video out.tokens.safetensors -o out.mp4
+///   musiva decode tokenizer-audio steps.safetensors -o steps.wav
+///   musiva decode tokenizer-audio --stream < codes.jsonl | ffplay -f s16le -ac 1 -ar 16000 -
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// The tokens
+    #[arg(value_name = "TOKENS", required_unless_present = "stream")]
+    tokens: Option<PathBuf>,
+    /// Where to: .mp4, .gif or .png; a sound: .wav, .flac or .png
+    #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    tiles: TileArgs,
+    /// Lines of codes from the standard input, as `tokenize --stream` writes them, to sound on the standard
+    /// output (16-bit little-endian samples), each as soon as it is there
+    #[arg(long, conflicts_with_all = ["tokens", "output", "scale"])]
+    stream: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let recipe = args.recipe.open()?;
+    let Some(path) = &args.tokens else {
+        let codec = Codec::build(&recipe, Modality::Audio, &device)?;
+        eprintln!("{}", stream::decode(&codec, io::stdin().lock(), io::stdout().lock())?);
+        return Ok(());
+    };
+    save::prepare(&args.output, &save::MEDIA)?;
+    let modality = save::modality(&recipe, &args.output)?;
+    let mut saved = SavedTokens::open(path)?;
+    let mut screen = Screen::default();
+    let codec = screen.time("load", |_| Codec::build(&recipe, modality, &device))?;
+    saved.check(path, &recipe, &codec, &mut screen)?;
+    saved.provenance = saved.provenance.with("musiva.device", args.device.device);
+    let (tiles, scale) = (args.tiles.options(), args.scale.get());
+    let line = decode_to_file(&saved, &recipe, &codec, &args.output, &tiles, scale, &mut screen)?;
+    say!("{line}\n{}", screen.stages());
+    Ok(())
+}

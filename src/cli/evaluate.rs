@@ -1,0 +1,250 @@
+//! `evaluate`: how good a recipe's tokenizer and backbone are.
+
+use super::args::{DeviceArgs, RecipesArgs};
+use super::print::{print, say, table};
+use super::progress::Screen;
+use musiva::data::world::Scores;
+use musiva::evaluate::{
+    AudioReconstruction, BACKBONE, Denoised, EvaluateOptions, Evaluation, Evaluations, FEWER_PIXELS, Figures,
+    Reconstructed, SoundFigures, TaskResult, X264, evaluate_all,
+};
+use musiva::{Provenance, Result, files, save};
+use std::path::PathBuf;
+
+/// Measure a recipe, or several side by side, on prompts and clips that training never saw
+///
+/// Of the procedural world, oracles read from the clips what they show; of other data there is no
+/// oracle, and the tokenizer alone is measured. Recipes stand side by side where they have the same
+/// data, tokenizers and tasks.
+///
+///   musiva evaluate text-to-video
+///   musiva evaluate text-to-video --prompts 64 --seed 1 --json
+///   musiva evaluate world-lm world-masked world-dit
+///   musiva evaluate world-lm --task video-to-audio --task continuation
+///   musiva evaluate tokenizer-video --baselines --sheet sheet.png
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipes: RecipesArgs,
+    /// How many clips and prompts, instead of `evaluate.prompts`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    prompts: Option<u32>,
+    /// Seed of scenes and noise, instead of `evaluate.seed`
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Measure this task alone, and no tokenizer; may be repeated
+    #[arg(long = "task", value_name = "NAME")]
+    tasks: Vec<String>,
+    /// Do the same with the same bits by other ways: of clips fewer pixels and H.264, of sounds Opus; those by the
+    /// ffmpeg on the PATH, where it is
+    #[arg(long)]
+    baselines: bool,
+    /// Write a sheet of a few originals beside what became of them, with maps of the errors; of sounds, spectrograms: .png
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// JSON instead of a table; of several recipes, a list
+    #[arg(long)]
+    json: bool,
+    /// Write the JSON here as well
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let recipes = args.recipes.open()?;
+    if let Some(path) = &args.sheet {
+        save::prepare(path, &["png"])?;
+    }
+    let options = EvaluateOptions {
+        prompts: args.prompts.map(|n| n as usize),
+        seed: args.seed,
+        tasks: args.tasks.clone(),
+        baselines: args.baselines,
+        sheet: args.sheet.is_some(),
+    };
+    let mut screen = Screen::default();
+    let Evaluations { each: evaluations, sheet } = evaluate_all(&recipes, &options, &device, &mut screen)?;
+    if let (Some(path), Some(sheet)) = (&args.sheet, &sheet) {
+        let metadata = Provenance::of(&recipes[0], args.device.device)?.media()?;
+        eprintln!("{}", save::write(path, sheet, &metadata, None)?);
+    }
+    // Plain numbers and strings are always JSON.
+    let json = match &evaluations[..] {
+        [one] => serde_json::to_string_pretty(one),
+        all => serde_json::to_string_pretty(all),
+    };
+    let json = json.unwrap_or_default();
+    if let Some(path) = &args.output {
+        files::write(path, format!("{json}\n").as_bytes())?;
+    }
+    match args.json {
+        true => say!("{json}"),
+        false => print(&text(&evaluations)),
+    }
+    Ok(())
+}
+
+fn text(evaluations: &[Evaluation]) -> String {
+    let mut text = String::new();
+    for Evaluation { recipe, recipe_sha256, seed, .. } in evaluations {
+        text.push_str(&format!("{recipe}  sha256 {}  seed {seed}\n", &recipe_sha256[..16]));
+    }
+    text.push('\n');
+    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.sound.as_ref()).map(resounded));
+    let noisy = evaluations.iter().filter(|evaluation| !evaluation.denoised.is_empty());
+    text.extend(noisy.map(|evaluation| denoised(&evaluation.denoised)));
+    text.extend(evaluations.iter().filter_map(|evaluation| evaluation.reconstruction.as_ref()).map(reconstructed));
+    let several = evaluations.len() > 1;
+    let metrics = evaluations.iter().flat_map(|evaluation| {
+        evaluation.metrics.iter().map(move |metric| {
+            let values: Vec<_> = metric.values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            let clips = if several { format!("{}, {}", evaluation.recipe, metric.clips) } else { metric.clips.clone() };
+            vec![clips, metric.kind.clone(), values.join(", ")]
+        })
+    });
+    text.push_str(&table(&metrics.collect::<Vec<_>>()));
+    let made = evaluations.iter().find_map(|evaluation| evaluation.reconstruction.as_ref());
+    match made.map(|made| (&made.seen, made.bounces)) {
+        None => {}
+        Some((None, _)) => text.push_str("there is no oracle for these data: nothing else is measured\n"),
+        Some((Some(seen), bounces)) => text.push_str(&asked_for(evaluations, seen, bounces)),
+    }
+    if evaluations.iter().any(|evaluation| !evaluation.tasks.is_empty()) {
+        text.push_str(&format!("\nhow well each task is done\n{}", done(evaluations)));
+    }
+    text
+}
+
+/// What the oracle sees of clips that came back from their tokens, and of those that were made of prompts.
+fn asked_for(evaluations: &[Evaluation], seen: &Scores, bounces: Option<f64>) -> String {
+    let several = evaluations.len() > 1;
+    let head = ["", "n", "colour", "shape", "direction", "speed", "all three", "bounces"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut row = |name: String, seen: &Scores, bounces: Option<f64>| {
+        let parts = [seen.colour, seen.shape, seen.direction, seen.speed, seen.all, bounces];
+        rows.push([name, seen.n.to_string()].into_iter().chain(parts.map(percent)).collect());
+    };
+    row("reconstructed".into(), seen, bounces);
+    for evaluation in evaluations {
+        let by = if several { &evaluation.recipe } else { "generated" };
+        for generated in &evaluation.generation {
+            row(format!("{by}, {}", generated.prompts), &generated.seen, None);
+        }
+    }
+    format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows))
+}
+
+/// Task after task, what each recipe makes of it.
+fn done(evaluations: &[Evaluation]) -> String {
+    let head = ["", "", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut task = "";
+    // A way without learning is the same whatever recipe it stands beside.
+    let all = evaluations.iter().enumerate().flat_map(|(i, evaluation)| {
+        let each = evaluation.tasks.iter().filter(move |done| done.by == BACKBONE || i == 0);
+        each.map(move |done| (if done.by == BACKBONE { evaluation.recipe.as_str() } else { done.by }, done))
+    });
+    let mut all: Vec<(&str, &TaskResult)> = all.collect();
+    let order = |name: &str| evaluations[0].tasks.iter().position(|done| done.task == name);
+    all.sort_by_key(|(_, done)| order(&done.task));
+    for (by, done) in all {
+        let seen = done.seen.unwrap_or_default();
+        let parts =
+            [seen.colour, seen.shape, seen.direction, seen.speed, done.position, done.onsets, done.pitch, done.timbre];
+        let name = if done.task == task { "" } else { &done.task };
+        task = &done.task;
+        let names = [name.to_owned(), by.to_owned(), done.n.to_string()];
+        rows.push(names.into_iter().chain(parts.map(percent)).collect());
+    }
+    table(&rows)
+}
+
+fn percent(part: Option<f64>) -> String {
+    part.map_or("–".to_owned(), |part| format!("{:.1} %", 100.0 * part))
+}
+
+fn reconstructed(made: &Reconstructed) -> String {
+    let head = ["", "bits a pixel", "PSNR", "SSIM", "flicker"];
+    let row = |name: &str, bits: Option<f64>, figures: &Figures| {
+        let bits = bits.map_or("–".into(), |bits| format!("{bits:.4}"));
+        let Figures { psnr, ssim, flicker } = figures;
+        vec![name.to_owned(), bits, format!("{psnr:.2} dB"), format!("{ssim:.4}"), format!("{flicker:.2}")]
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec(), row("tokens", made.bits_per_pixel, &made.figures)];
+    rows.extend(made.baselines.iter().map(|other| row(other.name, Some(other.bits_per_pixel), &other.figures)));
+    let mut text = format!("{} held-out clips made again\n{}", made.n, table(&rows));
+    if let Some(used) = made.codebook_use {
+        let perplexity: Vec<_> = made.perplexity.iter().map(|value| format!("{value:.0}")).collect();
+        text.push_str(&format!("codebook use {:.1} %, perplexity {}\n", 100.0 * used, perplexity.join(", ")));
+    }
+    let has = |name| made.baselines.iter().any(|other| other.name == name);
+    if has(FEWER_PIXELS) && !has(X264) {
+        text.push_str(&format!("{X264} is not compared with: there is no ffmpeg with it on the PATH\n"));
+    }
+    text
+}
+
+fn denoised(all: &[Denoised]) -> String {
+    let head = ["", "SI-SNR to the clean sound", "mel distance", "SI-SNR to the noisy sound", "mel distance"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let row = |name: String, clean: &SoundFigures, noisy: Option<&SoundFigures>| {
+        let cells = |figures: Option<&SoundFigures>| match figures {
+            Some(figures) => [format!("{:.2} dB", figures.si_snr), format!("{:.3}", figures.mel_distance)],
+            None => ["–", "–"].map(str::to_owned),
+        };
+        [name].into_iter().chain(cells(Some(clean))).chain(cells(noisy)).collect::<Vec<_>>()
+    };
+    for Denoised { snr, noisy, on, off, .. } in all {
+        rows.push(row(format!("noise {snr} dB below"), noisy, None));
+        rows.push(row("  switch on".into(), &on.clean, Some(&on.noisy)));
+        rows.push(row("  switch off".into(), &off.clean, Some(&off.noisy)));
+    }
+    format!("{} held-out sounds with noise behind them\n{}\n", all[0].n, table(&rows))
+}
+
+fn resounded(sound: &AudioReconstruction) -> String {
+    let head = ["", "bits a second", "SI-SNR", "mel distance", "log-spectral distance", "captions read"];
+    let row = |name: String, bits: Option<f64>, figures: &SoundFigures| {
+        let SoundFigures { si_snr, mel_distance, log_spectral_distance, read } = figures;
+        let bits = bits.map_or("–".into(), |bits| format!("{bits:.0}"));
+        let (snr, spectral) = (format!("{si_snr:.2} dB"), format!("{log_spectral_distance:.2} dB"));
+        [name, bits, snr, format!("{mel_distance:.3}"), spectral]
+            .into_iter()
+            .chain(read.map(|part| percent(Some(part))))
+            .collect()
+    };
+    let columns = if sound.read.is_some() { 6 } else { 5 };
+    let mut rows: Vec<Vec<String>> = vec![head[..columns].iter().map(|&cell| cell.to_owned()).collect()];
+    for with in &sound.levels {
+        let name = if with.levels == 1 { "1 level".to_owned() } else { format!("{} levels", with.levels) };
+        rows.push(row(name, with.bits_per_second, &with.figures));
+    }
+    if let Some(opus) = &sound.opus {
+        rows.push(row("Opus".into(), Some(opus.bits_per_second), &opus.figures));
+    }
+    let mut text = format!("{} held-out sounds made again, {} tokens a second\n", sound.n, sound.tokens_per_second);
+    text.push_str(&table(&rows));
+    if let Some(read) = sound.read {
+        text.push_str(&format!("of the originals the classifier reads {}\n", percent(Some(read))));
+    }
+    if !sound.codebook_use.is_empty() {
+        let uses: Vec<String> = sound.codebook_use.iter().map(|&part| percent(Some(part))).collect();
+        let perplexity: Vec<String> = sound.perplexity.iter().map(|value| format!("{value:.0}")).collect();
+        let (uses, perplexity) = (uses.join(", "), perplexity.join(", "));
+        text.push_str(&format!("codebook use, level by level: {uses}\nperplexity, level by level: {perplexity}\n"));
+    }
+    if let Some(heard) = sound.heard {
+        let (pitch, timbre) = (percent(Some(heard.colour)), percent(Some(heard.shape)));
+        text.push_str(&format!(
+            "heard as it should be: onsets (F1) {}, pitch {pitch}, timbre {timbre}, loudness {}\n",
+            percent(Some(heard.onsets)),
+            percent(Some(heard.speed))
+        ));
+    }
+    text.push('\n');
+    text
+}

@@ -1,0 +1,275 @@
+//! `generate`: what is not there, from a prompt and from what is.
+
+use super::args::{DeviceArgs, RecipeArgs, ScaleArgs};
+use super::print::say;
+use super::progress::Screen;
+use musiva::media::contact_sheet;
+use musiva::programs::Continuation;
+use musiva::{
+    CanvasTokens, Clip, GenerateRequest, InputFiles, Observer, Outline, Output, Pipeline, Program, Provenance, Result,
+    generate_with, save,
+};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Frames of each clip on a sheet of several clips.
+const COLUMNS: usize = 9;
+
+/// Make clips and sounds from a prompt, an image, a clip, a sound or a region
+///
+/// What is given says what is made; the command tells which of the recipe's tasks that is. The same
+/// recipe, seed and given media make the same file, byte by byte, whatever the number of threads.
+/// Tokens are saved before they are decoded, so that no sampling is ever lost.
+///
+///   musiva generate text-to-video --prompt "a red ring moves left" -o ring.mp4
+///   musiva generate text-to-video --prompt "a green triangle moves right" --count 4 -o sheet.png
+///   musiva generate world-lm --prompt "a red ring moves left" -o ring-that-is-heard.mp4
+///   musiva generate world-lm --image ring.png --prompt "a red ring moves left" -o ring.mp4
+///   musiva generate world-lm --video ring.mp4 --extend 4 -o longer.mp4
+///   musiva generate world-lm --video ring.mp4 --region 16,16,32,32 -o other-middle.mp4
+///   musiva generate world-dit --video ring.mp4 --prompt "a blue ring moves left" --strength 0.6 -o blue.mp4
+///   musiva generate world-lm --video silent.mp4 -o heard.mp4
+///   musiva generate world-lm --audio steps.wav -o seen.mp4
+///
+/// With --count above 1, a .png is one sheet with a row for each clip; other formats are numbered
+/// files, out-1.mp4, out-2.mp4 and so on.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// What is to be seen and heard; left out, the recipe's program says so, or the model decides
+    #[arg(short, long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    prompt: String,
+    #[command(flatten)]
+    given: ContextArgs,
+    /// Seed of all that is drawn
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// How many; the first is the same as without this option
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    count: u16,
+    /// Where to: .mp4, .gif or .png; a sound alone: .wav or .flac
+    #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
+    output: PathBuf,
+    /// Do not save the tokens
+    #[arg(long)]
+    no_tokens: bool,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What is given")]
+struct ContextArgs {
+    /// An image to begin with; a second one to end with
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// A clip: to go on from, to hear, to change a region of; with a second one the way from one to the other
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    video: Vec<PathBuf>,
+    /// A sound
+    #[arg(long, value_name = "FILE")]
+    audio: Option<PathBuf>,
+    /// A rectangle of the clip that is made anew, in pixels of the recipe's frames
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", requires = "video", conflicts_with_all = ["extend", "extend_before"], value_parser = rectangle)]
+    region: Option<[usize; 4]>,
+    /// A picture or a clip that is white where the clip is made anew
+    #[arg(long, value_name = "FILE", requires = "video", conflicts_with_all = ["region", "extend", "extend_before"])]
+    mask: Option<PathBuf>,
+    /// Keep the region and make what lies around it
+    #[arg(long, requires = "video")]
+    outside: bool,
+    /// Go on for so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    extend: Option<f64>,
+    /// Make so many seconds that come before
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "video")]
+    extend_before: Option<f64>,
+    /// From this second on another prompt holds; may be repeated
+    #[arg(long, value_name = "SECOND:TEXT", value_parser = moment, requires = "extend")]
+    then: Vec<(f64, String)>,
+    /// Change the clip and the sound that are given instead of going on from them: near 0 they stay as they are, 1
+    /// leaves nothing of them
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    strength: Option<f64>,
+    /// End with the image that it begins with
+    #[arg(long = "loop", requires = "image")]
+    looped: bool,
+    /// Which of the recipe's tasks, where what is given leaves a choice
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// Show the model's own picture of what was given, too
+    #[arg(long)]
+    no_paste: bool,
+}
+
+impl ContextArgs {
+    fn files(&self) -> InputFiles {
+        InputFiles {
+            images: self.image.clone(),
+            videos: self.video.clone(),
+            audio: self.audio.clone(),
+            region: self.region,
+            mask: self.mask.clone(),
+            outside: self.outside,
+            looped: self.looped,
+        }
+    }
+
+    /// The program that flags ask for, where they ask for one.
+    fn program(&self) -> Option<Continuation> {
+        let program = match (self.extend, self.extend_before) {
+            (None, None) => return None,
+            (Some(after), None) => Continuation::once().extend(after),
+            (None, Some(before)) => Continuation::once().before(before),
+            (Some(after), Some(before)) => Continuation::once().extend(after).before(before),
+        };
+        Some(self.then.iter().fold(program, |program, (at, prompt)| program.then(*at, prompt)))
+    }
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let recipe = args.recipe.open()?;
+    save::prepare(&args.output, &save::MEDIA)?;
+    let mut screen = Screen::default();
+    let files = args.given.files();
+    if args.given.strength.is_some() {
+        files.check_edit(&recipe)?;
+    }
+    let request = GenerateRequest {
+        prompt: args.prompt.clone(),
+        inputs: screen.time("read", |screen| files.read(&recipe, screen))?,
+        strength: args.given.strength,
+        task: args.given.task.clone(),
+        output: save::output_kind(&args.output),
+        paste: !args.given.no_paste,
+        seed: args.seed,
+        count: usize::from(args.count),
+        batch: recipe.evaluate.batch,
+    };
+    let by_flags = args.given.program();
+    let program = by_flags.as_ref().map_or(musiva::program_of(&recipe), |program| program as &dyn Program);
+    let Outline { tasks, prompt, lines } = program.outline(&recipe.need_tasks()?, &request)?;
+    if files.any() || !recipe.tasks.is_empty() {
+        say!("{}", lines.join("\n"));
+    }
+    let pipeline = screen.time("load", |_| Pipeline::build(&recipe, &device))?;
+    let mut provenance =
+        Provenance::of(&recipe, args.device.device)?.with("musiva.prompt", &prompt).with("musiva.seed", args.seed);
+    if !recipe.tasks.is_empty() {
+        provenance = provenance.with("musiva.task", tasks.join(", "));
+    }
+    if let Some(strength) = request.strength {
+        provenance = provenance.with("musiva.strength", strength);
+    }
+    let files = match request.count {
+        1 => vec![args.output.clone()],
+        count => (1..=count).map(|number| save::numbered(&args.output, number)).collect(),
+    };
+    let mut saving = Saving { screen, files, provenance, tokens: !args.no_tokens };
+    let outputs = generate_with(program, &pipeline, &request, &mut saving)?;
+    let written = saving.write(args, outputs)?;
+    written.iter().for_each(|line| say!("{line}"));
+    say!("{} from \"{prompt}\", seed {}: {}", recipe.name, args.seed, saving.screen.stages());
+    Ok(())
+}
+
+/// The screen; and the files that tokens are saved in before they are decoded, and outputs when they are whole.
+struct Saving {
+    screen: Screen,
+    /// Of each sample.
+    files: Vec<PathBuf>,
+    provenance: Provenance,
+    tokens: bool,
+}
+
+impl Saving {
+    fn of_sample(&self, sample: usize) -> Provenance {
+        self.provenance.clone().with("musiva.sample", sample)
+    }
+
+    /// Writes all outputs, each to its file or all to one picture.
+    fn write(&mut self, args: &Args, outputs: Vec<Output>) -> Result<Vec<String>> {
+        let Self { files, provenance, .. } = &*self;
+        let scale = args.scale.get();
+        let write = || match outputs.len() > 1 && save::is_picture(&args.output) {
+            true => {
+                let clips: Vec<Clip> = outputs.iter().filter_map(|output| output.clip.clone()).collect();
+                let labels = (1..=outputs.len()).map(|number| format!("seed {} clip {number}", args.seed));
+                let labels: Vec<String> = labels.collect();
+                let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+                let sheet = contact_sheet(&clips, COLUMNS, &labels)?;
+                Ok(vec![save::write(&args.output, &sheet, &provenance.media()?, scale)?])
+            }
+            false => (outputs.iter().zip(files).enumerate())
+                .map(|(sample, (output, file))| save::write_output(file, output, &self.of_sample(sample), scale))
+                .collect(),
+        };
+        let start = Instant::now();
+        let written = write();
+        self.screen.took("write", start.elapsed());
+        written
+    }
+}
+
+impl Observer for Saving {
+    fn note(&mut self, text: &str) {
+        self.screen.note(text);
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.screen.warn(text);
+    }
+
+    fn progress(&mut self, stage: &str, done: usize, total: usize) -> Result<()> {
+        self.screen.progress(stage, done, total)
+    }
+
+    fn took(&mut self, stage: &'static str, time: Duration) {
+        self.screen.took(stage, time);
+    }
+
+    fn tokens(&mut self, sample: usize, piece: usize, tokens: &CanvasTokens) -> Result<()> {
+        if !self.tokens {
+            return Ok(());
+        }
+        // Of a clip that grows piece by piece each piece has its own.
+        let file = &self.files[sample];
+        let file = if piece == 0 { file.clone() } else { save::numbered(file, piece + 1) };
+        for (tokens, extension) in [(&tokens.video, "tokens.safetensors"), (&tokens.audio, "sound.tokens.safetensors")]
+        {
+            let Some(tokens) = tokens else { continue };
+            let path = file.with_extension(extension);
+            tokens.save(&path, self.of_sample(sample).tensors())?;
+            self.note(&format!("{}: the tokens; `musiva decode` makes them media again", path.display()));
+        }
+        Ok(())
+    }
+}
+
+fn rectangle(text: &str) -> std::result::Result<[usize; 4], String> {
+    let sides: std::result::Result<Vec<usize>, _> = text.split(',').map(|side| side.trim().parse()).collect();
+    sides
+        .ok()
+        .and_then(|sides| sides.try_into().ok())
+        .ok_or_else(|| "four whole numbers are wanted: X,Y,WIDTH,HEIGHT".into())
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let number = text.trim_end_matches('s').parse::<f64>();
+    number.ok().filter(|s| (0.0..=3600.0).contains(s) && *s > 0.0).ok_or_else(|| "above 0, 3600 at most".into())
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse::<f64>();
+    number.ok().filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| "above 0, 1 at most".into())
+}
+
+fn moment(text: &str) -> std::result::Result<(f64, String), String> {
+    let (second, prompt) = text.split_once(':').ok_or("a second, a colon and a prompt are wanted: 2:TEXT")?;
+    Ok((seconds(second)?, prompt.trim().to_owned()))
+}

@@ -1,0 +1,42 @@
+//! What is printed.
+
+use std::io::{self, Write};
+
+/// Prints a line on the standard output.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::print::print(&format!("{}\n", format_args!($($text)*))) };
+}
+pub(crate) use say;
+
+/// Prints text on the standard output; who closed it, as `head` does, wants no more of it, but still the files that
+/// are to be written.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Aligns the columns of a table, two spaces apart; numbers are the caller's to pad.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| {
+            let fill = " ".repeat(width - cell.chars().count());
+            format!("{cell}{fill}")
+        });
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        assert_eq!(table(&[row(["a→b", "1"]), row(["long", "2"])]), "a→b   1\nlong  2\n");
+    }
+}

@@ -1,0 +1,103 @@
+//! `reconstruct`: media through the tokenizer and back.
+
+use super::args::{DeviceArgs, RecipeArgs, ScaleArgs, TileArgs};
+use super::print::say;
+use super::progress::Screen;
+use musiva::recipe::Recipe;
+use musiva::reconstruct::{Likeness, WholeOptions, reconstruct, reconstruct_whole};
+use musiva::tokenizers::quantizers::CodeUse;
+use musiva::{Codec, Device, Error, ErrorKind, Extent, Modality, Provenance, Result, Tokens, read_media, save};
+use std::path::PathBuf;
+
+/// Put a clip, an image or a sound through the recipe's tokenizer and back
+///
+/// The input is brought to the recipe's rate, length and size first; every step is said. A .png
+/// shows the original above the reconstruction and a map of the error, of sounds their spectrograms.
+///
+///   musiva reconstruct text-to-video walk.mp4 -o walk-again.mp4
+///   musiva reconstruct text-to-video walk.mp4 -o compare.png
+///   musiva reconstruct text-to-video film.mp4 --whole --native -o film-again.mp4
+///   musiva reconstruct tokenizer-audio steps.wav -o steps-again.wav
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// A clip, an image or a sound
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// Where to: .mp4, .gif or .png; a sound: .wav, .flac or .png
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// All of a clip, however long, and not only as much as the recipe's data have of a sample
+    #[arg(long)]
+    whole: bool,
+    /// Keep the clip's own size and rate instead of the recipe's
+    #[arg(long, requires = "whole")]
+    native: bool,
+    #[command(flatten)]
+    tiles: TileArgs,
+    #[command(flatten)]
+    scale: ScaleArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let recipe = args.recipe.open()?;
+    save::prepare(&args.output, &save::MEDIA)?;
+    let modality = save::modality(&recipe, &args.output)?;
+    match args.whole {
+        true => whole(args, &recipe, modality, &device),
+        false => sample(args, &recipe, modality, &device),
+    }
+}
+
+/// As much as the recipe's data have of a sample.
+fn sample(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> Result<()> {
+    if args.tiles.options().tile.is_some() {
+        let message = "a sample of the recipe's size is taken whole";
+        return Err(Error::new(ErrorKind::Unsupported, "--tile", message).hint("add `--whole`"));
+    }
+    let mut screen = Screen::default();
+    let before = screen.time("read", |screen| read_media(recipe, &args.input, modality, Extent::Sample, screen))?;
+    let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
+    let done = reconstruct(&codec, before, &mut screen)?;
+    let metadata = Provenance::of(recipe, args.device.device)?.media()?;
+    say!("{}", screen.time("write", |_| done.save(&args.output, &metadata, args.scale.get()))?);
+    report(&codec, &done.tokens, done.likeness()?, &screen);
+    Ok(())
+}
+
+/// All of a clip, a few frames at a time.
+fn whole(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> Result<()> {
+    if modality != Modality::Video || save::is_picture(&args.output) {
+        let message = "only clips are written as they come";
+        return Err(Error::new(ErrorKind::Unsupported, args.output.display().to_string(), message)
+            .hint("name it like out.mp4, or leave `--whole` out"));
+    }
+    let mut screen = Screen::default();
+    let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
+    let options = WholeOptions {
+        output: &args.output,
+        metadata: &Provenance::of(recipe, args.device.device)?.media()?,
+        native: args.native,
+        tiles: args.tiles.options(),
+        scale: args.scale.get(),
+    };
+    let done = reconstruct_whole(recipe, &codec, &args.input, &options, &mut screen)?;
+    say!("{}", done.written);
+    report(&codec, &done.tokens, done.likeness, &screen);
+    Ok(())
+}
+
+fn report(codec: &Codec, tokens: &Tokens, likeness: Likeness, screen: &Screen) {
+    let [t, h, w] = tokens.grid();
+    say!("tokens [{t}, {h}, {w}] of {}", codec.tokenizer().spec().kind);
+    say!("{likeness}");
+    if let Some((used, codes)) = CodeUse::in_use(std::slice::from_ref(tokens)) {
+        say!("{used} of {codes} codes in use by {} tokens", t * h * w);
+    }
+    say!("{}", screen.stages());
+}

@@ -1,0 +1,113 @@
+//! `train`: trains what the recipe trains.
+
+mod screen;
+
+use super::args::{DeviceArgs, RecipeArgs};
+use super::print::say;
+use musiva::recipe::{Part, Recipe, Target};
+use musiva::train::{Ended, RunFolder, train};
+use musiva::training::tokenizer::summary;
+use musiva::{Error, ErrorKind, Result, cache};
+use screen::{Screen, Stop};
+use std::path::{Path, PathBuf};
+
+/// Train what the recipe trains: `train.target`
+///
+/// A run writes its folder: recipe.toml and environment.json (what was run, and on what),
+/// metrics.jsonl and TensorBoard events, samples/, checkpoints/ and, at its end,
+/// weights.safetensors. Ctrl-C finishes the step, saves a checkpoint and says how to go on; going
+/// on gives the same weights, bit by bit, as never having stopped.
+///
+///   musiva train my-recipe.toml
+///   musiva train my-recipe.toml --run runs/wide --set backbone.width=256
+///   musiva train my-recipe.toml --resume runs/wide --set backbone.width=256
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// The run's folder, new or empty; by default runs/<name of the recipe>
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    run: Option<PathBuf>,
+    /// Go on with the run in this folder from its newest checkpoint
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// How many steps, instead of `train.steps`
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    args.device.open()?;
+    let mut named = args.recipe.clone();
+    named.set.extend(args.steps.map(|steps| format!("train.steps={steps}")));
+    let (recipe, registry) = named.source()?.resolve()?;
+    let settings = recipe.need_train()?;
+    recipe.check_data().into_result()?;
+    if args.resume.is_none() {
+        // Before a folder is made.
+        recipe.check_start().into_result()?;
+    }
+    let stop = Stop::default();
+    let path = match (&args.resume, &args.run) {
+        (Some(folder), _) | (None, Some(folder)) => folder.clone(),
+        (None, None) => Path::new("runs").join(name(&recipe)),
+    };
+    let mut screen = Screen::new(&path, settings.steps as u64, stop.clone());
+    let folder = match args.resume {
+        Some(_) => RunFolder::reopen(&path, &recipe, &registry, &mut screen)?,
+        None => RunFolder::new(&path)?,
+    };
+    stop.on_ctrl_c()?;
+    let ended = train(&recipe, &folder, args.device.device, &mut screen);
+    screen.clear();
+    let weights = match ended? {
+        Ended::Done(weights) => weights,
+        Ended::Stopped(step) => return Err(stopped(args, step, &path)),
+    };
+    say!("{}: the weights of {}", weights.display(), settings.target);
+    if let (Some(peak), Some(training)) = (peak_memory(), summary(&recipe).training) {
+        let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
+        say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
+    }
+    let wanted = match settings.target {
+        Target::Text => named_weights(&recipe.text),
+        Target::Video => named_weights(&recipe.video),
+        Target::Audio => named_weights(&recipe.audio),
+        Target::Backbone => named_weights(&recipe.backbone),
+    };
+    match wanted {
+        // The files of a built-in recipe are copies that the command makes.
+        Some(path) if !path.starts_with(cache()?) => say!("use them: cp {} {}", weights.display(), path.display()),
+        _ => say!("use them: --set {}.weights={}", settings.target, weights.display()),
+    }
+    Ok(())
+}
+
+/// How to go on.
+fn stopped(args: &Args, step: u64, folder: &Path) -> Error {
+    let mut command = format!("musiva train {} --resume {}", args.recipe.recipe, folder.display());
+    args.recipe.set.iter().for_each(|set| command.push_str(&format!(" --set '{set}'")));
+    args.steps.iter().for_each(|steps| command.push_str(&format!(" --steps {steps}")));
+    command.push_str(&format!("{}{}", args.recipe.data, args.recipe.plugins));
+    Error::new(ErrorKind::Interrupted, "", format!("stopped after step {step}, and saved"))
+        .hint(format!("go on with: {command}"))
+}
+
+/// The most bytes of memory that this process has had at once, where the system says so.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
+}
+
+fn name(recipe: &Recipe) -> String {
+    let stem = || recipe.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if recipe.name.is_empty() { stem() } else { recipe.name.clone() }
+}
+
+fn named_weights<T: ?Sized>(part: &Option<Part<T>>) -> Option<&Path> {
+    part.as_ref().and_then(|part| part.weights.as_deref())
+}

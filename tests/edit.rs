@@ -58,7 +58,7 @@ fn an_edit_is_the_same_for_any_number_of_threads_and_says_what_it_did() {
         let arguments = ["generate", recipe, PROMPT[0], PROMPT[1], "--video", "clip.mp4", "--audio", "sound.wav"];
         let arguments = [&arguments[..], &["--strength", "0.5", "-o", "edit.mp4"]].concat();
         let said = lab.run(&arguments).succeeds().out;
-        assert!(said.contains("strength 0.5, the last 50 % of the sampler's way"), "{said}");
+        assert!(said.contains("strength 0.5, the last 50 % of the sampler's schedule"), "{said}");
         let first = lab.bytes("edit.mp4");
         Outcome::of(lab.command(&arguments).env("RAYON_NUM_THREADS", "1")).succeeds();
         assert!(first == lab.bytes("edit.mp4"), "{recipe}");
@@ -112,7 +112,7 @@ fn what_cannot_be_edited_is_refused_with_its_hint() {
     // No task of this model makes a clip without its sound.
     refused("heard-dit.toml", &clip, 8, &["not trained for what is given", "text-to-video-with-sound"]);
     lab.run(&["data", "dit.toml", "-o", "sheet.png"]).succeeds();
-    refused("dit.toml", &["--video", "sheet.png", "--strength", "0.5"], 4, &["wants 5 frames, this has 1"]);
+    refused("dit.toml", &["--video", "sheet.png", "--strength", "0.5"], 4, &["requires 5 frames, this has 1"]);
 }
 
 #[test]

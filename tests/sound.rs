@@ -96,7 +96,7 @@ fn evaluate_measures_each_number_of_levels_and_what_the_ear_hears() {
     assert_eq!(levels, [240.0, 480.0]);
     assert!(sound["heard"]["onsets"].is_number() && found.get("reconstruction").is_none());
     let text = lab.run(&["evaluate", "audio.toml"]).succeeds().out;
-    assert!(text.contains("5 held-out sounds made again, 80 tokens a second"), "{text}");
+    assert!(text.contains("5 held-out sounds reconstructed, 80 tokens a second"), "{text}");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_switch_for_noise_is_learnt_measured_and_used() {
         assert_eq!(row["n"], 5);
     }
     let text = lab.run(&["evaluate", "denoise.toml"]).succeeds().out;
-    assert!(text.contains("5 held-out sounds with noise behind them") && text.contains("switch off"), "{text}");
+    assert!(text.contains("5 held-out sounds with noise") && text.contains("flag off"), "{text}");
     let json = lab.run(&["evaluate", "audio.toml", "--json"]).succeeds().out;
     assert!(!json.contains("denoised"), "{json}");
 }

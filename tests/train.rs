@@ -77,7 +77,7 @@ fn tokens_that_machines_made_train_the_same_weights() {
     train("no", &["--set", "tokenizer.video.weights=other/weights.safetensors"])
         .fails(4, &["another video tokenizer", "musiva tokenize"]);
     std::fs::remove_file(lab.path("tokens/000000.tar")).unwrap();
-    train("nor", &[]).fails(4, &["comes where 0 is wanted", "musiva tokenize"]);
+    train("nor", &[]).fails(4, &["comes where 0 is expected", "musiva tokenize"]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub trait Parameters {
             None => wrong.push(format!("`{name}` {shape:?} is missing")),
             Some(weight) if weight.shape != shape => {
                 known += 1;
-                wrong.push(format!("`{name}` is {:?}, the recipe wants {shape:?}", weight.shape));
+                wrong.push(format!("`{name}` is {:?}, the recipe requires {shape:?}", weight.shape));
             }
             Some(_) => known += 1,
         });

@@ -33,13 +33,13 @@ pub struct SoundsConfig {
     /// Samples of a window. The last window of a file is filled up with silence.
     #[schemars(range(min = 1))]
     pub samples: usize,
-    /// Each window is made so loud, or so quiet, that the highest of its samples is this, but at most 32 times as loud as
-    /// it is; left out, sounds stay as loud as they are. Recordings of different people differ tenfold.
+    /// Peak normalisation: each window is scaled so that its highest sample is this, at most 32-fold; left out, sounds
+    /// stay as loud as they are. Recordings of different people differ tenfold.
     #[schemars(range(min = 0.001, max = 1.0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<f32>,
-    /// Files whose names hold one of these texts are never trained on, but evaluated: speakers, instruments. Without
-    /// any, the last twentieth of the windows is held out.
+    /// Files whose names contain one of these texts are held out for evaluation: speakers, instruments. Without any,
+    /// the last twentieth of the windows is held out.
     pub held_out: Vec<String>,
     /// A file without a caption has the part of its name before this text as its own: with "_", `7_jackson_32.wav` says
     /// "7".

@@ -37,7 +37,7 @@ const CHANNELS: usize = 4;
 #[derive(Clone)]
 struct Question {
     prompt: Vec<u32>,
-    conditioning: Vec<usize>,
+    context_at: Vec<usize>,
     made: Vec<usize>,
     context: Vec<u32>,
     codes: Vec<u32>,
@@ -51,7 +51,7 @@ struct Question {
 
 /// The first step of the clip is given, and of the sound; the rest is to be made, in the canvas' order.
 fn question(canvas: &CanvasShape) -> Question {
-    let (conditioning, mut made) = (vec![0, 1, 2, 3, 4, 5, 12, 13], vec![5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17]);
+    let (context_at, mut made) = (vec![0, 1, 2, 3, 4, 5, 12, 13], vec![5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17]);
     canvas.sort(&mut made);
     let codes = |positions: &[usize], salt: usize| {
         let code =
@@ -61,14 +61,14 @@ fn question(canvas: &CanvasShape) -> Question {
     let normals = |sample| RngKey::new(4).sample(sample).stream(RngStream::Noise).normals(2 * made.len() * CHANNELS);
     Question {
         prompt: vec![1, 2, 3, 4],
-        context: codes(&conditioning, 1),
+        context: codes(&context_at, 1),
         codes: codes(&made, 2),
         hidden: [1.0, 0.0].into_iter().cycle().take(2 * made.len()).collect(),
         values: normals(0),
         times: [0.9, 0.7, 0.4, 0.2],
         at: made.iter().map(|&position| canvas.step(position)).collect(),
         x0_prev: Some(normals(1)),
-        conditioning,
+        context_at,
         made,
     }
 }
@@ -76,7 +76,7 @@ fn question(canvas: &CanvasShape) -> Question {
 /// What a model says of each place of both samples, as a list of numbers each.
 fn said(model: &dyn Backbone, q: &Question) -> Vec<Vec<f32>> {
     let (device, canvas, n) = (Device::flex(), *model.canvas(), q.made.len());
-    let layout = Arc::new(Layout::new(q.conditioning.clone(), q.made.clone()));
+    let layout = Arc::new(Layout::new(q.context_at.clone(), q.made.clone()));
     let tensor =
         |numbers: &[f32]| Tensor::from_data(TensorData::new(numbers.to_vec(), [2, n, numbers.len() / 2 / n]), &device);
     let codes = || ints(&q.codes, [2, n], &device);
@@ -93,9 +93,9 @@ fn said(model: &dyn Backbone, q: &Question) -> Vec<Vec<f32>> {
     let known = match model.spec() {
         BackboneSpec::Diffusion { .. } => {
             let values = musiva_core::canvas::Values::Codes(q.context.clone());
-            TokenBatch::Vectors(values.vectors(&canvas, &q.conditioning, &device).unwrap())
+            TokenBatch::Vectors(values.vectors(&canvas, &q.context_at, &device).unwrap())
         }
-        _ => TokenBatch::Codes(ints(&q.context, [2, q.conditioning.len()], &device)),
+        _ => TokenBatch::Codes(ints(&q.context, [2, q.context_at.len()], &device)),
     };
     let conditioning = Conditioning { prompt: ints(&q.prompt, [2, 2], &device).into(), layout, tokens: Some(known) };
     let mut all = vec![Vec::new(); 2 * n];
@@ -154,7 +154,7 @@ fn prompt_and_context_are_seen_at_all_places_of_their_sample_alone() {
             assert_eq!(changed(&**model, &q, |q| q.prompt[word] ^= 1), all(0..N), "model {i}");
             assert_eq!(changed(&**model, &q, |q| q.prompt[2 + word] = 0), all(N..2 * N), "model {i}");
         }
-        for token in 0..q.conditioning.len() {
+        for token in 0..q.context_at.len() {
             assert_eq!(changed(&**model, &q, |q| q.context[token] ^= 1), all(0..N), "model {i}");
             assert_eq!(changed(&**model, &q, |q| q.context[8 + token] ^= 1), all(N..2 * N), "model {i}");
         }
@@ -180,7 +180,7 @@ fn the_whole_clip_is_drawn_before_its_sound_or_sound_with_its_step() {
         let config = LmConfig { order, ..lm() };
         let canvas = CanvasShape { order: config.order(), ..canvas() };
         let model = stirred(&config, &canvas);
-        let q = Question { made: Layout::whole(&canvas).target().to_vec(), context: vec![0], ..question(&canvas) };
+        let q = Question { made: Layout::whole(&canvas).target().to_vec(), context_at: vec![0], ..question(&canvas) };
         let n = q.made.len();
         let (codes, context) = ([3u32].repeat(2 * n), vec![1, 1]);
         let at = q.made.iter().map(|&position| canvas.step(position)).collect();
@@ -261,11 +261,11 @@ fn a_token_is_known_by_its_place() {
     for (i, model) in models().iter().enumerate() {
         let before = said(&**model, &q);
         let mut context = q.clone();
-        context.conditioning.reverse();
+        context.context_at.reverse();
         context.context = q.context.chunks(8).flat_map(|row| row.iter().rev().copied()).collect();
         // A causal prefix has an order.
         assert_eq!(close(&before, &said(&**model, &context)), i != 1, "model {i}");
-        assert_eq!(changed(&**model, &q, |q| q.conditioning[7] = 14), all(0..2 * N), "model {i}");
+        assert_eq!(changed(&**model, &q, |q| q.context_at[7] = 14), all(0..2 * N), "model {i}");
 
         fn turn<T: Clone>(numbers: &[T], each: usize) -> Vec<T> {
             let row = |row: &[T]| row.chunks(each).rev().flatten().cloned().collect::<Vec<_>>();

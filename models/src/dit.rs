@@ -41,9 +41,9 @@ pub struct DitConfig {
     /// Length of the vectors; left out, that of the tokenizer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
-    /// Whether it reads its own last guess of the clean vectors beside the noisy ones.
+    /// Self-conditioning: whether it reads its own last prediction of the clean vectors beside the noisy ones.
     pub self_condition: bool,
-    /// What the matrix products of the blocks are computed in; weights, norms, softmax and loss are in `f32` anyway.
+    /// Precision of the blocks' matrix products; weights, norms, softmax and loss are always in `f32`.
     pub precision: Precision,
 }
 

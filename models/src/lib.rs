@@ -29,35 +29,35 @@ pub fn register(registry: &mut Registry) -> Result<()> {
     use schemars::schema_for;
     add(
         "dit",
-        "diffusion Transformer with a time per token",
+        "diffusion Transformer with a timestep per token",
         schema_for!(dit::DitConfig),
         true,
         Make::Backbone(|value| Ok(Box::new(from_value::<dit::DitConfig>(value)?))),
     )?;
     add(
         "lm",
-        "decoder-only language model with prefix attention and cached keys and values",
+        "decoder-only language model with prefix attention and a KV cache",
         schema_for!(lm::LmConfig),
         true,
         Make::Backbone(|value| Ok(Box::new(from_value::<lm::LmConfig>(value)?))),
     )?;
     add(
         "masked",
-        "bidirectional Transformer that predicts hidden tokens",
+        "bidirectional Transformer that predicts masked tokens",
         schema_for!(masked::MaskedConfig),
         true,
         Make::Backbone(|value| Ok(Box::new(from_value::<masked::MaskedConfig>(value)?))),
     )?;
     add(
         "masked",
-        "cross-entropy of hidden tokens given those that are not",
+        "cross-entropy of masked tokens given the others",
         schema_for!(objectives::masked::MaskedTokens),
         false,
         Make::Objective(|value| Ok(Box::new(from_value::<objectives::masked::MaskedTokens>(value)?))),
     )?;
     add(
         "maskgit",
-        "all hidden tokens at once, of which the surest or random ones stay, in a few steps",
+        "all masked tokens in parallel, of which the most confident or random ones are kept, in a few steps",
         schema_for!(samplers::maskgit::MaskGit),
         false,
         Make::Sampler(|value| Ok(Box::new(from_value::<samplers::maskgit::MaskGit>(value)?))),
@@ -120,14 +120,14 @@ pub fn register(registry: &mut Registry) -> Result<()> {
     )?;
     add(
         "extend",
-        "goes on from its last frames, piece by piece",
+        "extends the clip from its last frames, piece by piece",
         schema_for!(programs::Extend),
         false,
         Make::Program(|value| Ok(Box::new(Continuation::from(from_value::<programs::Extend>(value)?)))),
     )?;
     add(
         "prompt-schedule",
-        "goes on, and in time other prompts hold",
+        "extends the clip, with other prompts in time",
         schema_for!(programs::PromptSchedule),
         false,
         Make::Program(|value| Ok(Box::new(Continuation::from(from_value::<programs::PromptSchedule>(value)?)))),

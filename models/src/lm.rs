@@ -45,16 +45,15 @@ pub struct LmConfig {
     /// Digits that a token is factorised into; their number divides the tokenizer's bits.
     #[schemars(range(min = 1, max = 8))]
     pub digits: usize,
-    /// In which order tokens are drawn where a clip has sound.
+    /// In which order tokens are generated where a clip has sound.
     pub order: PositionOrder,
-    /// What the positions of the prefix, the prompt and the tokens that are given, see of each other.
+    /// Attention within the prefix: the prompt and the context tokens.
     pub prefix: Prefix,
-    /// Along which time axis rotations turn the tokens of sound.
+    /// Time axis of the rotary positions of sound tokens.
     pub sound_axis: SoundAxis,
-    /// What the matrix products of the blocks are computed in; weights, norms, softmax and loss are in `f32` anyway.
+    /// Precision of the blocks' matrix products; weights, norms, softmax and loss are always in `f32`.
     pub precision: Precision,
-    /// What the weights of matrices are kept in while tokens are drawn one after the other on the CPU: fewer bytes,
-    /// sooner drawn.
+    /// Precision of the weight matrices in autoregressive decoding on the CPU: fewer bytes, faster decoding.
     pub decode: Decode,
 }
 
@@ -62,10 +61,10 @@ pub struct LmConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prefix {
-    /// Each sees all (VideoPoet, section 3.3; prefix language models, Raffel et al. 2020, section 3.2.1).
+    /// Bidirectional (VideoPoet, section 3.3; prefix language models, Raffel et al. 2020, section 3.2.1).
     #[default]
     BothWays,
-    /// Each sees those before it alone, as tokens that are drawn do.
+    /// Causal, as among the target tokens.
     Causal,
 }
 
@@ -79,14 +78,15 @@ impl Prefix {
     }
 }
 
-/// Along which time axis rotations turn the tokens of sound.
+/// Time axis of the rotary positions of sound tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SoundAxis {
-    /// The clip's own: what sounds and what is seen at one time stand at one `t`.
+    /// The clip's own: sound and picture of the same time have the same `t`.
     #[default]
     Clip,
-    /// One that goes on where the clip's ends, a step a token, as if sound followed the clip (VideoPoet, section 3.2).
+    /// One that continues where the clip's ends, a step per token, as if sound followed the clip (VideoPoet, section
+    /// 3.2).
     AfterClip,
 }
 

@@ -36,7 +36,7 @@ pub struct MaskedConfig {
     /// Digits that a token is factorised into; their number divides the tokenizer's bits.
     #[schemars(range(min = 1, max = 8))]
     pub digits: usize,
-    /// What the blocks' linear maps compute in.
+    /// Precision of the blocks' linear layers.
     pub precision: Precision,
 }
 

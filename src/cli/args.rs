@@ -9,7 +9,7 @@ use std::{env, fmt};
 /// `--device`.
 #[derive(clap::Args)]
 pub struct DeviceArgs {
-    /// Where to compute: cpu, cuda, cuda:N, vulkan or metal. GPUs are features of the build
+    /// Device to compute on: cpu, cuda, cuda:N, vulkan or metal. GPUs are features of the build
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: DeviceName,
 }
@@ -27,7 +27,7 @@ pub struct RecipeArgs {
     /// A recipe file, or the name of a built-in recipe such as `text-to-video`
     #[arg(value_name = "RECIPE")]
     pub recipe: String,
-    /// Lay a single key on top of the recipe, e.g. `--set sampler.guidance=3`; may be repeated
+    /// Override a key of the recipe, e.g. `--set sampler.guidance=3`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct RecipesArgs {
     /// Recipe files, or names of built-in recipes such as `text-to-video`
     #[arg(value_name = "RECIPE", required = true)]
     recipes: Vec<String>,
-    /// Lay a single key on top of each recipe, e.g. `--set sampler.guidance=3`; may be repeated
+    /// Override a key of each recipe, e.g. `--set sampler.guidance=3`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
@@ -103,10 +103,10 @@ pub struct PluginArgs {
     /// A folder that holds plugins, or one plugin's own; may be repeated
     #[arg(long, value_name = "DIR")]
     plugin_path: Vec<PathBuf>,
-    /// Let this plugin run, for this once; may be repeated
+    /// Let this plugin run, this time only; may be repeated
     #[arg(long, value_name = "ID")]
     allow_plugin: Vec<String>,
-    /// Run plugins in processes of their own, so that a crash is an error; a call may take SECONDS
+    /// Run plugins in child processes, so that a crash is an error; a call may take SECONDS
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "600",
           value_parser = clap::value_parser!(u32).range(1..))]
     isolate: Option<u32>,
@@ -137,7 +137,7 @@ impl fmt::Display for PluginArgs {
 /// `--scale`.
 #[derive(clap::Args)]
 pub struct ScaleArgs {
-    /// Enlarge each pixel to so many by so many; by default until the shorter side has 256 pixels
+    /// Enlarge each pixel to N×N; by default until the shorter side has 256 pixels
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub scale: Option<u16>,
 }
@@ -152,10 +152,10 @@ impl ScaleArgs {
 /// How large frames are taken.
 #[derive(clap::Args)]
 pub struct TileArgs {
-    /// Take frames in square tiles of so many pixels, 0: whole; by default whole where they fit in memory
+    /// Process frames in square tiles of so many pixels, 0: whole; by default whole where they fit in memory
     #[arg(long, value_name = "PIXELS")]
     tile: Option<usize>,
-    /// By how many pixels tiles overlap at least: 32, or half of a small tile, unless said
+    /// Minimum overlap of tiles, in pixels; by default 32, or half of a small tile
     #[arg(long, value_name = "PIXELS", requires = "tile")]
     overlap: Option<usize>,
 }

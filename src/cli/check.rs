@@ -6,9 +6,9 @@ use musiva::recipe::{Recipe, Summary};
 use musiva::{CheckReport, Error, ErrorKind, Missing, Result, check};
 use serde_json::json;
 
-/// Check a recipe: shapes, parameters, memory and work, without touching a weight
+/// Check a recipe: shapes, parameters, memory and FLOPs, without loading a weight
 ///
-/// Everything that is wrong is told at once, each with its line and the smallest edit that mends it.
+/// Prints all errors at once, each with its line and a hint: the smallest edit that fixes it.
 ///
 ///   musiva check my-recipe.toml
 ///   musiva check text-to-video --set backbone.width=256 --json
@@ -17,7 +17,7 @@ use serde_json::json;
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// For programs
+    /// JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
     // The recipe is sound; what it names is missing.
     let (kind, message) = match checked.missing {
         None => return Ok(()),
-        Some(Missing::Data) => (ErrorKind::Data, "its data are not there"),
+        Some(Missing::Data) => (ErrorKind::Data, "its data are missing"),
         Some(Missing::Weights) => (ErrorKind::Weights, "its weights are not usable"),
     };
     Err(Error::new(kind, recipe.path.display().to_string(), message).hint("see above"))

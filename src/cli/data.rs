@@ -13,7 +13,7 @@ const SHOWN: u64 = 8;
 /// Frames of each.
 const COLUMNS: usize = 9;
 
-/// Look at the data of a recipe: how many clips, which are left out and why, a few of them
+/// Look at the data of a recipe: how many clips, which are left out and why, a few samples
 ///
 ///   musiva data my-recipe.toml
 ///   musiva data text-to-video -o sheet.png

@@ -8,7 +8,7 @@ use musiva::{Codec, Modality, Result, save, stream};
 use std::io;
 use std::path::PathBuf;
 
-/// Make media of the tokens that `generate` or `tokenize` saved
+/// Decode tokens that `generate` or `tokenize` saved
 ///
 ///   musiva decode text-to-video out.tokens.safetensors -o out.mp4
 ///   musiva decode tokenizer-audio steps.safetensors -o steps.wav
@@ -18,18 +18,18 @@ use std::path::PathBuf;
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// The tokens
+    /// The tokens file
     #[arg(value_name = "TOKENS", required_unless_present = "stream")]
     tokens: Option<PathBuf>,
-    /// Where to: .mp4, .gif or .png; a sound: .wav, .flac or .png
+    /// Output file: .mp4, .gif or .png; a sound: .wav, .flac or .png
     #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
     scale: ScaleArgs,
     #[command(flatten)]
     tiles: TileArgs,
-    /// Lines of codes from the standard input, as `tokenize --stream` writes them, to sound on the standard
-    /// output (16-bit little-endian samples), each as soon as it is there
+    /// Decode lines of codes from the standard input, as `tokenize --stream` writes them, to sound on the standard
+    /// output (16-bit little-endian samples), each as soon as it is read
     #[arg(long, conflicts_with_all = ["tokens", "output", "scale"])]
     stream: bool,
     #[command(flatten)]

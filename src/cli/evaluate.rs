@@ -11,10 +11,10 @@ use musiva::evaluate::{
 use musiva::{Provenance, Result, files, save};
 use std::path::PathBuf;
 
-/// Measure a recipe, or several side by side, on prompts and clips that training never saw
+/// Measure a recipe, or several side by side, on held-out prompts and clips
 ///
-/// Of the procedural world, oracles read from the clips what they show; of other data there is no
-/// oracle, and the tokenizer alone is measured. Recipes stand side by side where they have the same
+/// On the procedural world, oracles of video and audio read what the clips show; other data have no
+/// oracle, and only the tokenizer is measured. Recipes can be compared if they have the same
 /// data, tokenizers and tasks.
 ///
 ///   musiva evaluate text-to-video
@@ -33,20 +33,20 @@ pub struct Args {
     /// Seed of scenes and noise, instead of `evaluate.seed`
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Measure this task alone, and no tokenizer; may be repeated
+    /// Measure only this task, and no tokenizer; may be repeated
     #[arg(long = "task", value_name = "NAME")]
     tasks: Vec<String>,
-    /// Do the same with the same bits by other ways: of clips fewer pixels and H.264, of sounds Opus; those by the
-    /// ffmpeg on the PATH, where it is
+    /// Compare with baselines at the same bit rate: for clips fewer pixels and H.264, for sounds Opus; H.264 and Opus
+    /// need an ffmpeg on the PATH
     #[arg(long)]
     baselines: bool,
-    /// Write a sheet of a few originals beside what became of them, with maps of the errors; of sounds, spectrograms: .png
+    /// Write a sheet of originals, reconstructions and error maps; of sounds, spectrograms: .png
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
     /// JSON instead of a table; of several recipes, a list
     #[arg(long)]
     json: bool,
-    /// Write the JSON here as well
+    /// Also write the JSON to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -135,7 +135,7 @@ fn asked_for(evaluations: &[Evaluation], seen: &Scores, bounces: Option<f64>) ->
             row(format!("{by}, {}", generated.prompts), &generated.seen, None);
         }
     }
-    format!("\nwhat the oracle sees is what was asked for\n{}", table(&rows))
+    format!("\nhow often the oracle sees what the prompt asks for\n{}", table(&rows))
 }
 
 /// Task after task, what each recipe makes of it.
@@ -143,7 +143,7 @@ fn done(evaluations: &[Evaluation]) -> String {
     let head = ["", "", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut task = "";
-    // A way without learning is the same whatever recipe it stands beside.
+    // A baseline without learning is the same beside every recipe.
     let all = evaluations.iter().enumerate().flat_map(|(i, evaluation)| {
         let each = evaluation.tasks.iter().filter(move |done| done.by == BACKBONE || i == 0);
         each.map(move |done| (if done.by == BACKBONE { evaluation.recipe.as_str() } else { done.by }, done))
@@ -176,14 +176,14 @@ fn reconstructed(made: &Reconstructed) -> String {
     };
     let mut rows = vec![head.map(str::to_owned).to_vec(), row("tokens", made.bits_per_pixel, &made.figures)];
     rows.extend(made.baselines.iter().map(|other| row(other.name, Some(other.bits_per_pixel), &other.figures)));
-    let mut text = format!("{} held-out clips made again\n{}", made.n, table(&rows));
+    let mut text = format!("{} held-out clips reconstructed\n{}", made.n, table(&rows));
     if let Some(used) = made.codebook_use {
         let perplexity: Vec<_> = made.perplexity.iter().map(|value| format!("{value:.0}")).collect();
         text.push_str(&format!("codebook use {:.1} %, perplexity {}\n", 100.0 * used, perplexity.join(", ")));
     }
     let has = |name| made.baselines.iter().any(|other| other.name == name);
     if has(FEWER_PIXELS) && !has(X264) {
-        text.push_str(&format!("{X264} is not compared with: there is no ffmpeg with it on the PATH\n"));
+        text.push_str(&format!("{X264} is left out: there is no ffmpeg with it on the PATH\n"));
     }
     text
 }
@@ -200,10 +200,10 @@ fn denoised(all: &[Denoised]) -> String {
     };
     for Denoised { snr, noisy, on, off, .. } in all {
         rows.push(row(format!("noise {snr} dB below"), noisy, None));
-        rows.push(row("  switch on".into(), &on.clean, Some(&on.noisy)));
-        rows.push(row("  switch off".into(), &off.clean, Some(&off.noisy)));
+        rows.push(row("  flag on".into(), &on.clean, Some(&on.noisy)));
+        rows.push(row("  flag off".into(), &off.clean, Some(&off.noisy)));
     }
-    format!("{} held-out sounds with noise behind them\n{}\n", all[0].n, table(&rows))
+    format!("{} held-out sounds with noise\n{}\n", all[0].n, table(&rows))
 }
 
 fn resounded(sound: &AudioReconstruction) -> String {
@@ -220,13 +220,13 @@ fn resounded(sound: &AudioReconstruction) -> String {
     let columns = if sound.read.is_some() { 6 } else { 5 };
     let mut rows: Vec<Vec<String>> = vec![head[..columns].iter().map(|&cell| cell.to_owned()).collect()];
     for with in &sound.levels {
-        let name = if with.levels == 1 { "1 level".to_owned() } else { format!("{} levels", with.levels) };
+        let name = if with.levels == 1 { "1 codebook".to_owned() } else { format!("{} codebooks", with.levels) };
         rows.push(row(name, with.bits_per_second, &with.figures));
     }
     if let Some(opus) = &sound.opus {
         rows.push(row("Opus".into(), Some(opus.bits_per_second), &opus.figures));
     }
-    let mut text = format!("{} held-out sounds made again, {} tokens a second\n", sound.n, sound.tokens_per_second);
+    let mut text = format!("{} held-out sounds reconstructed, {} tokens a second\n", sound.n, sound.tokens_per_second);
     text.push_str(&table(&rows));
     if let Some(read) = sound.read {
         text.push_str(&format!("of the originals the classifier reads {}\n", percent(Some(read))));
@@ -235,12 +235,12 @@ fn resounded(sound: &AudioReconstruction) -> String {
         let uses: Vec<String> = sound.codebook_use.iter().map(|&part| percent(Some(part))).collect();
         let perplexity: Vec<String> = sound.perplexity.iter().map(|value| format!("{value:.0}")).collect();
         let (uses, perplexity) = (uses.join(", "), perplexity.join(", "));
-        text.push_str(&format!("codebook use, level by level: {uses}\nperplexity, level by level: {perplexity}\n"));
+        text.push_str(&format!("codebook use, by codebook: {uses}\nperplexity, by codebook: {perplexity}\n"));
     }
     if let Some(heard) = sound.heard {
         let (pitch, timbre) = (percent(Some(heard.colour)), percent(Some(heard.shape)));
         text.push_str(&format!(
-            "heard as it should be: onsets (F1) {}, pitch {pitch}, timbre {timbre}, loudness {}\n",
+            "what the audio oracle reads right: onsets (F1) {}, pitch {pitch}, timbre {timbre}, loudness {}\n",
             percent(Some(heard.onsets)),
             percent(Some(heard.speed))
         ));

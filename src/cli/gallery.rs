@@ -6,11 +6,11 @@ use super::progress::Screen;
 use musiva::{Result, gallery, save};
 use std::path::PathBuf;
 
-/// Show what recipes make of each of their tasks, on a page of pictures
+/// Write a page of pictures of what recipes generate for each of their tasks
 ///
-/// Of each task one scene of the procedural world that training never saw: the first of the test for
-/// the first task, the second for the second and so on, none chosen. The page is Markdown; a folder beside
-/// it of the same name holds its sheets of frames, with sounds as waveforms below, and what is heard.
+/// For each task one held-out scene of the procedural world: the first of the test set for the first
+/// task, the second for the second and so on, none chosen. The page is Markdown; a folder of the same
+/// name beside it holds the sheets of frames, with sounds as waveforms below, and the sound files.
 ///
 ///   musiva gallery world-lm world-masked world-dit -o gallery.md
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
     /// Seed of scenes and noise, instead of `evaluate.seed`
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Where to: .md
+    /// Output file: .md
     #[arg(short, long, default_value = "gallery.md", value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `generate`: what is not there, from a prompt and from what is.
+//! `generate`: the target of a task, from a prompt and its context.
 
 use super::args::{DeviceArgs, RecipeArgs, ScaleArgs};
 use super::print::say;
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 /// Frames of each clip on a sheet of several clips.
 const COLUMNS: usize = 9;
 
-/// Make clips and sounds from a prompt, an image, a clip, a sound or a region
+/// Generate clips and sounds from a prompt, an image, a clip, a sound or a region
 ///
-/// What is given says what is made; the command tells which of the recipe's tasks that is. The same
-/// recipe, seed and given media make the same file, byte by byte, whatever the number of threads.
-/// Tokens are saved before they are decoded, so that no sampling is ever lost.
+/// The inputs select one of the recipe's tasks; the command prints which. The same recipe, seed
+/// and inputs give the same file, byte by byte, whatever the number of threads. Tokens are saved
+/// before they are decoded, so that no sampling is ever lost.
 ///
 ///   musiva generate text-to-video --prompt "a red ring moves left" -o ring.mp4
 ///   musiva generate text-to-video --prompt "a green triangle moves right" --count 4 -o sheet.png
@@ -38,18 +38,18 @@ const COLUMNS: usize = 9;
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// What is to be seen and heard; left out, the recipe's program says so, or the model decides
+    /// The prompt; left out, that of the recipe's program, or none
     #[arg(short, long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     prompt: String,
     #[command(flatten)]
     given: ContextArgs,
-    /// Seed of all that is drawn
+    /// Seed of all random numbers
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
-    /// How many; the first is the same as without this option
+    /// How many samples; the first is the same as without this option
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     count: u16,
-    /// Where to: .mp4, .gif or .png; a sound alone: .wav or .flac
+    /// Output file: .mp4, .gif or .png; a sound alone: .wav or .flac
     #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
     output: PathBuf,
     /// Do not save the tokens
@@ -62,46 +62,46 @@ pub struct Args {
 }
 
 #[derive(clap::Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What is given")]
+#[command(next_help_heading = "Context")]
 struct ContextArgs {
-    /// An image to begin with; a second one to end with
+    /// The first frame; a second image: the last frame
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// A clip: to go on from, to hear, to change a region of; with a second one the way from one to the other
+    /// A clip: to extend, to add sound to, to change a region of; with a second one, to connect the two
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     video: Vec<PathBuf>,
     /// A sound
     #[arg(long, value_name = "FILE")]
     audio: Option<PathBuf>,
-    /// A rectangle of the clip that is made anew, in pixels of the recipe's frames
+    /// A rectangle of the clip to generate anew, in pixels of the recipe's frames
     #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", requires = "video", conflicts_with_all = ["extend", "extend_before"], value_parser = rectangle)]
     region: Option<[usize; 4]>,
-    /// A picture or a clip that is white where the clip is made anew
+    /// A picture or a clip that is white where the clip is to be generated anew
     #[arg(long, value_name = "FILE", requires = "video", conflicts_with_all = ["region", "extend", "extend_before"])]
     mask: Option<PathBuf>,
-    /// Keep the region and make what lies around it
+    /// Keep the region and generate what lies around it
     #[arg(long, requires = "video")]
     outside: bool,
-    /// Go on for so many seconds
+    /// Extend the clip by so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     extend: Option<f64>,
-    /// Make so many seconds that come before
+    /// Prepend so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "video")]
     extend_before: Option<f64>,
-    /// From this second on another prompt holds; may be repeated
+    /// Another prompt from this second on; may be repeated
     #[arg(long, value_name = "SECOND:TEXT", value_parser = moment, requires = "extend")]
     then: Vec<(f64, String)>,
-    /// Change the clip and the sound that are given instead of going on from them: near 0 they stay as they are, 1
-    /// leaves nothing of them
+    /// Edit the clip and the sound instead of continuing them (SDEdit): near 0 they stay as they are, 1 leaves
+    /// nothing of them
     #[arg(long, value_name = "SHARE", value_parser = share)]
     strength: Option<f64>,
-    /// End with the image that it begins with
+    /// End with the image that the clip begins with
     #[arg(long = "loop", requires = "image")]
     looped: bool,
-    /// Which of the recipe's tasks, where what is given leaves a choice
+    /// Which of the recipe's tasks, where the inputs leave a choice
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
-    /// Show the model's own picture of what was given, too
+    /// Do not paste the context back into the output: show the model's reconstruction of it
     #[arg(long)]
     no_paste: bool,
 }
@@ -245,7 +245,7 @@ impl Observer for Saving {
             let Some(tokens) = tokens else { continue };
             let path = file.with_extension(extension);
             tokens.save(&path, self.of_sample(sample).tensors())?;
-            self.note(&format!("{}: the tokens; `musiva decode` makes them media again", path.display()));
+            self.note(&format!("{}: the tokens; `musiva decode` decodes them", path.display()));
         }
         Ok(())
     }
@@ -256,7 +256,7 @@ fn rectangle(text: &str) -> std::result::Result<[usize; 4], String> {
     sides
         .ok()
         .and_then(|sides| sides.try_into().ok())
-        .ok_or_else(|| "four whole numbers are wanted: X,Y,WIDTH,HEIGHT".into())
+        .ok_or_else(|| "expected four whole numbers: X,Y,WIDTH,HEIGHT".into())
 }
 
 fn seconds(text: &str) -> std::result::Result<f64, String> {
@@ -270,6 +270,6 @@ fn share(text: &str) -> std::result::Result<f64, String> {
 }
 
 fn moment(text: &str) -> std::result::Result<(f64, String), String> {
-    let (second, prompt) = text.split_once(':').ok_or("a second, a colon and a prompt are wanted: 2:TEXT")?;
+    let (second, prompt) = text.split_once(':').ok_or("expected a second, a colon and a prompt: 2:TEXT")?;
     Ok((seconds(second)?, prompt.trim().to_owned()))
 }

@@ -7,7 +7,7 @@ use musiva::{Result, TokenShape, TokenValues, Tokens};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Say what a clip, a sound, a tokens file or a weights file holds and where it comes from
+/// Print what a clip, a sound, a tokens file or a weights file holds and where it comes from
 ///
 ///   musiva inspect out.mp4
 ///   musiva inspect out.tokens.safetensors
@@ -53,7 +53,7 @@ fn tokens(path: &Path, tokens: &Tokens) {
                 frequent(codes);
             } else {
                 for (level, its) in CodeUse::of_tokens(std::slice::from_ref(tokens)).iter().enumerate() {
-                    say!("level {}: {} different codes, perplexity {:.1}", level + 1, its.used, its.perplexity());
+                    say!("codebook {}: {} different codes, perplexity {:.1}", level + 1, its.used, its.perplexity());
                 }
             }
         }

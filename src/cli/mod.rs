@@ -52,7 +52,7 @@ measures it.
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Say more; twice: even more. RUST_LOG overrides it
+    /// Log more; twice: even more. RUST_LOG overrides it
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }

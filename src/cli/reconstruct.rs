@@ -9,10 +9,10 @@ use musiva::tokenizers::quantizers::CodeUse;
 use musiva::{Codec, Device, Error, ErrorKind, Extent, Modality, Provenance, Result, Tokens, read_media, save};
 use std::path::PathBuf;
 
-/// Put a clip, an image or a sound through the recipe's tokenizer and back
+/// Encode and decode a clip, an image or a sound with the recipe's tokenizer
 ///
-/// The input is brought to the recipe's rate, length and size first; every step is said. A .png
-/// shows the original above the reconstruction and a map of the error, of sounds their spectrograms.
+/// The input is first converted to the recipe's rate, length and size; every step is printed. A .png
+/// shows the original above the reconstruction and a map of the error, for sounds their spectrograms.
 ///
 ///   musiva reconstruct text-to-video walk.mp4 -o walk-again.mp4
 ///   musiva reconstruct text-to-video walk.mp4 -o compare.png
@@ -26,10 +26,10 @@ pub struct Args {
     /// A clip, an image or a sound
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Where to: .mp4, .gif or .png; a sound: .wav, .flac or .png
+    /// Output file: .mp4, .gif or .png; a sound: .wav, .flac or .png
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// All of a clip, however long, and not only as much as the recipe's data have of a sample
+    /// All of a clip, however long, not only as much as a sample of the recipe's data
     #[arg(long)]
     whole: bool,
     /// Keep the clip's own size and rate instead of the recipe's
@@ -73,7 +73,7 @@ fn sample(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> 
 /// All of a clip, a few frames at a time.
 fn whole(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> Result<()> {
     if modality != Modality::Video || save::is_picture(&args.output) {
-        let message = "only clips are written as they come";
+        let message = "only clips are written frame by frame";
         return Err(Error::new(ErrorKind::Unsupported, args.output.display().to_string(), message)
             .hint("name it like out.mp4, or leave `--whole` out"));
     }

@@ -11,7 +11,7 @@ use musiva::{Result, registry};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// As a page to read
+    /// As a Markdown page
     #[arg(long)]
     markdown: bool,
 }

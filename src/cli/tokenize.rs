@@ -8,10 +8,10 @@ use musiva::{Codec, Modality, Observer, Provenance, Result, TokenizeOptions, sav
 use std::io;
 use std::path::PathBuf;
 
-/// Make tokens of a clip, an image or a sound and save them
+/// Tokenize a clip, an image or a sound and save the tokens
 ///
-/// All of the file, however long, at the recipe's rate and size or at its own. `decode` makes media of
-/// them again.
+/// All of the file, however long, at the recipe's rate and size or at its own. `decode` turns them
+/// into media again.
 ///
 ///   musiva tokenize text-to-video walk.mp4 -o walk.safetensors
 ///   musiva tokenize text-to-video film.mp4 --native -o film.safetensors
@@ -26,7 +26,7 @@ pub struct Args {
     /// A clip, an image or a sound
     #[arg(value_name = "IN", required_unless_present_any = ["stream", "dataset"])]
     input: Option<PathBuf>,
-    /// Where to: .safetensors; with `--dataset` a folder
+    /// Output file: .safetensors; with `--dataset` a folder
     #[arg(short, long, default_value = "tokens.safetensors", value_name = "FILE")]
     output: PathBuf,
     /// Keep a clip's own size and rate instead of the recipe's
@@ -34,21 +34,21 @@ pub struct Args {
     native: bool,
     #[command(flatten)]
     tiles: TileArgs,
-    /// Tokens of all that the recipe trains on, as WebDataset shards: `train.tokens` reads them. Shards that are there
-    /// are kept
+    /// Tokenize the recipe's whole dataset into WebDataset shards, which `train.tokens` reads. Existing shards are
+    /// kept
     #[arg(long, conflicts_with_all = ["input", "sound", "stream"], requires = "output")]
     dataset: bool,
-    /// With `--dataset`: make one portion of the shards, so that many machines fill one folder
+    /// With `--dataset`: write one portion of the shards, so that many machines fill one folder
     #[arg(long, value_name = "I/N", default_value = "1/1", requires = "dataset")]
     shard: Portion,
-    /// With `--dataset`: samples of a shard
+    /// With `--dataset`: samples per shard
     #[arg(long, value_name = "N", default_value_t = 1024, requires = "dataset", value_parser = clap::value_parser!(u64).range(1..))]
     per_shard: u64,
     /// Take the sound of a file with pictures and sound, where the recipe reads both
     #[arg(long)]
     sound: bool,
-    /// Sound from the standard input (16-bit little-endian samples of one channel at the recipe's rate) to
-    /// the standard output (a line of codes a token), each token as soon as it is heard
+    /// Tokenize sound from the standard input (16-bit little-endian samples of one channel at the recipe's rate) to
+    /// the standard output (a line of codes per token), each token as soon as its samples are read
     #[arg(long, conflicts_with_all = ["input", "output", "sound"])]
     stream: bool,
     #[command(flatten)]

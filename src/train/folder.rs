@@ -46,7 +46,7 @@ impl RunFolder {
         fs::create_dir_all(path).map_err(failed)?;
         if fs::read_dir(path).map_err(failed)?.next().is_some() {
             return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this folder is not empty").hint(
-                format!("go on with the run in it by `--resume {}`, or name another folder by `--run`", path.display()),
+                format!("resume the run in it by `--resume {}`, or name another folder by `--run`", path.display()),
             ));
         }
         Ok(Self { path: path.to_owned(), resumed: false })

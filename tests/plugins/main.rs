@@ -132,7 +132,7 @@ fn a_tokenizer_in_c_from_its_source_to_a_video() {
 
     // Other bytes are not what the recipe asks for, whatever the user trusts.
     let other = format!("plugin.0.sha256.{}-{}={}", std::env::consts::ARCH, std::env::consts::OS, "ab".repeat(32));
-    run(&lab, &["check", "boxes.toml", "--set", &other]).fails(10, &["the recipe wants abab"]);
+    run(&lab, &["check", "boxes.toml", "--set", &other]).fails(10, &["the recipe requires abab"]);
     run(&lab, &["plugin", "trust", "--remove", &sha256]).succeeds();
     run(&lab, &["check", "boxes.toml"]).fails(10, &["not trusted"]);
 }

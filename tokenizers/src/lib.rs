@@ -43,7 +43,7 @@ pub fn register(registry: &mut Registry) -> Result<()> {
     })?;
     registry.register(Component {
         kind: "soundstream",
-        summary: "causal 1-D convolutional audio tokenizer, in levels (rvq) or any other quantizer",
+        summary: "causal 1-D convolutional audio tokenizer, with residual codebooks (rvq) or any other quantizer",
         origin: "built-in".into(),
         schema: schemars::schema_for!(soundstream::SoundStreamConfig).into(),
         learns: true,

@@ -49,7 +49,7 @@ pub fn token_shape(kind: &str, spec: &TokenizerSpec, media: &MediaShape) -> Resu
     let [t, h, w] = spec.strides;
     if frames % t != 1 % t {
         let fitting = (frames / t * t + 1).max(1);
-        let message = format!("{frames} frames do not fit {t}× causal compression in time, which wants 1 + {t}·n");
+        let message = format!("{frames} frames do not fit {t}× causal compression in time, which requires 1 + {t}n");
         return Err(ConfigError::new("frames", message, format!("set `frames = {fitting}`")));
     }
     for (what, side, stride) in [("height", height, h), ("width", width, w)] {

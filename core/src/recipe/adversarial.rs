@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdversarialLoss {
-    /// Logits are wanted beyond 1 and -1, and no further.
+    /// Logits are pushed beyond 1 and -1, and no further.
     Hinge,
     /// Logits are those of a probability.
     NonSaturating,
@@ -21,19 +21,19 @@ pub enum AdversarialLoss {
 pub struct Adversarial {
     /// Which loss both sides have.
     pub loss: AdversarialLoss,
-    /// Weight of what the discriminator says of the media made, beside the other losses: of its loss, with `feature`.
+    /// Weight of the adversarial loss, with `feature`, beside the other losses.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub weight: f64,
-    /// Weight, beside the loss, of the difference between what the discriminator's layers see in real and in made media
+    /// Weight of feature matching: the difference of the discriminator's features between real and reconstructed media
     /// (SoundStream, equation 3, has 100).
     #[schemars(range(min = 0.0))]
     pub feature: f64,
-    /// Makes the discriminator's pull on the media as long as that of all other losses before `weight` is applied,
-    /// multiplying it by this at most; left out, it is taken as it is.
+    /// Adaptive weight: scales the discriminator's gradient at the media to the norm of that of all other losses before
+    /// `weight` is applied, by this factor at most; left out, it is not scaled.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<f64>,
-    /// Step at which the discriminator begins to learn and to count.
+    /// Step at which the discriminator begins to train and its loss to count.
     pub start: usize,
     /// Its learning rate, with the warm-up and the schedule of the tokenizer's; `weight` rises with its warm-up.
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
@@ -137,7 +137,7 @@ pub struct Perceptual {
     #[schemars(extend("format" = "path"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
-    /// Frames of each clip that are looked at, drawn at random; left out, all.
+    /// Frames of each clip that are compared, drawn at random; left out, all.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frames: Option<usize>,

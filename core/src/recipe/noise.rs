@@ -19,7 +19,8 @@ pub struct Noise {
     /// least and the most, drawn evenly for each window.
     #[schemars(inner(range(min = -6.0, max = 6.0)))]
     pub slope: [f64; 2],
-    /// The share of the windows that stay without noise, so that clean sounds pass as they are whichever way the switch is.
+    /// The share of the windows that stay without noise, so that clean sounds pass unchanged whatever the denoise flag
+    /// is.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub clean: f64,
 }
@@ -58,12 +59,12 @@ pub fn unfit(noise: Option<&Noise>, part: &Part<dyn TokenizerConfig>) -> Option<
     match (noise, part.component.denoises()) {
         (Some(_), None) => Some(ConfigError::new(
             "noise",
-            format!("this `{kind}` has no switch that tells when noise is to be taken out"),
+            format!("this `{kind}` has no denoise flag"),
             "set `tokenizer.audio.film = { denoise = true }`, or delete this table",
         )),
         (None, Some(_)) => Some(ConfigError::new(
             "target",
-            format!("this `{kind}` has a switch to take noise out, and training has no noise"),
+            format!("this `{kind}` has a denoise flag, and training has no noise"),
             "add `[train.noise]`, or delete `film` from `[tokenizer.audio]`",
         )),
         _ => None,

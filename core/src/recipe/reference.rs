@@ -15,8 +15,8 @@ pub fn reference(registry: &Registry) -> String {
     page.line(
         "\nA recipe is a TOML file. Unknown keys are refused. Tables of a recipe that `extends` another one merge \
          with its tables, key by key; a table that names another `kind` replaces the old one whole. \
-         `--set dotted.path=VALUE` lays a single key on top, `VALUE` being TOML or a bare word. Paths are relative \
-         to the file that says them, in a `--set` to the current directory.",
+         `--set dotted.path=VALUE` overrides a single key, `VALUE` being TOML or a bare word. Paths are relative to \
+         the file that names them, in a `--set` to the current directory.",
     );
     page.line("\n## Top level\n");
     let none = Json::Null;

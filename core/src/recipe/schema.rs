@@ -35,7 +35,7 @@ pub const SECTIONS: [Section; 8] = [
 
 /// What `[program]` is.
 const PROGRAM: &str =
-    "How clips and sounds come of pieces, where `generate` is not told otherwise; without it, one piece.";
+    "The outer loop round the sampler, where no flag of `generate` overrides it; without it, one piece.";
 
 /// What `[[metric]]` is.
 pub const METRIC: &str =
@@ -153,7 +153,7 @@ fn of_component(component: &Component, name: &str, defs: &mut Map<String, Json>)
     let mut properties = Map::new();
     properties.insert("kind".into(), json!({ "const": component.kind, "description": component.summary }));
     if component.learns {
-        let description = "File of what it has learnt; the path is relative to the file that says so.";
+        let description = "Its weights file; the path is relative to the file that names it.";
         properties.insert(
             "weights".into(),
             json!({ "type": "string", "format": "path", "minLength": 1, "description": description }),

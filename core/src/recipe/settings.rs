@@ -21,7 +21,7 @@ pub enum Target {
     /// The text tokenizer's vocabulary, from the dataset's captions.
     #[serde(rename = "tokenizer.text")]
     Text,
-    /// The backbone, on the tokens that the tokenizers make.
+    /// The backbone, on the tokens of the tokenizers.
     #[serde(rename = "backbone")]
     Backbone,
 }
@@ -55,7 +55,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// How the learning rate goes after the warm-up.
+/// Schedule of the learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
@@ -70,9 +70,9 @@ pub enum Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// Say its name and what helps, and go on.
+    /// Print its name and a remedy, and continue.
     Warn,
-    /// Save, say so and stop.
+    /// Print it, save and stop.
     Stop,
 }
 
@@ -100,7 +100,7 @@ pub struct TrainSettings {
     pub learning_rate: f64,
     /// Steps in which the learning rate rises from zero.
     pub warmup: usize,
-    /// How the learning rate goes after the warm-up.
+    /// Schedule of the learning rate after the warm-up.
     pub schedule: Schedule,
     /// What is left of the learning rate at the end of a cosine, as a fraction of it.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -122,7 +122,7 @@ pub struct TrainSettings {
     /// Largest norm of all gradients together; longer ones are scaled down to it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub clip: f64,
-    /// Decay of the running average of the weights that is what training delivers; 0: none.
+    /// Decay of the EMA of the weights, which is what training writes; 0: none.
     #[schemars(extend("minimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub ema: f64,
     /// Seed of initial weights, order, noise and all else that is drawn.
@@ -143,17 +143,17 @@ pub struct TrainSettings {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
-    /// How quiet an audio tokenizer's windows are made at most: each is multiplied by a number drawn between this and 1, so
-    /// that it learns sounds at any loudness; 1: none is.
+    /// Gain augmentation of an audio tokenizer: each window is multiplied by a number drawn between this and 1, so that
+    /// it learns sounds at any loudness; 1: none is.
     #[schemars(range(min = 0.001, max = 1.0))]
     pub gain: f64,
-    /// How much faster an audio tokenizer's sounds are played at most: each by a factor drawn log-uniformly between
-    /// 1 / (1 + speed) and 1 + speed, so that pitch and formants move together and few speakers become many (Ko et al.
+    /// Speed augmentation of an audio tokenizer: each sound is played faster by a factor drawn log-uniformly between 1
+    /// / (1 + speed) and 1 + speed, so that pitch and formants move together and few speakers become many (Ko et al.
     /// 2015, "Audio augmentation for speech recognition"); 0: all at their own.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub speed: f64,
-    /// How probably an audio tokenizer's sound is mixed with another one of the data, in shares drawn at random that add
-    /// up to 1; 0: none is.
+    /// Probability that an audio tokenizer's sound is mixed with another one of the data, in shares drawn at random
+    /// that add up to 1; 0: none is.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub mix: f64,
     /// The share of a video tokenizer's batches, or of their parts where `accumulate` is more than 1, that are single
@@ -168,13 +168,13 @@ pub struct TrainSettings {
     /// and no stride over time: they are put where the last frame of the kernels is seen, so that training starts from
     /// a tokenizer that treats each frame as that one did.
     pub inflate: bool,
-    /// `start` names the weights of a backbone of a smaller canvas, of clips without sound or without tokens that are
-    /// given, or of an audio tokenizer without `film`: what they lack starts afresh.
+    /// `start` names the weights of a backbone of a smaller canvas, of clips without sound or without context tokens,
+    /// or of an audio tokenizer without `film`: missing parameters are initialised.
     pub grow: bool,
-    /// Parameters that stay as they are, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone,
-    /// so that its tokens stay what they were.
+    /// Frozen parameters, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone, so that its
+    /// tokens stay the same.
     pub freeze: Vec<String>,
-    /// What to do where a tokenizer shows a known disease.
+    /// What to do when the health monitor finds a failure mode of a tokenizer.
     pub on_failure: OnFailure,
     /// Steps between two lines of the log.
     #[schemars(range(min = 1))]
@@ -191,13 +191,13 @@ pub struct TrainSettings {
     pub loss: TokenizerLoss,
     /// The loss of an audio tokenizer.
     pub sound_loss: SoundLoss,
-    /// Noise that an audio tokenizer with `film` learns to take out of sounds; left out, there is none.
+    /// Noise that an audio tokenizer with `film` learns to remove; left out, there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<Noise>,
     /// The discriminator that a tokenizer is trained against; left out, there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<Adversarial>,
-    /// The loss of a video tokenizer by what a network for pictures sees; left out, there is none.
+    /// The perceptual loss of a video tokenizer, by features of an image network; left out, there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub perceptual: Option<Perceptual>,
 }
@@ -371,7 +371,7 @@ impl TrainSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateSettings {
-    /// How many clips are made, or made again.
+    /// How many clips are generated, or reconstructed.
     #[schemars(range(min = 1))]
     pub prompts: usize,
     /// Seed of the prompts and of the noise.
@@ -379,8 +379,8 @@ pub struct EvaluateSettings {
     /// How many at a time.
     #[schemars(range(min = 1, max = 65536))]
     pub batch: usize,
-    /// Whether a small classifier, learnt from the sounds that are trained on, tells the captions of held-out sounds and
-    /// of what becomes of them: for sounds that have one of a few captions, such as spoken words.
+    /// Whether a small classifier, trained on the training sounds, reads the captions of held-out sounds and of their
+    /// reconstructions: for sounds that have one of a few captions, such as spoken words.
     pub read_captions: bool,
 }
 

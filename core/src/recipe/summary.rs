@@ -114,10 +114,10 @@ impl Recipe {
                     (format!("[{length}] logits of {entries} entries"), "of the next token".to_owned())
                 }
                 (BackboneSpec::Masked, TokenKind::Codes { levels: 1, entries, .. }) => {
-                    (format!("[{length}] logits of {entries} entries"), "of the hidden tokens".to_owned())
+                    (format!("[{length}] logits of {entries} entries"), "of the masked tokens".to_owned())
                 }
                 (BackboneSpec::NextToken, _) => (format!("[{length}] logits"), "of the next token".to_owned()),
-                (BackboneSpec::Masked, _) => (format!("[{length}] logits"), "of the hidden tokens".to_owned()),
+                (BackboneSpec::Masked, _) => (format!("[{length}] logits"), "of the masked tokens".to_owned()),
                 (BackboneSpec::Diffusion { channels, .. }, _) => {
                     (format!("[{length}, {channels}]"), "a vector for each token".to_owned())
                 }

@@ -22,24 +22,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskSpec {
-    /// There is none of it, and it leaves no tokens.
+    /// There is none of it, and it takes no tokens.
     #[default]
     Absent,
-    /// Nothing: all of it is made.
+    /// All of it is generated.
     Target,
-    /// All of it.
+    /// All of it is context.
     Context,
-    /// What belongs to the first `frames`.
+    /// The first `frames` are context.
     First,
-    /// What belongs to the last `frames`.
+    /// The last `frames` are context.
     Last,
-    /// What belongs to the first `frames` and to the last.
+    /// The first `frames` and the last are context.
     Ends,
-    /// Of a clip what lies outside of a region.
+    /// Of a clip what lies outside of a region is context.
     Outside,
-    /// Of a clip what lies inside of a region.
+    /// Of a clip what lies inside of a region is context.
     Inside,
-    /// Nothing: of a clip the first frame alone is made.
+    /// Of a clip only the first frame is generated.
     Image,
 }
 
@@ -76,17 +76,17 @@ pub struct Task {
     /// What it is called.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// How much of the clip is given.
+    /// What of the clip is context, and what is generated.
     #[serde(default)]
     pub video: MaskSpec,
-    /// How much of its sound is given.
+    /// What of its sound is context, and what is generated.
     #[serde(default)]
     pub audio: MaskSpec,
-    /// Of how many frames, for "first", "last" and "ends".
+    /// How many frames, for "first", "last" and "ends".
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub frames: usize,
-    /// How often training draws it, beside the others.
+    /// How often training draws it, relative to the others.
     #[serde(default = "often")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub weight: f64,

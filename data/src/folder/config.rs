@@ -23,9 +23,9 @@ pub struct FolderConfig {
     pub stride: Option<usize>,
     /// Whether a clip needs a caption.
     pub captions: Captions,
-    /// The part of each file, at its end, that is never trained on but evaluated, 0 to 0.9: what is measured then comes
-    /// later than all that was trained on. A file too short for a window on either side is trained on whole. 0: the
-    /// last twentieth of the windows of all files together.
+    /// The share of each file, at its end, that is held out for evaluation, 0 to 0.9, so that what is measured comes
+    /// later than the training data. A file too short for a window on either side is trained on whole. 0: the last
+    /// twentieth of the windows of all files together is held out.
     #[schemars(range(min = 0.0, max = 0.9))]
     pub held_out: f64,
 }

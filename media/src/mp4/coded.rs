@@ -65,7 +65,7 @@ impl Track {
     pub(super) fn sound(sound: &Sound) -> Outcome<Self> {
         const BITS: u32 = 16;
         let Rate { numerator: rate, denominator: 1 } = sound.rate() else {
-            return Err(broken(format!("the sound's rate, {} Hz, is not a whole number, as MP4 wants", sound.rate())));
+            return Err(broken(format!("the sound's rate, {} Hz, is no whole number, as MP4 requires", sound.rate())));
         };
         let stream = flac::encode_stream(sound, rate, BITS)?;
         let block = flac::BLOCK as u32;

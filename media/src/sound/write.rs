@@ -47,7 +47,7 @@ fn encode(path: &Path, sound: &Sound, metadata: &Metadata, format: SampleFormat)
         return Err(Error::new(
             ErrorKind::Media,
             place(),
-            format!("a rate of {rate} Hz is not a whole number, as files of sound want"),
+            format!("a rate of {rate} Hz is not a whole number, as sound files require"),
         )
         .hint("resample it, e.g. to 48000 Hz"));
     }

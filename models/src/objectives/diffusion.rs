@@ -41,8 +41,8 @@ impl From<Predict> for Predicts {
 pub struct RectifiedFlow {
     /// What the backbone predicts.
     pub predict: Predict,
-    /// Times are uniform, then pushed towards noise: `t' = s·t / (1 + (s - 1)·t)` (Esser et al. 2024,
-    /// section 5.3.2).
+    /// Timesteps are uniform, then shifted towards noise: `t' = s·t / (1 + (s - 1)·t)` (Esser et al. 2024, section
+    /// 5.3.2).
     #[schemars(range(min = 0.01, max = 100.0))]
     pub shift: f32,
     /// Probability of training without the prompt.
@@ -51,9 +51,8 @@ pub struct RectifiedFlow {
     /// Probability of a step with self-conditioning, where the backbone has it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub self_condition: f32,
-    /// Frames ahead of others: how far apart in time the frames of a sample may stand while it is
-    /// made, 0 for all at once, 1 for one frame after the other; each training sample draws its own
-    /// between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
+    /// Largest difference between the timesteps of a sample's frames: 0 for all at once, 1 for one frame after the
+    /// other; each training sample draws its own between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
     #[schemars(range(min = 0.0, max = 1.0))]
     pub frame_offset: f32,
 }
@@ -77,9 +76,8 @@ pub struct Ddpm {
     /// Probability of a step with self-conditioning, where the backbone has it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub self_condition: f32,
-    /// Frames ahead of others: how far apart in time the frames of a sample may stand while it is
-    /// made, 0 for all at once, 1 for one frame after the other; each training sample draws its own
-    /// between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
+    /// Largest difference between the timesteps of a sample's frames: 0 for all at once, 1 for one frame after the
+    /// other; each training sample draws its own between 0 and this (after Chen et al. 2024, "Diffusion Forcing").
     #[schemars(range(min = 0.0, max = 1.0))]
     pub frame_offset: f32,
 }
@@ -125,12 +123,12 @@ fn needs_field(name: &str, backbone: &BackboneSpec) -> Result<(), ConfigError> {
         BackboneSpec::Diffusion { .. } => Ok(()),
         BackboneSpec::NextToken => Err(ConfigError::new(
             "kind",
-            format!("{name} trains a model that predicts a field of vectors, this backbone predicts the next token"),
+            format!("{name} trains a model that predicts vectors, this backbone predicts the next token"),
             "set `objective.kind = \"next-token\"`, or `backbone.kind = \"dit\"`",
         )),
         BackboneSpec::Masked => Err(ConfigError::new(
             "kind",
-            format!("{name} trains a model that predicts a field of vectors, this backbone predicts hidden tokens"),
+            format!("{name} trains a model that predicts vectors, this backbone predicts masked tokens"),
             "set `objective.kind = \"masked\"`, or `backbone.kind = \"dit\"`",
         )),
     }

@@ -53,13 +53,13 @@ impl MaskSchedule {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskedTokens {
-    /// Which part of the tokens is hidden: that of a uniform `r`.
+    /// Masking schedule: the fraction of masked tokens, for a uniform `r`.
     pub schedule: MaskSchedule,
     /// Probability of training without the prompt.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub prompt_dropout: f32,
-    /// Frames ahead of others: how far apart on their way from nothing to all the frames of a sample may stand while it
-    /// is made, 0 for all alike, 1 for one frame after the other; each training sample draws its own between 0 and this.
+    /// Largest difference between the progress of a sample's frames along the masking schedule: 0 for all alike, 1 for
+    /// one frame after the other; each training sample draws its own between 0 and this.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub frame_offset: f32,
 }
@@ -79,9 +79,9 @@ impl Objective for MaskedTokens {
         let (predicts, hint) = match backbone {
             BackboneSpec::Masked => return Ok(()),
             BackboneSpec::NextToken => ("the next token", "set `objective.kind = \"next-token\"`"),
-            BackboneSpec::Diffusion { .. } => ("a field of vectors", "set `objective.kind = \"rectified-flow\"`"),
+            BackboneSpec::Diffusion { .. } => ("vectors", "set `objective.kind = \"rectified-flow\"`"),
         };
-        let message = format!("masked trains a model that predicts hidden tokens, this backbone predicts {predicts}");
+        let message = format!("masked trains a model that predicts masked tokens, this backbone predicts {predicts}");
         Err(ConfigError::new("kind", message, format!("{hint}, or `backbone.kind = \"masked\"`")))
     }
 

@@ -31,12 +31,12 @@ impl Objective for NextToken {
             BackboneSpec::NextToken => Ok(()),
             BackboneSpec::Masked => Err(ConfigError::new(
                 "kind",
-                "next-token trains a model that predicts the next token, this backbone predicts hidden tokens",
+                "next-token trains a model that predicts the next token, this backbone predicts masked tokens",
                 "set `objective.kind = \"masked\"`, or `backbone.kind = \"lm\"`",
             )),
             BackboneSpec::Diffusion { .. } => Err(ConfigError::new(
                 "kind",
-                "next-token trains a model that predicts the next token, this backbone predicts a field of vectors",
+                "next-token trains a model that predicts the next token, this backbone predicts vectors",
                 "set `objective.kind = \"rectified-flow\"`, or `backbone.kind = \"lm\"`",
             )),
         }

@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Once {}
 
-/// It goes on from its last frames, piece by piece: `--extend`.
+/// It extends the clip from its last frames, piece by piece: `--extend`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Extend {
-    /// For so many seconds more.
+    /// How many seconds to add.
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 3600.0))]
     pub seconds: f64,
 }
 
-/// It goes on, and in time other prompts hold: `--extend` with `--then`.
+/// It extends the clip, with other prompts in time: `--extend` with `--then`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptSchedule {
-    /// For so many seconds more.
+    /// How many seconds to add.
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 3600.0))]
     pub seconds: f64,
     /// The prompts, one after the other. One at 0 is that of the first piece, where the command names none.
@@ -37,7 +37,7 @@ pub struct Moment {
     /// The second of the clip from which on it holds, for the pieces that begin then or later.
     #[schemars(range(min = 0.0, max = 7200.0))]
     pub at: f64,
-    /// What is to be seen and heard.
+    /// The prompt.
     pub prompt: String,
 }
 

@@ -132,7 +132,7 @@ fn changed(task: &Task, strength: f64) -> String {
     // A product such as 100 · 0.07 is a little more than it is.
     let part = (1e4 * strength).round() / 100.0;
     format!(
-        "by a prompt it changes {}: strength {strength}, the last {part} % of the sampler's way",
+        "by a prompt it changes {}: strength {strength}, the last {part} % of the sampler's schedule",
         what.join(" and ")
     )
 }
@@ -336,10 +336,7 @@ mod tests {
         assert_eq!(name(&sound), "t2a");
         // What is asked for by name goes on all the same.
         let asked = Continuation::once().extend(1.0);
-        assert_eq!(
-            chosen(&asked, &GenerateRequest { output: OutputKind::Both, ..t2v }).unwrap_err().kind(),
-            ErrorKind::Unsupported
-        );
+        assert_eq!(chosen(&asked, &t2v).unwrap(), "t2v, extension");
         let none = Continuation::from(Extend { seconds: 1.0 });
         let error = Plan::new(&none, &tasks()[..2], &GenerateRequest::default()).unwrap_err().to_string();
         assert!(error.contains("the recipe's `[program]` goes on"), "{error}");

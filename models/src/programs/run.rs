@@ -46,7 +46,7 @@ impl Run<'_> {
         let stride = pipeline.codec().tokenizer().spec().strides[0];
         let frames = (canvas.tokens.grid[0] - 1) * stride + 1;
         let short = |what: &str, has: String, wanted: String| {
-            Err(Error::new(ErrorKind::Media, what, format!("`{}` wants {wanted}, this has {has}", task.name))
+            Err(Error::new(ErrorKind::Media, what, format!("`{}` requires {wanted}, this has {has}", task.name))
                 .hint("give a longer one, or another task by --task"))
         };
         let clip = match task.video {

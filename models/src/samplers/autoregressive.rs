@@ -47,12 +47,12 @@ impl Sampler for Autoregressive {
             BackboneSpec::NextToken => Ok(()),
             BackboneSpec::Masked => Err(ConfigError::new(
                 "kind",
-                "an autoregressive sampler wants a model that predicts the next token; this one predicts hidden tokens",
+                "an autoregressive sampler requires a model that predicts the next token; this one predicts masked tokens",
                 "set `sampler.kind = \"maskgit\"`, or `backbone.kind = \"lm\"`",
             )),
             BackboneSpec::Diffusion { .. } => Err(ConfigError::new(
                 "kind",
-                "an autoregressive sampler wants a model that predicts the next token; this one sees all tokens at once and predicts a field",
+                "an autoregressive sampler requires a model that predicts the next token; this one sees all tokens at once and predicts vectors",
                 "set `sampler.kind = \"euler\"`, or `backbone.kind = \"lm\"`",
             )),
         }

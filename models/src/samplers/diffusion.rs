@@ -25,8 +25,8 @@ pub struct Steps {
     /// More steps near the noise for values above 1: `t' = s·t / (1 + (s - 1)·t)`.
     #[schemars(range(min = 0.01, max = 100.0))]
     pub shift: f32,
-    /// Keeps each guess of the clean bits of codes, which are ±1, within `[-clip, clip]`; 0 for no limit. Latents
-    /// have none.
+    /// Clips the predicted clean bits of codes, which are ±1, to `[-clip, clip]`; 0 for no limit. Latents are not
+    /// clipped.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub clip: f32,
     /// Fresh noise in each step of `euler` and `ddim`: 0 for none, 1 for as much as ancestral sampling
@@ -106,11 +106,11 @@ fn errors(steps: &Steps, solver: Solver) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     if solver == Solver::Heun {
         if steps.eta > 0.0 {
-            let message = "heun has no place for fresh noise: its second slope mends the first";
+            let message = "heun cannot add fresh noise: its second slope corrects the first";
             errors.push(ConfigError::new("eta", message, "delete `eta`, or set `sampler.kind = \"euler\"`"));
         }
         if steps.frame_offset > 0.0 {
-            let message = "heun walks all frames together";
+            let message = "heun denoises all frames together";
             errors.push(ConfigError::new(
                 "frame_offset",
                 message,
@@ -134,26 +134,26 @@ fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> R
     if *backbone == BackboneSpec::Masked {
         return Err(ConfigError::new(
             "kind",
-            "a diffusion sampler wants a model that predicts a field of vectors; this one predicts hidden tokens",
+            "a diffusion sampler requires a model that predicts vectors; this one predicts masked tokens",
             "set `sampler.kind = \"maskgit\"`, or `backbone.kind = \"dit\"`",
         ));
     }
     let (BackboneSpec::Diffusion { .. }, Some(process)) = (backbone, process) else {
         return Err(ConfigError::new(
             "kind",
-            "a diffusion sampler wants a model that predicts a field of vectors; this one predicts the next token",
+            "a diffusion sampler requires a model that predicts vectors; this one predicts the next token",
             "set `sampler.kind = \"autoregressive\"`, or `backbone.kind = \"dit\"`",
         ));
     };
     match (solver, process.path) {
         (Solver::Euler | Solver::Heun, NoisePath::Cosine) => Err(ConfigError::new(
             "kind",
-            "this sampler walks the straight path of rectified-flow, the objective mixes noise by ddpm's cosine schedule",
+            "this sampler follows the straight path of rectified-flow, the objective mixes noise by ddpm's cosine schedule",
             "set `sampler.kind = \"ddim\"`, or `objective.kind = \"rectified-flow\"`",
         )),
         (Solver::Ddim, NoisePath::Straight) => Err(ConfigError::new(
             "kind",
-            "ddim walks the cosine schedule of ddpm, the objective mixes noise along rectified-flow's straight path",
+            "ddim follows the cosine schedule of ddpm, the objective mixes noise along rectified-flow's straight path",
             "set `sampler.kind = \"euler\"`, or `objective.kind = \"ddpm\"`",
         )),
         _ => Ok(()),

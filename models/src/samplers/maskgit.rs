@@ -15,11 +15,11 @@ use musiva_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which of the predicted tokens stay.
+/// Which of the predicted tokens are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
-    /// Those that the model is surest of. Where most of a picture is plain, it fills that first.
+    /// Those with the highest confidence. Where most of a picture is plain, that is filled first.
     Confidence,
     /// Any: as many steps as tokens are then autoregression in a random order.
     Random,
@@ -32,14 +32,15 @@ pub struct MaskGit {
     /// Steps from nothing to all tokens.
     #[schemars(range(min = 1, max = 10_000))]
     pub steps: usize,
-    /// How many tokens are still hidden after each step.
+    /// How many tokens are still masked after each step.
     pub schedule: MaskSchedule,
-    /// Which of the predicted tokens stay.
+    /// Which of the predicted tokens are kept.
     pub choice: Choice,
-    /// How much chance has a say in that, by Gumbel noise on the log-probabilities that falls to 0 at the last step.
+    /// Randomness of that choice: scale of the Gumbel noise on the log-probabilities, which falls to 0 at the last
+    /// step.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub choice_temperature: f32,
-    /// Divides the logits that tokens are picked by; 0 always picks the likeliest.
+    /// Divides the logits that tokens are sampled from; 0 always picks the likeliest.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub temperature: f32,
     /// Classifier-free guidance on logits: `without + guidance·(with - without)`; 1 for none.
@@ -74,9 +75,9 @@ impl Sampler for MaskGit {
         let (predicts, hint) = match backbone {
             BackboneSpec::Masked => return Ok(()),
             BackboneSpec::NextToken => ("the next token", "set `sampler.kind = \"autoregressive\"`"),
-            BackboneSpec::Diffusion { .. } => ("a field of vectors", "set `sampler.kind = \"euler\"`"),
+            BackboneSpec::Diffusion { .. } => ("vectors", "set `sampler.kind = \"euler\"`"),
         };
-        let message = format!("maskgit wants a model that predicts hidden tokens; this one predicts {predicts}");
+        let message = format!("maskgit requires a model that predicts masked tokens; this one predicts {predicts}");
         Err(ConfigError::new("kind", message, format!("{hint}, or `backbone.kind = \"masked\"`")))
     }
 
@@ -144,7 +145,7 @@ impl Canvas {
     /// are hidden, it is these and more.
     fn masking(tokens: &Values, frame_of: &[usize], counts: &[usize], key: &RngKey) -> Result<Self> {
         let Values::Codes(codes) = tokens else {
-            return Err(Error::new(ErrorKind::Unsupported, "sampler", "only codes can be hidden, these are latents"));
+            return Err(Error::new(ErrorKind::Unsupported, "sampler", "only codes can be masked, these are latents"));
         };
         let mut stream = key.stream(RngStream::Edit);
         let mut shuffled: Vec<(u32, usize)> = (0..codes.len()).map(|position| (stream.bits(), position)).collect();

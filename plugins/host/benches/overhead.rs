@@ -38,7 +38,7 @@ impl Plugin for Thin {
 
 impl Tokenizer for Thin {
     fn spec(&self) -> TokenizerSpec {
-        let tokens = TokenKind::Vectors { channels: 3 };
+        let tokens = TokenKind::Latents { channels: 3 };
         TokenizerSpec { modality: Modality::Video, tokens, strides: [1, 2, 2], causal: true }
     }
 

@@ -124,11 +124,11 @@ impl Sampler for HostedSampler {
                 Ok(())
             }
             (Drives::Codes, ..) => {
-                let message = format!("`{}` picks codes, this backbone predicts a field of vectors", self.id);
+                let message = format!("`{}` picks codes, this backbone predicts vectors", self.id);
                 Err(ConfigError::new("kind", message, "name a sampler of diffusion, e.g. `sampler.kind = \"euler\"`"))
             }
             (Drives::Field, ..) => {
-                let message = format!("`{}` drives a field of vectors, this backbone predicts the next token", self.id);
+                let message = format!("`{}` drives a model of vectors, this backbone predicts the next token", self.id);
                 Err(ConfigError::new("kind", message, "set `sampler.kind = \"autoregressive\"`"))
             }
         }

@@ -116,7 +116,7 @@ impl Vetted {
         if self.sha256.eq_ignore_ascii_case(sha256) {
             return Ok(());
         }
-        let message = format!("its sha256 is {}, {who} wants {sha256}", self.sha256);
+        let message = format!("its sha256 is {}, {who} requires {sha256}", self.sha256);
         Err(wrong(self.path.display().to_string(), message)
             .hint("install the version that is asked for; or, if this one is right, change what asks for the other"))
     }
@@ -187,7 +187,8 @@ mod tests {
         permit(&stored, 0o700).unwrap();
         fs::write(&stored, b"changed in the store").unwrap();
         assert_eq!(fs::read(vetted.put(&store).unwrap()).unwrap(), b"not a library");
-        assert!(vetted.expect(&"0".repeat(64), "the recipe").unwrap_err().to_string().contains("the recipe wants 000"));
+        let error = vetted.expect(&"0".repeat(64), "the recipe").unwrap_err().to_string();
+        assert!(error.contains("the recipe requires 000"));
     }
 
     #[test]

@@ -158,7 +158,7 @@ const CASES: &[(&str, &[&str], &str)] = &[
             "-DLATENTS=(0.0f/0.0f)",
             "-DDESCRIBE=\"{\\\"modality\\\":\\\"video\\\",\\\"tokens\\\":{\\\"kind\\\":\\\"latents\\\",\\\"channels\\\":1},\\\"strides\\\":[1,1,1],\\\"causal\\\":true}\"",
         ],
-        "encode: a latent is not a finite number",
+        "encode: a vector holds NaN, which is not a finite number",
     ),
     // Calls.
     ("fails in silence", &["-DSTATUS=-6"], "encode: it failed without a word (internal error)"),

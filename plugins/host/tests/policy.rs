@@ -37,7 +37,7 @@ fn a_pin_names_bytes_and_a_version() {
     let loaded = loader.load(&good).unwrap();
     assert!(loaded.origin().contains(&format!("{ID} 1.0.0 (sha256 {}", shelf.sha256("a"))));
     let other = PluginPin { sha256: [(platform(), "0".repeat(64))].into(), ..good.clone() };
-    refused(&loader, &other, &format!("its sha256 is {}, the recipe wants 0000", shelf.sha256("a")));
+    refused(&loader, &other, &format!("its sha256 is {}, the recipe requires 0000", shelf.sha256("a")));
     let elsewhere = PluginPin { sha256: [("m68k-amigaos".into(), "0".repeat(64))].into(), ..good.clone() };
     refused(&loader, &elsewhere, "only for m68k-amigaos");
     refused(&loader, &PluginPin { version: "1.1".into(), ..good.clone() }, "asks for version 1.1, there is 1.0.0");
@@ -50,7 +50,7 @@ fn its_own_manifest_pins_too() {
     let path = shelf.folder("a").join("plugin.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{text}sha256 = \"{}\"\n", "ab".repeat(32))).unwrap();
-    refused(&shelf.loader(&[ID]), &pin(&shelf), "its own plugin.toml wants abab");
+    refused(&shelf.loader(&[ID]), &pin(&shelf), "its own plugin.toml requires abab");
 }
 
 #[test]

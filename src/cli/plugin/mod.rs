@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Plugins: tokenizers, backbones, samplers and more from shared libraries
 ///
-/// A plugin is a folder with a plugin.toml and a library. A recipe names it by id, version and sha256; only you, by
-/// `trust` or --allow-plugin, let it run: a plugin can do whatever you can do.
+/// A plugin is a folder with a plugin.toml and a library. A recipe names it by id, version and sha256; only you can
+/// let it run, by `trust` or --allow-plugin: a plugin can do whatever you can do.
 ///
 ///   musiva plugin new org.example.mine --kind tokenizer --lang rust
 ///   musiva plugin check ./mine --allow-plugin org.example.mine
@@ -28,15 +28,15 @@ pub struct Args {
 enum Command {
     /// List the plugins that are installed; runs none
     List(PluginArgs),
-    /// Say what a plugin says of itself; does not run it
+    /// Print a plugin's manifest and hash; does not run it
     Inspect(Named),
     /// Run a plugin through the conformance kit
     Check(Check),
-    /// Let a library be loaded from now on
+    /// Trust a library: it may be loaded from now on
     Trust(Trust),
     /// Print the sha256 of a plugin's library, and how a recipe names it
     Hash(Named),
-    /// Write a new plugin's project
+    /// Create the project of a new plugin
     New(new::Args),
     /// Load a library, look at it, write a report
     #[command(hide = true)]
@@ -63,7 +63,7 @@ struct Check {
     /// Its configuration, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}")]
     config: String,
-    /// For programs
+    /// JSON instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -73,7 +73,7 @@ struct Trust {
     /// The sha256 of a library, or a plugin's id or folder
     #[arg(value_name = "SHA256 or PLUGIN")]
     what: String,
-    /// Take the trust back
+    /// Revoke the trust
     #[arg(long)]
     remove: bool,
     #[command(flatten)]
@@ -105,7 +105,7 @@ fn find_plugin(plugins: &PluginArgs, name: &str) -> Result<(PathBuf, Manifest)> 
         Some(Found { folder, manifest: Ok(manifest) }) => Ok((folder, manifest)),
         _ => {
             Err(Error::new(ErrorKind::Plugin, name, "there is no plugin of this id, and no folder with a plugin.toml")
-                .hint("`musiva plugin list` says which there are"))
+                .hint("`musiva plugin list` lists the plugins"))
         }
     }
 }
@@ -212,7 +212,7 @@ fn check(args: &Check) -> Result<()> {
     match failed {
         0 => Ok(()),
         _ => Err(Error::new(ErrorKind::Plugin, &loaded.id, format!("{failed} of {} checks fail", findings.len()))
-            .hint("see above; what each function promises stands in plugins/include/musiva")),
+            .hint("see above; what each function promises is in plugins/include/musiva")),
     }
 }
 

@@ -15,7 +15,7 @@ const HEADERS: [(&str, &str); 7] = [
     ("dataset.h", include_str!("../../../plugins/include/musiva/dataset.h")),
 ];
 
-/// Write a new plugin's project
+/// Create the project of a new plugin
 ///
 ///   musiva plugin new org.example.mine --kind tokenizer --lang rust
 ///   musiva plugin new org.example.mine --kind tokenizer --lang c --into ./mine
@@ -25,13 +25,13 @@ pub struct Args {
     /// Its id, a reverse domain: what recipes write after `kind =`
     #[arg(value_name = "ID")]
     id: String,
-    /// What it is
+    /// The kind of component
     #[arg(long, value_enum)]
     kind: Kind,
-    /// What it is written in
+    /// The language
     #[arg(long, value_enum, default_value_t = Language::Rust)]
     lang: Language,
-    /// The project's folder, new; by default named after the id's last part
+    /// The project's new folder; by default named after the last part of the id
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
 }
@@ -91,9 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = args.into.clone().unwrap_or_else(|| last.into());
     if folder.exists() {
         let place = folder.display().to_string();
-        return Err(
-            Error::new(ErrorKind::Io, place, "there is something of this name").hint("name a new folder by --into")
-        );
+        return Err(Error::new(ErrorKind::Io, place, "this path exists already").hint("name a new folder by --into"));
     }
     let library = last.replace('-', "_");
     let build = match args.lang {

@@ -11,12 +11,12 @@ use musiva::{Error, ErrorKind, Result, cache};
 use screen::{Screen, Stop};
 use std::path::{Path, PathBuf};
 
-/// Train what the recipe trains: `train.target`
+/// Train the recipe's `train.target`: a tokenizer or the backbone
 ///
-/// A run writes its folder: recipe.toml and environment.json (what was run, and on what),
+/// A run writes its run folder: recipe.toml and environment.json (what was run, and on what),
 /// metrics.jsonl and TensorBoard events, samples/, checkpoints/ and, at its end,
-/// weights.safetensors. Ctrl-C finishes the step, saves a checkpoint and says how to go on; going
-/// on gives the same weights, bit by bit, as never having stopped.
+/// weights.safetensors. Ctrl-C finishes the step, saves a checkpoint and prints how to resume; a
+/// resumed run ends with the same weights, bit by bit, as an uninterrupted one.
 ///
 ///   musiva train my-recipe.toml
 ///   musiva train my-recipe.toml --run runs/wide --set backbone.width=256
@@ -26,10 +26,10 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// The run's folder, new or empty; by default runs/<name of the recipe>
+    /// The run folder, new or empty; by default runs/<name of the recipe>
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     run: Option<PathBuf>,
-    /// Go on with the run in this folder from its newest checkpoint
+    /// Resume the run in this folder from its newest checkpoint
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
     /// How many steps, instead of `train.steps`
@@ -93,7 +93,7 @@ fn stopped(args: &Args, step: u64, folder: &Path) -> Error {
     args.steps.iter().for_each(|steps| command.push_str(&format!(" --steps {steps}")));
     command.push_str(&format!("{}{}", args.recipe.data, args.recipe.plugins));
     Error::new(ErrorKind::Interrupted, "", format!("stopped after step {step}, and saved"))
-        .hint(format!("go on with: {command}"))
+        .hint(format!("resume with: {command}"))
 }
 
 /// The most bytes of memory that this process has had at once, where the system says so.

@@ -28,10 +28,10 @@ pub struct CVivitConfig {
     /// Attention heads; they divide the width into parts that divide by 4.
     #[schemars(range(min = 1, max = 256))]
     pub heads: usize,
-    /// Blocks over the places of a frame, of the encoder and of the decoder.
+    /// Blocks over the positions of a frame, in the encoder and in the decoder.
     #[schemars(range(min = 1, max = 256))]
     pub spatial: usize,
-    /// Blocks over the frames of a place, of the encoder and of the decoder.
+    /// Blocks over the frames of a position, in the encoder and in the decoder.
     #[schemars(range(min = 1, max = 256))]
     pub temporal: usize,
     /// Frames of tokens that a temporal block sees, its own and those before it.

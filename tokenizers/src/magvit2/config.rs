@@ -20,7 +20,7 @@ const KIND: &str = "magvit2";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Magvit2Config {
-    /// Side of the square of pixels that becomes one place before the first convolution.
+    /// Side of the square patch of pixels that becomes one position before the first convolution.
     #[schemars(range(min = 1, max = 16))]
     pub patch: usize,
     /// The encoder's stages from the pixels to the latents; the decoder mirrors them.
@@ -55,10 +55,10 @@ pub struct Stage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum NormConfig {
-    /// The channels of each place, by their root mean square (Zhang and Sennrich 2019).
+    /// The channels of each position, by their root mean square (Zhang and Sennrich 2019).
     #[default]
     Rms,
-    /// Groups of channels over all places of a frame (Wu and He 2018), as in the paper.
+    /// Groups of channels over all positions of a frame (Wu and He 2018), as in the paper.
     Group {
         /// Groups, which divide the width of every stage.
         #[schemars(range(min = 1, max = 4096))]

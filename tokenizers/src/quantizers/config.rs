@@ -33,7 +33,7 @@ pub enum QuantizerConfig {
         #[schemars(length(min = 1, max = 24), inner(range(min = 2, max = 1000)))]
         levels: Vec<usize>,
     },
-    /// Vector quantization: the nearest entry of a codebook that follows the latents (van den Oord et al. 2017).
+    /// Vector quantization: the nearest entry of a codebook that is an EMA of the latents (van den Oord et al. 2017).
     Vq {
         /// Vectors of the codebook.
         #[schemars(range(min = 2, max = 262_144))]
@@ -44,11 +44,11 @@ pub enum QuantizerConfig {
         /// What "nearest" means.
         #[serde(default)]
         distance: Distance,
-        /// What is left at each step of the averages that the entries are.
+        /// Decay of the EMA that updates the entries.
         #[serde(default = "decay")]
         #[schemars(extend("minimum" = 0.0, "exclusiveMaximum" = 1.0))]
         decay: f64,
-        /// An entry that is used less than this part of its fair share starts again at a latent of the batch; 0: none
+        /// An entry that is used less than this fraction of its fair share restarts at a latent of the batch; 0: none
         /// does.
         #[serde(default = "restart")]
         #[schemars(extend("minimum" = 0.0, "exclusiveMaximum" = 1.0))]
@@ -56,7 +56,7 @@ pub enum QuantizerConfig {
     },
     /// Residual vector quantization: several codebooks, each for what those before it left over (SoundStream).
     Rvq {
-        /// Codebooks, so codes a place.
+        /// Codebooks, so codes per position.
         #[schemars(range(min = 1, max = 64))]
         levels: usize,
         /// Vectors of each codebook.
@@ -65,21 +65,21 @@ pub enum QuantizerConfig {
         /// Length of a vector.
         #[schemars(range(min = 1, max = 1024))]
         channels: usize,
-        /// What is left at each step of the averages that the entries are.
+        /// Decay of the EMA that updates the entries.
         #[serde(default = "decay")]
         #[schemars(extend("minimum" = 0.0, "exclusiveMaximum" = 1.0))]
         decay: f64,
-        /// An entry that is used less than this part of its fair share starts again at a latent of the batch; 0: none
+        /// An entry that is used less than this fraction of its fair share restarts at a latent of the batch; 0: none
         /// does.
         #[serde(default = "restart")]
         #[schemars(extend("minimum" = 0.0, "exclusiveMaximum" = 1.0))]
         restart: f64,
-        /// How probably a training example goes through a random number of levels, 1 to all, instead of all of them:
-        /// then fewer levels decode well too. 1 is SoundStream's.
+        /// Quantizer dropout: probability that a training example goes through a random number of levels, 1 to all,
+        /// instead of all of them, so that fewer levels decode well too. SoundStream has 1.
         #[serde(default = "dropout")]
         #[schemars(range(min = 0.0, max = 1.0))]
         dropout: f64,
-        /// What a place's codes are kept as: the weights are the same.
+        /// How the codes of a position are stored: the weights are the same.
         #[serde(default, skip_serializing_if = "RvqTokens::is_codes")]
         #[schemars(extend("default" = "codes"))]
         tokens: RvqTokens,
@@ -96,11 +96,11 @@ pub enum QuantizerConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RvqTokens {
-    /// Their numbers: what a language model or a masked one reads.
+    /// As codes: what a language model or a masked model reads.
     #[default]
     Codes,
-    /// The vector that they stand for, of about unit size: what a diffusion model reads. Vectors that it makes are taken
-    /// for the codes next to them.
+    /// As the vector that they decode to, of about unit size: what a diffusion model reads. Its output is rounded to
+    /// the nearest codes.
     Vectors,
 }
 

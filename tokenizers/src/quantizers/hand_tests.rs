@@ -161,14 +161,16 @@ fn a_codebook_commits_to_the_nearest_entry_and_follows_by_its_decay() {
     // A third is the fair share: with 0.15 of the use the last entry is dead below half of it, and alive above 0.4 of it.
     for (restart, dies) in [(0.5, true), (0.4, false)] {
         let mut vq = QuantizerConfig::Vq { entries, channels, distance, decay, restart }.init(&Init::new(1, &device));
-        set(&mut vq, "codebook.", [0.0, 4.0, 100.0], [0.5, 0.3, 0.2]);
+        let name = vq.weights().into_keys().find(|name| name.ends_with("entries")).unwrap();
+        let book = name.trim_end_matches("entries");
+        set(&mut vq, book, [0.0, 4.0, 100.0], [0.5, 0.3, 0.2]);
         let made = vq.forward(rows(&latents, &device), 1, RngKey::new(0));
         assert_eq!(to_ints(made.codes.clone().unwrap()), [0, 1, 1, 1]);
         near("vectors", &to_vec(made.vectors.clone()), &[0.0, 4.0, 4.0, 4.0]);
         near("commitment", &to_vec(made.commitment.clone().unwrap()), &[(1.0 + 1.0 + 1.0 + 9.0) / 4.0]);
         vq.update_ema(&made, RngKey::new(0));
         // Three quarters of what was, and a quarter of the shares 1/4, 3/4 and 0 with their sums 1/4, 15/4 and 0.
-        let [usage, sums, entries] = ["usage", "sums", "entries"].map(|name| values(&vq, &format!("codebook.{name}")));
+        let [usage, sums, entries] = ["usage", "sums", "entries"].map(|name| values(&vq, &format!("{book}{name}")));
         near("use", &usage[..2], &[0.4375, 0.4125]);
         near("sums", &sums[..2], &[0.0625, 0.9 + 0.9375]);
         near("entries", &entries[..2], &[0.0625 / 0.4375, 1.8375 / 0.4125]);

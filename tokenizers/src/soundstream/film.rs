@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilmConfig {
-    /// Whether noise is taken out of what is encoded. Either way the weights are the same.
+    /// Whether the encoder removes noise. Either way the weights are the same.
     pub denoise: bool,
 }
 

@@ -36,13 +36,12 @@ pub struct SoundStreamConfig {
     /// Channels at the rate of the samples; each stride doubles them.
     #[schemars(range(min = 1, max = 1024))]
     pub channels: usize,
-    /// How many moments become one at each block of the encoder; their product is the hop, the samples that a token
-    /// stands for.
+    /// Strides of the encoder's blocks; their product is the hop, the samples that a token stands for.
     #[schemars(length(min = 1, max = 10), inner(range(min = 2, max = 64)))]
     pub strides: Vec<usize>,
     /// What turns latents into tokens.
     pub quantizer: QuantizerConfig,
-    /// A switch for denoising, which `[train.noise]` teaches; left out, there is none, and nothing to learn for it.
+    /// A denoise flag of the encoder, which `[train.noise]` trains; left out, there is none, and no parameters for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub film: Option<FilmConfig>,
 }

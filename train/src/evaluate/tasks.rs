@@ -257,22 +257,24 @@ mod tests {
 
     #[test]
     fn a_position_is_that_of_the_frame_beside_what_is_given() {
-        // Only one frame of each clip is left: that beside the first, or that beside the last, or another one.
-        let only = |t: usize| {
+        // Only one frame of each clip is left: that beside the first, or that beside the last, or another one; a far one stands
+        // in place of all others.
+        let only = |t: usize, far: usize| {
             move |_: u64, case: &Case| {
                 let mut clip = case.clip.clone();
                 let size = clip.pixels().len() / clip.frames();
-                let other = case.clip.frame(if t == 1 { 15 } else { 1 }).to_vec();
+                let other = case.clip.frame(far).to_vec();
                 (0..clip.frames()).filter(|&at| at != t).for_each(|at| {
                     clip.pixels_mut()[at * size..][..size].copy_from_slice(&other);
                 });
                 Outcome { clip: Some(clip), sound: None }
             }
         };
-        for (video, right, wrong) in [(MaskSpec::First, 1, 2), (MaskSpec::Last, 15, 14), (MaskSpec::Ends, 1, 3)] {
+        let cases = [(MaskSpec::First, 1, 2, 15), (MaskSpec::Last, 15, 14, 1), (MaskSpec::Ends, 1, 3, 15)];
+        for (video, right, wrong, far) in cases {
             let task = task(video, MaskSpec::Absent);
-            assert_eq!(result(&task, 12, only(right)).position, Some(1.0), "{video:?}");
-            assert!(result(&task, 12, only(wrong)).position.unwrap() < 0.5, "{video:?}");
+            assert_eq!(result(&task, 12, only(right, far)).position, Some(1.0), "{video:?}");
+            assert!(result(&task, 12, only(wrong, far)).position.unwrap() < 0.5, "{video:?}");
         }
     }
 }

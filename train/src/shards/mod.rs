@@ -358,7 +358,7 @@ pub fn read(
                 }
             }
             if about.index != next || *count.get_or_insert(about.count) != about.count {
-                let message = format!("sample {} of {} comes where {next} is wanted", about.index, about.count);
+                let message = format!("sample {} of {} comes where {next} is expected", about.index, about.count);
                 return refuse(message, "fill the folder: `musiva tokenize RECIPE --dataset` makes what is missing");
             }
             next += 1;

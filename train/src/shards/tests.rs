@@ -62,7 +62,7 @@ fn machines_fill_one_folder_and_training_reads_it() {
     assert_eq!(fill(&filling, "1/3".parse().unwrap()).unwrap().len(), 2);
     assert_eq!(fill(&filling, "3/3".parse().unwrap()).unwrap(), [Outcome::Made]);
     let missing = samples(folder.path(), "t").unwrap_err().to_string();
-    assert!(missing.contains("sample 10 of 23 comes where 5 is wanted"), "{missing}");
+    assert!(missing.contains("sample 10 of 23 comes where 5 is expected"), "{missing}");
     assert_eq!(fill(&filling, "2/3".parse().unwrap()).unwrap(), [Outcome::Made; 2]);
     assert_eq!(fill(&filling, Portion::default()).unwrap(), [Outcome::Kept; 5]);
     let all = samples(folder.path(), "t").unwrap();

@@ -81,7 +81,7 @@ impl Checker<'_> {
     }
 
     fn too_many_bits(&mut self, section: &str, kind: TokenKind) {
-        let message = format!("a place of this canvas holds a code of 32 bits at most, this makes {kind}");
+        let message = format!("a position of this canvas holds a code of 32 bits at most, this makes {kind}");
         self.add(
             section,
             &ConfigError::new("quantizer", message, "name a quantizer of codes with fewer levels or entries"),

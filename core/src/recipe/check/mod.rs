@@ -446,7 +446,7 @@ fn learnt(sampled: f32, trained: f32) -> Result<(), ConfigError> {
     if sampled <= trained {
         return Ok(());
     }
-    let message = format!("the frames walk {sampled} apart, the objective trains them at most {trained} apart");
+    let message = format!("frames are {sampled} apart, the objective trains them at most {trained} apart");
     let hint = format!("set `objective.frame_offset = {sampled}` and train, or `sampler.frame_offset = {trained}`");
     Err(ConfigError::new("frame_offset", message, hint))
 }

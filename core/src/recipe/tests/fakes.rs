@@ -146,7 +146,8 @@ impl TokenizerConfig for Blocks {
         };
         let [t, h, w] = self.stride;
         if frames % t != 1 % t {
-            let message = format!("{frames} frames do not fit {t}× causal compression in time, which wants 1 + {t}·n");
+            let message =
+                format!("{frames} frames do not fit {t}× causal compression in time, which requires 1 + {t}n");
             return Err(ConfigError::new("frames", message, format!("set `frames = {}`", frames / t * t + 1)));
         }
         if height % h != 0 || width % w != 0 {

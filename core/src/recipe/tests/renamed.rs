@@ -8,7 +8,7 @@ fn old_words_are_read_with_a_note_in_files_and_arguments() {
     assert!(today.notes().0.is_empty());
     let file = parse(&FIELD.replace("steps = 1000", "steps = 1000\non_disease = \"stop\""), &[]).unwrap();
     let argument = parse(FIELD, &["train.on_disease='stop'"]).unwrap();
-    for (old, at) in [(&file, "recipes/x.toml:31:1"), (&argument, "--set")] {
+    for (old, at) in [(&file, "recipes/x.toml:30:1"), (&argument, "--set")] {
         assert_eq!(old.hash(), today.hash());
         let notes = old.notes().to_string();
         assert!(notes.starts_with("note: `train.on_disease`: this key is called `on_failure` now"), "{notes}");

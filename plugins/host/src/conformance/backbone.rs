@@ -60,7 +60,7 @@ pub fn check(kit: &mut Kit) {
         kit.run("causality", || causality(&*built(&Device::flex()).map_err(words)?, &whole, &first, &canvas));
         kit.run("step by step", || steps(&*built(&Device::flex()).map_err(words)?, &whole, &first, &canvas));
     } else {
-        kit.skip("causality", "it predicts a field, all at once");
+        kit.skip("causality", "it predicts all vectors at once");
     }
     match config.trains() {
         Ok(()) => {

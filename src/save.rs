@@ -120,7 +120,7 @@ pub struct ClipSink<'a> {
 }
 
 impl<'a> ClipSink<'a> {
-    /// Frames of `[height, width]` pixels, enlarged as [`write`] would.
+    /// Frames of `[height, width]` pixels, enlarged as [`write()`] would.
     ///
     /// # Errors
     /// Where the file cannot be written.
@@ -169,7 +169,7 @@ impl<'a> ClipSink<'a> {
     }
 }
 
-/// Writes a clip with its sound, enlarged as [`write`] does, and returns what it wrote, in a line.
+/// Writes a clip with its sound, enlarged as [`write()`] does, and returns what it wrote, in a line.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -186,7 +186,7 @@ pub fn write_movie(
     Ok(format!("{}, with {:.2} s of sound", written(path, clip.shape(), clip.rate(), scale), sound.seconds()))
 }
 
-/// Writes a clip as [`write`] does, or a sound, as a picture its spectrogram, and returns what it wrote, in a line.
+/// Writes a clip as [`write()`] does, or a sound, as a picture its spectrogram, and returns what it wrote, in a line.
 ///
 /// # Errors
 /// Where the file cannot be written.

@@ -194,7 +194,7 @@ pub(crate) fn tokens_error(message: String) -> Error {
     Error::new(ErrorKind::Weights, "tokens", message)
 }
 
-/// The digits of `code` as ±1, lowest bit first (MAGVIT-v2, section 3: index = Σ 2ⁱ·[zᵢ > 0]).
+/// The digits of `code` as ±1, lowest bit first (MAGVIT-v2, section 3: `index = Σ 2ⁱ·[zᵢ > 0]`).
 pub fn signs(code: u32, bits: usize) -> impl Iterator<Item = f32> {
     (0..bits).map(move |i| if code >> i & 1 == 1 { 1.0 } else { -1.0 })
 }

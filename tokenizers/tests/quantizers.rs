@@ -191,7 +191,8 @@ fn a_token_of_a_posterior_is_the_mean_that_training_decodes() {
     let sound = Media::Sound(Sound::new(1, Rate::whole(8000), samples).unwrap());
     let pixels = clips()[0].pixels().iter().map(|&pixel| f32::from(pixel) / 127.5 - 1.0).collect::<Vec<_>>();
     let waves = (0..120).map(|i| (0.3 * i as f32).sin()).collect::<Vec<f32>>();
-    let all: [(Box<dyn TokenizerConfig>, Media, Vec<f32>, [usize; 5]); 2] = [
+    type Case = (Box<dyn TokenizerConfig>, Media, Vec<f32>, [usize; 5]);
+    let all: [Case; 2] = [
         (Box::new(video(quantizer())), Media::Clip(clips().swap_remove(0)), pixels, [1, 5, 12, 20, 3]),
         (Box::new(sounds), sound, waves, [1, 120, 1, 1, 1]),
     ];

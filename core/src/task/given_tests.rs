@@ -99,25 +99,27 @@ fn task(video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
 #[test]
 fn of_a_sound_the_samples_of_the_frames_are_given() {
     use MaskSpec::*;
-    let cases: [(MaskSpec, usize, &[std::ops::Range<usize>]); 8] = [
-        (First, 1, &[0..6]),
-        (First, 3, &[0..18]),
-        (Last, 1, &[48..54]),
-        (Last, 3, &[36..54]),
-        (Ends, 1, &[0..6, 48..54]),
-        (Ends, 4, &[0..24, 30..54]),
-        (Context, 1, &[0..54]),
+    // A spec, how many frames, and the samples from and to which they are.
+    type Case = (MaskSpec, usize, &'static [(usize, usize)]);
+    let cases: [Case; 8] = [
+        (First, 1, &[(0, 6)]),
+        (First, 3, &[(0, 18)]),
+        (Last, 1, &[(48, 54)]),
+        (Last, 3, &[(36, 54)]),
+        (Ends, 1, &[(0, 6), (48, 54)]),
+        (Ends, 4, &[(0, 24), (30, 54)]),
+        (Context, 1, &[(0, 54)]),
         (Target, 1, &[]),
     ];
     for (share, frames, samples) in cases {
         let (positions, [one, two], [seen, heard]) = context(&task(Absent, share, frames));
         // A token stands where its first sample lies in the whole sound.
-        let tokens: Vec<usize> = samples.iter().flat_map(|range| range.start / HOP..range.end / HOP).collect();
+        let tokens: Vec<usize> = samples.iter().flat_map(|(start, end)| start / HOP..end / HOP).collect();
         assert_eq!(positions, tokens.iter().map(|token| 18 + token).collect::<Vec<_>>(), "{share:?} {frames}");
         let codes = |n: usize| tokens.iter().map(|token| (1000 * n + token * HOP) as u32).collect::<Vec<_>>();
         assert_eq!((one, two), (codes(0), codes(1)), "{share:?} {frames}");
         // Nothing else is listened to, and no clip looked at.
-        let lengths: Vec<usize> = samples.iter().flat_map(|range| [range.len(); 2]).collect();
+        let lengths: Vec<usize> = samples.iter().flat_map(|(start, end)| [end - start; 2]).collect();
         assert_eq!((heard, seen), (lengths, vec![]), "{share:?} {frames}");
     }
 }
@@ -127,7 +129,8 @@ fn of_a_clip_the_frames_are_given_at_their_steps() {
     use MaskSpec::*;
     // Steps of the grid with the last frame that their token stands for: 0, 1 to 4, 5 to 8. What ends a clip begins as an
     // image: at the step of frames 1 to 4 frame 4 alone is given.
-    let cases: [(MaskSpec, usize, &[(usize, u32)], &[usize]); 7] = [
+    type Case = (MaskSpec, usize, &'static [(usize, u32)], &'static [usize]);
+    let cases: [Case; 7] = [
         (First, 1, &[(0, 0)], &[1]),
         (First, 5, &[(0, 0), (1, 4)], &[5]),
         (Last, 1, &[(2, 8)], &[1]),

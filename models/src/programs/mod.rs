@@ -1,6 +1,6 @@
 //! Programs: one piece, or a clip that goes on piece by piece, by one prompt or by several.
 //!
-//! All three are a [`Continuation`]; [`plan`] chooses its tasks, [`run`] makes its pieces.
+//! All three are a [`Continuation`]; `plan` chooses its tasks, `run` makes its pieces.
 
 mod config;
 mod plan;

@@ -50,7 +50,7 @@ pub struct Target {
 
 impl Target {
     /// Clips of one shape, for a tokenizer of these strides. Foreground is what differs by more than
-    /// 24 of 255 in some channel from the clip's own median colour, and what lies within [`REACH`]
+    /// 24 of 255 in some channel from the clip's own median colour, and what lies within `REACH`
     /// pixels of that: a hole that is filled in, or a soft edge, is as wrong as a pixel that is missing.
     pub fn new(clips: &[Clip], strides: [usize; 3], device: &Device) -> Self {
         let [frames, height, width] = clips[0].shape();

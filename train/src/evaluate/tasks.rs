@@ -13,7 +13,7 @@ use serde::Serialize;
 /// Pixels that a shape may be off in the frame beside what is given.
 const NEAR: f32 = 2.0;
 
-/// Who does a task in [`Done::by`]: the recipe's backbone.
+/// Who does a task in [`TaskResult::by`]: the recipe's backbone.
 pub const BACKBONE: &str = "backbone";
 
 /// How well one task is done: parts of the cases, 0 to 1; `None` of what the task has nothing of.

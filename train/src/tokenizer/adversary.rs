@@ -104,7 +104,7 @@ impl Adversary {
         Loss { total: turned.clone() + (value - turned).detach(), parts }
     }
 
-    /// Its own loss on the media of the last [`Self::pull`], with its parts for the log; `None` before its start.
+    /// Its own loss on the media of the last `pull`, with its parts for the log; `None` before its start.
     pub fn loss(&mut self, step: u64) -> Option<Loss> {
         let (its_step, (real, made)) = (self.step(step)?, self.media.take()?);
         let (of_real, of_made) = (self.discriminator.forward(real.clone()), self.discriminator.forward(made));

@@ -73,7 +73,7 @@ fn a_folder_of_the_users_own() {
     let lab = Lab::bare();
     let hint = "--data FOLDER";
     let nothing = ["no folder is named", "a folder of sounds", hint];
-    let report = lab.run(&["check", "tokenizer-digits"]).fails(4, &["its data are not there"]).out;
+    let report = lab.run(&["check", "tokenizer-digits"]).fails(4, &["its data are missing"]).out;
     assert!(nothing.iter().all(|words| report.contains(words)), "{report}");
     lab.run(&["data", "tokenizer-digits"]).fails(4, &nothing);
     let gone = ["data.path", "there is no folder gone", "a folder of clips or images", hint];

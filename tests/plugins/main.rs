@@ -446,7 +446,7 @@ fn every_project_that_new_writes_builds_and_conforms() {
     let arguments = ["-std=c99", "-O2", "-fPIC", "-shared", "-I", "include", "in_c.c", "-o", "libin_c.so"];
     build(Command::new("cc").args(arguments).current_dir(lab.path(folder)));
     run(&lab, &["plugin", "check", folder, "--allow-plugin", id]).succeeds();
-    run(&lab, &["plugin", "new", id, "--kind", "tokenizer", "--into", folder]).fails(7, &["there is something"]);
+    run(&lab, &["plugin", "new", id, "--kind", "tokenizer", "--into", folder]).fails(7, &["this path exists already"]);
     run(&lab, &["plugin", "new", "mine", "--kind", "metric"]).fails(10, &["reverse domain"]);
 
     // A dataset, a sampler and a conditioner of plugins, in a recipe that trains.

@@ -8,15 +8,15 @@
 //! pitch is the colour, its timbre the shape, its loudness the speed. Shapes start on whole pixels, and an eighth of these places is kept for testing.
 //!
 //! ```
-//! use musiva_core::Draw;
-//! use musiva_data::world::{Attributes, Oracle, Split, World, WorldConfig, score};
+//! use musiva_core::RngKey;
+//! use musiva_data::world::{Attributes, Split, VideoOracle, World, WorldConfig, score};
 //!
 //! let config = WorldConfig::default();
 //! let world = World::new(config.clone()).unwrap();
-//! let draw = Draw::new(7).sample(3);
-//! let scene = world.scene(draw, Split::Test);
-//! let reading = Oracle::new(&config).read(&scene.render());
-//! let asked = Attributes::parse(&scene.caption(draw)).unwrap();
+//! let key = RngKey::new(7).sample(3);
+//! let scene = world.scene(key, Split::Test);
+//! let reading = VideoOracle::new(&config).read(&scene.render());
+//! let asked = Attributes::parse(&scene.caption(key)).unwrap();
 //! assert_eq!(score(asked, &reading).all, Some(true));
 //! ```
 

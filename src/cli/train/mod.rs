@@ -7,7 +7,7 @@ use super::print::say;
 use musiva::recipe::{Part, Recipe, Target};
 use musiva::train::{Ended, RunFolder, train};
 use musiva::training::tokenizer::summary;
-use musiva::{Error, ErrorKind, Result, cache};
+use musiva::{ConfigError, Error, ErrorKind, Result, cache};
 use screen::{Screen, Stop};
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,10 @@ pub fn run(args: &Args) -> Result<()> {
     named.set.extend(args.steps.map(|steps| format!("train.steps={steps}")));
     let (recipe, registry) = named.source()?.resolve()?;
     let settings = recipe.need_train()?;
-    recipe.check_data().into_result()?;
+    if let Some(ConfigError { path, message, hint }) = recipe.need_data()?.component.missing() {
+        // Before a folder is made.
+        return Err(Error::new(ErrorKind::Data, format!("data.{path}"), message).hint(hint));
+    }
     if args.resume.is_none() {
         // Before a folder is made.
         recipe.check_start().into_result()?;

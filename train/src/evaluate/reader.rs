@@ -236,7 +236,8 @@ mod tests {
         for path in paths {
             // `<digit>_<speaker>_<take>.wav`: ten takes of each are enough.
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            if !name.rsplit('_').next().and_then(|take| take.parse().ok()).is_some_and(|take: usize| take < 10) {
+            let take = name.rsplit('_').next().and_then(|take| take.parse::<usize>().ok());
+            if take.is_none_or(|take| take >= 10) {
                 continue;
             }
             let sound = musiva_media::read_sound(&path, &Default::default()).unwrap().sound;

@@ -252,7 +252,7 @@ impl Pipeline {
         self.text.decode(&tokens)?.text(Modality::Text.section()).map(Some)
     }
 
-    /// Fills the canvases of `sample_request`, step by step. `on_step` is told how many
+    /// Fills the canvases of `sample_request`, step by step. `on_step` gets how many
     /// steps are done, and of how many; an error from it cancels.
     ///
     /// # Errors

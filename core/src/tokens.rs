@@ -98,7 +98,7 @@ impl Tokens {
         &self.values
     }
 
-    /// How many codes stand at a place; `None` of vectors.
+    /// How many codes a token has, one of each codebook; `None` for vectors.
     pub fn level_count(&self) -> Option<usize> {
         self.values.kind().level_count()
     }

@@ -1,4 +1,4 @@
-//! The smallest edits that mend what does not fit a schema.
+//! Hints: the smallest edits that make a value fit its schema.
 
 use super::keywords::{bounds, branches, default_of, deref, fixed, tag, types};
 use super::source::{Entry, Node, Value};

@@ -153,7 +153,7 @@ impl Task {
     /// stand for `strides` pixels.
     ///
     /// # Errors
-    /// An error at `frames` where so many are no whole number of tokens.
+    /// At `frames`, where that many frames are not a whole number of tokens.
     pub fn layout(
         &self,
         canvas: &CanvasShape,

@@ -95,7 +95,7 @@ impl fmt::Display for TokenKind {
 pub struct TokenShape {
     /// Places `[t, h, w]`; the sequence runs through them in C order.
     pub grid: [usize; 3],
-    /// What stands at each place.
+    /// What each token is.
     pub kind: TokenKind,
 }
 

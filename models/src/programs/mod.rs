@@ -40,12 +40,12 @@ impl Continuation {
         Self { after: None, before: None, prompts: Vec::new(), of_recipe: false }
     }
 
-    /// With so many seconds after it.
+    /// Extends the clip by this many seconds after its end.
     pub fn extend(self, seconds: f64) -> Self {
         Self { after: Some(seconds), ..self }
     }
 
-    /// With so many seconds before it.
+    /// Extends the clip by this many seconds before its beginning.
     pub fn before(self, seconds: f64) -> Self {
         Self { before: Some(seconds), ..self }
     }

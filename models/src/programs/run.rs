@@ -135,7 +135,7 @@ impl Run<'_> {
         Ok(Output { clip: Some(clip.slice(range)), sound })
     }
 
-    /// Adds pieces after or before all that is there, until so many seconds have been added.
+    /// Adds pieces after or before all that is there, until the requested seconds have been added.
     fn grow(&mut self, &Growth { ref task, after, seconds }: &Growth) -> Result<()> {
         let rate = self.pipeline.codec().rate();
         let wanted = (seconds * rate.as_f64()).round().max(1.0) as usize;

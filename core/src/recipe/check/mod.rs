@@ -204,7 +204,7 @@ impl Checker<'_> {
         }
     }
 
-    /// An error at a key of a section; one of the whole section stands at its `kind`.
+    /// Adds an error at a key of a section, or at its `kind` where it concerns the whole section.
     fn add(&mut self, section: &str, error: &ConfigError) {
         let path = match error.path.as_str() {
             "" if self.written(&format!("{section}.kind")) => format!("{section}.kind"),
@@ -384,7 +384,7 @@ impl Checker<'_> {
         self.placed("data", modality.section(), part.component.shape(&media))
     }
 
-    /// What came of asking; an error stands at a key of `section`, one without a key at `asked`.
+    /// The value of a result; its error is added at a key of `section`, or at `asked` where it names no key.
     fn placed<T>(&mut self, section: &str, asked: &str, result: Result<T, ConfigError>) -> Option<T> {
         match result {
             Ok(value) => Some(value),

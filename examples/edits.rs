@@ -5,7 +5,7 @@
 use musiva::data::World;
 use musiva::data::world::{Colour, Scene, Split, VideoOracle, WorldConfig};
 use musiva::pipeline::{ContextMedia, Request};
-use musiva::{Clip, DeviceName, Media, Pipeline, Recipe, RecipeSource, Result, RngKey};
+use musiva::{Clip, DeviceName, Media, Pipeline, Recipe, RecipeSource, Result, RngKey, TrackMedia};
 use std::error::Error;
 
 /// Seeds of scenes and of edits.
@@ -57,16 +57,20 @@ fn edited(pipeline: &Pipeline, recipe: &Recipe, world: &World, cases: &[Case], s
     let oracle = VideoOracle::new(world.config());
     let mut sums = [0.0; 6];
     for (batch, cases) in cases.chunks(BATCH).enumerate() {
-        let clips: Vec<Clip> = cases.iter().map(|case| case.clip.clone()).collect();
+        let clips = cases.iter().map(|case| Media::Clip(case.clip.clone())).collect();
+        let media = TrackMedia::from([("video".to_owned(), clips)]);
         let prompts = cases.iter().map(|case| case.prompt.clone()).collect();
-        let request = Request { prompts, seed: SEEDS[1], first: (BATCH * batch) as u64 };
-        let context_media = ContextMedia { task: &tasks[0], clips: &clips, sounds: &[], mask: None };
+        let request = Request { prompts, seed: SEEDS[1], first: (BATCH * batch) as u64, ..Request::default() };
+        let context_media = ContextMedia { task: &tasks[0], media: &media, mask: None };
         let sample_request = pipeline.edit_request(&request, &context_media, strength)?;
         for (tokens, case) in pipeline.once(&sample_request, &mut |_, _| Ok(()))?.iter().zip(cases) {
-            let (Some(after), Some(clip)) = (&tokens.video, pipeline.clip(tokens)?) else { continue };
-            let before = pipeline.codec().encode(&Media::Clip(case.clip.clone()))?.packed()?;
-            let after = after.packed()?;
-            let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+            let clip = pipeline.output(&tasks[0], tokens)?.clip;
+            let (Some(after), Some(clip), Some(codec)) = (tokens.get("video"), clip, pipeline.codec("video")) else {
+                continue;
+            };
+            let before = codec.encode(&Media::Clip(case.clip.clone()))?;
+            let (before, after) = (before.as_codes()?, after.as_codes()?);
+            let changed = before.iter().zip(after).filter(|(a, b)| a != b).count();
             let (seen, was, path) = (oracle.read(&clip), case.scene.attributes, case.scene.path());
             let near = |(at, was): (&Option<[f32; 2]>, &[f32; 2])| {
                 at.is_some_and(|[y, x]| (y - was[0]).hypot(x - was[1]) < NEAR.0)

@@ -29,7 +29,7 @@ impl Program for Story {
             let made = pieces.make(task, &nothing, prompt, None)?;
             stories.iter_mut().zip(made).for_each(|(story, made)| story.extend(made.clip));
         }
-        let whole = |story: &Vec<Clip>| Ok(Output { clip: Some(joined(story)?), sound: None });
+        let whole = |story: &Vec<Clip>| Ok(Output { clip: Some(joined(story)?), ..Output::default() });
         stories.iter().map(whole).collect()
     }
 }

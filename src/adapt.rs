@@ -106,3 +106,20 @@ fn cut(recipe: &Recipe, clip: Clip, [height, width]: [usize; 2], observer: &mut 
     }
     Ok(clip.slice(0..frames))
 }
+
+/// The file as a clip of the stream that a track of the recipe holds, at its rate and of its size.
+///
+/// # Errors
+/// Where it cannot be read, or the recipe has no such track.
+pub(crate) fn read_stream(recipe: &Recipe, track: &str, path: &Path, observer: &mut dyn Observer) -> Result<Clip> {
+    let shape = recipe.stream(track)?;
+    let MediaShape::Clip { frames, .. } = shape else {
+        return Err(Error::new(ErrorKind::Unsupported, track, "this stream is no clip"));
+    };
+    let mut source = Frames::of_shape(recipe, shape, path, false, observer)?;
+    let clip = source.next(frames)?.filter(|clip| clip.frames() == frames);
+    clip.ok_or_else(|| {
+        let message = format!("`{track}` requires {frames} frames, this has fewer");
+        Error::new(ErrorKind::Media, path.display().to_string(), message).hint("give a longer clip")
+    })
+}

@@ -23,7 +23,18 @@ pub struct Frames {
 impl Frames {
     /// Of a file, at the recipe's rate and size; or at its own, less what is no whole token at its edges.
     pub fn open(recipe: &Recipe, path: &Path, native: bool, observer: &mut dyn Observer) -> Result<Self> {
-        let MediaShape::Clip { height, width, rate, .. } = recipe.need_media(Modality::Video)? else {
+        Self::of_shape(recipe, recipe.need_media(Modality::Video)?, path, native, observer)
+    }
+
+    /// The same at the rate and size of another shape than the recipe's clips have.
+    pub fn of_shape(
+        recipe: &Recipe,
+        shape: MediaShape,
+        path: &Path,
+        native: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let MediaShape::Clip { height, width, rate, .. } = shape else {
             return Err(Error::new(ErrorKind::Unsupported, "data", "a recipe of clips needs data of clips"));
         };
         let mut reader = VideoReader::open(path)?;

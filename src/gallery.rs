@@ -81,9 +81,9 @@ impl Page<'_> {
         let mut media = Vec::new();
         for (recipe, outcome) in recipes.iter().zip(outcomes) {
             // What was given is not shown again.
-            let clip = outcome.clip.as_ref().filter(|_| task.video != MaskSpec::Context);
+            let clip = outcome.clip.as_ref().filter(|_| task.spec("video") != MaskSpec::Context);
             rows.add(&recipe.name, clip, outcome.sound.as_ref())?;
-            let sound = outcome.sound.as_ref().or(case.sound.as_ref().filter(|_| task.audio.has_context()));
+            let sound = outcome.sound.as_ref().or(case.sound.as_ref().filter(|_| task.spec("audio").has_context()));
             let Some(sound) = sound else { continue };
             let metadata = Provenance::of(recipe, device)?.with("musiva.task", &task.name).media()?;
             let extension = if outcome.clip.is_some() { "mp4" } else { "flac" };

@@ -2,7 +2,9 @@
 
 use musiva_core::program::MOST_SAMPLES;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Error, ErrorKind, GenerateRequest, Observer, Outline, Output, Pipeline, Program, Result};
+use musiva_core::{
+    Error, ErrorKind, GenerateRequest, MaskSpec, Modality, Observer, Outline, Output, Pipeline, Program, Result, Task,
+};
 use musiva_models::programs::Continuation;
 
 /// What a recipe without `[program]` does.
@@ -54,7 +56,12 @@ pub fn generate_with(
         let message = format!("{} samples are asked for, expected 1 to {MOST_SAMPLES}", request.count);
         return Err(Error::new(ErrorKind::Unsupported, "generate", message).hint("ask for them by several seeds"));
     }
-    let prompt = program.outline(pipeline.tasks(), request)?.prompt;
+    let Outline { prompt, tasks, .. } = program.outline(pipeline.tasks(), request)?;
+    let reads = |task: &Task| task.spec(Modality::Text.track()) == MaskSpec::Context;
+    let known = pipeline.tasks().iter().filter(|task| tasks.contains(&task.name)).collect::<Vec<_>>();
+    if !prompt.is_empty() && !known.is_empty() && !known.iter().any(|task| reads(task)) {
+        observer.warn("this task reads no prompt: it is left out");
+    }
     let letters = |text: &str| -> String { text.to_lowercase().split_whitespace().collect() };
     if let Some(read) = pipeline.read_back(&prompt)?
         && letters(&read) != letters(&prompt)

@@ -1,9 +1,10 @@
 //! Files that a user brings beside the prompt, as the inputs of a program.
 
-use crate::adapt::{Extent, read_media};
+use crate::adapt::{Extent, read_media, read_stream};
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, ConfigError, Error, ErrorKind, Inputs, Mask, MediaShape, Modality, Observer, Result};
 use musiva_models::programs::check_edit;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Files of inputs.
@@ -15,6 +16,8 @@ pub struct InputFiles {
     pub videos: Vec<PathBuf>,
     /// A sound.
     pub audio: Option<PathBuf>,
+    /// Clips of further streams, by the names of the recipe's tracks.
+    pub streams: BTreeMap<String, PathBuf>,
     /// A rectangle of the clip that is made anew: x, y, width and height in pixels of the recipe's frames.
     pub region: Option<[usize; 4]>,
     /// A picture or a clip that is white where the clip is made anew; where there is no region.
@@ -28,7 +31,7 @@ pub struct InputFiles {
 impl InputFiles {
     /// Whether there are any.
     pub fn any(&self) -> bool {
-        !self.images.is_empty() || !self.videos.is_empty() || self.audio.is_some()
+        !self.images.is_empty() || !self.videos.is_empty() || self.audio.is_some() || !self.streams.is_empty()
     }
 
     /// Whether they can be changed, by what the recipe samples with: before anything is read.
@@ -69,6 +72,9 @@ impl InputFiles {
         if let Some(path) = &self.audio {
             let sound = read_media(recipe, path, Modality::Audio, Extent::Uncut, observer)?;
             inputs.sound = Some(sound.sound("--audio")?);
+        }
+        for (track, path) in &self.streams {
+            inputs.streams.insert(track.clone(), read_stream(recipe, track, path, observer)?);
         }
         if let Some(shape) = inputs.clips.first().map(Clip::shape) {
             inputs.mask = self.mask(recipe, shape, observer)?;

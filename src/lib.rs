@@ -31,9 +31,9 @@
 //!
 //! # Components of your own
 //!
-//! A tokenizer, backbone, objective, sampler, program, dataset or metric is a trait of [`contract`], [`program`] or
-//! [`dataset`]. Wrap it in a [`Component`] and hand it to [`RecipeSource::component`]; recipes then name it by its kind.
-//! The `examples/` do so for a tokenizer and a program.
+//! A tokenizer, backbone, objective, noise schedule, sampler, program, dataset or metric is a trait of [`contract`],
+//! [`schedule`], [`program`] or [`dataset`]. Wrap it in a [`Component`] and hand it to [`RecipeSource::component`]; recipes
+//! then name it by its kind. The `examples/` do so for a tokenizer, a program and a noise schedule.
 
 #![forbid(unsafe_code)]
 

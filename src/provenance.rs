@@ -24,6 +24,9 @@ impl Provenance {
             .with("musiva.device", device)
             .with("musiva.recipe", &recipe.name)
             .with("musiva.recipe.sha256", recipe.hash());
+        if recipe.force_weights {
+            this = this.with("musiva.weights.forced", true);
+        }
         for pin in &recipe.plugins {
             let sha256 = pin.sha256.get(&musiva_plugin_host::platform()).map_or("", String::as_str);
             this = this.with(&format!("musiva.plugin.{}", pin.id), format!("{} sha256 {sha256}", pin.version));

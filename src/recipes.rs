@@ -19,6 +19,7 @@ pub struct RecipeSource {
     overrides: Vec<String>,
     plugins: PluginOptions,
     components: Vec<Component>,
+    force_weights: bool,
 }
 
 enum Text {
@@ -29,7 +30,8 @@ enum Text {
 }
 
 impl RecipeSource {
-    /// A recipe file, or the name of a built-in recipe such as `text-to-video`: see [`built_in`].
+    /// A recipe file, the name of a built-in recipe such as `text-to-video` ([`built_in`]), or the folder of a run that is
+    /// done: its recipe with its weights.
     pub fn named(name: impl Into<String>) -> Self {
         Self::of(Text::Named(name.into()))
     }
@@ -48,7 +50,13 @@ impl RecipeSource {
     }
 
     fn of(text: Text) -> Self {
-        Self { text, overrides: Vec::new(), plugins: PluginOptions::default(), components: Vec::new() }
+        Self {
+            text,
+            overrides: Vec::new(),
+            plugins: PluginOptions::default(),
+            components: Vec::new(),
+            force_weights: false,
+        }
     }
 
     /// Overrides a single key: `dotted.path=VALUE`, `VALUE` being TOML or a bare word.
@@ -75,6 +83,12 @@ impl RecipeSource {
         self
     }
 
+    /// Takes weights that are not what the recipe says, at your own risk.
+    pub fn force_weights(mut self, force: bool) -> Self {
+        self.force_weights = force;
+        self
+    }
+
     /// The recipe, checked.
     ///
     /// # Errors
@@ -97,9 +111,22 @@ impl RecipeSource {
     /// # Errors
     /// Where there is no such recipe, or a plugin that it asks for may not run.
     pub fn check(self) -> Result<(Result<Recipe, Report>, Registry)> {
+        let library = |name: &str| {
+            let known = built_in().any(|other| other == name);
+            known.then(|| unpack().ok().map(|folder| folder.join(format!("{name}.toml")))).flatten()
+        };
         let file = match &self.text {
-            Text::Named(name) => RecipeFile::open(&path(name)?, &self.overrides),
-            Text::Written(toml, path) => RecipeFile::parse(toml, path, &self.overrides),
+            Text::Named(name) => {
+                let path = path(name)?;
+                match run(&path) {
+                    Some((recipe, weights)) => {
+                        let overrides = [&[weights], &self.overrides[..]].concat();
+                        RecipeFile::open_with(&recipe, &overrides, &library)
+                    }
+                    None => RecipeFile::open_with(&path, &self.overrides, &library),
+                }
+            }
+            Text::Written(toml, path) => RecipeFile::parse_with(toml, path, &self.overrides, &library),
         };
         let mut registry = registry()?;
         let file = match file {
@@ -114,9 +141,25 @@ impl RecipeSource {
             }
         }
         self.components.into_iter().try_for_each(|component| registry.register(component))?;
-        let recipe = file.check(&registry);
+        let force_weights = self.force_weights;
+        let recipe = file.check(&registry).map(|mut recipe| {
+            recipe.force_weights = force_weights;
+            recipe
+        });
         Ok((recipe, registry))
     }
+}
+
+/// Of the folder of a training run that is done: its recipe, and the override that names its weights.
+fn run(folder: &Path) -> Option<(PathBuf, String)> {
+    let (recipe, weights) = (folder.join("recipe.toml"), folder.join("weights.safetensors"));
+    if !folder.is_dir() || !recipe.is_file() || !weights.is_file() {
+        return None;
+    }
+    let file = RecipeFile::open(&recipe, &[]).ok()?;
+    let target = file.text("train.target")?;
+    let weights = std::path::absolute(weights).ok()?;
+    Some((recipe, format!("{target}.weights={}", serde_json::json!(weights.display().to_string()))))
 }
 
 /// The file of a recipe: as named, or unpacked from this crate.

@@ -36,6 +36,9 @@ pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
 /// Formats that clips and sounds are written in.
 pub const MEDIA: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
 
+/// The same, and the format that captions are written in.
+pub const OUTPUTS: [&str; 6] = ["mp4", "gif", "png", "wav", "flac", "txt"];
+
 /// How a file's name ends, in small letters.
 pub fn extension(path: &Path) -> String {
     path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
@@ -213,6 +216,7 @@ pub fn output_kind(path: &Path) -> OutputKind {
     match &*extension(path) {
         "wav" | "flac" => OutputKind::Sound,
         "png" | "gif" => OutputKind::Clip,
+        "txt" => OutputKind::Text,
         _ => OutputKind::Both,
     }
 }
@@ -223,7 +227,13 @@ pub fn output_kind(path: &Path) -> OutputKind {
 /// Where the file cannot be written.
 pub fn write_output(path: &Path, output: &Output, provenance: &Provenance, scale: Option<usize>) -> Result<String> {
     let metadata = provenance.media()?;
-    match (&output.clip, &output.sound) {
+    if let (Some(text), OutputKind::Text) = (&output.text, output_kind(path)) {
+        musiva_core::files::write(path, format!("{text}\n").as_bytes())?;
+        return Ok(format!("{}: \"{text}\"", path.display()));
+    }
+    // Of a task that generates another stream the clip is what was given.
+    let clip = output.streams.values().next().or(output.clip.as_ref());
+    match (clip, &output.sound) {
         (Some(clip), Some(sound)) if output_kind(path) == OutputKind::Both => {
             write_movie(path, clip, sound, &metadata, scale)
         }

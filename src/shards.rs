@@ -35,12 +35,22 @@ pub fn fill(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Filled> {
+    let canvas = recipe.flow().canvas.as_ref().filter(|_| recipe.backbone.is_some());
+    let more = canvas.is_some_and(|canvas| {
+        let main = [Modality::Video, Modality::Audio, Modality::Text].map(Modality::track);
+        !canvas.conditions.is_empty() || canvas.tracks.iter().any(|track| !main.contains(&&*track.name))
+    });
+    if more || !recipe.buckets.is_empty() {
+        let message = "shards hold clips and sounds of one length and size, and this recipe has more";
+        return Err(Error::new(ErrorKind::Unsupported, "--dataset", message)
+            .hint("train without `train.tokens`: what is trained on is tokenized first then"));
+    }
     let data = dataset_of(recipe)?;
     let clips = recipe.train.as_ref().map_or(TrainSettings::default().clips, |train| train.clips);
     let mut built = Vec::new();
     for modality in [Modality::Video, Modality::Audio] {
         if let Some(part) = recipe.tokenizer(modality).filter(|_| data.shape(modality).is_some()) {
-            built.push((modality, part.component.build(device, &part.weight_init()?)?));
+            built.push((modality, part.component.build(device, &recipe.weight_init(part)?)?));
         }
     }
     if built.is_empty() {

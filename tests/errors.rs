@@ -47,7 +47,8 @@ fn weights_and_tokens() {
     lab.run(&["generate", "lm.toml", PROMPT[0], PROMPT[1]]).fails(5, &["hint"]);
     let lab = Lab::trained();
     let other = ["--set", "tokenizer.video.quantizer.bits=6"];
-    lab.run(&["generate", "lm.toml", PROMPT[0], PROMPT[1], other[0], other[1]]).fails(5, &["another model"]);
+    lab.run(&["generate", "lm.toml", PROMPT[0], PROMPT[1], other[0], other[1]])
+        .fails(5, &["quantizer.bits = 5", "the recipe says 6"]);
     fs::write(lab.path("cut.safetensors"), &lab.bytes("lm.safetensors")[..5000]).unwrap();
     lab.run(&["inspect", "cut.safetensors"]).fails(5, &["cut.safetensors"]);
     lab.run(&["decode", "lm.toml", "lm.safetensors"]).fails(5, &["lm.safetensors"]);

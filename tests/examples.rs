@@ -4,6 +4,8 @@
 mod generate_to_memory;
 #[path = "../examples/own_program.rs"]
 mod own_program;
+#[path = "../examples/own_schedule.rs"]
+mod own_schedule;
 #[path = "../examples/own_tokenizer.rs"]
 mod own_tokenizer;
 #[path = "../examples/train_with_callback.rs"]
@@ -35,6 +37,14 @@ fn a_tokenizer_of_ones_own_encodes_and_decodes() {
 #[test]
 fn a_program_of_ones_own_tells_its_story() {
     own_program::main().unwrap();
+}
+
+#[test]
+fn a_noise_schedule_of_ones_own_trains_and_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = own_schedule::run(&folder.path().join("run")).unwrap();
+    assert_eq!(outputs[0].clip.as_ref().unwrap().shape(), [17, 64, 64]);
+    own_schedule::main().unwrap();
 }
 
 #[test]

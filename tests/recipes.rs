@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use insta::assert_snapshot;
-use musiva_core::recipe::{Recipe, Report, Target, reference};
-use musiva_core::{BackboneSpec, Registry};
+use musiva_core::canvas::Axes;
+use musiva_core::parameters::{Precision, Weight, save_weights};
+use musiva_core::recipe::{IDENTITY, Recipe, Report, Target, reference};
+use musiva_core::{BackboneSpec, Predicts, Registry, TokenKind};
 use musiva_train::evaluate::comparable;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A diffusion recipe with everything in it.
@@ -94,7 +97,9 @@ fn refused(name: &str, result: Result<Recipe, Report>) {
 fn both_families_are_accepted() {
     let dit = parse(DIT, &[]).unwrap();
     assert!(matches!(dit.need_backbone_spec().unwrap(), BackboneSpec::Diffusion { channels: 10, .. }));
-    assert_eq!(dit.need_canvas().unwrap().tokens.grid, [5, 8, 8]);
+    let canvas = dit.need_canvas().unwrap();
+    let grids: Vec<_> = canvas.tracks.iter().map(|track| (&*track.name, track.tokens.grid)).collect();
+    assert_eq!(grids, [("video", [5, 8, 8]), ("text", [1, 1, 12])]);
     let lm = parse(&edited(&LM), &[]).unwrap();
     assert_eq!(lm.need_backbone_spec().unwrap(), BackboneSpec::NextToken);
     assert_ne!(lm.hash(), dit.hash());
@@ -171,6 +176,10 @@ fn parts_that_do_not_fit() {
         ("schedules_that_disagree", &[("kind = \"rectified-flow\"", "kind = \"ddpm\"")]),
         ("schedules_that_disagree_the_other_way", &[("kind = \"euler\"", "kind = \"ddim\"")]),
         (
+            "a_schedule_of_another_family",
+            &[("kind = \"rectified-flow\"", "kind = \"rectified-flow\"\n[schedule]\nkind = \"linear\"")],
+        ),
+        (
             "last_stage_goes_down",
             &[(
                 "[tokenizer.text]",
@@ -180,10 +189,6 @@ fn parts_that_do_not_fit() {
         (
             "kernel_of_two_frames",
             &[("[tokenizer.text]", "stages = [{ channels = 32, blocks = 1, frames = 2 }]\n[tokenizer.text]")],
-        ),
-        (
-            "no_text_tokenizer",
-            &[("[tokenizer.text]\nkind = \"bpe\"\nweights = \"captions.json\"\nvocabulary = 128\n", "")],
         ),
         ("frame_offset_that_was_not_trained", &[("kind = \"euler\"", "kind = \"euler\"\nframe_offset = 0.5")]),
         ("fresh_noise_for_heun", &[("kind = \"euler\"", "kind = \"heun\"\neta = 1.0")]),
@@ -201,18 +206,6 @@ fn parts_that_do_not_fit() {
                 "fps = 8",
                 "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\nchannels = 1024\nstrides = [2, 2, 2, 2, 2]",
             )],
-        ),
-        (
-            "a_frame_of_no_whole_number_of_tokens",
-            &[(
-                "fps = 8",
-                "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"\n\
-                 quantizer = { kind = \"rvq\", levels = 3, entries = 256, channels = 64 }",
-            )],
-        ),
-        (
-            "more_bits_than_a_code_has",
-            &[("fps = 8", "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"")],
         ),
         (
             "tasks_that_cannot_be",
@@ -312,6 +305,107 @@ fn parts_that_do_not_fit() {
     let edits: Vec<_> = LM.map(|(line, _)| line).into_iter().zip(by).collect();
     refused("frame_offset_that_a_masked_model_was_not_trained_with", parse(&edited(&edits), &[]));
     refused("set_that_does_not_fit", parse(DIT, &["data.frames=16"]));
+}
+
+/// [`DIT`] as a recipe of a model on a variance-preserving schedule.
+const DDPM: [(&str, &str); 2] =
+    [("kind = \"rectified-flow\"", "kind = \"ddpm\""), ("kind = \"euler\"", "kind = \"ddim\"")];
+
+#[test]
+fn a_noise_schedule_takes_the_place_of_the_objectives_own() {
+    let ddpm = |sets: &[&str]| parse(&edited(&DDPM), sets).unwrap();
+    let process = |recipe: &Recipe| recipe.need_objective().unwrap().component.process().unwrap();
+    let (plain, linear) = (ddpm(&[]), ddpm(&["schedule.kind=linear", "schedule.beta_max=30"]));
+    assert_eq!((process(&plain).schedule.name(), plain.schedule.is_none()), ("cosine", true));
+    assert_eq!((process(&linear).schedule.name(), process(&linear).predicts), ("linear", Predicts::Velocity));
+    // By the integral of β from 0.1 to 30.
+    let (alpha, _) = process(&linear).schedule.mix(1.0);
+    assert!((alpha - (-(0.1 + 30.0) / 4.0f64).exp()).abs() < 1e-12, "{alpha}");
+    let noise = ddpm(&["schedule.kind=shifted-cosine", "objective.predict=noise"]);
+    assert_eq!((process(&noise).schedule.name(), process(&noise).predicts), ("shifted-cosine", Predicts::Noise));
+    let straight = parse(DIT, &["schedule.kind=straight"]).unwrap();
+    assert_eq!(process(&straight).schedule.name(), "straight");
+
+    // It is another recipe, which trains something else, also written down in full.
+    let again = Recipe::parse(&linear.resolved(), Path::new("elsewhere.toml"), &[], &registry()).unwrap();
+    assert_eq!((again.hash(), process(&again).schedule.name()), (linear.hash(), "linear"));
+    assert_ne!(linear.hash(), plain.hash());
+    let found = linear.differences(&plain.resolved(), &registry()).unwrap();
+    assert_eq!(found.iter().map(|found| &*found.path).collect::<Vec<_>>(), SCHEDULE);
+    assert!(found.iter().all(|found| found.matters));
+}
+
+const SCHEDULE: [&str; 3] = ["schedule.beta_max", "schedule.beta_min", "schedule.kind"];
+
+#[test]
+fn weights_know_by_which_noise_schedule_they_were_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let ddpm = |sets: &[&str]| parse(&edited(&DDPM), sets).unwrap();
+    let (plain, linear) = (ddpm(&[]), ddpm(&["schedule.kind=linear"]));
+    let weights = |name: &str, recipe: &Recipe| {
+        let identity = recipe.identity(Target::Backbone).unwrap();
+        let metadata = HashMap::from([(IDENTITY.to_owned(), serde_json::to_string(&identity).unwrap())]);
+        let weight = Weight { shape: vec![2], values: vec![0.5; 2] };
+        let file = folder.path().join(name);
+        save_weights(&file, &[("w".to_owned(), weight)].into(), Precision::F32, metadata).unwrap();
+        file
+    };
+    let keys: Vec<String> = linear.identity(Target::Backbone).unwrap().into_keys().collect();
+    assert!(SCHEDULE.iter().all(|key| keys.iter().any(|said| said == key)), "{keys:?}");
+    let [by_plain, by_linear] =
+        [("plain.safetensors", &plain), ("linear.safetensors", &linear)].map(|(name, recipe)| weights(name, recipe));
+    let unlike = |recipe: &Recipe, file: &Path| -> Vec<String> {
+        let found = recipe.unlike(Target::Backbone, file).unwrap();
+        found.iter().map(|unlike| format!("{} = {}, not {}", unlike.key, unlike.weights, unlike.recipe)).collect()
+    };
+    assert!(unlike(&plain, &by_plain).is_empty() && unlike(&linear, &by_linear).is_empty());
+    // Also where one of the two goes by the objective's own.
+    assert_eq!(unlike(&plain, &by_linear), ["schedule.kind = \"linear\", not \"cosine\""]);
+    assert_eq!(unlike(&linear, &by_plain), ["schedule.kind = \"cosine\", not \"linear\""]);
+    assert!(unlike(&ddpm(&["schedule.kind=cosine"]), &by_plain).is_empty());
+    let other = ddpm(&["schedule.kind=linear", "schedule.beta_max=30"]);
+    assert_eq!(unlike(&other, &by_linear), ["schedule.beta_max = 20.0, not 30.0"]);
+}
+
+#[test]
+fn a_noise_schedule_without_its_use_is_told_where_it_is_named() {
+    let told = |text: &str, sets: &[&str]| parse(text, sets).unwrap_err();
+    let report = told(&edited(&LM), &["schedule.kind=cosine"]);
+    assert!(report.to_string().contains("`schedule.kind`: the objective mixes no noise"), "{report}");
+    // A sampler is not told that it does not fit the schedule that the objective did not take.
+    let report = told(&edited(&DDPM[1..]), &["schedule.kind=linear"]);
+    assert!(report.0.len() == 1 && report.0[0].path == "schedule.kind", "{report}");
+    let report = told(&edited(&[("[objective]\nkind = \"rectified-flow\"\n", "")]), &["schedule.kind=straight"]);
+    assert!(report.to_string().contains("the recipe has no `[objective]`"), "{report}");
+    let report = told(&edited(&DDPM), &["schedule.kind=linear", "schedule.shift=2"]);
+    assert!(report.to_string().contains("`schedule.shift`: there is no such key"), "{report}");
+}
+
+#[test]
+fn a_prompt_is_no_must() {
+    let text = "[tokenizer.text]\nkind = \"bpe\"\nweights = \"captions.json\"\nvocabulary = 128\n";
+    for edits in [&[(text, "")][..], &[&LM[..], &[(text, "")]].concat()] {
+        let canvas = parse(&edited(edits), &[]).unwrap().need_canvas().unwrap();
+        assert_eq!(canvas.tracks.iter().map(|track| &*track.name).collect::<Vec<_>>(), ["video"]);
+    }
+}
+
+#[test]
+fn a_sound_has_any_number_of_tokens_a_frame_and_any_number_of_codebooks() {
+    // A frame lasts 2000 samples, a token 320: four frames are 25 tokens. 17 frames begin 107.
+    let sound = "fps = 8\nsound = 16000\n[tokenizer.audio]\nkind = \"soundstream\"";
+    let recipe = parse(&edited(&[("fps = 8", sound)]), &[]).unwrap();
+    let canvas = recipe.need_canvas().unwrap();
+    let audio = canvas.track("audio").unwrap();
+    assert_eq!(audio.tokens.grid, [107, 1, 1]);
+    assert_eq!(audio.axes, Axes::Time { frames: [4, 25], stride: 4 });
+    assert_eq!([4, 8, 17].map(|frames| audio.tokens_of(frames)), [25, 50, 107]);
+    // Eight codebooks of 1024 entries, each code as the vector of its bits.
+    assert_eq!(audio.tokens.kind, TokenKind::Codes { levels: 8, entries: 1024, bits: Some(10) });
+    assert_eq!(recipe.need_backbone_spec().unwrap(), BackboneSpec::Diffusion { channels: 80, self_conditioned: true });
+    let lm = parse(&edited(&[&LM[..], &[("fps = 8", sound)]].concat()), &[]).unwrap();
+    assert_eq!(lm.need_backbone_spec().unwrap(), BackboneSpec::NextToken);
+    assert_eq!(lm.need_canvas().unwrap().most_digits(), 8);
 }
 
 #[test]

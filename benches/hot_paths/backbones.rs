@@ -3,15 +3,16 @@
 use super::Result;
 use super::harness::{Case, Export, Group, Work, export_learned, insert, noise, stir};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Gradients, Int, Tensor};
-use musiva_core::canvas::{
-    CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, PromptKind, TokenBatch, ints,
-};
+use burn::tensor::{Device, Gradients, Tensor};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, TokenBatch, ints};
 use musiva_core::parameters::{Weight, to_vec};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Backbone, CanvasShape, RngKey, RngStream, SampleRequest, WeightInit, Weights};
+use musiva_core::{
+    Backbone, CanvasShape, Layout, RngKey, RngStream, SampleRequest, TokenKind, TokenShape, WeightInit, Weights,
+};
 use std::hint::black_box;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Canvases that decoding goes through at once: with the prompt and without, for guidance.
 const GUIDED: usize = 2;
@@ -20,8 +21,8 @@ const GUIDED: usize = 2;
 pub fn dit(name: &'static str, recipe: Recipe) -> Result<Group> {
     let backbone: Rc<dyn Backbone> = build(&recipe)?.into();
     let (canvas, batch) = (recipe.need_canvas()?, recipe.need_train()?.batch);
-    let channels = canvas.tokens.kind.channels().ok_or("a dit reads vectors")?;
-    let shape = [batch, canvas.tokens.length(), channels];
+    let channels = canvas.channels().ok_or("a dit reads vectors")?;
+    let shape = [batch, clip(&canvas).length(), channels];
     let (device, flex) = (backbone.device(), Device::flex());
     let forward = batch as f64 * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
     let work = work(name);
@@ -46,7 +47,7 @@ pub fn dit(name: &'static str, recipe: Recipe) -> Result<Group> {
         insert(&mut exports, "inputs.values", noisy.values.clone());
         insert(&mut exports, "inputs.times", noisy.times.clone());
         insert(&mut exports, "inputs.guess", noisy.x0_prev.clone().ok_or("made so above")?);
-        insert(&mut exports, "inputs.prompt", words(&batch.conditioning.prompt));
+        insert(&mut exports, "inputs.prompt", words(&batch.conditioning));
         insert(&mut exports, "inputs.target", target.clone());
         insert(&mut exports, "outputs.field", field(&*backbone, &batch));
         let (loss, gradients) = dit_step(&*backbone, &batch, &target);
@@ -64,26 +65,25 @@ fn dit_step(backbone: &dyn Backbone, batch: &CanvasBatch, target: &Tensor<3>) ->
 }
 
 fn field(backbone: &dyn Backbone, batch: &CanvasBatch) -> Tensor<3> {
-    let Prediction::Vector(field) = backbone.forward(batch) else { panic!("a dit predicts a field") };
+    let Ok(Prediction::Vector(field)) = backbone.forward(batch) else { panic!("a dit predicts a field") };
     field
 }
 
-pub fn noisy(canvas: &CanvasShape, shape: [usize; 3], device: &Device) -> CanvasBatch {
+pub fn noisy(canvas: &Arc<CanvasShape>, shape: [usize; 3], device: &Device) -> CanvasBatch {
     let input = ModelInput::NoisyVectors(NoisyVectors {
         values: noise(2, shape, device),
         times: noise(3, [shape[0], 1], device).abs() / 4.0,
         at: vec![0; shape[1]],
         x0_prev: Some(noise(4, shape, device)),
     });
-    let prompt = random_ints(1, [shape[0], canvas.prompt], vocabulary(canvas), device);
-    CanvasBatch { conditioning: Conditioning::prompt(prompt, canvas), input }
+    CanvasBatch { conditioning: conditioning(canvas, shape[0], device), input }
 }
 
 /// As [`dit`].
 pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
     let backbone: Rc<dyn Backbone> = build(&recipe)?.into();
     let (canvas, size) = (recipe.need_canvas()?, recipe.need_train()?.batch);
-    let tokens = canvas.tokens.length();
+    let tokens = clip(&canvas).length();
     let device = backbone.device();
     let forward = size as f64 * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
 
@@ -103,8 +103,8 @@ pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
         let batch = coded(&canvas, size, &device);
         let mut exports = Weights::new();
         let ModelInput::Codes(codes) = &batch.input else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", words(&batch.conditioning.prompt));
-        insert(&mut exports, "inputs.codes", codes.clone().float());
+        insert(&mut exports, "inputs.prompt", words(&batch.conditioning));
+        insert(&mut exports, "inputs.codes", codes.clone().float().reshape([size, tokens]));
         let (loss, gradients) = lm_step(&*backbone, &batch);
         insert(&mut exports, "outputs.loss", loss);
         let decoded = decode(&*backbone.frozen(), GUIDED).concat();
@@ -117,16 +117,32 @@ pub fn lm(name: &'static str, recipe: Recipe) -> Result<Group> {
     Ok(Group { name, cases, export: Some(export) })
 }
 
-/// How many words the prompts of these recipes have to choose from.
-fn vocabulary(canvas: &CanvasShape) -> usize {
-    let PromptKind::Words(words) = canvas.text else { panic!("these recipes' prompts are words") };
-    words
+/// The tokens of the clip.
+fn clip(canvas: &CanvasShape) -> TokenShape {
+    canvas.track("video").expect("these recipes are of clips").tokens
+}
+
+/// How many words a prompt has, and how many there are to choose from.
+fn text(canvas: &CanvasShape) -> [usize; 2] {
+    let text = canvas.track("text").expect("these recipes are of prompts").tokens;
+    let TokenKind::Codes { entries, .. } = text.kind else { panic!("these recipes' prompts are words") };
+    [text.length(), entries]
+}
+
+/// Random prompts, and nothing else that is given.
+fn conditioning(canvas: &Arc<CanvasShape>, size: usize, device: &Device) -> Conditioning {
+    let [length, words] = text(canvas);
+    let values: Vec<_> = draw(1, size * length, words).chunks(length).map(|words| canvas.prompt(words)).collect();
+    Conditioning::new(&Arc::new(Layout::whole(canvas)), &values, false, device).expect("prompts of this canvas")
 }
 
 /// Prompts as numbers, `[B, P]`.
-fn words(prompt: &TokenBatch) -> Tensor<2> {
-    let TokenBatch::Codes(words) = prompt else { panic!("these recipes' prompts are words") };
-    words.clone().float()
+fn words(conditioning: &Conditioning) -> Tensor<2> {
+    let Some(TokenBatch::Codes(words)) = conditioning.context.first().map(|context| &context.tokens) else {
+        panic!("these recipes' prompts are words")
+    };
+    let [size, length, _] = words.dims();
+    words.clone().float().reshape([size, length])
 }
 
 /// What operations of a case are counted as.
@@ -140,19 +156,20 @@ pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
     let canvas = recipe.need_canvas()?;
     let sampler = recipe.need_sampler()?.component.clone();
     let process = recipe.need_objective()?.component.process();
-    let prompt = draw(1, canvas.prompt, vocabulary(&canvas));
-    let request = SampleRequest::prompts(vec![prompt.clone()], vec![RngKey::new(1).sample(0)], &canvas);
+    let [words, vocabulary] = text(&canvas);
+    let prompt = draw(1, words, vocabulary);
+    let request = SampleRequest::prompts(&[prompt.clone()], vec![RngKey::new(1).sample(0)], &canvas);
     let forwards = sampler.forwards(&canvas) * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
     let noise = request.keys[0].stream(RngStream::Noise);
-    let channels = canvas.tokens.kind.channels().ok_or("a dit makes vectors")?;
+    let (channels, length) = (canvas.channels().ok_or("a dit makes vectors")?, clip(&canvas).length());
     let backbone: Rc<dyn Backbone> = backbone.into();
     let same = backbone.clone();
     let run = move || -> musiva_core::Result<Vec<u32>> {
-        let mut sampling = sampler.begin(&*same, process, &request)?;
+        let mut sampling = sampler.begin(&*same, process.as_ref(), &request)?;
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(&*same)?;
         }
-        Ok(request.tokens(&canvas, &sampling.tokens()?)?[0].video.as_ref().expect("a clip").as_codes()?.to_vec())
+        Ok(request.tokens(&sampling.tokens()?)?[0].get("video").expect("a clip").as_codes()?.to_vec())
     };
     let codes = run()?;
     let case = Case::new(format!("{name}, a clip"), move || {
@@ -161,9 +178,9 @@ pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
     let export: Export = Box::new(move || {
         let mut exports = Weights::new();
         let numbers = |values: &[u32]| values.iter().map(|&value| value as f32).collect::<Vec<_>>();
-        exports.insert("inputs.prompt".into(), Weight { shape: vec![1, canvas.prompt], values: numbers(&prompt) });
-        let shape = vec![1, canvas.tokens.length(), channels];
-        let values = noise.clone().normals(canvas.tokens.length() * channels);
+        exports.insert("inputs.prompt".into(), Weight { shape: vec![1, words], values: numbers(&prompt) });
+        let shape = vec![1, length, channels];
+        let values = noise.clone().normals(length * channels);
         exports.insert("inputs.noise".into(), Weight { shape, values });
         exports.insert("outputs.codes".into(), Weight { shape: vec![codes.len()], values: numbers(&codes) });
         insert_weights(&mut exports, &*backbone);
@@ -181,9 +198,9 @@ fn insert_weights(exports: &mut Weights, backbone: &dyn Backbone) {
 
 /// The mean cross-entropy of the next token.
 fn lm_step(backbone: &dyn Backbone, batch: &CanvasBatch) -> (Tensor<1>, Gradients) {
-    let Prediction::Logits(logits) = backbone.forward(batch) else { panic!("an lm predicts logits") };
+    let Ok(Prediction::Logits(logits)) = backbone.forward(batch) else { panic!("an lm predicts logits") };
     let ModelInput::Codes(codes) = &batch.input else { panic!("an lm reads codes") };
-    let likely = log_softmax(logits[0].heads[0].clone(), 2).gather(2, codes.clone().unsqueeze_dim(2));
+    let likely = log_softmax(logits[0].heads[0].logits.clone(), 2).gather(2, codes.clone());
     let loss = -likely.mean();
     let gradients = loss.backward();
     (loss, gradients)
@@ -194,7 +211,7 @@ pub fn decoding(name: &'static str, recipes: Vec<(&'static str, Recipe)>) -> Res
     let (mut cases, mut first) = (Vec::new(), None);
     for (stored, recipe) in recipes {
         let backbone: Rc<dyn Backbone> = build(&recipe)?.frozen().into();
-        let (tokens, each) = (backbone.canvas().tokens.length(), bytes(&*backbone, stored));
+        let (tokens, each) = (clip(backbone.canvas()).length(), bytes(&*backbone, stored));
         for rows in [1, GUIDED] {
             let backbone = backbone.clone();
             let run = move || {
@@ -211,9 +228,9 @@ pub fn decoding(name: &'static str, recipes: Vec<(&'static str, Recipe)>) -> Res
         let canvas = backbone.canvas();
         let batch = coded(canvas, GUIDED, &Device::flex());
         let ModelInput::Codes(codes) = batch.input else { unreachable!("made so above") };
-        insert(&mut exports, "inputs.prompt", words(&batch.conditioning.prompt));
-        insert(&mut exports, "inputs.codes", codes.float());
-        let tokens = canvas.tokens.length();
+        insert(&mut exports, "inputs.prompt", words(&batch.conditioning));
+        let tokens = clip(canvas).length();
+        insert(&mut exports, "inputs.codes", codes.float().reshape([GUIDED, tokens]));
         let decoded = decode(&*backbone, GUIDED).concat();
         let entries = decoded.len() / tokens / GUIDED;
         let decoded = Tensor::<1>::from_data(decoded.as_slice(), &Device::flex());
@@ -228,7 +245,7 @@ pub fn decoding(name: &'static str, recipes: Vec<(&'static str, Recipe)>) -> Res
 fn bytes(backbone: &dyn Backbone, stored: &str) -> f64 {
     let mut numbers = 0;
     backbone.parameters().each(&mut |name, shape, _| {
-        let read = name.starts_with("blocks") || name.starts_with("heads");
+        let read = name.starts_with("blocks") || name.contains(".heads.");
         numbers += if read && shape.len() == 2 { shape.iter().product::<usize>() } else { 0 };
     });
     let each = match stored {
@@ -243,34 +260,31 @@ fn bytes(backbone: &dyn Backbone, stored: &str) -> f64 {
 fn decode(backbone: &dyn Backbone, rows: usize) -> Vec<Vec<f32>> {
     let canvas = backbone.canvas();
     let batch = coded(canvas, rows, &Device::flex());
-    let mut session = backbone.session(batch.conditioning).expect("an lm decodes");
+    let mut session = backbone.session(batch.conditioning).ok().flatten().expect("an lm decodes");
     let codes = random_codes(canvas, rows);
-    let length = canvas.tokens.length();
+    let length = clip(canvas).length();
     (0..length)
         .map(|i| {
-            let logits = to_vec(session.logits(&[]));
-            session.push(&(0..rows).map(|row| codes[row * length + i]).collect::<Vec<_>>());
+            let logits = to_vec(session.logits(&[]).expect("logits of its own canvas"));
+            let picked = (0..rows).map(|row| codes[row * length + i]).collect();
+            session.push(&[picked]).expect("a code of its own canvas");
             logits
         })
         .collect()
 }
 
-pub fn coded(canvas: &CanvasShape, size: usize, device: &Device) -> CanvasBatch {
+pub fn coded(canvas: &Arc<CanvasShape>, size: usize, device: &Device) -> CanvasBatch {
     let codes = random_codes(canvas, size);
     CanvasBatch {
-        conditioning: Conditioning::prompt(random_ints(1, [size, canvas.prompt], vocabulary(canvas), device), canvas),
-        input: ModelInput::Codes(ints(&codes, [size, canvas.tokens.length()], device)),
+        conditioning: conditioning(canvas, size, device),
+        input: ModelInput::Codes(ints(&codes, [size, clip(canvas).length(), 1], device)),
     }
 }
 
 /// Codes that a small batch shares with the first rows of a large one.
 fn random_codes(canvas: &CanvasShape, size: usize) -> Vec<u32> {
-    let bits = canvas.tokens.kind.channels().unwrap_or(1);
-    draw(2, size * canvas.tokens.length(), 1 << bits)
-}
-
-fn random_ints<const D: usize>(seed: u64, shape: [usize; D], below: usize, device: &Device) -> Tensor<D, Int> {
-    ints(&draw(seed, shape.iter().product(), below), shape, device)
+    let bits = clip(canvas).kind.channels().unwrap_or(1);
+    draw(2, size * clip(canvas).length(), 1 << bits)
 }
 
 fn draw(seed: u64, count: usize, below: usize) -> Vec<u32> {

@@ -47,7 +47,7 @@ fn forwards(canvases: usize, frames: usize, threads: Option<usize>) -> Result<[C
     let device = Device::flex();
     let kind = TokenKind::Codes { levels: 1, entries: 1 << BITS, bits: Some(BITS) };
     let tokens = TokenShape { grid: [frames, 8, 8], kind };
-    let canvas = CanvasShape::new(12, 64, tokens);
+    let canvas = Arc::new(CanvasShape::new(12, 64, tokens));
     let threaded = threads.map(|threads| format!(", {threads} threads")).unwrap_or_default();
     let name = |kind| format!("scaling: {kind} forward, {canvases} canvases of {} tokens{threaded}", tokens.length());
     let pool = threads.map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;
@@ -59,10 +59,10 @@ fn forwards(canvases: usize, frames: usize, threads: Option<usize>) -> Result<[C
     let (dit, lm, same) = (Mutex::new(dit), Mutex::new(lm), pool.clone());
     Ok([
         Case::new(name("dit"), move || {
-            run_on(&pool, || black_box(dit.lock().expect(ALONE).forward(&field)));
+            run_on(&pool, || drop(black_box(dit.lock().expect(ALONE).forward(&field))));
         }),
         Case::new(name("lm"), move || {
-            run_on(&same, || black_box(lm.lock().expect(ALONE).forward(&codes)));
+            run_on(&same, || drop(black_box(lm.lock().expect(ALONE).forward(&codes))));
         }),
     ])
 }

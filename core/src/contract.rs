@@ -4,14 +4,14 @@
 //! checked, and answers everything that `check` prints (shapes, parameters, work) without touching
 //! a weight. *Built* on a device, it has weights and computes.
 
-use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Conditioning, PositionOrder, Prediction, Values};
+use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Conditioning, PositionOrder, Prediction, Route, Values};
 use crate::parameters::open_weights;
 use crate::{
-    Clip, ConfigError, Error, ErrorKind, Init, Media, MediaShape, Parameters, Result, RngKey, SampleRequest, TokenKind,
-    TokenShape, Tokens, Weights,
+    Clip, ConfigError, Error, ErrorKind, Init, Media, MediaShape, Parameters, Process, Result, RngKey, SampleRequest,
+    Schedule, TokenKind, TokenShape, Tokens, Weights,
 };
 use burn::tensor::{Device, Int, Tensor};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::Arc};
 
 /// Which part of the road a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +24,8 @@ pub enum Role {
     Backbone,
     /// The training loss of a backbone: `[objective]`.
     Objective,
+    /// How signal and noise are mixed on the way from data to noise: `[schedule]`.
+    Schedule,
     /// How predictions become tokens: `[sampler]`.
     Sampler,
     /// How clips and sounds come of pieces: `[program]`.
@@ -92,7 +94,7 @@ pub struct TokenizerSpec {
 }
 
 /// A kind of medium.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Modality {
     /// Clips and images.
     Video,
@@ -108,6 +110,15 @@ impl Modality {
         match self {
             Self::Video => "clips",
             Self::Audio => "sounds",
+            Self::Text => "text",
+        }
+    }
+
+    /// The track of a canvas that is of this modality unless a recipe says more.
+    pub fn track(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
             Self::Text => "text",
         }
     }
@@ -138,6 +149,10 @@ pub trait TokenizerConfig: Send + Sync {
     /// Why it cannot be trained, if it cannot.
     fn trains(&self) -> Result<(), ConfigError> {
         Ok(())
+    }
+    /// Keys of its configuration, dotted, that change nothing of what its weights mean.
+    fn neutral(&self) -> &'static [&'static str] {
+        &[]
     }
     /// Whether it takes the noise out of what it encodes; `None` where it has no switch for that.
     fn denoises(&self) -> Option<bool> {
@@ -307,9 +322,25 @@ pub trait BackboneConfig: Send + Sync {
     fn errors(&self) -> Vec<ConfigError>;
     /// What the backbone will be on such a canvas, or why the two do not fit.
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError>;
-    /// In which order it wants the places of a canvas.
+    /// In which order it wants the positions of a canvas.
     fn order(&self) -> PositionOrder {
         PositionOrder::InTime
+    }
+    /// Keys of its configuration, dotted, that change nothing of what its weights mean.
+    fn neutral(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Whether its weights are of canvases of these lengths and sizes alone.
+    fn lengths_are_fixed(&self) -> bool {
+        true
+    }
+    /// By which routes it takes numbers in ([`ConditionShape`](crate::canvas::ConditionShape)).
+    fn routes(&self) -> &'static [Route] {
+        &[]
+    }
+    /// How many digits it factorises the codes of a single codebook into.
+    fn factors(&self) -> usize {
+        1
     }
     /// How many numbers it learns on such a canvas.
     fn parameters(&self, canvas: &CanvasShape) -> usize;
@@ -320,21 +351,27 @@ pub trait BackboneConfig: Send + Sync {
         Ok(())
     }
     /// Builds it on a device. On an autodiff device it can be trained.
-    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>>;
+    fn build(&self, canvas: &Arc<CanvasShape>, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>>;
 }
 
-/// The Transformer: canvas in, a prediction for each position out.
+/// The Transformer: canvas in, a prediction for each element out.
 pub trait Backbone: Send {
     /// What it is.
     fn spec(&self) -> BackboneSpec;
     /// The canvas it was built for.
-    fn canvas(&self) -> &CanvasShape;
+    fn canvas(&self) -> &Arc<CanvasShape>;
     /// Where it computes.
     fn device(&self) -> Device;
-    /// A prediction for each of the `L` places that are to be made.
-    fn forward(&self, batch: &CanvasBatch) -> Prediction;
-    /// Starts incremental decoding after what is given, where the backbone can.
-    fn session(&self, conditioning: Conditioning) -> Option<Box<dyn Session>>;
+    /// A prediction for each of the `L` elements that are to be generated.
+    ///
+    /// # Errors
+    /// Where the input is of another kind than [`Backbone::spec`] says, or a plugin fails.
+    fn forward(&self, batch: &CanvasBatch) -> Result<Prediction>;
+    /// Starts incremental decoding after the context; `None` where the backbone cannot.
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`].
+    fn session(&self, conditioning: Conditioning) -> Result<Option<Box<dyn Session>>>;
     /// Its numbers.
     fn parameters(&self) -> &dyn Parameters;
     /// Its numbers, to change.
@@ -343,15 +380,21 @@ pub trait Backbone: Send {
     fn frozen(&self) -> Box<dyn Backbone>;
 }
 
-/// Incremental decoding with cached keys and values.
+/// Incremental decoding with cached keys and values, element by element ([`Layout::elements`](crate::Layout::elements)).
 pub trait Session: Send {
-    /// Logits of the next token, one tensor `[B, K]` a head. Of a factorised vocabulary the later
-    /// heads depend on the digits picked before them: `digits` holds those picked so far, `[B]` each.
-    fn logits(&self, digits: &[Vec<u32>]) -> Tensor<2>;
-    /// How many digits the next token has.
-    fn heads(&self) -> usize;
-    /// Goes on by the picked tokens, one for each of the `B` canvases.
-    fn push(&mut self, codes: &[u32]);
+    /// Which digits the next element has.
+    fn digits(&self) -> Range<usize>;
+    /// Logits `[B, K]` of the next element's next digit, where `picked` are those of its digits that are picked already,
+    /// `[B]` each: of a factorised vocabulary later digits depend on earlier ones.
+    ///
+    /// # Errors
+    /// Where a plugin fails.
+    fn logits(&self, picked: &[Vec<u32>]) -> Result<Tensor<2>>;
+    /// Goes on by the picked digits of the next element, `[B]` each.
+    ///
+    /// # Errors
+    /// Where a plugin fails.
+    fn push(&mut self, picked: &[Vec<u32>]) -> Result<()>;
 }
 
 /// A loss and what it is made of, for the log.
@@ -372,6 +415,17 @@ pub trait Objective: Send + Sync {
     /// How the field's times and predictions are to be read, where the objective has such a thing:
     /// a sampler must agree with it.
     fn process(&self) -> Option<Process>;
+    /// The same objective with another noise schedule than its own; by default it has none.
+    ///
+    /// # Errors
+    /// Where it cannot go by this schedule; the error is at a key of `[schedule]`.
+    fn with_schedule(&self, _schedule: Arc<dyn Schedule>) -> Result<Arc<dyn Objective>, ConfigError> {
+        Err(ConfigError::new("kind", "the objective mixes no noise, so it takes no schedule", "delete `[schedule]`"))
+    }
+    /// Keys of its configuration that change what the backbone's predictions stand for.
+    fn meaning(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// How far apart on their way the frames of a sample may stand: 0 for all side by side, 1 for one frame after the
     /// other. A sampler may have them as far apart, and no farther.
     fn frame_offset(&self) -> f32 {
@@ -385,47 +439,6 @@ pub trait Objective: Send + Sync {
     }
 }
 
-/// The way from data to noise that a diffusion backbone was trained on, and what it predicts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Process {
-    /// How signal and noise are mixed at time `t`.
-    pub path: NoisePath,
-    /// What the backbone's field stands for.
-    pub predicts: Predicts,
-}
-
-/// Mixing of signal and noise: `x_t = α(t)·x + σ(t)·ε`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum NoisePath {
-    /// `α = 1 - t`, `σ = t`: the straight line of rectified flow (Liu et al. 2022).
-    Straight,
-    /// `α = cos(πt/2)`, `σ = sin(πt/2)`: variance-preserving DDPM with the cosine schedule (Nichol
-    /// and Dhariwal 2021, without their offset; Salimans and Ho 2022).
-    Cosine,
-}
-
-impl NoisePath {
-    /// `α(t)` and `σ(t)`.
-    pub fn mix(self, t: f64) -> (f64, f64) {
-        match self {
-            Self::Straight => (1.0 - t, t),
-            Self::Cosine => {
-                let angle = std::f64::consts::FRAC_PI_2 * t;
-                (angle.cos(), angle.sin())
-            }
-        }
-    }
-}
-
-/// What a diffusion backbone's field stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Predicts {
-    /// The clean data `x`.
-    Data,
-    /// `dx_t/dt` on the straight path, `v = α·ε - σ·x` on the cosine path.
-    Velocity,
-}
-
 /// Tokens in the making: one step at a time, so that progress, previews, streaming and cancelling
 /// come for free.
 pub trait Sampling: Send {
@@ -433,7 +446,7 @@ pub trait Sampling: Send {
     fn progress(&self) -> (usize, usize);
     /// Goes on by one step.
     fn step(&mut self, backbone: &dyn Backbone) -> Result<()>;
-    /// What stands at the places that are to be made, of each sample; whole once all steps are done.
+    /// The tokens at the positions that are to be generated, of each sample; whole once all steps are done.
     fn tokens(&self) -> Result<Vec<Values>>;
 }
 
@@ -461,7 +474,7 @@ pub trait Sampler: Send + Sync {
     fn begin(
         &self,
         backbone: &dyn Backbone,
-        process: Option<Process>,
+        process: Option<&Process>,
         order: &SampleRequest,
     ) -> Result<Box<dyn Sampling>>;
 }

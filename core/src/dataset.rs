@@ -1,8 +1,11 @@
 //! What training asks of data.
 
-use crate::{Clip, Error, ErrorKind, MediaShape, Modality, Result, Sound};
+use crate::{Clip, Error, ErrorKind, Media, MediaShape, Modality, Result, Sound};
 use serde::Serialize;
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+/// The number that every clip tells: frames a second.
+pub const FPS: &str = "fps";
 
 /// Samples that are held out at most; at least 8, where there are twice as many.
 const HELD_OUT: Range<u64> = 8..64;
@@ -10,7 +13,7 @@ const HELD_OUT: Range<u64> = 8..64;
 const ENDLESS: u64 = u64::MAX;
 
 /// A clip, a sound or both, with their caption.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// The clip, of the dataset's [`shape`](Dataset::shape); `None` where it has no clips.
     pub clip: Option<Clip>,
@@ -18,6 +21,10 @@ pub struct Sample {
     pub sound: Option<Sound>,
     /// What it shows; empty where the dataset has no captions.
     pub caption: String,
+    /// Further streams by name, such as a depth map of the clip, where the dataset has any.
+    pub streams: BTreeMap<String, Clip>,
+    /// Numbers by name, such as how fast something moves, where the dataset knows any.
+    pub numbers: BTreeMap<String, f64>,
     /// Where it comes from, for messages: a file and a window, a scene's number.
     pub id: String,
 }
@@ -37,6 +44,40 @@ impl Sample {
     /// Where it has none.
     pub fn into_sound(self) -> Result<Sound> {
         self.sound.ok_or_else(|| missing(&self.id, Modality::Audio))
+    }
+}
+
+impl Sample {
+    /// A number that is known of it: one that the dataset tells, or `fps`, the frames a second of its clip.
+    ///
+    /// # Errors
+    /// Where it is not known.
+    pub fn number(&self, name: &str) -> Result<f64> {
+        let fps = || self.clip.as_ref().filter(|_| name == FPS).map(|clip| clip.rate().as_f64());
+        self.numbers
+            .get(name)
+            .copied()
+            .or_else(fps)
+            .ok_or_else(|| Error::new(ErrorKind::Data, &self.id, format!("the data do not tell the number `{name}`")))
+    }
+
+    /// The medium of a track of the canvas that holds the stream `from`.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn medium(&self, from: &str) -> Result<Media> {
+        let none = || missing(&self.id, Modality::Video);
+        match from {
+            "video" => self.clip.clone().map(Media::Clip).ok_or_else(none),
+            "audio" => self.sound.clone().map(Media::Sound).ok_or_else(|| missing(&self.id, Modality::Audio)),
+            "text" => Ok(Media::Text(self.caption.clone())),
+            stream => self
+                .streams
+                .get(stream)
+                .cloned()
+                .map(Media::Clip)
+                .ok_or_else(|| Error::new(ErrorKind::Data, &self.id, format!("the data have no stream `{stream}`"))),
+        }
     }
 }
 
@@ -226,7 +267,7 @@ mod tests {
                 self.0
             }
             fn get(&self, index: u64) -> Result<Sample> {
-                Ok(Sample { clip: None, sound: None, caption: index.to_string(), id: String::new() })
+                Ok(Sample { caption: index.to_string(), ..Sample::default() })
             }
             fn shape(&self, _: Modality) -> Option<MediaShape> {
                 None

@@ -15,6 +15,7 @@ pub mod random;
 pub mod recipe;
 pub mod registry;
 pub mod sample_request;
+pub mod schedule;
 pub mod task;
 pub mod tokens;
 
@@ -30,5 +31,6 @@ pub use program::{GenerateRequest, Inputs, Outline, Output, OutputKind, Program}
 pub use random::{RngKey, RngStream, Stream};
 pub use registry::{Component, DatasetConfig, Factory, Hosted, Make, Registry};
 pub use sample_request::{SampleRequest, Start};
-pub use task::{Encoders, Mask, MaskSpec, Task};
+pub use schedule::{Family, Predicts, Process, Schedule};
+pub use task::{Encoders, Mask, MaskSpec, Task, TrackMedia};
 pub use tokens::{TokenKind, TokenShape, TokenValues, Tokens};

@@ -318,6 +318,10 @@ pub fn open_weights(path: &Path) -> Result<(Weights, HashMap<String, String>)> {
             Dtype::F16 => pairs().map(|b| half::f16::from_le_bytes(b).to_f32()).collect(),
             other => return Err(wrong(format!("`{name}` is {other:?}; weights are F32, F16 or BF16"))),
         };
+        let values: Vec<f32> = values;
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(wrong(format!("`{name}` holds {value}, which is not a finite number")).hint("train it again"));
+        }
         weights.insert(name.to_owned(), Weight { shape: view.shape().to_vec(), values });
     }
     Ok((weights, head.metadata().clone().unwrap_or_default()))

@@ -3,13 +3,17 @@
 //! [`Codec`] is the half that needs no backbone (clip ⇄ tokens at the recipe's frame rate);
 //! [`Pipeline`] is the whole road. Both read weights and neither changes them; training has its own.
 
-use crate::canvas::PromptKind;
+use crate::canvas::{ConditionShape, Values};
+use crate::dataset::FPS;
 use crate::recipe::Recipe;
+use crate::task::TrackMedia;
 use crate::{
-    Backbone, CanvasShape, CanvasTokens, Clip, Encoders, Error, ErrorKind, Layout, Mask, MaskSpec, Media, MediaShape,
-    Modality, Process, Program, Rate, Result, RngKey, SampleRequest, Sampler, Sound, Start, Task, Tokenizer, Tokens,
+    Backbone, CanvasShape, CanvasTokens, Clip, Encoders, Error, ErrorKind, Mask, MaskSpec, Media, MediaShape, Modality,
+    Output, Process, Program, Rate, Result, RngKey, SampleRequest, Sampler, Start, Task, Timing, TokenKind, Tokenizer,
+    Tokens,
 };
 use burn::tensor::Device;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A tokenizer of the recipe with its weights, and the rate that tokens do not know.
@@ -20,18 +24,23 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// Builds the recipe's tokenizer of clips or of sounds on `device`.
+    /// A tokenizer with its weights, of media at this rate.
+    pub fn new(tokenizer: Box<dyn Tokenizer>, rate: Rate) -> Self {
+        let modality = tokenizer.spec().modality;
+        Self { tokenizer, modality, rate }
+    }
+
+    /// Builds the recipe's tokenizer of a modality on `device`.
     ///
     /// # Errors
-    /// Where the recipe has no such tokenizer, no weights for it or no such data, or the weights do not
-    /// fit; or where the modality is text, which has no rate.
+    /// Where the recipe has no such tokenizer, no weights for it or no such data, or the weights do not fit.
     pub fn build(recipe: &Recipe, modality: Modality, device: &Device) -> Result<Self> {
         let part = recipe.need_tokenizer(modality)?;
         let rate = match recipe.need_media(modality)? {
             MediaShape::Clip { rate, .. } | MediaShape::Sound { rate, .. } => rate,
-            MediaShape::Text => return Err(Error::new(ErrorKind::Unsupported, part.section, "text has no rate")),
+            MediaShape::Text => Rate::whole(1),
         };
-        Ok(Self { tokenizer: part.component.build(device, &part.weight_init()?)?, modality, rate })
+        Ok(Self::new(part.component.build(device, &recipe.weight_init(part)?)?, rate))
     }
 
     /// What is inside.
@@ -39,7 +48,7 @@ impl Codec {
         &*self.tokenizer
     }
 
-    /// Frames or samples a second.
+    /// Frames or samples a second; 1 of text, which has none.
     pub fn rate(&self) -> Rate {
         self.rate
     }
@@ -60,6 +69,7 @@ impl Codec {
         match (self.tokenizer.decode(tokens)?, self.modality) {
             (Media::Clip(clip), Modality::Video) => Ok(Media::Clip(clip.with_rate(self.rate))),
             (Media::Sound(sound), Modality::Audio) => Ok(Media::Sound(sound.with_rate(self.rate))),
+            (Media::Text(text), Modality::Text) => Ok(Media::Text(text)),
             (other, modality) => Err(other.unexpected(modality.section(), modality)),
         }
     }
@@ -75,9 +85,8 @@ impl Codec {
 
 /// Everything that generating takes, with its weights.
 pub struct Pipeline {
-    codec: Codec,
-    audio: Option<Codec>,
-    text: Box<dyn Tokenizer>,
+    /// The tokenizer of each track of the canvas.
+    codecs: BTreeMap<String, Arc<Codec>>,
     backbone: Box<dyn Backbone>,
     sampler: Arc<dyn Sampler>,
     process: Option<Process>,
@@ -85,29 +94,30 @@ pub struct Pipeline {
     program: Option<Arc<dyn Program>>,
 }
 
-/// What is to be made: a clip, its sound or both, one a prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is to be generated, one sample a prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
     /// The prompts; an empty one is no prompt.
     pub prompts: Vec<String>,
     /// Seed of all that is drawn.
     pub seed: u64,
     /// The number of the first sample, the others count on: a sample is known by what is given, its seed and
-    /// its number, and is the same in whatever batch it is made.
+    /// its number, and is the same in whatever batch it is generated.
     pub first: u64,
+    /// The numbers that the samples are conditioned on, by the names of the recipe's `[condition.*]`: of each sample, or once
+    /// for all. `fps` is that of the recipe's clips where it is left out.
+    pub conditions: Vec<BTreeMap<String, f64>>,
 }
 
-/// What is given beside the prompts: as many clips or sounds as there are prompts, of the canvas' length, where the
-/// task asks for some. What the task makes is not looked at, but by [`Pipeline::edit_request`].
+/// What is given beside the prompts: of each track that the task asks for as many media as there are prompts, of the
+/// canvas' length. What the task generates is not looked at, but by [`Pipeline::edit_request`].
 #[derive(Clone, Copy, Debug)]
 pub struct ContextMedia<'a> {
     /// The task.
     pub task: &'a Task,
-    /// The clips.
-    pub clips: &'a [Clip],
-    /// The sounds, mono.
-    pub sounds: &'a [Sound],
-    /// What of the clips is to be made, where the task has a region.
+    /// Clips and sounds (mono), by track.
+    pub media: &'a TrackMedia,
+    /// What of the clips is to be generated, where the task has a region.
     pub mask: Option<&'a Mask>,
 }
 
@@ -118,13 +128,11 @@ impl Pipeline {
     /// Where a part is missing, has no weights, or they do not fit.
     pub fn build(recipe: &Recipe, device: &Device) -> Result<Self> {
         let sampler = recipe.need_sampler()?.component.clone();
-        let (backbone, text) = (recipe.need_backbone()?, recipe.need_tokenizer(Modality::Text)?);
+        let backbone = recipe.need_backbone()?;
         let canvas = recipe.need_canvas()?;
         Ok(Self {
-            codec: Codec::build(recipe, Modality::Video, device)?,
-            audio: canvas.sound.map(|_| Codec::build(recipe, Modality::Audio, device)).transpose()?,
-            text: text.component.build(device, &text.weight_init()?)?,
-            backbone: backbone.component.build(&canvas, device, &backbone.weight_init()?)?,
+            codecs: codecs(recipe, &canvas, device)?,
+            backbone: backbone.component.build(&canvas, device, &recipe.weight_init(backbone)?)?,
             process: recipe.objective.as_ref().and_then(|objective| objective.component.process()),
             sampler,
             tasks: recipe.need_tasks()?,
@@ -132,33 +140,58 @@ impl Pipeline {
         })
     }
 
-    /// The clip of what was made, where there is one.
-    ///
-    /// # Errors
-    /// As [`Codec::clip`].
-    pub fn clip(&self, tokens: &CanvasTokens) -> Result<Option<Clip>> {
-        tokens.video.as_ref().map(|tokens| self.codec.clip(tokens)).transpose()
-    }
-
-    /// The sound of what was made, where there is one.
+    /// The media of what was generated, but for the tracks that `task` gives as a whole: those are not decoded again.
     ///
     /// # Errors
     /// As [`Codec::decode`].
-    pub fn sound(&self, tokens: &CanvasTokens) -> Result<Option<Sound>> {
-        match (&tokens.audio, &self.audio) {
-            (Some(tokens), Some(codec)) => codec.decode(tokens)?.sound(Modality::Audio.section()).map(Some),
-            _ => Ok(None),
+    pub fn decode(&self, task: &Task, tokens: &CanvasTokens) -> Result<TrackMediaOne> {
+        let mut media = TrackMediaOne::new();
+        for (track, tokens) in &tokens.tracks {
+            let Some(codec) = self.codecs.get(track).filter(|_| task.spec(track) != MaskSpec::Context) else {
+                continue;
+            };
+            media.insert(track.clone(), codec.decode(tokens)?);
+        }
+        // A sound is as long as its clip, to the sample: its tokens may be a little longer.
+        for one in media.values_mut() {
+            if let Media::Sound(sound) = one {
+                *sound = sound.clone().with_length(self.samples());
+            }
+        }
+        Ok(media)
+    }
+
+    /// How many samples a sound of the canvas has: as many as the frames of its clip last, or as its tokens stand for.
+    pub fn samples(&self) -> usize {
+        let canvas = self.canvas();
+        let (Some(audio), Some(track)) = (self.codec("audio"), canvas.track("audio")) else { return 0 };
+        match self.codec("video") {
+            Some(video) => Timing::new(video.rate, audio.rate).samples(0..canvas.frames()).len(),
+            None => track.tokens.length() * track.strides[0],
         }
     }
 
-    /// Clip ⇄ tokens.
-    pub fn codec(&self) -> &Codec {
-        &self.codec
+    /// What was generated: the tracks `video`, `audio` and `text`, and clips of further streams.
+    ///
+    /// # Errors
+    /// As [`Pipeline::decode`].
+    pub fn output(&self, task: &Task, tokens: &CanvasTokens) -> Result<Output> {
+        let mut output = Output::default();
+        for (track, media) in self.decode(task, tokens)? {
+            match media {
+                Media::Clip(clip) if track == Modality::Video.track() => output.clip = Some(clip),
+                Media::Sound(sound) if track == Modality::Audio.track() => output.sound = Some(sound),
+                Media::Text(text) => output.text = Some(text),
+                Media::Clip(clip) => drop(output.streams.insert(track, clip)),
+                Media::Sound(_) => {}
+            }
+        }
+        Ok(output)
     }
 
-    /// Sound ⇄ tokens, where the canvas has sound.
-    pub fn audio(&self) -> Option<&Codec> {
-        self.audio.as_ref()
+    /// The tokenizer of a track, where the canvas has it.
+    pub fn codec(&self, track: &str) -> Option<&Codec> {
+        self.codecs.get(track).map(|codec| &**codec)
     }
 
     /// What the backbone was trained for.
@@ -172,20 +205,17 @@ impl Pipeline {
     }
 
     /// The canvas that the backbone fills.
-    pub fn canvas(&self) -> &CanvasShape {
+    pub fn canvas(&self) -> &Arc<CanvasShape> {
         self.backbone.canvas()
     }
 
-    /// Turns a request into what the sampler is asked for: whole canvases, from prompts alone.
+    /// Turns a request into what the sampler is asked for: all that is no text, from prompts alone.
     ///
     /// # Errors
     /// Where a prompt is longer than the canvas has room for.
     pub fn sample_request(&self, request: &Request) -> Result<SampleRequest> {
-        let texts: Vec<Media> = request.prompts.iter().map(|prompt| Media::Text(prompt.clone())).collect();
-        let key = |i: u64| RngKey::new(request.seed).sample(request.first + i);
-        let texts = self.text.encode_all(&texts)?;
-        let prompts = texts.iter().map(|text| self.canvas().prompt_of(text)).collect::<Result<Vec<_>>>()?;
-        Ok(SampleRequest::prompts(prompts, (0..request.prompts.len() as u64).map(key).collect(), self.canvas()))
+        let task = Task::from_text(self.canvas());
+        self.task_request(request, &ContextMedia { task: &task, media: &TrackMedia::new(), mask: None })
     }
 
     /// The same for a task, with what it is given.
@@ -193,25 +223,34 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::sample_request`]; or where media do not fit the tokenizers.
     pub fn task_request(&self, request: &Request, context_media: &ContextMedia) -> Result<SampleRequest> {
-        let ContextMedia { task, clips, sounds, mask } = *context_media;
-        let mut sample_request = self.sample_request(request)?;
-        let strides = self.codec.tokenizer().spec().strides;
+        let ContextMedia { task, media, mask } = *context_media;
         let layout = task
-            .layout(self.canvas(), strides, mask)
+            .layout(self.canvas(), mask)
             .map_err(|error| error.into_error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
-        if task.has_context() {
-            sample_request.context =
-                task.context_tokens(self.canvas(), &self.encoders(), &layout, mask, clips, sounds)?;
-        }
-        sample_request.layout = Arc::new(layout);
-        Ok(sample_request)
+        let none = BTreeMap::new();
+        let each = (0..request.prompts.len())
+            .map(|i| request.conditions.get(i).or(request.conditions.last()).unwrap_or(&none));
+        let blank = |given| Ok(Values { numbers: self.numbers(given)?, ..self.canvas().blank() });
+        let mut samples = each.map(blank).collect::<Result<Vec<_>>>()?;
+        let mut media = media.clone();
+        let texts = request.prompts.iter().map(|prompt| Media::Text(prompt.clone())).collect();
+        media.insert(Modality::Text.track().into(), texts);
+        task.lay_context(self.canvas(), &self.encoders(), mask, &media, false, &mut samples)?;
+        let key = |i: u64| RngKey::new(request.seed).sample(request.first + i);
+        Ok(SampleRequest {
+            context: samples.iter().map(|sample| sample.at(layout.context(), self.canvas())).collect(),
+            layout: Arc::new(layout),
+            keys: (0..request.prompts.len() as u64).map(key).collect(),
+            start: None,
+        })
     }
 
-    /// The same, to be gone on from what the clips and sounds show at the places that are to be made instead of from
+    /// The same, to be gone on from what the media show at the positions that are to be generated instead of from
     /// nothing: editing by `strength`, see [`Start`].
     ///
     /// # Errors
-    /// As [`Pipeline::task_request`]; where the sampler cannot, or there is no clip or no sound of which one is to be made.
+    /// As [`Pipeline::task_request`]; where the sampler cannot, or there is no medium of a track of which some is to be
+    /// generated.
     pub fn edit_request(
         &self,
         request: &Request,
@@ -219,37 +258,75 @@ impl Pipeline {
         strength: f64,
     ) -> Result<SampleRequest> {
         self.sampler.edits().map_err(|error| error.into_error(ErrorKind::Unsupported, "sampler"))?;
-        let ContextMedia { task, clips, sounds, .. } = *context_media;
+        let ContextMedia { task, media, .. } = *context_media;
         let mut sample_request = self.task_request(request, context_media)?;
-        let (canvas, made) = (self.canvas(), sample_request.layout.target().to_vec());
-        for (modality, none) in [(Modality::Video, clips.is_empty()), (Modality::Audio, sounds.is_empty())] {
-            if none && made.iter().any(|&position| canvas.modality(position) == modality) {
-                let message = format!("`{}` makes {}, and none are there to be changed", task.name, modality.plural());
+        let (canvas, mut whole) = (self.canvas(), Task::new(&task.name, [("text", MaskSpec::Absent)]));
+        for (track, _) in sample_request.layout.target_by_track() {
+            let shape = &canvas.tracks[track];
+            if media.get(&shape.name).is_none_or(Vec::is_empty) {
+                let what = shape.modality.plural();
+                let message = format!("`{}` makes {what}, and none are there to be changed", task.name);
                 return Err(Error::new(ErrorKind::Unsupported, "edit", message).hint("give one, or name another task"));
             }
+            whole.tracks.insert(shape.name.clone(), MaskSpec::Context);
         }
-        let share = |none: bool| if none { MaskSpec::Absent } else { MaskSpec::Context };
-        let whole = Task { video: share(clips.is_empty()), audio: share(sounds.is_empty()), ..task.clone() };
-        let tokens =
-            whole.context_tokens(canvas, &self.encoders(), &Layout::new(made, Vec::new()), None, clips, sounds)?;
+        let mut samples = vec![canvas.blank(); request.prompts.len()];
+        whole.lay_context(canvas, &self.encoders(), None, media, false, &mut samples)?;
+        let tokens = samples.iter().map(|sample| sample.at(sample_request.layout.target(), canvas)).collect();
         sample_request.start = Some(Start { tokens, strength });
         Ok(sample_request)
     }
 
-    fn encoders(&self) -> Encoders<'_> {
-        Encoders { video: self.codec.tokenizer(), audio: self.audio.as_ref().map(Codec::tokenizer) }
+    /// The numbers that a sample is conditioned on.
+    fn numbers(&self, given: &BTreeMap<String, f64>) -> Result<Vec<Option<f64>>> {
+        let conditions = &self.canvas().conditions;
+        let wrong = |name: &str, message: String, hint: String| {
+            Error::new(ErrorKind::Unsupported, format!("condition `{name}`"), message).hint(hint)
+        };
+        if let Some(name) = given.keys().find(|name| conditions.iter().all(|one| one.name != **name)) {
+            let known: Vec<&str> = conditions.iter().map(|condition| &*condition.name).collect();
+            let hint = match known.is_empty() {
+                true => "leave it out: the recipe has no `[condition.*]`".to_owned(),
+                false => format!("name one of {}", known.join(", ")),
+            };
+            return Err(wrong(name, "the model is not conditioned on such a number".into(), hint));
+        }
+        let number = |condition: &ConditionShape| {
+            let fps = || self.codec(Modality::Video.track()).filter(|_| condition.from == FPS).map(|c| c.rate.as_f64());
+            let number = given.get(&condition.name).copied().or_else(fps);
+            let (name, [low, high]) = (&condition.name, condition.range);
+            match number {
+                Some(number) if !number.is_finite() || number < low || number > high => {
+                    let message = format!("{number} is not from {low} to {high}, where the model learned it");
+                    Err(wrong(name, message, format!("give {name} from {low} to {high}")))
+                }
+                None if condition.dropout == 0.0 => {
+                    let message = "the model never goes without this number".to_owned();
+                    Err(wrong(name, message, format!("give it by `--condition {name}={}`", (low + high) / 2.0)))
+                }
+                number => Ok(number),
+            }
+        };
+        conditions.iter().map(number).collect()
     }
 
-    /// The prompt as the model reads it: its tokens turned back into text. `None` where it reads vectors, which do not tell.
+    fn encoders(&self) -> Encoders<'_> {
+        self.codecs.iter().map(|(track, codec)| (track.clone(), codec.tokenizer())).collect()
+    }
+
+    /// The prompt as the model reads it: its tokens turned back into text. `None` where it reads none, or vectors, which do
+    /// not tell.
     ///
     /// # Errors
     /// As [`Pipeline::sample_request`].
     pub fn read_back(&self, prompt: &str) -> Result<Option<String>> {
-        if matches!(self.canvas().text, PromptKind::Vectors(_)) {
-            return Ok(None);
-        }
-        let tokens = self.text.encode(&Media::Text(prompt.to_owned()))?;
-        self.text.decode(&tokens)?.text(Modality::Text.section()).map(Some)
+        let track = Modality::Text.track();
+        let words = |canvas: &CanvasShape| {
+            canvas.track(track).is_some_and(|track| matches!(track.tokens.kind, TokenKind::Codes { .. }))
+        };
+        let Some(codec) = self.codec(track).filter(|_| words(self.canvas())) else { return Ok(None) };
+        let tokens = codec.encode(&Media::Text(prompt.to_owned()))?;
+        codec.decode(&tokens)?.text(Modality::Text.section()).map(Some)
     }
 
     /// Fills the canvases of `sample_request`, step by step. `on_step` gets how many
@@ -262,14 +339,35 @@ impl Pipeline {
         sample_request: &SampleRequest,
         on_step: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Vec<CanvasTokens>> {
-        let mut sampling = self.sampler.begin(&*self.backbone, self.process, sample_request)?;
+        let mut sampling = self.sampler.begin(&*self.backbone, self.process.as_ref(), sample_request)?;
         loop {
             let (done, total) = sampling.progress();
             on_step(done, total)?;
             if done >= total {
-                return sample_request.tokens(self.canvas(), &sampling.tokens()?);
+                return sample_request.tokens(&sampling.tokens()?);
             }
             sampling.step(&*self.backbone)?;
         }
     }
+}
+
+/// One medium for each track, by name.
+pub type TrackMediaOne = BTreeMap<String, Media>;
+
+/// The tokenizer of each track of a canvas; tracks of one tokenizer share it.
+///
+/// # Errors
+/// As [`Codec::build`].
+pub fn codecs(recipe: &Recipe, canvas: &CanvasShape, device: &Device) -> Result<BTreeMap<String, Arc<Codec>>> {
+    let mut built: BTreeMap<Modality, Arc<Codec>> = BTreeMap::new();
+    let mut codecs = BTreeMap::new();
+    for track in &canvas.tracks {
+        let codec = match built.get(&track.modality) {
+            Some(codec) => codec.clone(),
+            None => Arc::new(Codec::build(recipe, track.modality, device)?),
+        };
+        built.insert(track.modality, codec.clone());
+        codecs.insert(track.name.clone(), codec);
+    }
+    Ok(codecs)
 }

@@ -45,6 +45,8 @@ pub enum RngStream {
     Speed = 18,
     /// Which sound goes under another, and how loudly.
     Mix = 19,
+    /// Which of several lengths and sizes a training step is of.
+    Bucket = 20,
 }
 
 /// The key of a stream: who draws, and what for.

@@ -6,7 +6,7 @@
 
 use crate::contract::{BackboneConfig, MetricConfig, Objective, Role, Sampler, TokenizerConfig};
 use crate::dataset::{Dataset, Part};
-use crate::{ConfigError, Error, ErrorKind, MediaShape, Modality, Program, Result};
+use crate::{ConfigError, Error, ErrorKind, MediaShape, Modality, Program, Result, Schedule};
 use serde_json::Value;
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
@@ -20,6 +20,8 @@ pub enum Make {
     Backbone(fn(Value) -> Result<Box<dyn BackboneConfig>, serde_json::Error>),
     /// Makes an objective.
     Objective(fn(Value) -> Result<Box<dyn Objective>, serde_json::Error>),
+    /// Makes a noise schedule.
+    Schedule(fn(Value) -> Result<Box<dyn Schedule>, serde_json::Error>),
     /// Makes a sampler.
     Sampler(fn(Value) -> Result<Box<dyn Sampler>, serde_json::Error>),
     /// Makes a program.
@@ -41,6 +43,8 @@ pub enum Hosted {
     Tokenizer(Factory<dyn TokenizerConfig>),
     /// Makes a backbone's configuration.
     Backbone(Factory<dyn BackboneConfig>),
+    /// Makes a noise schedule.
+    Schedule(Factory<dyn Schedule>),
     /// Makes a sampler.
     Sampler(Factory<dyn Sampler>),
     /// Makes a program.
@@ -57,6 +61,7 @@ impl Make {
             Self::Tokenizer(_) | Self::Hosted(Hosted::Tokenizer(_)) => Role::Tokenizer,
             Self::Backbone(_) | Self::Hosted(Hosted::Backbone(_)) => Role::Backbone,
             Self::Objective(_) => Role::Objective,
+            Self::Schedule(_) | Self::Hosted(Hosted::Schedule(_)) => Role::Schedule,
             Self::Sampler(_) | Self::Hosted(Hosted::Sampler(_)) => Role::Sampler,
             Self::Program(_) | Self::Hosted(Hosted::Program(_)) => Role::Program,
             Self::Metric(_) | Self::Hosted(Hosted::Metric(_)) => Role::Metric,
@@ -98,6 +103,15 @@ impl Make {
         }
     }
 
+    /// What makes a noise schedule, where it is one.
+    pub fn schedule(&self) -> Option<Factory<dyn Schedule>> {
+        match self {
+            Self::Schedule(make) => Some(Arc::new(*make)),
+            Self::Hosted(Hosted::Schedule(make)) => Some(make.clone()),
+            _ => None,
+        }
+    }
+
     /// What makes a sampler, where it is one.
     pub fn sampler(&self) -> Option<Factory<dyn Sampler>> {
         match self {
@@ -132,6 +146,26 @@ pub trait DatasetConfig: Send + Sync {
     fn errors(&self) -> Vec<ConfigError>;
     /// The shape that media of this modality have in every sample, where samples have such.
     fn shape(&self, modality: Modality) -> Option<MediaShape>;
+    /// What to set so that samples have media of a modality which they do not have now; `None` where nothing helps.
+    fn enable(&self, _modality: Modality) -> Option<String> {
+        None
+    }
+    /// The shape of a further stream of every sample, by its name ([`Sample::streams`](crate::dataset::Sample::streams)).
+    ///
+    /// # Errors
+    /// Where there is no such stream; the error is at a key of `[data]`.
+    fn stream(&self, name: &str) -> Result<MediaShape, ConfigError> {
+        let message = format!("these data have no stream `{name}`");
+        Err(ConfigError::new("kind", message, format!("delete `[track.{name}]`, or name data that have it")))
+    }
+    /// The numbers that are known of every sample beside `fps`, by name ([`Sample::numbers`](crate::dataset::Sample::numbers)).
+    fn numbers(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// The same data at other lengths and sizes, each with how often training draws it: buckets. None: one for all.
+    fn buckets(&self) -> Vec<(f64, Arc<dyn DatasetConfig>)> {
+        Vec::new()
+    }
     /// The key of what is not there on this machine, e.g. `path`, with what is expected there; none by default. Unlike an
     /// error of the configuration it does not keep a recipe from being checked, or from being used where no data are read.
     fn missing(&self) -> Option<ConfigError> {

@@ -140,38 +140,6 @@ impl Tokens {
         }
     }
 
-    /// One code a place: of several levels the number whose digits they are, coarse first.
-    ///
-    /// # Errors
-    /// Where these are vectors, or such a number has more than 32 bits.
-    pub fn packed(&self) -> Result<Vec<u32>> {
-        let TokenValues::Codes { levels, entries, codes } = &self.values else { return Err(self.unlike("codes")) };
-        let pack =
-            |all: u32, &code: &u32| u32::try_from(u64::from(all).checked_mul(*entries as u64)? + u64::from(code)).ok();
-        let packed = codes.chunks(*levels).map(|codes| codes.iter().try_fold(0u32, pack));
-        let packed: Option<Vec<u32>> = packed.collect();
-        packed.ok_or_else(|| tokens_error(format!("{} are no 32-bit number", self.values.kind())))
-    }
-
-    /// Tokens of a shape whose [`Tokens::packed`] these are.
-    ///
-    /// # Errors
-    /// Where there are not as many as places, one is out of range, or the shape's tokens are vectors.
-    pub fn unpacked(shape: &TokenShape, codes: &[u32]) -> Result<Self> {
-        let TokenKind::Codes { levels, entries, .. } = shape.kind else {
-            return Err(tokens_error(format!("codes where {} were expected", shape.kind)));
-        };
-        let high = |&&code: &&u32| shape.kind.entries().is_some_and(|n| u64::from(code) >= n);
-        if let Some(code) = codes.iter().find(high) {
-            return Err(tokens_error(format!("a code of {code} is not of {}", shape.kind)));
-        }
-        let digit = |code: u32, level: usize| {
-            (u64::from(code) / (entries as u64).pow((levels - 1 - level) as u32) % entries as u64) as u32
-        };
-        let codes = codes.iter().flat_map(|&code| (0..levels).map(move |level| digit(code, level)));
-        Self::levels(shape.grid, levels, entries, codes.collect())
-    }
-
     /// The first `keep` levels alone; all else as it is.
     pub fn coarse(&self, keep: usize) -> Self {
         match &self.values {

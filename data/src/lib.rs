@@ -1,7 +1,7 @@
 //! What musiva trains on.
 //!
 //! - [`world`]: an endless procedural world of moving shapes, and oracles that read a clip back.
-//! - [`folder`]: a folder of clips or images with captions, cut into windows.
+//! - [`folder`]: a folder of clips or images with their sound and captions, cut into windows.
 //! - [`sounds`]: a folder of sounds, cut into windows.
 //! - [`noisy()`]: noise behind sounds.
 //!
@@ -15,8 +15,13 @@
 //! Batches are the training loop's; words become tokens in the tokenizers.
 #![forbid(unsafe_code)]
 
+mod buckets;
+mod captions;
+mod clip_sound;
+mod csv;
 mod files;
 pub mod folder;
+mod left_out;
 mod noise;
 mod order;
 mod register;
@@ -24,6 +29,7 @@ mod scan;
 pub mod sounds;
 pub mod world;
 
+pub use buckets::ClipShape;
 pub use folder::{Folder, FolderConfig};
 pub use musiva_core::dataset::{self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
 pub use noise::{noisy, power};

@@ -4,8 +4,9 @@ use crate::dataset::{Dataset, Part, part};
 use crate::files::Files;
 use crate::folder::Captions;
 use crate::world::TestScenes;
-use crate::{Folder, FolderConfig, Sounds, SoundsConfig, World, WorldConfig, scan};
-use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result, Timing};
+use crate::world::{SPEED, WorldStream};
+use crate::{Folder, FolderConfig, Sounds, SoundsConfig, World, WorldConfig, clip_sound, scan};
+use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result};
 use std::{any::Any, sync::Arc};
 
 /// Registers all datasets of this crate.
@@ -23,7 +24,7 @@ pub fn register(registry: &mut Registry) -> Result<()> {
     })?;
     registry.register(Component {
         kind: "folder",
-        summary: "a folder of clips or images with captions beside them, cut into windows",
+        summary: "a folder of clips or images with their sound and captions, cut into windows",
         origin: "built-in".into(),
         schema: schemars::schema_for!(FolderConfig).into(),
         learns: false,
@@ -50,15 +51,38 @@ impl DatasetConfig for WorldConfig {
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
-        let fps = Rate::whole(self.fps.max(1));
         match modality {
             Modality::Video => Some(shape(self.frames, self.size, self.fps)),
-            Modality::Audio => self.sound.map(|rate| {
-                let rate = Rate::whole(rate.max(1));
-                MediaShape::Sound { samples: Timing::new(fps, rate).samples(0..self.frames).end, channels: 1, rate }
-            }),
+            Modality::Audio => self.sound.map(|rate| clip_sound::shape(self.frames, self.fps, rate)),
             Modality::Text => Some(MediaShape::Text),
         }
+    }
+
+    fn enable(&self, modality: Modality) -> Option<String> {
+        (modality == Modality::Audio).then(|| "set `data.sound = 16000`, so that bounces are heard".to_owned())
+    }
+
+    fn stream(&self, name: &str) -> Result<MediaShape, ConfigError> {
+        let all = [WorldStream::Depth, WorldStream::LowRes];
+        let Some(stream) = all.into_iter().find(|stream| stream.name() == name) else {
+            let message = format!("the world draws no stream `{name}`");
+            let names = all.map(|stream| format!("`from = \"{}\"`", stream.name())).join(" or ");
+            return Err(ConfigError::new("streams", message, format!("set `[track.{name}]` {names}")));
+        };
+        if !self.streams.contains(&stream) {
+            let names: Vec<_> = self.streams.iter().chain([&stream]).map(|s| format!("\"{}\"", s.name())).collect();
+            let message = format!("the world is not asked to draw the stream `{name}`");
+            return Err(ConfigError::new("streams", message, format!("set `data.streams = [{}]`", names.join(", "))));
+        }
+        Ok(shape(self.frames, stream.size(self.size), self.fps))
+    }
+
+    fn numbers(&self) -> &'static [&'static str] {
+        &[SPEED]
+    }
+
+    fn buckets(&self) -> Vec<(f64, Arc<dyn DatasetConfig>)> {
+        self.shapes.iter().map(|shape| (shape.weight, Arc::new(self.at(shape)) as _)).collect()
     }
 
     fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {
@@ -82,17 +106,26 @@ impl DatasetConfig for FolderConfig {
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
         match modality {
             Modality::Video => Some(shape(self.frames, self.size, self.fps)),
-            Modality::Audio => None,
+            Modality::Audio => self.sound.map(|rate| clip_sound::shape(self.frames, self.fps, rate)),
             Modality::Text => Some(MediaShape::Text),
         }
     }
 
     fn missing(&self) -> Option<ConfigError> {
         let captions = match self.captions {
-            Captions::Required => ", each with its caption in `name.txt` beside it",
+            Captions::Required => ", each with its caption in `name.txt` beside it or in a `metadata.jsonl`",
             Captions::Optional => "",
         };
         scan::missing(&self.path, &format!("clips or images (.mp4, .mov, .gif, .png, …){captions}"))
+    }
+
+    fn enable(&self, modality: Modality) -> Option<String> {
+        (modality == Modality::Audio)
+            .then(|| "set `data.sound = 16000`, so that clips come with their sound".to_owned())
+    }
+
+    fn buckets(&self) -> Vec<(f64, Arc<dyn DatasetConfig>)> {
+        self.shapes.iter().map(|shape| (shape.weight, Arc::new(self.at(shape)) as _)).collect()
     }
 
     fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
@@ -152,6 +185,10 @@ mod tests {
             let wanted = MediaShape::Clip { frames: 5, height: 24, width: 32, rate: Rate::whole(7) };
             assert_eq!(config.shape(Modality::Video), Some(wanted));
             assert_eq!(config.shape(Modality::Audio), None, "silent unless asked for");
+            let heard = make(serde_json::json!({ "frames": 5, "fps": 7, "sound": 8000 })).unwrap();
+            // 5 · 8000 / 7 = 5714.3, rounded up: a sample belongs to the frame during which it begins.
+            let wanted = MediaShape::Sound { samples: 5715, channels: 1, rate: Rate::whole(8000) };
+            assert_eq!(heard.shape(Modality::Audio), Some(wanted));
             assert_eq!(config.as_any().is::<WorldConfig>(), kind == "world");
             assert!(config.errors().is_empty());
             assert_eq!(config.missing().is_none(), kind == "world", "a folder needs its path");

@@ -1,11 +1,11 @@
 //! Which files are there, and what do their captions say?
+//!
+//! What is wrong with one of them is noted, and the others are read: only a folder that cannot be listed at all is an error.
 
-use musiva_core::{ConfigError, Error, ErrorKind, Result};
-use serde::Deserialize;
+use crate::captions::{self, Listed};
+use musiva_core::{ConfigError, Error, Result};
 use std::{
-    collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -15,10 +15,6 @@ pub(crate) const CLIPS: &[&str] = &["mp4", "mov", "m4v", "mkv", "webm", "avi", "
 pub(crate) const SOUNDS: &[&str] = &["wav", "flac", "mp3", "ogg", "oga", "aac", "m4a", "mp4", "mov"];
 /// Folders within folders, at most: deeper ones are a mistake or a loop.
 const DEPTH: usize = 16;
-/// Bytes of a caption or a line of metadata, at most.
-const LONGEST: u64 = 65_536;
-/// The captions of a whole folder, as Hugging Face's `videofolder` and `imagefolder` have them.
-pub(crate) const METADATA: &str = "metadata.jsonl";
 
 /// What is wrong where `path` is no folder: nothing is named, or what is named is not there. `wanted` says what is expected
 /// in it.
@@ -39,8 +35,8 @@ pub(crate) struct Found {
     pub path: PathBuf,
     /// Path below the folder, with `/` between its parts.
     pub name: String,
-    /// Its caption; `None`: it has none.
-    pub caption: Option<String>,
+    /// Its caption; `None`: it has none; or why it cannot be read.
+    pub caption: Result<Option<String>, String>,
 }
 
 /// What a folder holds, in the order of the names.
@@ -49,117 +45,103 @@ pub(crate) struct Listing {
     pub found: Vec<Found>,
     /// Names in the metadata for which there is no file.
     pub missing: Vec<String>,
+    /// Lines of metadata that say nothing, and why.
+    pub broken: Vec<String>,
+    /// Folders that were not looked into, and why.
+    pub passed: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Line {
-    file_name: String,
-    #[serde(default)]
-    text: Option<String>,
-}
-
-/// Lists `folder`: files of one of the `extensions` in it and below, hidden ones left out, with their
-/// captions from `metadata.jsonl` or else from `name.txt` beside `name.mp4`.
-pub(crate) fn scan(folder: &Path, extensions: &[&str]) -> Result<Listing> {
-    let mut files = BTreeMap::new();
-    walk(folder, "", DEPTH, extensions, &mut files)?;
-    let mut captions = metadata(&folder.join(METADATA))?;
-    let mut found = Vec::with_capacity(files.len());
-    for (name, path) in files {
-        let listed = captions.remove(&name).flatten();
-        let caption = match listed {
-            Some(caption) => Some(caption),
-            None => beside(&path.with_extension("txt"))?,
-        };
-        let caption = caption.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        found.push(Found { path, name, caption });
+/// Lists `folder`: files of one of the `extensions` in it and below, hidden ones left out, with their captions from
+/// metadata or else from `name.txt` beside `name.mp4`. `column` names the captions in the metadata.
+pub(crate) fn scan(folder: &Path, extensions: &[&str], column: Option<&str>) -> Result<Listing> {
+    let mut walk = Walk { extensions, files: Vec::new(), metadata: Vec::new(), passed: Vec::new() };
+    walk.look(folder, "", DEPTH).map_err(|error| Error::io(folder, "list the folder", error))?;
+    let Walk { mut files, mut metadata, passed, .. } = walk;
+    files.sort();
+    metadata.sort();
+    let mut listed = Listed::default();
+    for (prefix, path) in &metadata {
+        listed.read(path, prefix, column);
     }
-    Ok(Listing { found, missing: captions.into_keys().collect() })
+    let found = files.into_iter().map(|(name, path)| {
+        let caption = match listed.take(&name).filter(|caption| !caption.trim().is_empty()) {
+            Some(caption) => Ok(Some(caption)),
+            None => beside(&path.with_extension("txt")),
+        };
+        let trimmed = |caption: String| Some(caption.trim().to_owned()).filter(|caption| !caption.is_empty());
+        Found { path, name, caption: caption.map(|caption| caption.and_then(trimmed)) }
+    });
+    let found = found.collect();
+    Ok(Listing { found, missing: listed.left().collect(), broken: listed.broken, passed })
 }
 
-fn walk(
-    folder: &Path,
-    prefix: &str,
-    depth: usize,
-    extensions: &[&str],
-    files: &mut BTreeMap<String, PathBuf>,
-) -> Result<()> {
-    let failed = |error| Error::io(folder, "list the folder", error);
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        if name.starts_with('.') {
-            continue;
-        }
-        // The entry's own type: a link to a folder is not followed, it could lead in a circle.
-        if entry.file_type().map_err(failed)?.is_dir() {
-            if depth > 0 {
-                walk(&path, &format!("{prefix}{name}/"), depth - 1, extensions, files)?;
+/// A walk through folders.
+struct Walk<'a> {
+    extensions: &'a [&'a str],
+    /// Names and paths.
+    files: Vec<(String, PathBuf)>,
+    /// Names of folders, and paths of metadata in them.
+    metadata: Vec<(String, PathBuf)>,
+    passed: Vec<String>,
+}
+
+impl Walk<'_> {
+    /// Looks into `folder`, whose files have names that start with `prefix`, and into `depth` levels below.
+    fn look(&mut self, folder: &Path, prefix: &str, depth: usize) -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let (path, file) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let name = format!("{prefix}{file}");
+            if file.starts_with('.') {
+                continue;
             }
-        } else if path.extension().is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known))) {
-            files.insert(format!("{prefix}{name}"), path);
+            // The entry's own type: a link to a folder is not followed, it could lead in a circle.
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                let looked = match depth {
+                    0 => Err(format!("it lies more than {DEPTH} folders deep")),
+                    _ => self.look(&path, &format!("{name}/"), depth - 1).map_err(|error| error.to_string()),
+                };
+                self.passed.extend(looked.err().map(|why| format!("{name}: {why}")));
+            } else if kind.is_symlink() && path.is_dir() {
+                self.passed.push(format!("{name}: it is a link to a folder"));
+            } else if captions::FILES.contains(&file.as_str()) {
+                self.metadata.push((prefix.to_owned(), path));
+            } else if path
+                .extension()
+                .is_some_and(|e| self.extensions.iter().any(|known| e.eq_ignore_ascii_case(known)))
+            {
+                self.files.push((name, path));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Captions by name from a metadata file; empty where there is none.
-fn metadata(path: &Path) -> Result<BTreeMap<String, Option<String>>> {
-    let mut captions = BTreeMap::new();
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(captions),
-        Err(error) => return Err(Error::io(path, "open", error)),
-    };
-    let mut reader = BufReader::new(file);
-    for number in 1.. {
-        let wrong = |message: String| {
-            Error::new(ErrorKind::Data, format!("{}:{number}", path.display()), message)
-                .hint(r#"write one object on each line, like {"file_name": "a.mp4", "text": "a red ring moves left"}"#)
-        };
-        let mut line = Vec::new();
-        std::io::Read::take(&mut reader, LONGEST)
-            .read_until(b'\n', &mut line)
-            .map_err(|error| Error::io(path, "read", error))?;
-        if line.is_empty() {
-            break;
-        }
-        if line.len() as u64 == LONGEST {
-            return Err(wrong(format!("the line is longer than {LONGEST} bytes")));
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let Line { file_name, text } = serde_json::from_slice(&line)
-            .map_err(|error| wrong("this line is not an object with a `file_name`".into()).caused_by(error))?;
-        if captions.insert(file_name.clone(), text).is_some() {
-            return Err(wrong(format!("`{file_name}` is listed twice")).hint("delete one of the two lines"));
-        }
-    }
-    Ok(captions)
-}
-
-/// The caption beside a file; `None` where there is none.
-fn beside(path: &Path) -> Result<Option<String>> {
+/// The caption beside a file, without a byte order mark; `None` where there is none.
+fn beside(path: &Path) -> Result<Option<String>, String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let failed = |error: std::io::Error| format!("{name}: {error}");
     let size = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(path, "read the caption", error)),
+        Err(error) => return Err(failed(error)),
     };
-    if size > LONGEST {
-        let message = format!("a caption of {size} bytes; at most {LONGEST} are read");
-        return Err(
-            Error::new(ErrorKind::Data, path.display().to_string(), message).hint("shorten it, or move the file away")
-        );
+    let most = captions::LONGEST;
+    if size > most as u64 {
+        return Err(format!("{name} has {size} bytes, more than {most}: shorten it, or move it away"));
     }
-    fs::read_to_string(path).map(Some).map_err(|error| Error::io(path, "read the caption", error))
+    let text = String::from_utf8(fs::read(path).map_err(failed)?)
+        .map_err(|_| format!("{name} is not UTF-8: save it as UTF-8"))?;
+    Ok(Some(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use musiva_core::ErrorKind;
 
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = folder.path().join(name);
@@ -172,42 +154,69 @@ mod tests {
     #[test]
     fn captions_come_from_metadata_or_from_beside() {
         let folder = folder(&[
-            ("b.mp4", ""),
-            ("b.txt", " beside b\n"),
-            ("sub/a.GIF", ""),
-            ("sub/a.txt", "not this one"),
-            ("c.png", ""),
-            ("d.png", ""),
-            ("d.txt", "  \n"),
-            (".hidden.mp4", ""),
-            ("notes.md", ""),
+            ("b.mp4", b""),
+            ("b.txt", b" beside b\n"),
+            ("sub/a.GIF", b""),
+            ("sub/a.txt", b"not this one"),
+            ("c.png", b""),
+            ("d.png", b""),
+            ("d.txt", b"  \n"),
+            ("e.png", b""),
+            ("e.txt", "\u{feff}a red ring\nmoves left\r\n".as_bytes()),
+            (".hidden.mp4", b""),
+            ("notes.md", b""),
             (
                 "metadata.jsonl",
-                "{\"file_name\": \"sub/a.GIF\", \"text\": \"in the list\", \"more\": 1}\n\n{\"file_name\": \"gone.mp4\"}",
+                b"{\"file_name\": \"sub/a.GIF\", \"text\": \"in the list\", \"more\": 1}\n\n{\"file_name\": \"gone.mp4\"}",
             ),
+            ("sub/metadata.csv", b"file_name,text\nf.mp4,near\n"),
+            ("sub/f.mp4", b""),
         ]);
-        let listing = scan(folder.path(), CLIPS).unwrap();
-        let found: Vec<_> = listing.found.iter().map(|f| (f.name.as_str(), f.caption.as_deref())).collect();
-        assert_eq!(
-            found,
-            [("b.mp4", Some("beside b")), ("c.png", None), ("d.png", None), ("sub/a.GIF", Some("in the list"))]
-        );
-        assert_eq!(listing.missing, ["gone.mp4"]);
+        let listing = scan(folder.path(), CLIPS, None).unwrap();
+        let captions = listing.found.iter().map(|f| (f.name.as_str(), f.caption.as_ref().unwrap().as_deref()));
+        let wanted = [
+            ("b.mp4", Some("beside b")),
+            ("c.png", None),
+            ("d.png", None),
+            ("e.png", Some("a red ring\nmoves left")),
+            ("sub/a.GIF", Some("in the list")),
+            ("sub/f.mp4", Some("near")),
+        ];
+        assert_eq!(captions.collect::<Vec<_>>(), wanted);
+        assert_eq!((listing.missing, listing.broken, listing.passed), (vec!["gone.mp4".into()], vec![], vec![]));
     }
 
     #[test]
-    fn bad_metadata_is_named_by_its_line() {
-        let good = "{\"file_name\": \"a.mp4\"}\n";
-        for (text, finding) in [
-            (format!("{good}oops\n"), "not an object"),
-            (format!("{good}{good}"), "listed twice"),
-            (format!("{good}{}", "x".repeat(70_000)), "longer than"),
-        ] {
-            let folder = folder(&[("metadata.jsonl", &text)]);
-            let error = scan(folder.path(), CLIPS).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Data);
-            assert!(error.to_string().contains("metadata.jsonl:2") && error.message().contains(finding), "{error}");
-        }
-        assert_eq!(scan(Path::new("no/such/folder"), CLIPS).unwrap_err().kind(), ErrorKind::Io);
+    fn what_is_wrong_with_one_is_noted_and_the_others_are_there() {
+        let long = [b'x'; captions::LONGEST + 1];
+        let folder = folder(&[
+            ("a.mp4", b""),
+            ("b.mp4", b""),
+            ("b.txt", b"ein r\xf6tlicher Ring"),
+            ("c.mp4", b""),
+            ("c.txt", &long),
+            ("d.mp4", b""),
+            ("d.txt/e.mp4", b""),
+            ("metadata.jsonl", b"oops\n{\"file_name\": \"a.mp4\", \"text\": \"good\"}"),
+        ]);
+        let listing = scan(folder.path(), CLIPS, None).unwrap();
+        let found: Vec<_> = listing.found.iter().map(|file| (file.name.as_str(), file.caption.clone())).collect();
+        assert_eq!(found[0], ("a.mp4", Ok(Some("good".into()))));
+        let why = |at: usize| found[at].1.clone().unwrap_err();
+        assert!(why(1).contains("b.txt is not UTF-8") && why(2).contains("65537 bytes") && why(3).contains("d.txt"));
+        assert_eq!((found[4].0, listing.broken.len()), ("d.txt/e.mp4", 1));
+        assert!(listing.broken[0].starts_with("metadata.jsonl:1: it is not an object"), "{}", listing.broken[0]);
+        assert_eq!(scan(Path::new("no/such/folder"), CLIPS, None).unwrap_err().kind(), ErrorKind::Io);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_folder_is_told_and_one_to_a_file_is_followed() {
+        let folder = folder(&[("there/a.mp4", b""), ("there/a.txt", b"good")]);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("there/a.mp4"), folder.path().join("b.mp4")).unwrap();
+        let listing = scan(folder.path(), CLIPS, None).unwrap();
+        assert_eq!(listing.found.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["b.mp4", "there/a.mp4"]);
+        assert_eq!(listing.passed, ["again: it is a link to a folder"]);
     }
 }

@@ -1,8 +1,9 @@
-//! A folder of sounds, cut into windows of one length; a caption may stand in `name.txt` beside
-//! `name.wav`, or in `metadata.jsonl`.
+//! A folder of sounds, cut into windows of one length; a caption may stand in `name.txt` beside `name.wav`, or in
+//! `metadata.jsonl` or `metadata.csv`, as Hugging Face's `audiofolder` has it.
 
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, Sample};
-use crate::scan;
+use crate::left_out::{LeftOut, Reason, told};
+use crate::{captions, scan};
 use musiva_core::{ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct SoundsConfig {
     /// "7".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_until: Option<String>,
+    /// The column with the captions in `metadata.jsonl` and `metadata.csv`; left out: `text`, or else `caption`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_column: Option<String>,
 }
 
 impl Default for SoundsConfig {
@@ -56,6 +60,7 @@ impl Default for SoundsConfig {
             peak: None,
             held_out: Vec::new(),
             caption_until: None,
+            caption_column: None,
         }
     }
 }
@@ -72,6 +77,7 @@ impl SoundsConfig {
             let message = format!("{} samples; a window has 1 to {LONGEST}", self.samples);
             errors.push(ConfigError::new("samples", message, "set `samples = 16000`"));
         }
+        errors.extend(captions::wrong_column(self.caption_column.as_deref()));
         if let Some(peak) = self.peak.filter(|peak| !(0.001..=1.0).contains(peak)) {
             errors.push(ConfigError::new("peak", format!("{peak} is not between 0.001 and 1"), "set `peak = 0.9`"));
         }
@@ -135,43 +141,38 @@ impl Sounds {
         if let Some(ConfigError { message, hint, .. }) = config.missing() {
             return Err(Error::new(ErrorKind::Data, "data.path", message).hint(hint));
         }
-        let listing = scan::scan(Path::new(&config.path), scan::SOUNDS)?;
+        let listing = scan::scan(Path::new(&config.path), scan::SOUNDS, config.caption_column.as_deref())?;
         let found = listing.found.len() as u64;
         let rate = Rate::whole(config.rate);
-        let (mut entries, mut unreadable, mut end) = (Vec::new(), Vec::new(), 0);
+        let (mut entries, mut left_out, mut end) = (Vec::new(), LeftOut::default(), 0);
         for file in listing.found {
             let held_out = config.held_out.iter().any(|text| file.name.contains(text.as_str()));
             if !config.held_out.is_empty() && held_out != (part == Part::HeldOut) {
                 continue;
             }
-            match files.length(&file.path, rate) {
-                Ok(0) => unreadable.push(format!("{}: no samples", file.name)),
-                Err(error) => unreadable.push(format!("{}: {}", file.name, error.message())),
-                Ok(length) => {
+            match (files.length(&file.path, rate), file.caption) {
+                (Ok(0), _) => left_out.push(Reason::Unreadable, format!("{}: no samples", file.name)),
+                (Err(error), _) => left_out.push(Reason::Unreadable, format!("{}: {}", file.name, error.message())),
+                (_, Err(why)) => left_out.push(Reason::Caption, format!("{}: {why}", file.name)),
+                (Ok(length), Ok(caption)) => {
                     end += length.div_ceil(config.samples) as u64;
-                    let caption = file.caption.or_else(|| config.named(&file.name)).unwrap_or_default();
+                    let caption = caption.or_else(|| config.named(&file.name)).unwrap_or_default();
                     entries.push(Entry { path: file.path, name: file.name, caption, length, end });
                 }
             }
         }
-        let dropped: Vec<Dropped> = unreadable
-            .first()
-            .map(|example| Dropped {
-                reason: "unreadable".into(),
-                count: unreadable.len() as u64,
-                example: example.clone(),
-            })
-            .into_iter()
-            .collect();
+        left_out.extend(Reason::Missing, listing.missing);
+        left_out.extend(Reason::Line, listing.broken);
+        left_out.extend(Reason::Folder, listing.passed);
+        let dropped = left_out.summary("too short");
         let kept = if config.held_out.is_empty() { end - end.div_ceil(HELD_OUT).min(end / 2) } else { end };
         let windows = match (part, config.held_out.is_empty()) {
             (Part::HeldOut, true) => kept..end,
             _ => 0..kept,
         };
         if windows.is_empty() {
-            let reasons: Vec<_> =
-                dropped.iter().map(|d| format!(", {} {} (such as {})", d.count, d.reason, d.example)).collect();
-            let message = format!("of {found} sounds there is none for this part{}", reasons.concat());
+            let reasons = if dropped.is_empty() { String::new() } else { format!(": {}", told(&dropped)) };
+            let message = format!("of {found} sounds there is none for this part{reasons}");
             return Err(Error::new(ErrorKind::Data, config.path.clone(), message).hint(
                 "set `path` to a folder of .wav, .flac, .mp3 or .ogg files, and `held_out` to parts of their names",
             ));
@@ -205,7 +206,7 @@ impl Dataset for Sounds {
         }
         let sound = Sound::new(1, Rate::whole(rate), found)?;
         let id = format!("{} from sample {start}", entry.name);
-        Ok(Sample { clip: None, sound: Some(sound), caption: entry.caption.clone(), id })
+        Ok(Sample { clip: None, sound: Some(sound), caption: entry.caption.clone(), id, ..Sample::default() })
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
@@ -342,6 +343,17 @@ mod tests {
         assert_eq!(captions(&config), ["", "two", ""]);
         config.caption_until = Some("_".into());
         assert_eq!(captions(&config), ["1", "two", ""]);
+        let lines = "{\"file_name\": \"three.wav\", \"word\": \"three\"}\noops\n{\"file_name\": \"4.wav\"}\n";
+        std::fs::write(folder.path().join("metadata.jsonl"), lines).unwrap();
+        config.caption_column = Some("word".into());
+        assert_eq!(captions(&config), ["1", "two", "three"]);
+        std::fs::write(folder.path().join("2_bob.txt"), b"\xe9").unwrap();
+        let report = open(&config, Part::Train).unwrap().report();
+        let dropped: Vec<_> = report.dropped.iter().map(|d| (d.reason.as_str(), d.example.as_str())).collect();
+        assert_eq!((report.clips, dropped.len()), (Some(3), 3), "{dropped:?}");
+        assert!(dropped[0].1.starts_with("2_bob.wav: 2_bob.txt is not UTF-8"), "{dropped:?}");
+        assert_eq!(dropped[1], ("listed in the metadata but not there", "4.wav"));
+        assert!(dropped[2].1.starts_with("metadata.jsonl:2: "), "{dropped:?}");
     }
 
     #[test]

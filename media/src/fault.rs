@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Foreign(String),
     /// As [`Foreign`](Self::Foreign), of sound, for which there is no other reader.
     ForeignSound(String),
+    /// Nothing is wrong with it, but it has no sound, and that was asked for.
+    Silent(String),
     /// Larger than the limits that the caller set.
     TooBig(String),
     /// The file system.
@@ -37,6 +39,7 @@ impl Fault {
                 .hint("install ffmpeg, which reads it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or convert the file to H.264 in MP4"),
             Self::ForeignSound(found) => Error::new(ErrorKind::Unsupported, place, found)
                 .hint("convert the sound, e.g. `ffmpeg -i FILE out.flac`"),
+            Self::Silent(found) => Error::new(ErrorKind::Media, place, found).hint("name a file that has sound"),
             Self::TooBig(found) => Error::new(ErrorKind::Media, place, found)
                 .hint("read a window of it (`start`, `frames`), or raise the limits in `ReadOptions`"),
             Self::Io(error) => Error::io(path, "read or write", error),
@@ -47,9 +50,11 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Broken(text) | Self::Foreign(text) | Self::ForeignSound(text) | Self::TooBig(text) => {
-                f.write_str(text)
-            }
+            Self::Broken(text)
+            | Self::Foreign(text)
+            | Self::ForeignSound(text)
+            | Self::Silent(text)
+            | Self::TooBig(text) => f.write_str(text),
             Self::Io(error) => error.fmt(f),
         }
     }
@@ -67,6 +72,11 @@ impl From<io::Error> for Fault {
 /// A [`Fault::Broken`].
 pub(crate) fn broken(found: impl Into<String>) -> Fault {
     Fault::Broken(found.into())
+}
+
+/// A [`Fault::Silent`].
+pub(crate) fn silent(found: &str) -> Fault {
+    Fault::Silent(found.to_owned())
 }
 
 /// Runs a third-party codec and turns its panic into a fault.

@@ -58,6 +58,26 @@ fn pictures_and_sound_come_back() {
 }
 
 #[test]
+fn a_file_without_sound_is_none_and_a_broken_one_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, sound) = movie(0, folder.path());
+    let reader = SoundReader::open_if_any(&path).unwrap().unwrap();
+    assert_eq!(reader.info().length, Some(sound.length()));
+    for name in ["silent.mp4", "silent.gif", "silent.png"] {
+        let silent = folder.path().join(name);
+        write_clip(&silent, &square(3, 32, 32, Rate::whole(8)), &Metadata::new()).unwrap();
+        assert!(SoundReader::open_if_any(&silent).unwrap().is_none(), "{name}");
+        let error = SoundReader::open(&silent).err().unwrap().to_string();
+        assert!(error.contains("sound") && !error.contains("damaged"), "{error}");
+    }
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.truncate(300);
+    std::fs::write(&path, bytes).unwrap();
+    assert!(SoundReader::open_if_any(&path).is_err());
+    assert!(SoundReader::open_if_any(folder.path().join("gone.mp4")).is_err());
+}
+
+#[test]
 fn jumps_land_on_the_sample() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = movie(1, folder.path());

@@ -1,4 +1,4 @@
-//! What each backbone's answers hang on, and what they do not: of two samples at once, place by place, to the bit.
+//! What each backbone's answers hang on, and what they do not: of two samples at once, position by position, to the bit.
 
 use crate::dit::DitConfig;
 use crate::lm::{LmConfig, Prefix};
@@ -6,28 +6,26 @@ use crate::masked::MaskedConfig;
 use crate::testing::stirred;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{
-    CanvasBatch, Conditioning, MaskedCodes, ModelInput, NoisyVectors, PositionOrder, Prediction, SoundShape,
-    TokenBatch, ints,
+    CanvasBatch, Conditioning, MaskedCodes, ModelInput, NoisyVectors, PositionOrder, Prediction, Values, ints,
 };
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, Layout, Modality, RngKey, RngStream, TokenKind, TokenShape,
+    TokenValues,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Two steps of a clip of 2 × 3 places, and the sound of its three frames, two tokens each.
-fn canvas() -> CanvasShape {
-    let sound = TokenShape { grid: [6, 1, 1], kind: TokenKind::Codes { levels: 1, entries: 8, bits: Some(3) } };
-    CanvasShape {
-        sound: Some(SoundShape { tokens: sound, tokens_per_frame: 2, stride: 2 }),
-        has_context: true,
-        ..CanvasShape::new(
-            2,
-            5,
-            TokenShape { grid: [2, 2, 3], kind: TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) } },
-        )
-    }
+/// Two steps of a clip of 2 × 3 tokens, and the sound of its three frames, two tokens each.
+fn canvas() -> Arc<CanvasShape> {
+    let kind = |bits: usize| TokenKind::Codes { levels: 1, entries: 1usize << bits, bits: Some(bits) };
+    let sound = TokenShape { grid: [6, 1, 1], kind: kind(3) };
+    let canvas = CanvasShape::new(2, 5, TokenShape { grid: [2, 2, 3], kind: kind(4) });
+    Arc::new(canvas.with_sound(sound, 2, 2).with_context())
+}
+
+fn in_order(order: PositionOrder) -> Arc<CanvasShape> {
+    Arc::new(CanvasShape { order, ..CanvasShape::clone(&canvas()) })
 }
 
 /// `C`: bits of the longer codes.
@@ -43,13 +41,23 @@ struct Question {
     codes: Vec<u32>,
     hidden: Vec<f32>,
     values: Vec<f32>,
-    /// Of each sample the times that occur, and which of them each place stands at: that of its step.
+    /// Of each sample the times that occur, and which of them each token stands at: that of its step.
     times: [f32; 4],
     at: Vec<usize>,
     x0_prev: Option<Vec<f32>>,
 }
 
-/// The first step of the clip is given, and of the sound; the rest is to be made, in the canvas' order.
+/// Tokens of one sample, a code for each of the positions.
+fn values(canvas: &CanvasShape, positions: &[usize], codes: &[u32]) -> Values {
+    let mut all = canvas.blank().at(&[], canvas);
+    for (&position, &code) in positions.iter().zip(codes) {
+        let TokenValues::Codes { codes, .. } = &mut all.tracks[canvas.find(position).0] else { panic!("codes") };
+        codes.push(code);
+    }
+    all
+}
+
+/// The first step of the clip is given, and of the sound; the rest is to be generated, in the canvas' order.
 fn question(canvas: &CanvasShape) -> Question {
     let (context_at, mut made) = (vec![0, 1, 2, 3, 4, 5, 12, 13], vec![5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17]);
     canvas.sort(&mut made);
@@ -73,13 +81,13 @@ fn question(canvas: &CanvasShape) -> Question {
     }
 }
 
-/// What a model says of each place of both samples, as a list of numbers each.
+/// What a model says of each token of both samples, as a list of numbers each.
 fn said(model: &dyn Backbone, q: &Question) -> Vec<Vec<f32>> {
-    let (device, canvas, n) = (Device::flex(), *model.canvas(), q.made.len());
-    let layout = Arc::new(Layout::new(q.context_at.clone(), q.made.clone()));
+    let (device, canvas, n) = (Device::flex(), model.canvas(), q.made.len());
+    let layout = Arc::new(Layout::with_prompt(canvas, q.context_at.clone(), q.made.clone()));
     let tensor =
         |numbers: &[f32]| Tensor::from_data(TensorData::new(numbers.to_vec(), [2, n, numbers.len() / 2 / n]), &device);
-    let codes = || ints(&q.codes, [2, n], &device);
+    let codes = || ints(&q.codes, [2, n, 1], &device);
     let input = match model.spec() {
         BackboneSpec::NextToken => ModelInput::Codes(codes()),
         BackboneSpec::Masked => ModelInput::Masked(MaskedCodes { codes: codes(), mask: tensor(&q.hidden) }),
@@ -90,14 +98,14 @@ fn said(model: &dyn Backbone, q: &Question) -> Vec<Vec<f32>> {
             x0_prev: q.x0_prev.as_deref().map(tensor),
         }),
     };
-    let known = match model.spec() {
-        BackboneSpec::Diffusion { .. } => {
-            let values = musiva_core::canvas::Values::Codes(q.context.clone());
-            TokenBatch::Vectors(values.vectors(&canvas, &q.context_at, &device).unwrap())
-        }
-        _ => TokenBatch::Codes(ints(&q.context, [2, q.context_at.len()], &device)),
+    // The words of the prompt, then what is given.
+    let given = |row: usize| {
+        let known = q.context_at.len();
+        let codes = [&q.prompt[2 * row..][..2], &q.context[known * row..][..known]].concat();
+        values(canvas, layout.context(), &codes)
     };
-    let conditioning = Conditioning { prompt: ints(&q.prompt, [2, 2], &device).into(), layout, tokens: Some(known) };
+    let vectors = matches!(model.spec(), BackboneSpec::Diffusion { .. });
+    let conditioning = Conditioning::new(&layout, &[given(0), given(1)], vectors, &device).unwrap();
     let mut all = vec![Vec::new(); 2 * n];
     let mut put = |at: &[usize], numbers: Tensor<3>| {
         let each = numbers.dims()[2];
@@ -105,10 +113,10 @@ fn said(model: &dyn Backbone, q: &Question) -> Vec<Vec<f32>> {
             all[i / at.len() * n + at[i % at.len()]].extend_from_slice(numbers);
         }
     };
-    match model.forward(&CanvasBatch { conditioning, input }) {
+    match model.forward(&CanvasBatch { conditioning, input }).unwrap() {
         Prediction::Vector(field) => put(&(0..n).collect::<Vec<_>>(), field),
         Prediction::Logits(logits) => {
-            logits.into_iter().for_each(|l| l.heads.iter().for_each(|head| put(&l.at, head.clone())))
+            logits.into_iter().for_each(|l| l.heads.into_iter().for_each(|head| put(&head.at, head.logits)))
         }
     }
     all
@@ -146,7 +154,7 @@ fn models() -> [Box<dyn Backbone>; 4] {
 }
 
 #[test]
-fn prompt_and_context_are_seen_at_all_places_of_their_sample_alone() {
+fn prompt_and_context_are_seen_by_all_tokens_of_their_sample_alone() {
     let q = question(&canvas());
     for (i, model) in models().iter().enumerate() {
         assert_eq!(said(&**model, &q).len(), 2 * N);
@@ -164,7 +172,7 @@ fn prompt_and_context_are_seen_at_all_places_of_their_sample_alone() {
 #[test]
 fn a_language_model_sees_what_stands_before_and_nothing_after() {
     for order in [PositionOrder::InTime, PositionOrder::ClipFirst] {
-        let canvas = CanvasShape { order, ..canvas() };
+        let canvas = in_order(order);
         let model = stirred(&LmConfig { order, ..lm() }, &canvas);
         let q = question(&canvas);
         for j in 0..N {
@@ -178,14 +186,14 @@ fn a_language_model_sees_what_stands_before_and_nothing_after() {
 fn the_whole_clip_is_drawn_before_its_sound_or_sound_with_its_step() {
     for order in [PositionOrder::InTime, PositionOrder::ClipFirst] {
         let config = LmConfig { order, ..lm() };
-        let canvas = CanvasShape { order: config.order(), ..canvas() };
+        let canvas = in_order(config.order());
         let model = stirred(&config, &canvas);
         let q = Question { made: Layout::whole(&canvas).target().to_vec(), context_at: vec![0], ..question(&canvas) };
         let n = q.made.len();
         let (codes, context) = ([3u32].repeat(2 * n), vec![1, 1]);
         let at = q.made.iter().map(|&position| canvas.step(position)).collect();
         let q = Question { codes, context, at, ..q };
-        // Whether what is said of one place hangs on the token at another.
+        // Whether what is said of one token hangs on another.
         let hangs = |of: usize, on: usize| {
             let [of, on] = [of, on].map(|position| q.made.iter().position(|&p| p == position).unwrap());
             changed(&*model, &q, |q| q.codes[on] ^= 1).contains(&of)
@@ -250,10 +258,10 @@ fn a_diffusion_model_sees_vectors_times_and_the_guess() {
     assert_eq!(changed(&*model, &q, |q| q.x0_prev = None), all(0..2 * N));
 }
 
-/// Tokens are known by their places and not by where they stand in the sequence: told in another order a model says the
-/// same, and told of another place it does not.
+/// Tokens are known by their positions and not by where they stand in the sequence: told in another order a model says the
+/// same, and told of another position it does not.
 #[test]
-fn a_token_is_known_by_its_place() {
+fn a_token_is_known_by_its_position() {
     let q = question(&canvas());
     let close = |a: &[Vec<f32>], b: &[Vec<f32>]| {
         a.concat().iter().zip(b.concat()).all(|(a, b)| (a - b).abs() < 1e-4) && a.len() == b.len()

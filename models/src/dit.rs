@@ -1,27 +1,29 @@
 //! `dit`: a diffusion Transformer over noisy token vectors (Peebles and Xie 2023), with a time for
 //! each token.
 //!
-//! The prompt and the tokens that are given stand before the others in one sequence, at time 0; all see each other. The
+//! The context, a prompt among it, stands before the others in one sequence, at timestep 0; all see each other. The
 //! prompt's mean also joins the time in the vector that conditions the blocks. The vectors may be continuous latents, the
 //! ±1 bits of codes ("analog bits": Chen, Zhang and Hinton 2023), or each of one modality, optionally beside the model's
 //! own last guess of the clean ones (self-conditioning, ibid., section 3).
 
 use crate::transformer::{
-    Attention, FeedForward, Linear, Parts, PositionEmbedding, Precision, Prompt, Rotary, TrunkConfig,
+    Attention, FEATURES, FeedForward, Linear, Named, Numbers, PositionEmbedding, Positions, Precision, Rotary, Track,
+    TrunkConfig, features, of_tracks, together,
 };
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, TokenBatch, columns};
+use burn::tensor::{Device, Tensor};
+use musiva_core::canvas::{
+    CanvasBatch, Conditioning, LevelPattern, ModelInput, Prediction, Route, TokenBatch, TrackShape, columns,
+};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Modality, Parameters, Result,
-    Session, WeightInit,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Error, ErrorKind, Init, Layout, Modality,
+    Parameters, Result, Session, WeightInit,
 };
 use musiva_kernels::{Visible, gated_add, modulated_layer_norm, silu};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// Sines and cosines that a time is told by.
-const TIME_FEATURES: usize = 64;
 /// Epsilon of the layer norms (the DiT's own code).
 const EPSILON: f64 = 1e-6;
 
@@ -43,13 +45,23 @@ pub struct DitConfig {
     pub channels: Option<usize>,
     /// Self-conditioning: whether it reads its own last prediction of the clean vectors beside the noisy ones.
     pub self_condition: bool,
+    /// How it knows where a token lies.
+    pub positions: Positions,
     /// Precision of the blocks' matrix products; weights, norms, softmax and loss are always in `f32`.
     pub precision: Precision,
 }
 
 impl Default for DitConfig {
     fn default() -> Self {
-        Self { width: 128, depth: 4, heads: 4, channels: None, self_condition: true, precision: Precision::F32 }
+        Self {
+            width: 128,
+            depth: 4,
+            heads: 4,
+            channels: None,
+            self_condition: true,
+            positions: Positions::Learned,
+            precision: Precision::F32,
+        }
     }
 }
 
@@ -61,12 +73,16 @@ impl DitConfig {
     fn inputs(&self, channels: usize) -> usize {
         channels * if self.self_condition { 2 } else { 1 }
     }
+}
 
-    /// Lengths of the vectors of the clip, and of its sound where it has any.
-    fn channels(canvas: &CanvasShape) -> Vec<usize> {
-        let kinds = [Some(canvas.tokens.kind), canvas.sound.map(|sound| sound.tokens.kind)];
-        kinds.into_iter().flatten().map(|kind| kind.channels().unwrap_or(0)).collect()
-    }
+/// Prompts stand in a sequence as they are, all else as noisy vectors.
+fn is_text(track: &TrackShape) -> bool {
+    track.modality == Modality::Text
+}
+
+/// Length of the vectors of a track.
+fn channels(track: &TrackShape) -> usize {
+    track.tokens.kind.channels().unwrap_or(0)
 }
 
 impl BackboneConfig for DitConfig {
@@ -75,15 +91,25 @@ impl BackboneConfig for DitConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
-        let mut kinds = [Modality::Video, Modality::Audio].into_iter().filter_map(|m| Some(canvas.shape(m)?.kind));
+        if let Some(text) = canvas.tracks.iter().find(|track| is_text(track) && track.target) {
+            let message = format!("a diffusion model generates vectors, and a task generates `{}`", text.name);
+            return Err(ConfigError::new("kind", message, "set `backbone.kind = \"lm\"`, or delete that task"));
+        }
+        if let Some(track) = canvas.tracks.iter().find(|track| track.pattern() != LevelPattern::Parallel) {
+            let message =
+                format!("`{}` has a pattern of codebooks, and a diffusion model reads all at once", track.name);
+            return Err(ConfigError::new("kind", message, format!("delete `track.{}.pattern`", track.name)));
+        }
+        let media = || canvas.tracks.iter().filter(|track| !is_text(track));
         // The one that has no vectors, or the longest.
-        let kind = kinds.find(|kind| kind.channels() == canvas.channels()).unwrap_or(canvas.tokens.kind);
-        let Some(channels) = canvas.channels() else {
-            return Err(ConfigError::new(
-                "kind",
-                format!("a diffusion model reads vectors, the tokenizer makes {kind}"),
-                "use a tokenizer whose codes have bits (lfq), or `backbone.kind = \"lm\"`",
-            ));
+        let kind = media().map(|track| track.tokens.kind).find(|kind| kind.channels() == canvas.channels());
+        let Some((channels, kind)) = canvas.channels().filter(|&channels| channels > 0).zip(kind) else {
+            let message = match kind {
+                Some(kind) => format!("a diffusion model reads vectors, the tokenizer makes {kind}"),
+                None => "a diffusion model reads vectors, and there are no clips and no sounds".to_owned(),
+            };
+            let hint = "use a tokenizer whose codes have bits (lfq), or `backbone.kind = \"lm\"`";
+            return Err(ConfigError::new("kind", message, hint));
         };
         match self.channels {
             Some(wanted) if wanted != channels => {
@@ -94,34 +120,45 @@ impl BackboneConfig for DitConfig {
         }
     }
 
+    fn routes(&self) -> &'static [Route] {
+        &[Route::AdaLn, Route::Add, Route::Token]
+    }
+
+    fn neutral(&self) -> &'static [&'static str] {
+        &["precision", "channels"]
+    }
+
+    fn lengths_are_fixed(&self) -> bool {
+        self.positions == Positions::Learned
+    }
+
     fn parameters(&self, canvas: &CanvasShape) -> usize {
         let d = self.width;
         let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 6 * d * d + 6 * d;
-        let conditions = Prompt::parameters(canvas, d) + 2 * TIME_FEATURES * d + d + d * d + d + d * d + d;
-        let end = |channels: usize| self.inputs(channels) * d + d + d * channels + channels;
-        let ends: usize = Self::channels(canvas).into_iter().map(end).sum();
-        conditions + PositionEmbedding::parameters(canvas, d) + self.depth * block + 2 * d * d + 2 * d + ends
+        let times = 2 * FEATURES * d + d + d * d + d + d * d + d;
+        let track = |track: &TrackShape| match is_text(track) {
+            true => Track::parameters(track, d),
+            false => self.inputs(channels(track)) * d + d + d * channels(track) + channels(track),
+        };
+        let tracks: usize = canvas.tracks.iter().map(track).sum();
+        let places = PositionEmbedding::parameters(canvas, d, self.positions);
+        times + places + Numbers::parameters(canvas, d) + self.depth * block + 2 * d * d + 2 * d + tracks
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
         let mut cost = self.trunk().cost(canvas, 1.0);
-        cost.forward_flops += Prompt::flops(canvas, self.width);
+        let text = canvas.tracks.iter().filter(|track| is_text(track));
+        cost.forward_flops += text.map(|track| Track::flops(track, self.width)).sum::<f64>();
         // What each half gives, for the gradient of its gate.
         cost.activations += (self.depth * 2 * canvas.length() * self.width) as f64;
         cost
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
-        let channels = canvas.channels().expect("the recipe was checked");
+    fn build(&self, canvas: &Arc<CanvasShape>, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
+        let spec = self.spec(canvas).map_err(|error| error.into_error(ErrorKind::Recipe, "backbone"))?;
         let mut network = Network::new(self, canvas, &weight_init.init(device));
         weight_init.load(&mut network)?;
-        Ok(Box::new(Dit {
-            rotary: Rotary::new(canvas, self.width / self.heads, &device.clone().inner()),
-            spec: BackboneSpec::Diffusion { channels, self_conditioned: self.self_condition },
-            canvas: *canvas,
-            device: device.clone(),
-            network,
-        }))
+        Ok(Box::new(Dit { config: *self, spec, canvas: canvas.clone(), device: device.clone(), network }))
     }
 }
 
@@ -174,18 +211,20 @@ impl Condition {
 
 #[derive(Module, Debug)]
 struct Network {
-    words: Prompt,
+    /// Of each track that is text.
+    words: Vec<Option<Track>>,
     time1: Linear,
     time2: Linear,
     pooled: Linear,
-    clip: Ends,
-    sound: Option<Ends>,
+    /// Of each track that is not.
+    ends: Vec<Option<Ends>>,
     places: PositionEmbedding,
+    numbers: Numbers,
     blocks: Vec<Block>,
     last_modulation: Linear,
 }
 
-/// Where the vectors of one modality come in and go out.
+/// Where the vectors of one track come in and go out.
 #[derive(Module, Debug)]
 struct Ends {
     input: Linear,
@@ -204,7 +243,7 @@ impl Ends {
         }
     }
 
-    /// `[B, n, C]` and the guess of as many → `[B, n, D]`.
+    /// `[B, n, C]`, and the last prediction of as many, → `[B, n, D]`.
     fn enter(&self, values: Tensor<3>, x0_prev: Option<Tensor<3>>) -> Tensor<3> {
         let own = |x: Tensor<3>| x.slice_dim(2, 0..self.channels);
         let all = std::iter::once(values).chain(x0_prev).map(own).collect();
@@ -224,48 +263,95 @@ impl Ends {
 }
 
 impl Network {
-    fn new(config: &DitConfig, canvas: &CanvasShape, init: &Init) -> Self {
+    fn new(config: &DitConfig, canvas: &CanvasShape, init: &Init) -> Named<Self> {
         let d = config.width;
         let linear = |name, shape, gain| Linear::new(&init.part(name), shape, gain);
-        let channels = DitConfig::channels(canvas);
-        Self {
-            words: Prompt::new(&init.part("words"), canvas, d),
-            time1: linear("time1", [2 * TIME_FEATURES, d], 1.0),
+        let start = |track: &TrackShape| match &*track.name {
+            "video" => init.clone(),
+            "audio" => init.part("sound"),
+            "text" => init.part("words"),
+            name => init.part(format!("track.{name}")),
+        };
+        let words = |track: &TrackShape| is_text(track).then(|| Track::new(&start(track), track, d));
+        let ends = |track: &TrackShape| (!is_text(track)).then(|| Ends::new(&start(track), config, channels(track)));
+        let network = Self {
+            words: canvas.tracks.iter().map(words).collect(),
+            time1: linear("time1", [2 * FEATURES, d], 1.0),
             time2: linear("time2", [d, d], 1.0),
             pooled: linear("pooled", [d, d], 1.0),
-            clip: Ends::new(init, config, channels[0]),
-            sound: channels.get(1).map(|channels| Ends::new(&init.part("sound"), config, *channels)),
-            places: PositionEmbedding::new(&init.part("places"), canvas, d),
+            ends: canvas.tracks.iter().map(ends).collect(),
+            places: PositionEmbedding::new(&init.part("places"), canvas, d, config.positions),
+            numbers: Numbers::new(init, canvas, d),
             blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
             last_modulation: linear("last_modulation", [d, 2 * d], 0.0),
-        }
-    }
-
-    fn ends(&self, modality: Modality) -> &Ends {
-        match (modality, &self.sound) {
-            (Modality::Audio, Some(sound)) => sound,
-            _ => &self.clip,
-        }
-    }
-
-    /// Vectors `[B, n, C]` at places of which each modality has `parts` → `[B, n, D]`.
-    fn enter(&self, values: &Tensor<3>, x0_prev: &Option<Tensor<3>>, parts: &Parts) -> Tensor<3> {
-        let of = |(modality, at): (Modality, &[usize])| {
-            let x0_prev = x0_prev.as_ref().map(|x0_prev| columns(x0_prev.clone(), at));
-            self.ends(modality).enter(columns(values.clone(), at), x0_prev)
         };
-        columns(Tensor::cat(parts.iter().map(of).collect(), 1), &parts.back())
+        let mut names = of_tracks(canvas);
+        for (i, track) in canvas.tracks.iter().enumerate() {
+            let name = match &*track.name {
+                "video" => "clip",
+                "audio" => "sound",
+                "text" => "words",
+                name => name,
+            };
+            for begin in ["codes.digits.0.", "vectors."] {
+                names.push((format!("words.{i}.{begin}"), format!("{name}.")));
+            }
+            names.push((format!("ends.{i}."), format!("{name}.")));
+        }
+        Named::new(network, names)
+    }
+
+    fn ends(&self, track: usize) -> &Ends {
+        self.ends[track].as_ref().expect("text is not generated")
+    }
+
+    /// The context, `[B, G, D]`. Of what is known the best prediction is itself.
+    fn context(&self, conditioning: &Conditioning, self_conditioned: bool) -> Option<Tensor<3>> {
+        let part = |track: usize, tokens: &TokenBatch| match (&self.words[track], tokens) {
+            (Some(words), tokens) => words.embed(tokens),
+            (None, TokenBatch::Vectors(values)) => {
+                self.ends(track).enter(values.clone(), self_conditioned.then(|| values.clone()))
+            }
+            (None, TokenBatch::Codes(_)) => unreachable!("a diffusion model is conditioned on vectors"),
+        };
+        together(conditioning.context.iter().map(|c| (&c.at[..], part(c.track, &c.tokens))).collect())
+    }
+
+    /// The mean of the prompts, `[B, 1, D]`.
+    fn prompt(&self, conditioning: &Conditioning) -> Option<Tensor<3>> {
+        let words = conditioning.context.iter().filter_map(|context| {
+            let words = self.words[context.track].as_ref()?;
+            Some(words.embed(&context.tokens).mean_dim(1))
+        });
+        words.reduce(|a, b| a + b)
+    }
+
+    /// Vectors `[B, L, C]` of what is to be generated → `[B, L, D]`.
+    fn enter(&self, layout: &Layout, values: &Tensor<3>, x0_prev: &Option<Tensor<3>>) -> Tensor<3> {
+        let parts = layout.target_by_track();
+        let of = |(track, at): &(usize, Vec<usize>)| {
+            let x0_prev = x0_prev.as_ref().map(|x0_prev| columns(x0_prev.clone(), at));
+            self.ends(*track).enter(columns(values.clone(), at), x0_prev)
+        };
+        together(parts.iter().map(|part| (&part.1[..], of(part))).collect()).expect("something is to be generated")
+    }
+
+    /// `[B, L, D]` → vectors `[B, L, C]`.
+    fn leave(&self, layout: &Layout, x: &Tensor<3>, channels: usize) -> Tensor<3> {
+        let parts = layout.target_by_track();
+        let of = |(track, at): &(usize, Vec<usize>)| self.ends(*track).leave(columns(x.clone(), at), channels);
+        together(parts.iter().map(|part| (&part.1[..], of(part))).collect()).expect("something is to be generated")
     }
 }
 
 /// The model with its weights.
 #[derive(Clone, Debug)]
 pub struct Dit {
-    canvas: CanvasShape,
+    config: DitConfig,
+    canvas: Arc<CanvasShape>,
     spec: BackboneSpec,
     device: Device,
-    network: Network,
-    rotary: Rotary,
+    network: Named<Network>,
 }
 
 impl Backbone for Dit {
@@ -273,7 +359,7 @@ impl Backbone for Dit {
         self.spec
     }
 
-    fn canvas(&self) -> &CanvasShape {
+    fn canvas(&self) -> &Arc<CanvasShape> {
         &self.canvas
     }
 
@@ -281,51 +367,55 @@ impl Backbone for Dit {
         self.device.clone()
     }
 
-    fn forward(&self, batch: &CanvasBatch) -> Prediction {
+    fn forward(&self, batch: &CanvasBatch) -> Result<Prediction> {
         let ModelInput::NoisyVectors(noisy) = &batch.input else {
-            panic!("the recipe's checker let codes through to a dit")
+            return Err(Error::new(ErrorKind::Unsupported, "backbone", "a diffusion model reads noisy vectors"));
         };
-        let BackboneSpec::Diffusion { self_conditioned, .. } = self.spec else { unreachable!("a dit is a field") };
-        let (network, layout) = (&self.network, &*batch.conditioning.layout);
-        let prefix = self.canvas.prompt + layout.context().len();
+        let (network, conditioning) = (&self.network.network, &batch.conditioning);
+        let layout = &*conditioning.layout;
+        let prefix = layout.canvas().condition_tokens() + layout.context().len();
         let [size, times] = noisy.times.dims();
         let [_, length, channels] = noisy.values.dims();
 
-        let words = network.words.forward(&batch.conditioning.prompt); // [B, P, D]
-        let pooled = network.pooled.forward(words.clone().mean_dim(1)); // [B, 1, D]
-        // What is given stands at time 0, one more time beside those of the tokens.
+        // Context stands at timestep 0, one more beside those of the target.
         let zero = Tensor::zeros([size, 1], &noisy.times.device());
         let times_and_zero = Tensor::cat(vec![noisy.times.clone(), zero], 1); // [B, S + 1]
         let time = network.time1.forward(features(times_and_zero));
-        let c = network.time2.forward(silu(time)) + pooled; // [B, S + 1, D]
+        let mut c = network.time2.forward(silu(time)); // [B, S + 1, D]
+        if let Some(prompt) = network.prompt(conditioning) {
+            c = c + network.pooled.forward(prompt);
+        }
+        if let Some(numbers) = network.numbers.sum(Route::AdaLn, conditioning, &self.device) {
+            c = c + numbers;
+        }
         let at = std::iter::repeat_n(times, prefix).chain(noisy.at.iter().copied()).collect();
         let condition = Condition { vectors: silu(c), at };
 
-        let x0_prev = |values: &Tensor<3>, x0_prev: &Option<Tensor<3>>| {
-            self_conditioned.then(|| x0_prev.clone().unwrap_or_else(|| values.zeros_like()))
-        };
-        let parts = Parts::target(&self.canvas, layout);
-        let (context, target) = network.places.of(layout);
-        let mut all = vec![words + network.places.prompt()];
-        if let (Some(TokenBatch::Vectors(values)), Some(positions)) = (&batch.conditioning.tokens, context) {
-            // Of what is known the best guess is itself.
-            let sure = x0_prev(values, &Some(values.clone()));
-            all.push(network.enter(values, &sure, &Parts::of(&self.canvas, layout.context())) + positions);
+        let (context_positions, positions) = network.places.of(layout)?;
+        let context = network.context(conditioning, self.config.self_condition); // [B, G, D]
+        let context = context.zip(context_positions).map(|(tokens, positions)| tokens + positions);
+        let zeros = || noisy.values.zeros_like();
+        let x0_prev = self.config.self_condition.then(|| noisy.x0_prev.clone().unwrap_or_else(zeros));
+        let target = network.enter(layout, &noisy.values, &x0_prev) + positions; // [B, L, D]
+        let mut x = Tensor::cat(context.into_iter().chain([target]).collect(), 1); // [B, G + L, D]
+        if let Some(numbers) = network.numbers.sum(Route::Add, conditioning, &self.device) {
+            x = x + numbers;
         }
-        all.push(network.enter(&noisy.values, &x0_prev(&noisy.values, &noisy.x0_prev), &parts) + target); // [B, L, D]
-        let mut x = Tensor::cat(all, 1); // [B, P + G + L, D]
-        let rotary = self.rotary.gather(layout);
+        let tokens = network.numbers.by(Route::Token, conditioning, &self.device);
+        if !tokens.is_empty() {
+            x = Tensor::cat(tokens.into_iter().chain([x]).collect(), 1);
+        }
+        let rotary = Rotary::new(layout, self.config.width / self.config.heads, &self.device.clone().inner());
         for block in &network.blocks {
             x = block.forward(x, &condition, &rotary);
         }
         let [shift, scale] = condition.modulation(&network.last_modulation);
         let x = modulated_layer_norm(x, shift, scale, &condition.at, EPSILON).slice_dim(1, prefix..prefix + length);
-        let of = |(modality, at): (Modality, &[usize])| network.ends(modality).leave(columns(x.clone(), at), channels);
-        Prediction::Vector(columns(Tensor::cat(parts.iter().map(of).collect(), 1), &parts.back()))
+        Ok(Prediction::Vector(network.leave(layout, &x, channels)))
     }
 
-    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
-        None
+    fn session(&self, _: Conditioning) -> Result<Option<Box<dyn Session>>> {
+        Ok(None)
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -337,34 +427,22 @@ impl Backbone for Dit {
     }
 
     fn frozen(&self) -> Box<dyn Backbone> {
-        let mut frozen = self.clone();
-        frozen.network = frozen.network.valid();
-        frozen.device = frozen.device.inner();
-        Box::new(frozen)
+        Box::new(Self { network: self.network.valid(), device: self.device.clone().inner(), ..self.clone() })
     }
-}
-
-/// Times `[B, S]` in `[0, 1]` as cosines and sines of 64 frequencies, 1 to 1000: `[B, S, 128]`.
-fn features(times: Tensor<2>) -> Tensor<3> {
-    let frequencies: Vec<f32> =
-        (0..TIME_FEATURES).map(|i| 1000f32.powf(i as f32 / (TIME_FEATURES - 1) as f32)).collect();
-    let data = TensorData::new(frequencies, [1, 1, TIME_FEATURES]);
-    let frequencies = Tensor::from_data(data, &times.device());
-    let angles = times.unsqueeze_dim::<3>(2) * frequencies;
-    Tensor::cat(vec![angles.clone().cos(), angles.sin()], 2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::stirred;
-    use musiva_core::canvas::{NoisyVectors, ints};
+    use crate::testing::{prompts, stirred};
+    use burn::tensor::TensorData;
+    use musiva_core::canvas::NoisyVectors;
     use musiva_core::parameters::to_vec;
     use musiva_core::{RngKey, RngStream, TokenKind, TokenShape};
 
-    fn canvas() -> CanvasShape {
+    fn canvas() -> Arc<CanvasShape> {
         let tokens = TokenShape { grid: [2, 2, 3], kind: TokenKind::Vectors { channels: 5 } };
-        CanvasShape::new(3, 7, tokens)
+        Arc::new(CanvasShape::new(3, 7, tokens))
     }
 
     fn run(dit: &dyn Backbone, times: Vec<f32>, at: Vec<usize>) -> Vec<f32> {
@@ -377,12 +455,9 @@ mod tests {
             at,
             x0_prev: None,
         };
-        let prompt = ints(&[1, 2, 0, 3, 4, 5], [2, 3], &device);
-        let batch = CanvasBatch {
-            conditioning: Conditioning::prompt(prompt, &canvas()),
-            input: ModelInput::NoisyVectors(noisy),
-        };
-        let Prediction::Vector(noisy) = dit.forward(&batch) else { panic!("a field") };
+        let conditioning = prompts(&canvas(), &[&[1, 2, 0], &[3, 4, 5]], &device);
+        let batch = CanvasBatch { conditioning, input: ModelInput::NoisyVectors(noisy) };
+        let Prediction::Vector(noisy) = dit.forward(&batch).unwrap() else { panic!("a field") };
         to_vec(noisy)
     }
 

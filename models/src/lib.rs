@@ -1,8 +1,9 @@
-//! Models: backbones on one [`transformer`] trunk, the [`objectives`] that train them, the [`samplers`] that draw from
-//! them and the [`programs`] that put pieces together.
+//! Models: backbones on one [`transformer`] trunk, the [`objectives`] that train them, the noise [`schedules`] of some of
+//! these, the [`samplers`] that draw from them and the [`programs`] that put pieces together.
 
 #![forbid(unsafe_code)]
 
+mod code_network;
 #[cfg(test)]
 mod conditioning_tests;
 pub mod dit;
@@ -11,12 +12,14 @@ pub mod masked;
 pub mod objectives;
 pub mod programs;
 pub mod samplers;
+pub mod schedules;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 pub mod transformer;
 
+use musiva_core::schedule::{Cosine, Straight};
 use musiva_core::{Component, Make, Registry, Result};
 use programs::Continuation;
 use serde_json::from_value;
@@ -78,10 +81,38 @@ pub fn register(registry: &mut Registry) -> Result<()> {
     )?;
     add(
         "ddpm",
-        "variance-preserving noise with the cosine schedule",
+        "variance-preserving noise, by the cosine schedule unless `[schedule]` names another one",
         schema_for!(objectives::diffusion::Ddpm),
         false,
         Make::Objective(|value| Ok(Box::new(from_value::<objectives::diffusion::Ddpm>(value)?))),
+    )?;
+    add(
+        "straight",
+        "straight: α = 1 - t, σ = t, rectified-flow's own",
+        schemars::json_schema!({ "type": "object" }),
+        false,
+        Make::Schedule(|_| Ok(Box::new(Straight))),
+    )?;
+    add(
+        "cosine",
+        "variance-preserving: α = cos(πt/2), σ = sin(πt/2), ddpm's own",
+        schemars::json_schema!({ "type": "object" }),
+        false,
+        Make::Schedule(|_| Ok(Box::new(Cosine))),
+    )?;
+    add(
+        "linear",
+        "variance-preserving: the variance of the noise added by a step rises linearly, as in DDPM",
+        schema_for!(schedules::Linear),
+        false,
+        Make::Schedule(|value| Ok(Box::new(from_value::<schedules::Linear>(value)?))),
+    )?;
+    add(
+        "shifted-cosine",
+        "variance-preserving: the cosine schedule with more noise, for large pictures, or less",
+        schema_for!(schedules::ShiftedCosine),
+        false,
+        Make::Schedule(|value| Ok(Box::new(from_value::<schedules::ShiftedCosine>(value)?))),
     )?;
     add(
         "autoregressive",
@@ -92,21 +123,21 @@ pub fn register(registry: &mut Registry) -> Result<()> {
     )?;
     add(
         "euler",
-        "first-order steps along the straight path of rectified-flow",
+        "first-order steps along a straight schedule, such as that of rectified-flow",
         schema_for!(samplers::diffusion::Euler),
         false,
         Make::Sampler(|value| Ok(Box::new(from_value::<samplers::diffusion::Euler>(value)?))),
     )?;
     add(
         "heun",
-        "second-order steps along the straight path of rectified-flow",
+        "second-order steps along a straight schedule, such as that of rectified-flow",
         schema_for!(samplers::diffusion::Heun),
         false,
         Make::Sampler(|value| Ok(Box::new(from_value::<samplers::diffusion::Heun>(value)?))),
     )?;
     add(
         "ddim",
-        "deterministic steps along the cosine schedule of ddpm",
+        "deterministic steps along a variance-preserving schedule, such as that of ddpm",
         schema_for!(samplers::diffusion::Ddim),
         false,
         Make::Sampler(|value| Ok(Box::new(from_value::<samplers::diffusion::Ddim>(value)?))),

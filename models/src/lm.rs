@@ -2,31 +2,30 @@
 //! et al. 2023, section 3.3: the prefix sees itself both ways, the output is causal, the loss is on
 //! the output alone).
 //!
-//! After the prompt stand the tokens that are given, which are part of the prefix. Then, at the *place of token `j`*,
-//! which is to be predicted, stands token `j - 1` (a learned start for `j = 0`). A large vocabulary is factorised into
+//! The context, a prompt among it, is the prefix. Then, at the *position of element `j`*, which is to be predicted, stands
+//! element `j - 1` (a learned start for `j = 0`). A large vocabulary is factorised into
 //! digits (MAGVIT-v2, section 3.2), and so are the levels of residual quantization: the embeddings of a token's digits
 //! are summed, and each digit is predicted from the hidden state and the digits before it.
 
 mod decoder;
+mod session;
 #[cfg(test)]
 mod tests;
 
-use crate::transformer::{
-    Attention, Digits, FeedForward, KvCache, Parts, PositionEmbedding, Precision, Prompt, RmsNorm, Rotary, TrunkConfig,
-    Vocabularies, Vocabulary,
-};
-use burn::module::{Module, Param};
+use crate::code_network::{CodeNetwork, ROUTES, lengths};
+use crate::transformer::{Named, Positions, Precision, Rotary, Tracks, TrunkConfig, check_codes, logits};
 use burn::tensor::{Device, Tensor};
 use decoder::{Decoder, DecoderSession};
-use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, PositionOrder, Prediction, TokenBatch, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, PositionOrder, Prediction, Route};
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Modality, Parameters, Result,
-    Session, WeightInit,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Error, ErrorKind, Layout, Modality,
+    Parameters, Result, Session, WeightInit,
 };
 use musiva_kernels::Visible;
 use musiva_kernels::decode::Stored;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use session::LmSession;
 use std::sync::{Arc, OnceLock};
 
 /// What a recipe says of a `kind = "lm"` backbone.
@@ -51,6 +50,8 @@ pub struct LmConfig {
     pub prefix: Prefix,
     /// Time axis of the rotary positions of sound tokens.
     pub sound_axis: SoundAxis,
+    /// How it knows where a token lies.
+    pub positions: Positions,
     /// Precision of the blocks' matrix products; weights, norms, softmax and loss are always in `f32`.
     pub precision: Precision,
     /// Precision of the weight matrices in autoregressive decoding on the CPU: fewer bytes, faster decoding.
@@ -123,6 +124,7 @@ impl Default for LmConfig {
             order: PositionOrder::InTime,
             prefix: Prefix::BothWays,
             sound_axis: SoundAxis::Clip,
+            positions: Positions::Learned,
             precision: Precision::F32,
             decode: Decode::F32,
         }
@@ -141,34 +143,48 @@ impl BackboneConfig for LmConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
-        Digits::all(canvas, self.digits).map(|_| BackboneSpec::NextToken)
+        check_codes(canvas).map(|()| BackboneSpec::NextToken)
     }
 
     fn order(&self) -> PositionOrder {
         self.order
     }
 
+    fn routes(&self) -> &'static [Route] {
+        ROUTES
+    }
+
+    fn factors(&self) -> usize {
+        self.digits
+    }
+
+    fn neutral(&self) -> &'static [&'static str] {
+        &["precision", "decode"]
+    }
+
+    fn lengths_are_fixed(&self) -> bool {
+        self.positions == Positions::Learned
+    }
+
     fn parameters(&self, canvas: &CanvasShape) -> usize {
-        let d = self.width;
-        let digits = Digits::all(canvas, self.digits).unwrap_or_default();
-        let codes: usize = digits.iter().map(|digits| Vocabulary::parameters(*digits, d)).sum();
-        let block = Attention::parameters(d, self.heads) + 8 * d * d + 5 * d + 2 * d;
-        Prompt::parameters(canvas, d) + codes + d + PositionEmbedding::parameters(canvas, d) + self.depth * block + d
+        CodeNetwork::parameters(&self.trunk(), canvas, self.positions)
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
         // Of all pairs of positions those are computed that the prefix pattern shows.
-        let both_ways = if self.prefix == Prefix::BothWays { canvas.prompt } else { 1 };
+        let text = canvas.tracks.iter().filter(|track| track.modality == Modality::Text && !track.target);
+        let prompt: usize = text.map(|track| track.tokens.length()).sum();
+        let both_ways = if self.prefix == Prefix::BothWays { prompt.max(1) } else { 1 };
         let (n, prefix) = (canvas.length() as f64, both_ways as f64);
         let seen = (n * (n + 1.0) + prefix * (prefix - 1.0)) / (2.0 * n * n);
         let mut cost = self.trunk().cost(canvas, seen);
-        let logits = Digits::logits(canvas, self.digits);
-        cost.forward_flops += 2.0 * logits * self.width as f64 + Prompt::flops(canvas, self.width);
+        let logits = logits(canvas);
+        cost.forward_flops += 2.0 * logits * self.width as f64 + Tracks::flops(canvas, self.width);
         // The logits and their gradient.
         cost.activations += 2.0 * logits;
         let d = self.width as f64;
-        let digits = Digits::all(canvas, self.digits).unwrap_or_default();
-        let heads: usize = digits.iter().map(|digits| digits.count * digits.base).sum();
+        let digits = canvas.tracks.iter().filter(|track| track.target).filter_map(|track| track.digits());
+        let heads: usize = digits.map(|digits| digits.count * digits.base).sum();
         let matrices = d * (self.depth as f64 * 12.0 * d + heads as f64);
         let bytes = match self.decode {
             Decode::F32 => 4.0,
@@ -181,118 +197,44 @@ impl BackboneConfig for LmConfig {
         cost
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
+    fn build(&self, canvas: &Arc<CanvasShape>, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
         Ok(Box::new(Lm::new(self, canvas, device, weight_init)?))
-    }
-}
-
-/// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
-#[derive(Module, Debug)]
-pub(crate) struct Block {
-    norm1: RmsNorm,
-    attention: Attention,
-    norm2: RmsNorm,
-    feed_forward: FeedForward,
-}
-
-impl Block {
-    /// A block of a model of `config`.
-    pub fn new(init: &Init, config: &LmConfig) -> Self {
-        // Residual branches start small, by the number of them (GPT-2, section 2.3).
-        let gain = (2.0 * config.depth as f32).powf(-0.5);
-        let trunk = config.trunk();
-        Self {
-            norm1: RmsNorm::new(&init.part("norm1"), config.width),
-            attention: Attention::new(&init.part("attention"), &trunk, gain),
-            norm2: RmsNorm::new(&init.part("norm2"), config.width),
-            feed_forward: FeedForward::new(&init.part("feed_forward"), &trunk, gain),
-        }
-    }
-
-    /// `[B, n, D]` → the same shape; see [`Attention::forward`].
-    pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut KvCache>) -> Tensor<3> {
-        let x = x.clone() + self.attention.forward(self.norm1.forward(x), rotary, visible, cache);
-        x.clone() + self.feed_forward.forward(self.norm2.forward(x))
-    }
-}
-
-#[derive(Module, Debug)]
-struct Network {
-    words: Prompt,
-    codes: Vocabularies,
-    start: Param<Tensor<1>>,
-    places: PositionEmbedding,
-    blocks: Vec<Block>,
-    norm: RmsNorm,
-}
-
-impl Network {
-    fn new(config: &LmConfig, canvas: &CanvasShape, digits: &[Digits], init: &Init) -> Self {
-        let width = config.width;
-        Self {
-            words: Prompt::new(&init.part("words"), canvas, width),
-            codes: Vocabularies::new(init, digits, width),
-            start: init.part("start").normal([width], 0.02),
-            places: PositionEmbedding::new(&init.part("places"), canvas, width),
-            blocks: (0..config.depth).map(|i| Block::new(&init.part(format!("blocks{i}")), config)).collect(),
-            norm: RmsNorm::new(&init.part("norm"), width),
-        }
-    }
-
-    /// What stands before the tokens that are to be made, `[B, P + G, D]`.
-    fn prefix(&self, conditioning: &Conditioning, canvas: &CanvasShape, positions: Option<Tensor<3>>) -> Tensor<3> {
-        let prompt = self.words.forward(&conditioning.prompt) + self.places.prompt();
-        match (&conditioning.tokens, positions) {
-            (Some(TokenBatch::Codes(codes)), Some(positions)) => {
-                let parts = Parts::of(canvas, conditioning.layout.context());
-                Tensor::cat(vec![prompt, self.codes.embed(codes.clone(), &parts) + positions], 1)
-            }
-            _ => prompt,
-        }
-    }
-
-    /// The vector that stands for the token before the first, `[B, 1, D]`.
-    fn start(&self, size: usize) -> Tensor<3> {
-        let width = self.start.dims()[0];
-        self.start.val().reshape([1, 1, width]).expand([size, 1, width])
     }
 }
 
 /// The model with its weights.
 #[derive(Clone, Debug)]
 pub struct Lm {
-    canvas: CanvasShape,
+    canvas: Arc<CanvasShape>,
     device: Device,
-    network: Network,
-    rotary: Rotary,
-    attention_heads: usize,
-    prefix: Prefix,
-    stored: Stored,
+    network: Named<CodeNetwork>,
+    config: LmConfig,
     /// The weights once more, as the CPU draws from them; made when first wanted.
     decoder: OnceLock<Arc<Decoder>>,
 }
 
 impl Lm {
-    fn new(config: &LmConfig, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Self> {
-        let digits = Digits::all(canvas, config.digits).expect("the recipe was checked");
-        let mut network = Network::new(config, canvas, &digits, &weight_init.init(device));
+    fn new(config: &LmConfig, canvas: &Arc<CanvasShape>, device: &Device, weight_init: &WeightInit) -> Result<Self> {
+        let init = weight_init.init(device);
+        let mut network = CodeNetwork::new(&init, &config.trunk(), canvas, config.positions, "start");
         weight_init.load(&mut network)?;
-        let device = device.clone();
-        let clip = canvas.tokens.length();
-        let axes = |position: usize| match config.sound_axis {
-            SoundAxis::AfterClip if position >= clip => [(canvas.tokens.grid[0] + position - clip) as f64, 0.0, 0.0],
-            _ => canvas.coordinates(position),
+        let (canvas, device) = (canvas.clone(), device.clone());
+        Ok(Self { canvas, device, network, config: *config, decoder: OnceLock::new() })
+    }
+
+    /// Rotary positions of a sequence.
+    fn rotary(&self, layout: &Layout) -> Rotary {
+        let canvas = layout.canvas();
+        let clip = canvas.tracks.iter().find(|track| track.modality == Modality::Video);
+        let steps = clip.map_or(0, |clip| clip.tokens.grid[0]);
+        let axes = |track: usize, index: usize| match self.config.sound_axis {
+            SoundAxis::AfterClip if canvas.tracks[track].modality == Modality::Audio => {
+                [(steps + index) as f64, 0.0, 0.0]
+            }
+            _ => canvas.tracks[track].coordinates(index),
         };
-        Ok(Self {
-            rotary: Rotary::with_axes(canvas, axes, config.width / config.heads, &device.clone().inner()),
-            attention_heads: config.heads,
-            prefix: config.prefix,
-            stored: config.decode.into(),
-            decoder: OnceLock::new(),
-            canvas: *canvas,
-            device,
-            network,
-        })
+        let size = self.config.width / self.config.heads;
+        Rotary::with_axes(layout, axes, size, &self.device.clone().inner())
     }
 }
 
@@ -301,7 +243,7 @@ impl Backbone for Lm {
         BackboneSpec::NextToken
     }
 
-    fn canvas(&self) -> &CanvasShape {
+    fn canvas(&self) -> &Arc<CanvasShape> {
         &self.canvas
     }
 
@@ -309,35 +251,34 @@ impl Backbone for Lm {
         self.device.clone()
     }
 
-    fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let ModelInput::Codes(codes) = &batch.input else {
-            panic!("the recipe's checker let vectors through to an lm")
+    fn forward(&self, batch: &CanvasBatch) -> Result<Prediction> {
+        let ModelInput::Codes(digits) = &batch.input else {
+            return Err(Error::new(ErrorKind::Unsupported, "backbone", "a language model reads codes"));
         };
-        let (network, layout) = (&self.network, &*batch.conditioning.layout);
-        let [size, length] = codes.dims();
-        let parts = Parts::target(&self.canvas, layout);
-        let (context, target) = network.places.of(layout);
+        let (network, layout) = (&self.network.network, &*batch.conditioning.layout);
+        let [prefix, length] = lengths(layout);
+        let (context, positions) = network.context(&batch.conditioning)?; // [B, G, D], [1, L, D]
 
-        let prefix = network.prefix(&batch.conditioning, &self.canvas, context); // [B, P + G, D]
-        let before = network.codes.embed(codes.clone(), &parts).slice_dim(1, 0..length - 1);
-        let tokens = Tensor::cat(vec![network.start(size), before], 1) + target; // [B, L, D]
-        let start_of_target = prefix.dims()[1];
-        let mut x = Tensor::cat(vec![prefix, tokens], 1); // [B, P + G + L, D]
-        let rotary = self.rotary.gather(layout);
-        let visible = self.prefix.visible(start_of_target);
+        let start = network.vector().expand([batch.conditioning.size, 1, network.width()]);
+        let before = network.tracks.target(layout, digits).slice_dim(1, 0..length - 1);
+        let target = Tensor::cat(vec![start, before], 1) + positions; // [B, L, D]
+        let mut x = Tensor::cat(context.into_iter().chain([target]).collect(), 1); // [B, G + L, D]
+        let (rotary, visible) = (self.rotary(layout), self.config.prefix.visible(prefix));
         for block in &network.blocks {
             x = block.forward(x, &rotary, visible, None);
         }
-        let hidden = network.norm.forward(x.slice_dim(1, start_of_target..start_of_target + length));
-        Prediction::Logits(network.codes.logits(hidden, &parts))
+        let hidden = network.norm.forward(x.slice_dim(1, prefix..prefix + length));
+        Ok(Prediction::Logits(network.tracks.logits(layout, &hidden)))
     }
 
-    fn session(&self, conditioning: Conditioning) -> Option<Box<dyn Session>> {
+    fn session(&self, conditioning: Conditioning) -> Result<Option<Box<dyn Session>>> {
         if self.device.clone().inner() == Device::flex() {
-            let decoder = self.decoder.get_or_init(|| Arc::new(Decoder::new(&self.network, self.stored)));
-            return Some(Box::new(DecoderSession::new(self, decoder.clone(), &conditioning)));
+            let decoder = self
+                .decoder
+                .get_or_init(|| Arc::new(Decoder::new(&self.network.network, &self.canvas, self.config.decode.into())));
+            return Ok(Some(Box::new(DecoderSession::new(self, decoder.clone(), &conditioning)?)));
         }
-        Some(Box::new(LmSession::new(self, &conditioning)))
+        Ok(Some(Box::new(LmSession::new(self, &conditioning)?)))
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -350,89 +291,6 @@ impl Backbone for Lm {
     }
 
     fn frozen(&self) -> Box<dyn Backbone> {
-        let mut frozen = self.clone();
-        frozen.network = frozen.network.valid();
-        frozen.device = frozen.device.inner();
-        Box::new(frozen)
-    }
-}
-
-/// Canvases on their way, on any device.
-struct LmSession {
-    lm: Lm,
-    rotary: Rotary,
-    positions: Tensor<3>,
-    modalities: Vec<Modality>,
-    caches: Vec<KvCache>,
-    batch: usize,
-    /// Tokens that stand in the cache.
-    done: usize,
-    hidden: Tensor<3>,
-}
-
-impl LmSession {
-    fn new(lm: &Lm, conditioning: &Conditioning) -> Self {
-        let (batch, layout, network) = (conditioning.size(), &*conditioning.layout, &lm.network);
-        let device = lm.device.clone().inner();
-        let width = network.start.dims()[0];
-        let cache_shape = [batch, lm.canvas.prompt + layout.length(), lm.attention_heads, width / lm.attention_heads];
-        let (context, positions) = network.places.of(layout);
-        let mut session = Self {
-            lm: lm.clone(),
-            rotary: lm.rotary.gather(layout),
-            positions,
-            modalities: layout.target().iter().map(|&position| lm.canvas.modality(position)).collect(),
-            caches: network.blocks.iter().map(|_| KvCache::new(cache_shape, &device)).collect(),
-            batch,
-            done: 0,
-            hidden: Tensor::zeros([batch, 1, 1], &device),
-        };
-        let prefix = network.prefix(conditioning, &lm.canvas, context);
-        let visible = lm.prefix.visible(prefix.dims()[1]);
-        session.run(prefix, visible);
-        session.hidden = session.advance(network.start(batch));
-        session
-    }
-
-    /// The codes of a modality.
-    fn vocabulary(&self, token: usize) -> &Vocabulary {
-        self.lm.network.codes.of(self.modalities[token])
-    }
-
-    fn run(&mut self, mut x: Tensor<3>, visible: Visible) -> Tensor<3> {
-        for (block, cache) in self.lm.network.blocks.iter().zip(&mut self.caches) {
-            x = block.forward(x, &self.rotary, visible, Some(cache));
-        }
-        self.lm.network.norm.forward(x)
-    }
-
-    /// Puts `[B, 1, D]` at the place of the next token.
-    fn advance(&mut self, x: Tensor<3>) -> Tensor<3> {
-        let position = self.positions.clone().slice_dim(1, self.done..self.done + 1);
-        self.done += 1;
-        self.run(x + position, Visible::Causal)
-    }
-}
-
-impl Session for LmSession {
-    fn heads(&self) -> usize {
-        self.vocabulary(self.done - 1).written().count
-    }
-
-    fn logits(&self, digits: &[Vec<u32>]) -> Tensor<2> {
-        let device = self.lm.device.clone().inner();
-        let digits: Vec<_> = digits.iter().map(|digit| ints(digit, [self.batch, 1], &device)).collect();
-        let logits = self.vocabulary(self.done - 1).logits(self.hidden.clone(), &digits);
-        let entries = logits.dims()[2];
-        logits.reshape([self.batch, entries])
-    }
-
-    fn push(&mut self, codes: &[u32]) {
-        if self.done == self.modalities.len() {
-            return;
-        }
-        let device = self.lm.device.clone().inner();
-        let x = self.vocabulary(self.done - 1).embed(ints(codes, [self.batch, 1], &device));
-        self.hidden = self.advance(x);
+        Box::new(Self { network: self.network.valid(), device: self.device.clone().inner(), ..self.clone() })
     }
 }

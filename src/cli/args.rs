@@ -24,7 +24,7 @@ impl DeviceArgs {
 /// A recipe on the command line.
 #[derive(Clone, clap::Args)]
 pub struct RecipeArgs {
-    /// A recipe file, or the name of a built-in recipe such as `text-to-video`
+    /// A recipe file, the name of a built-in recipe such as `text-to-video`, or the folder of a run
     #[arg(value_name = "RECIPE")]
     pub recipe: String,
     /// Override a key of the recipe, e.g. `--set sampler.guidance=3`; may be repeated
@@ -32,6 +32,9 @@ pub struct RecipeArgs {
     pub set: Vec<String>,
     #[command(flatten)]
     pub data: DataArgs,
+    /// Use weights that were trained with other settings than the recipe's, at your own risk
+    #[arg(long)]
+    pub force_weights: bool,
     #[command(flatten)]
     pub plugins: PluginArgs,
 }
@@ -43,6 +46,9 @@ impl RecipeArgs {
         if !recipe.notes().0.is_empty() {
             eprint!("{}", recipe.notes());
         }
+        if recipe.force_weights {
+            eprintln!("warning: --force-weights: weights are not compared with the recipe");
+        }
         Ok(recipe)
     }
 
@@ -50,6 +56,7 @@ impl RecipeArgs {
     pub fn source(&self) -> Result<RecipeSource> {
         let source = RecipeSource::named(&self.recipe).plugins(self.plugins.options()?);
         let source = self.set.iter().fold(source, RecipeSource::set);
+        let source = source.force_weights(self.force_weights);
         Ok(self.data.data.iter().fold(source, RecipeSource::data))
     }
 }
@@ -80,6 +87,9 @@ pub struct RecipesArgs {
     set: Vec<String>,
     #[command(flatten)]
     data: DataArgs,
+    /// Use weights that were trained with other settings than the recipe's, at your own risk
+    #[arg(long)]
+    force_weights: bool,
     #[command(flatten)]
     plugins: PluginArgs,
 }
@@ -91,6 +101,7 @@ impl RecipesArgs {
             recipe: recipe.clone(),
             set: self.set.clone(),
             data: self.data.clone(),
+            force_weights: self.force_weights,
             plugins: self.plugins.clone(),
         };
         self.recipes.iter().map(|recipe| args(recipe).open()).collect()

@@ -140,7 +140,8 @@ fn asked_for(evaluations: &[Evaluation], seen: &Scores, bounces: Option<f64>) ->
 
 /// Task after task, what each recipe makes of it.
 fn done(evaluations: &[Evaluation]) -> String {
-    let head = ["", "", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre"];
+    let head =
+        ["", "", "n", "colour", "shape", "direction", "speed", "position", "onsets (F1)", "pitch", "timbre", "caption"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut task = "";
     // A baseline without learning is the same beside every recipe.
@@ -149,12 +150,22 @@ fn done(evaluations: &[Evaluation]) -> String {
         each.map(move |done| (if done.by == BACKBONE { evaluation.recipe.as_str() } else { done.by }, done))
     });
     let mut all: Vec<(&str, &TaskResult)> = all.collect();
-    let order = |name: &str| evaluations[0].tasks.iter().position(|done| done.task == name);
+    // Tasks that the first recipe does not have come last.
+    let order = |name: &str| evaluations[0].tasks.iter().position(|done| done.task == name).unwrap_or(usize::MAX);
     all.sort_by_key(|(_, done)| order(&done.task));
     for (by, done) in all {
         let seen = done.seen.unwrap_or_default();
-        let parts =
-            [seen.colour, seen.shape, seen.direction, seen.speed, done.position, done.onsets, done.pitch, done.timbre];
+        let parts = [
+            seen.colour,
+            seen.shape,
+            seen.direction,
+            seen.speed,
+            done.position,
+            done.onsets,
+            done.pitch,
+            done.timbre,
+            done.caption,
+        ];
         let name = if done.task == task { "" } else { &done.task };
         task = &done.task;
         let names = [name.to_owned(), by.to_owned(), done.n.to_string()];

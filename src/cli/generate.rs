@@ -6,16 +6,17 @@ use super::progress::Screen;
 use musiva::media::contact_sheet;
 use musiva::programs::Continuation;
 use musiva::{
-    CanvasTokens, Clip, GenerateRequest, InputFiles, Observer, Outline, Output, Pipeline, Program, Provenance, Result,
-    generate_with, save,
+    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, MediaShape, Modality, Observer, Outline, Output,
+    OutputKind, Pipeline, Program, Provenance, Recipe, Result, generate_with, save,
 };
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Frames of each clip on a sheet of several clips.
 const COLUMNS: usize = 9;
 
-/// Generate clips and sounds from a prompt, an image, a clip, a sound or a region
+/// Generate clips, sounds and captions from a prompt, an image, a clip, a sound or a region
 ///
 /// The inputs select one of the recipe's tasks; the command prints which. The same recipe, seed
 /// and inputs give the same file, byte by byte, whatever the number of threads. Tokens are saved
@@ -30,6 +31,9 @@ const COLUMNS: usize = 9;
 ///   musiva generate world-dit --video ring.mp4 --prompt "a blue ring moves left" --strength 0.6 -o blue.mp4
 ///   musiva generate world-lm --video silent.mp4 -o heard.mp4
 ///   musiva generate world-lm --audio steps.wav -o seen.mp4
+///   musiva generate world-lm --video ring.mp4 -o caption.txt
+///   musiva generate sound-lm --prompt "a red ring moves left" -o ring.wav
+///   musiva generate sound-lm --audio ring.wav --extend 2 -o longer.wav
 ///
 /// With --count above 1, a .png is one sheet with a row for each clip; other formats are numbered
 /// files, out-1.mp4, out-2.mp4 and so on.
@@ -38,6 +42,8 @@ const COLUMNS: usize = 9;
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    shape: ShapeArgs,
     /// The prompt; left out, that of the recipe's program, or none
     #[arg(short, long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     prompt: String,
@@ -49,9 +55,10 @@ pub struct Args {
     /// How many samples; the first is the same as without this option
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     count: u16,
-    /// Output file: .mp4, .gif or .png; a sound alone: .wav or .flac
-    #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
-    output: PathBuf,
+    /// Output file: .mp4, .gif or .png; a sound alone: .wav or .flac; a caption: .txt. By default out.mp4, or out.wav of a
+    /// recipe of sounds alone
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Do not save the tokens
     #[arg(long)]
     no_tokens: bool,
@@ -98,6 +105,12 @@ struct ContextArgs {
     /// End with the image that the clip begins with
     #[arg(long = "loop", requires = "image")]
     looped: bool,
+    /// A clip of a further stream, by the name of its `[track.NAME]`, such as a depth map; may be repeated
+    #[arg(long, value_name = "NAME=FILE", value_parser = stream)]
+    stream: Vec<(String, PathBuf)>,
+    /// A number that the model is conditioned on, by the name of its `[condition.NAME]`; may be repeated
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = condition)]
+    condition: Vec<(String, f64)>,
     /// Which of the recipe's tasks, where the inputs leave a choice
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
@@ -106,12 +119,52 @@ struct ContextArgs {
     no_paste: bool,
 }
 
+/// How long and how large a clip is, where the model knows more than one length and size.
+#[derive(clap::Args)]
+struct ShapeArgs {
+    /// Height and width in pixels, instead of the recipe's; a model with `positions = "rotary"` makes any
+    #[arg(long, value_name = "HEIGHT,WIDTH", value_parser = size)]
+    size: Option<[usize; 2]>,
+    /// Frames of a clip, instead of the recipe's; a model with `positions = "rotary"` makes any
+    #[arg(long, value_name = "N")]
+    frames: Option<usize>,
+}
+
+impl ShapeArgs {
+    /// The recipe with these.
+    fn open(&self, recipe: &RecipeArgs) -> Result<Recipe> {
+        if self.size.is_none() && self.frames.is_none() {
+            return recipe.open();
+        }
+        let plain = recipe.open()?;
+        let own = match plain.need_media(Modality::Video)? {
+            MediaShape::Clip { frames, height, width, .. } => {
+                self.size.is_none_or(|size| size == [height, width]) && self.frames.is_none_or(|n| n == frames)
+            }
+            _ => false,
+        };
+        if own {
+            return Ok(plain);
+        }
+        if plain.need_backbone()?.component.lengths_are_fixed() {
+            let message = "this model learned a vector for each position of the recipe's clips, and makes no others";
+            return Err(Error::new(ErrorKind::Unsupported, "--size, --frames", message)
+                .hint("leave them out, or train with `backbone.positions = \"rotary\"`"));
+        }
+        let mut recipe = recipe.clone();
+        recipe.set.extend(self.size.map(|[height, width]| format!("data.size=[{height}, {width}]")));
+        recipe.set.extend(self.frames.map(|frames| format!("data.frames={frames}")));
+        recipe.source()?.open()
+    }
+}
+
 impl ContextArgs {
     fn files(&self) -> InputFiles {
         InputFiles {
             images: self.image.clone(),
             videos: self.video.clone(),
             audio: self.audio.clone(),
+            streams: self.stream.iter().cloned().collect(),
             region: self.region,
             mask: self.mask.clone(),
             outside: self.outside,
@@ -133,9 +186,19 @@ impl ContextArgs {
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
-    let recipe = args.recipe.open()?;
-    save::prepare(&args.output, &save::MEDIA)?;
+    let recipe = args.shape.open(&args.recipe)?;
+    let output = args.output.clone().unwrap_or_else(|| match recipe.video {
+        Some(_) => "out.mp4".into(),
+        None => "out.wav".into(),
+    });
+    save::prepare(&output, &save::OUTPUTS)?;
+    match save::output_kind(&output) {
+        OutputKind::Text => drop(recipe.need_tokenizer(Modality::Text)?),
+        _ => drop(save::modality(&recipe, &output)?),
+    }
     let mut screen = Screen::default();
+    once("--condition", args.given.condition.iter().map(|(name, _)| name))?;
+    once("--stream", args.given.stream.iter().map(|(name, _)| name))?;
     let files = args.given.files();
     if args.given.strength.is_some() {
         files.check_edit(&recipe)?;
@@ -145,11 +208,12 @@ pub fn run(args: &Args) -> Result<()> {
         inputs: screen.time("read", |screen| files.read(&recipe, screen))?,
         strength: args.given.strength,
         task: args.given.task.clone(),
-        output: save::output_kind(&args.output),
+        output: save::output_kind(&output),
         paste: !args.given.no_paste,
         seed: args.seed,
         count: usize::from(args.count),
         batch: recipe.evaluate.batch,
+        conditions: args.given.condition.iter().cloned().collect(),
     };
     let by_flags = args.given.program();
     let program = by_flags.as_ref().map_or(musiva::program_of(&recipe), |program| program as &dyn Program);
@@ -167,12 +231,12 @@ pub fn run(args: &Args) -> Result<()> {
         provenance = provenance.with("musiva.strength", strength);
     }
     let files = match request.count {
-        1 => vec![args.output.clone()],
-        count => (1..=count).map(|number| save::numbered(&args.output, number)).collect(),
+        1 => vec![output.clone()],
+        count => (1..=count).map(|number| save::numbered(&output, number)).collect(),
     };
     let mut saving = Saving { screen, files, provenance, tokens: !args.no_tokens };
     let outputs = generate_with(program, &pipeline, &request, &mut saving)?;
-    let written = saving.write(args, outputs)?;
+    let written = saving.write(args, &output, outputs)?;
     written.iter().for_each(|line| say!("{line}"));
     say!("{} from \"{prompt}\", seed {}: {}", recipe.name, args.seed, saving.screen.stages());
     Ok(())
@@ -193,17 +257,17 @@ impl Saving {
     }
 
     /// Writes all outputs, each to its file or all to one picture.
-    fn write(&mut self, args: &Args, outputs: Vec<Output>) -> Result<Vec<String>> {
+    fn write(&mut self, args: &Args, output: &Path, outputs: Vec<Output>) -> Result<Vec<String>> {
         let Self { files, provenance, .. } = &*self;
         let scale = args.scale.get();
-        let write = || match outputs.len() > 1 && save::is_picture(&args.output) {
+        let write = || match outputs.len() > 1 && save::is_picture(output) {
             true => {
                 let clips: Vec<Clip> = outputs.iter().filter_map(|output| output.clip.clone()).collect();
                 let labels = (1..=outputs.len()).map(|number| format!("seed {} clip {number}", args.seed));
                 let labels: Vec<String> = labels.collect();
                 let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
                 let sheet = contact_sheet(&clips, COLUMNS, &labels)?;
-                Ok(vec![save::write(&args.output, &sheet, &provenance.media()?, scale)?])
+                Ok(vec![save::write(output, &sheet, &provenance.media()?, scale)?])
             }
             false => (outputs.iter().zip(files).enumerate())
                 .map(|(sample, (output, file))| save::write_output(file, output, &self.of_sample(sample), scale))
@@ -240,9 +304,14 @@ impl Observer for Saving {
         // Of a clip that grows piece by piece each piece has its own.
         let file = &self.files[sample];
         let file = if piece == 0 { file.clone() } else { save::numbered(file, piece + 1) };
-        for (tokens, extension) in [(&tokens.video, "tokens.safetensors"), (&tokens.audio, "sound.tokens.safetensors")]
-        {
-            let Some(tokens) = tokens else { continue };
+        for (track, tokens) in &tokens.tracks {
+            let extension = match &**track {
+                "video" => "tokens.safetensors".to_owned(),
+                "audio" => "sound.tokens.safetensors".to_owned(),
+                // A text is written as it is.
+                "text" => continue,
+                track => format!("{track}.tokens.safetensors"),
+            };
             let path = file.with_extension(extension);
             tokens.save(&path, self.of_sample(sample).tensors())?;
             self.note(&format!("{}: the tokens; `musiva decode` decodes them", path.display()));
@@ -262,6 +331,34 @@ fn rectangle(text: &str) -> std::result::Result<[usize; 4], String> {
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let number = text.trim_end_matches('s').parse::<f64>();
     number.ok().filter(|s| (0.0..=3600.0).contains(s) && *s > 0.0).ok_or_else(|| "above 0, 3600 at most".into())
+}
+
+/// Sees to it that no name is given twice.
+fn once<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::new(ErrorKind::Unsupported, flag, format!("`{name}` is given twice"))
+                .hint("leave one of the two out"));
+        }
+    }
+    Ok(())
+}
+
+fn stream(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    let parts = text.split_once('=').map(|(name, file)| (name.trim().to_owned(), PathBuf::from(file)));
+    parts.ok_or_else(|| "expected a name, an equals sign and a file: depth=depth.mp4".into())
+}
+
+fn size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let sides: Option<Vec<usize>> = text.split([',', 'x', '×']).map(|side| side.trim().parse().ok()).collect();
+    sides.and_then(|sides| sides.try_into().ok()).ok_or_else(|| "expected two whole numbers: HEIGHT,WIDTH".into())
+}
+
+fn condition(text: &str) -> std::result::Result<(String, f64), String> {
+    let parts =
+        text.split_once('=').and_then(|(name, number)| Some((name.trim().to_owned(), number.trim().parse().ok()?)));
+    parts.ok_or_else(|| "expected a name, an equals sign and a number: fps=12".into())
 }
 
 fn share(text: &str) -> std::result::Result<f64, String> {

@@ -11,10 +11,12 @@ use crate::provenance::{Provenance, weights};
 use crate::recipes::cache;
 use crate::shards::origin;
 use burn::tensor::Device;
-use musiva_core::recipe::{Recipe, Target, TrainSettings};
+use musiva_core::dataset::Part;
+use musiva_core::pipeline::codecs;
+use musiva_core::recipe::{Bucket, IDENTITY, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
-use musiva_train::backbone::{BackboneParts, BackboneTraining};
+use musiva_train::backbone::{BackboneParts, BackboneTraining, TrainingBucket};
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::token_set::TokenSet;
 use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTraining};
@@ -38,12 +40,10 @@ pub fn train(recipe: &Recipe, folder: &RunFolder, device: DeviceName, callbacks:
     let name = device;
     let device = name.open()?;
     folder.describe(recipe, name)?;
-    let run = Run {
-        folder: folder.path().to_owned(),
-        settings,
-        recipe: recipe.resolved(),
-        metadata: Provenance::of(recipe, name)?.trained(settings.target.section()).tensors(),
-    };
+    let identity = serde_json::to_string(&recipe.identity(settings.target)?).unwrap_or_default();
+    let provenance = Provenance::of(recipe, name)?.trained(settings.target.section()).with(IDENTITY, identity);
+    let run =
+        Run { folder: folder.path().to_owned(), settings, recipe: recipe.resolved(), metadata: provenance.tensors() };
     let learn = |trainable: &mut dyn Trainable, callbacks: &mut dyn Callbacks| {
         run.train(trainable, folder.resumed(), callbacks)
     };
@@ -53,10 +53,17 @@ pub fn train(recipe: &Recipe, folder: &RunFolder, device: DeviceName, callbacks:
         Target::Audio => learn(&mut tokenizer::<Sounds>(recipe, settings, &device)?, callbacks),
         Target::Backbone => {
             let parts = parts(recipe, &device)?;
-            let tokens = tokens(recipe, settings, folder, &parts, callbacks)?;
-            let (data, held_out) = (dataset_of(recipe)?, held_out_of(recipe)?);
-            let weight_init = settings.weight_init();
-            let mut trainable = BackboneTraining::new(settings, parts, &weight_init, data, tokens, held_out, &device)?;
+            let own = recipe.need_data()?;
+            let one = Bucket { weight: 1.0, data: own.component.clone(), canvas: parts.canvas.clone() };
+            let buckets = if recipe.buckets.is_empty() { std::slice::from_ref(&one) } else { &recipe.buckets };
+            let bucket = |(number, bucket): (usize, &Bucket)| {
+                let tokens = tokens(recipe, settings, folder, &parts, [number, buckets.len()], bucket, callbacks)?;
+                let (data, held_out) = (bucket.data.open(Part::Train)?, bucket.data.open(Part::HeldOut)?);
+                Ok(TrainingBucket { weight: bucket.weight, canvas: bucket.canvas.clone(), data, tokens, held_out })
+            };
+            let buckets = buckets.iter().enumerate().map(bucket).collect::<Result<Vec<_>>>()?;
+            let weight_init = recipe.start()?;
+            let mut trainable = BackboneTraining::of_buckets(settings, parts, &weight_init, buckets, &device)?;
             learn(&mut trainable, callbacks)
         }
     }
@@ -70,7 +77,7 @@ fn tokenizer<'a, M: Medium>(
 ) -> Result<TokenizerTraining<'a, M>> {
     let config = &*recipe.need_tokenizer(M::MODALITY)?.component;
     let (data, held_out) = (dataset_of(recipe)?, held_out_of(recipe)?);
-    TokenizerTraining::new(settings, config, &settings.weight_init(), data, &*held_out, device)
+    TokenizerTraining::new(settings, config, &recipe.start()?, data, &*held_out, device)
 }
 
 /// Byte-pair encoding has no steps: all captions at once.
@@ -99,20 +106,19 @@ fn train_text(
 
 /// The recipe's frozen tokenizers, and what trains and tries out the backbone.
 fn parts<'a>(recipe: &'a Recipe, device: &Device) -> Result<BackboneParts<'a>> {
-    let (text, video) = (recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?);
     let canvas = recipe.need_canvas()?;
-    let audio = recipe.audio.as_ref().filter(|_| canvas.sound.is_some());
     Ok(BackboneParts {
         config: &*recipe.need_backbone()?.component,
+        codecs: codecs(recipe, &canvas, device)?,
         canvas,
         objective: &*recipe.need_objective()?.component,
         sampler: &*recipe.need_sampler()?.component,
-        text: text.component.build(device, &text.weight_init()?)?,
-        video: video.component.build(device, &video.weight_init()?)?,
-        audio: audio.map(|part| part.component.build(device, &part.weight_init()?)).transpose()?,
         tasks: recipe.need_tasks()?,
     })
 }
+
+/// Version of the cache of token sets.
+const TOKEN_SETS: &str = "tracks-1";
 
 /// The training clips as tokens. Those of an endless dataset follow from the recipe and are shared
 /// between runs; those of a folder, whose files may change, belong to the run.
@@ -121,24 +127,35 @@ fn tokens(
     settings: &TrainSettings,
     folder: &RunFolder,
     parts: &BackboneParts,
+    [number, buckets]: [usize; 2],
+    bucket: &Bucket,
     callbacks: &mut dyn Callbacks,
 ) -> Result<TokenSet> {
+    let canvas = &bucket.canvas;
     if let Some(folder) = &settings.tokens {
-        return TokenSet::sharded(folder, &origin(recipe)?.tokenizers, &parts.canvas, &*parts.text);
+        if buckets > 1 {
+            let message = "a folder of tokens is of one length and size, and `data.shapes` asks for several";
+            return Err(Error::new(ErrorKind::Unsupported, "train.tokens", message)
+                .hint("delete `train.tokens`: what is trained on is tokenized first then, or delete `data.shapes`"));
+        }
+        return TokenSet::sharded(folder, &origin(recipe)?.tokenizers, canvas, &parts.encoders());
     }
-    let data = dataset_of(recipe)?;
+    let data = bucket.data.open(Part::Train)?;
     let count = data.len().unwrap_or(settings.clips as u64);
     let path = match data.len() {
-        Some(_) => folder.path().join("tokens.safetensors"),
+        Some(_) if buckets == 1 => folder.path().join("tokens.safetensors"),
+        Some(_) => folder.path().join(format!("tokens-{number}.safetensors")),
         None => {
             let frozen = |section: &&str| *section != Target::Backbone.section();
             let hashes: Vec<_> = weights(recipe)?.into_iter().filter(|(section, _)| frozen(section)).collect();
-            let mut tokenizers = vec![recipe.need_tokenizer(Modality::Text)?, recipe.need_tokenizer(Modality::Video)?];
-            tokenizers.extend(recipe.audio.as_ref().filter(|_| parts.canvas.sound.is_some()));
+            let tracks = &canvas.tracks;
+            let tokenizers: Vec<_> = tracks.iter().filter_map(|track| recipe.tokenizer(track.modality)).collect();
+            let shapes: Vec<_> = tracks.iter().map(|track| (&track.name, &track.from, track.tokens.grid)).collect();
+            let conditions: Vec<_> = canvas.conditions.iter().map(|condition| &condition.from).collect();
             let data = recipe.need_data()?;
             let configs: Vec<_> =
                 [&data.config].into_iter().chain(tokenizers.iter().map(|part| &part.config)).collect();
-            let mut key = serde_json::json!([env!("CARGO_PKG_VERSION"), count, configs, hashes]).to_string();
+            let mut key = serde_json::json!([TOKEN_SETS, count, configs, hashes, shapes, conditions]).to_string();
             if !recipe.plugins.is_empty() {
                 // Nothing else says which bytes a plugin is, and plugins may have equal configurations.
                 let kinds: Vec<_> = [&data.kind].into_iter().chain(tokenizers.iter().map(|part| &part.kind)).collect();
@@ -147,8 +164,8 @@ fn tokens(
             cache()?.join("tokens").join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
         }
     };
-    TokenSet::cached(&path, || {
-        TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |done| {
+    TokenSet::cached(&path, canvas, || {
+        TokenSet::new(&*data, count, canvas, &parts.encoders(), &mut |done| {
             callbacks.prepare("tokenize the clips", done, count)
         })
     })

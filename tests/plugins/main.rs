@@ -9,7 +9,7 @@ mod twin;
 
 use lab::{Lab, Outcome};
 use musiva_core::recipe::{Recipe, RecipeFile};
-use musiva_core::{Component, Hosted, Make, Modality, Registry, Role};
+use musiva_core::{Component, Hosted, Make, Registry, Role};
 use musiva_plugin_host::{Consent, Loader, Prober};
 use musiva_train::backbone::{BackboneParts, BackboneTraining};
 use musiva_train::health::FailureMode;
@@ -382,23 +382,18 @@ fn with_twin(lab: &Lab, sha256: &str) -> Registry {
 fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
     let recipe = Recipe::open(&lab.path(&format!("{name}.toml")), &[], registry).unwrap();
     let (device, settings) = (burn::tensor::Device::flex(), recipe.need_train().unwrap());
-    let built = |modality| {
-        let part = recipe.need_tokenizer(modality).unwrap();
-        part.component.build(&device, &part.weight_init().unwrap()).unwrap()
-    };
+    let canvas = recipe.need_canvas().unwrap();
     let parts = BackboneParts {
         config: &*recipe.need_backbone().unwrap().component,
-        canvas: recipe.need_canvas().unwrap(),
+        codecs: musiva_core::pipeline::codecs(&recipe, &canvas, &device).unwrap(),
+        canvas,
         objective: &*recipe.need_objective().unwrap().component,
         sampler: &*recipe.need_sampler().unwrap().component,
-        text: built(Modality::Text),
-        video: built(Modality::Video),
-        audio: None,
         tasks: recipe.need_tasks().unwrap(),
     };
     let data = dataset_of(&recipe).unwrap();
     let count = settings.clips as u64;
-    let tokens = TokenSet::new(&*data, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| Ok(())).unwrap();
+    let tokens = TokenSet::new(&*data, count, &parts.canvas, &parts.encoders(), &mut |_| Ok(())).unwrap();
     let held_out = held_out_of(&recipe).unwrap();
     let mut trainable =
         BackboneTraining::new(settings, parts, &settings.weight_init(), data, tokens, held_out, &device).unwrap();

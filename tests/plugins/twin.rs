@@ -3,13 +3,14 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, PromptKind, TokenBatch};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, TokenBatch};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Init, Parameters, Result, Session,
-    WeightInit,
+    TokenKind, WeightInit,
 };
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// Sines and cosines that a time is told by.
 const TIMES: usize = 16;
@@ -47,8 +48,9 @@ struct Network {
 impl TwinConfig {
     fn network(&self, canvas: &CanvasShape, init: &Init) -> Network {
         let Self { width: d, hidden: h, depth } = *self;
-        let (l, c) = (canvas.tokens.length(), canvas.tokens.kind.channels().unwrap());
-        let PromptKind::Words(words) = canvas.text else { panic!("words") };
+        let [clip, text] = ["video", "text"].map(|name| canvas.track(name).unwrap().tokens);
+        let (l, c) = (clip.length(), clip.kind.channels().unwrap());
+        let TokenKind::Codes { entries: words, .. } = text.kind else { panic!("words") };
         let deviation = |inputs: usize| (inputs as f32).powf(-0.5);
         let block = |i: usize| {
             let part = |name: &str| init.part(format!("blocks.{i}.{name}"));
@@ -64,7 +66,7 @@ impl TwinConfig {
         Network {
             input: init.part("input").normal([c, d], deviation(c)),
             places: init.part("places").normal([l, d], 0.02),
-            words: init.part("words").normal([canvas.prompt, words, d], 0.02),
+            words: init.part("words").normal([text.length(), words, d], 0.02),
             time: init.part("time").normal([TIMES, d], deviation(TIMES)),
             blocks: (0..depth).map(block).collect(),
             norm: init.part("norm").ones([d]),
@@ -80,7 +82,7 @@ impl BackboneConfig for TwinConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
-        let channels = canvas.tokens.kind.channels().ok_or_else(|| ConfigError::new("", "it reads vectors", ""))?;
+        let channels = canvas.channels().ok_or_else(|| ConfigError::new("", "it reads vectors", ""))?;
         Ok(BackboneSpec::Diffusion { channels, self_conditioned: false })
     }
 
@@ -92,17 +94,17 @@ impl BackboneConfig for TwinConfig {
         Cost::default()
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
+    fn build(&self, canvas: &Arc<CanvasShape>, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
         let mut network = self.network(canvas, &weight_init.init(device));
         weight_init.load(&mut network)?;
-        Ok(Box::new(Twin { network, canvas: *canvas, device: device.clone() }))
+        Ok(Box::new(Twin { network, canvas: canvas.clone(), device: device.clone() }))
     }
 }
 
 /// The twin with its parameters.
 struct Twin {
     network: Network,
-    canvas: CanvasShape,
+    canvas: Arc<CanvasShape>,
     device: Device,
 }
 
@@ -147,11 +149,11 @@ fn wide(matrix: &Param<Tensor<2>>) -> Tensor<3> {
 
 impl Backbone for Twin {
     fn spec(&self) -> BackboneSpec {
-        let channels = self.canvas.tokens.kind.channels().unwrap();
+        let channels = self.canvas.channels().unwrap();
         BackboneSpec::Diffusion { channels, self_conditioned: false }
     }
 
-    fn canvas(&self) -> &CanvasShape {
+    fn canvas(&self) -> &Arc<CanvasShape> {
         &self.canvas
     }
 
@@ -159,13 +161,15 @@ impl Backbone for Twin {
         self.device.clone()
     }
 
-    fn forward(&self, batch: &CanvasBatch) -> Prediction {
+    fn forward(&self, batch: &CanvasBatch) -> Result<Prediction> {
         let ModelInput::NoisyVectors(field) = &batch.input else { panic!("a field") };
-        let TokenBatch::Codes(prompt) = &batch.conditioning.prompt else { panic!("words") };
+        let text = self.canvas.index("text").unwrap();
+        let Some(TokenBatch::Codes(prompt)) = batch.conditioning.of_track(text) else { panic!("words") };
+        let prompt = prompt.clone().squeeze_dim(2);
         let net = &self.network;
         let mut x = field.values.clone().matmul(wide(&net.input))
             + wide(&net.places)
-            + self.prompt(prompt)
+            + self.prompt(&prompt)
             + features(&field.times, &field.at).matmul(wide(&net.time));
         for block in &net.blocks {
             // Tokens take the place of rows: [L, L] · [L, D].
@@ -173,11 +177,12 @@ impl Backbone for Twin {
             let up = norm(x.clone(), &block.norm2).matmul(wide(&block.up)) + block.up_bias.val().reshape([1, 1, -1]);
             x = x + activation::silu(up).matmul(wide(&block.down));
         }
-        Prediction::Vector(norm(x, &net.norm).matmul(wide(&net.output)) + net.bias.val().reshape([1, 1, -1]))
+        let y = norm(x, &net.norm).matmul(wide(&net.output)) + net.bias.val().reshape([1, 1, -1]);
+        Ok(Prediction::Vector(y))
     }
 
-    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
-        None
+    fn session(&self, _: Conditioning) -> Result<Option<Box<dyn Session>>> {
+        Ok(None)
     }
 
     fn parameters(&self) -> &dyn Parameters {
@@ -190,6 +195,6 @@ impl Backbone for Twin {
 
     fn frozen(&self) -> Box<dyn Backbone> {
         let network = self.network.valid();
-        Box::new(Self { network, canvas: self.canvas, device: self.device.clone().inner() })
+        Box::new(Self { network, canvas: self.canvas.clone(), device: self.device.clone().inner() })
     }
 }

@@ -5,13 +5,15 @@ use crate::trainer::{Samples, Trainable, learning_on};
 use burn::tensor::Device;
 use musiva_core::canvas::{CleanBatch, Values};
 use musiva_core::parameters::{grown, open_weights, to_vec};
+use musiva_core::pipeline::Codec;
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
-    Backbone, BackboneConfig, CanvasShape, Encoders, Error, ErrorKind, Loss, MediaShape, Modality, Objective,
-    Parameters, Result, RngKey, RngStream, Sampler, Stream, Task, Tokenizer, WeightInit, Weights,
+    Backbone, BackboneConfig, CanvasShape, Encoders, Error, ErrorKind, Loss, Media, MediaShape, Modality, Objective,
+    Parameters, Result, RngKey, RngStream, Sampler, Stream, Task, TrackMedia, WeightInit, Weights,
 };
 use musiva_data::Dataset;
 use musiva_media::spectrogram;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Clips made at each look.
@@ -24,32 +26,43 @@ pub struct BackboneParts<'a> {
     /// The `[backbone]`.
     pub config: &'a dyn BackboneConfig,
     /// Its canvas.
-    pub canvas: CanvasShape,
+    pub canvas: Arc<CanvasShape>,
     /// The `[objective]`.
     pub objective: &'a dyn Objective,
     /// The `[sampler]`, to look at samples by.
     pub sampler: &'a dyn Sampler,
-    /// The frozen text tokenizer.
-    pub text: Box<dyn Tokenizer>,
-    /// The frozen video tokenizer.
-    pub video: Box<dyn Tokenizer>,
-    /// The frozen audio tokenizer, where the canvas has sound.
-    pub audio: Option<Box<dyn Tokenizer>>,
+    /// The frozen tokenizers of the canvas' tracks, by name.
+    pub codecs: BTreeMap<String, Arc<Codec>>,
     /// What it learns.
     pub tasks: Vec<Task>,
 }
 
 impl BackboneParts<'_> {
-    /// The tokenizers of media.
+    /// The tokenizers of the tracks.
     pub fn encoders(&self) -> Encoders<'_> {
-        Encoders { video: &*self.video, audio: self.audio.as_deref() }
+        self.codecs.iter().map(|(track, codec)| (track.clone(), codec.tokenizer())).collect()
     }
 }
 
 /// Samples as media and as tokens.
 struct TrainingData {
+    canvas: Arc<CanvasShape>,
     data: Arc<dyn Dataset>,
     tokens: TokenSet,
+}
+
+/// What a backbone is trained on: samples of one length and size.
+pub struct TrainingBucket {
+    /// How often a step draws it, relative to the others.
+    pub weight: f64,
+    /// Its canvas.
+    pub canvas: Arc<CanvasShape>,
+    /// The samples.
+    pub data: Arc<dyn Dataset>,
+    /// Their tokens.
+    pub tokens: TokenSet,
+    /// Samples that training never sees.
+    pub held_out: Arc<dyn Dataset>,
 }
 
 impl TrainingData {
@@ -63,36 +76,31 @@ impl TrainingData {
         samples: Vec<u64>,
         stream: &mut Stream,
     ) -> Result<CleanBatch> {
-        let (canvas, encoders) = (&parts.canvas, parts.encoders());
-        let strides = encoders.video.spec().strides;
-        let clip = match self.data.shape(Modality::Video) {
-            Some(MediaShape::Clip { frames, height, width, .. }) => [frames, height, width],
-            _ => [0; 3],
-        };
-        let mask = task.draw(clip, strides, stream);
-        let layout = task
-            .layout(canvas, strides, mask.as_ref())
-            .map_err(|error| error.into_error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
-        let context = match task.encodes() {
-            false => self.tokens.values(canvas, indices, layout.context())?,
-            true => {
-                let (mut clips, mut sounds) = (Vec::new(), Vec::new());
-                for &index in indices {
-                    let sample = self.data.get(index as u64)?;
-                    clips.extend(sample.clip);
-                    sounds.extend(sample.sound);
-                }
-                Values::concat(&task.context_tokens(canvas, &encoders, &layout, mask.as_ref(), &clips, &sounds)?)
+        let canvas = &self.canvas;
+        let mask = match (self.data.shape(Modality::Video), canvas.track(Modality::Video.track())) {
+            (Some(MediaShape::Clip { frames, height, width, .. }), Some(track)) => {
+                task.draw([frames, height, width], track.strides, stream)
             }
+            _ => None,
         };
-        Ok(CleanBatch {
-            shape: *canvas,
-            prompt: self.tokens.prompts(indices),
-            context,
-            tokens: self.tokens.values(canvas, indices, layout.target())?,
-            layout: Arc::new(layout),
-            samples,
-        })
+        let layout = task
+            .layout(canvas, mask.as_ref())
+            .map_err(|error| error.into_error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
+        let mut values =
+            indices.iter().map(|&index| self.tokens.values(canvas, index)).collect::<Result<Vec<Values>>>()?;
+        let at = |values: &[Values], positions: &[usize]| values.iter().map(|v| v.at(positions, canvas)).collect();
+        let target = at(&values, layout.target());
+        if task.encodes() {
+            let mut media = TrackMedia::new();
+            for &index in indices {
+                let sample = self.data.get(index as u64)?;
+                for track in canvas.tracks.iter().filter(|track| task.spec(&track.name).has_context()) {
+                    media.entry(track.name.clone()).or_default().push(sample.medium(&track.from)?);
+                }
+            }
+            task.lay_context(canvas, &parts.encoders(), mask.as_ref(), &media, true, &mut values)?;
+        }
+        Ok(CleanBatch { context: at(&values, layout.context()), target, layout: Arc::new(layout), samples })
     }
 }
 
@@ -101,8 +109,15 @@ pub struct BackboneTraining<'a> {
     settings: TrainSettings,
     parts: BackboneParts<'a>,
     backbone: Box<dyn Backbone>,
+    buckets: Vec<Bucket>,
+}
+
+/// A bucket with its held-out samples tokenized.
+struct Bucket {
+    weight: f64,
     train: TrainingData,
     held_out: TrainingData,
+    /// An epoch, and the order of its samples.
     order: (u64, Vec<usize>),
 }
 
@@ -121,6 +136,21 @@ impl<'a> BackboneTraining<'a> {
         held_out: Arc<dyn Dataset>,
         device: &Device,
     ) -> Result<Self> {
+        let bucket = TrainingBucket { weight: 1.0, canvas: parts.canvas.clone(), data, tokens, held_out };
+        Self::of_buckets(settings, parts, weight_init, vec![bucket], device)
+    }
+
+    /// The same on samples of several lengths and sizes: each step draws one of them, by its number and the seed alone.
+    ///
+    /// # Errors
+    /// As [`BackboneTraining::new`].
+    pub fn of_buckets(
+        settings: &TrainSettings,
+        parts: BackboneParts<'a>,
+        weight_init: &WeightInit,
+        buckets: Vec<TrainingBucket>,
+        device: &Device,
+    ) -> Result<Self> {
         let device = learning_on(device, settings);
         let backbone = match weight_init {
             WeightInit::File(path) if settings.grow => {
@@ -132,19 +162,36 @@ impl<'a> BackboneTraining<'a> {
             }
             _ => parts.config.build(&parts.canvas, &device, weight_init)?,
         };
-        let count = held_out.len().unwrap_or(HELD_OUT).min(HELD_OUT);
-        let theirs = TokenSet::new(&*held_out, count, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| Ok(()))?;
-        if tokens.count() == 0 {
+        let encoders = parts.encoders();
+        let bucket = |TrainingBucket { weight, canvas, data, tokens, held_out }: TrainingBucket| {
+            // Without looks at samples nobody asks for what is held out.
+            let most = if settings.sample_every == 0 { 0 } else { HELD_OUT };
+            let count = held_out.len().unwrap_or(most).min(most);
+            let theirs = TokenSet::new(&*held_out, count, &canvas, &encoders, &mut |_| Ok(()))?;
+            let held_out = TrainingData { canvas: canvas.clone(), data: held_out, tokens: theirs };
+            let train = TrainingData { canvas, data, tokens };
+            Ok(Bucket { weight, train, held_out, order: (u64::MAX, Vec::new()) })
+        };
+        let buckets = buckets.into_iter().map(bucket).collect::<Result<Vec<_>>>()?;
+        if buckets.is_empty() || buckets.iter().any(|bucket| bucket.train.tokens.count() == 0) {
             return Err(Error::new(ErrorKind::Data, "data", "there is nothing to train on"));
         }
-        Ok(Self {
-            settings: settings.clone(),
-            parts,
-            backbone,
-            train: TrainingData { data, tokens },
-            held_out: TrainingData { data: held_out, tokens: theirs },
-            order: (u64::MAX, Vec::new()),
-        })
+        Ok(Self { settings: settings.clone(), parts, backbone, buckets })
+    }
+
+    /// The bucket of a part of a step, by the weights of all.
+    fn bucket(&self, step: u64, part: usize) -> usize {
+        if self.buckets.len() == 1 {
+            return 0;
+        }
+        let mut stream = RngKey::new(self.settings.seed).step(step).sample(part as u64).stream(RngStream::Bucket);
+        let weights = self.buckets.iter().map(|bucket| bucket.weight);
+        let mut left = f64::from(stream.uniform()) * weights.sum::<f64>();
+        let drawn = self.buckets.iter().position(|bucket| {
+            left -= bucket.weight;
+            left < 0.0
+        });
+        drawn.unwrap_or(self.buckets.len() - 1)
     }
 
     /// The task of a part of a step, by the weights of all.
@@ -158,18 +205,6 @@ impl<'a> BackboneTraining<'a> {
         drawn.unwrap_or_else(|| tasks.last().expect("a backbone is for something"))
     }
 
-    /// Which sample the `n`th of the run is: each epoch in an order of its own.
-    fn index(&mut self, n: u64) -> usize {
-        let count = self.train.tokens.count() as u64;
-        let epoch = n / count;
-        if self.order.0 != epoch {
-            let mut order: Vec<usize> = (0..self.train.tokens.count()).collect();
-            RngKey::new(self.settings.seed).step(epoch).stream(RngStream::Shuffle).shuffle(&mut order);
-            self.order = (epoch, order);
-        }
-        self.order.1[(n % count) as usize]
-    }
-
     fn averaged(&self, average: &Weights) -> Result<Box<dyn Backbone>> {
         let mut backbone = self.backbone.frozen();
         backbone.parameters_mut().load(average, "the averaged weights")?;
@@ -177,14 +212,29 @@ impl<'a> BackboneTraining<'a> {
     }
 }
 
+impl Bucket {
+    /// Which sample the `n`th of the run of `seed` is: each epoch in an order of its own.
+    fn index(&mut self, seed: u64, n: u64) -> usize {
+        let count = self.train.tokens.count() as u64;
+        let epoch = n / count;
+        if self.order.0 != epoch {
+            let mut order: Vec<usize> = (0..self.train.tokens.count()).collect();
+            RngKey::new(seed).step(epoch).stream(RngStream::Shuffle).shuffle(&mut order);
+            self.order = (epoch, order);
+        }
+        self.order.1[(n % count) as usize]
+    }
+}
+
 impl Trainable for BackboneTraining<'_> {
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
         let samples: Vec<u64> = self.settings.samples(self.settings.part(step, part)).collect();
-        let indices: Vec<usize> = samples.iter().map(|&n| self.index(n)).collect();
+        let (bucket, seed) = (self.bucket(step, part), self.settings.seed);
+        let indices: Vec<usize> = samples.iter().map(|&n| self.buckets[bucket].index(seed, n)).collect();
         let key = RngKey::new(self.settings.seed).step(step);
         let mut stream = key.sample(part as u64).stream(RngStream::Task);
         let task = self.task(&mut stream);
-        let batch = self.train.batch(&self.parts, task, &indices, samples, &mut stream)?;
+        let batch = self.buckets[bucket].train.batch(&self.parts, task, &indices, samples, &mut stream)?;
         self.parts.objective.loss(&*self.backbone, &batch, key)
     }
 
@@ -201,22 +251,24 @@ impl Trainable for BackboneTraining<'_> {
         let mut result = Samples::default();
         // Always the same noise, times and regions, so that the curve shows the model and not the draw.
         let key = RngKey::new(self.settings.seed).step(u64::MAX);
-        let all: Vec<usize> = (0..self.held_out.tokens.count()).collect();
-        let batches: Vec<&[usize]> = all.chunks(self.settings.batch).collect();
         let tasks = &self.parts.tasks;
-        // All that is held out for a single task, a batch for each of many.
-        let of_each = if tasks.len() == 1 { batches.len() } else { 1 };
         let (mut loss, mut counted) = (0.0, 0);
         for (t, task) in tasks.iter().enumerate() {
             let (mut own, mut n) = (0.0, 0);
-            for b in 0..of_each {
-                let indices = batches[(t + b) % batches.len()];
-                let samples = indices.iter().map(|&i| i as u64).collect();
-                let mut stream = key.sample(t as u64).stream(RngStream::Task);
-                let batch = self.held_out.batch(&self.parts, task, indices, samples, &mut stream)?;
-                let one = self.parts.objective.loss(&*backbone, &batch, key)?;
-                own += f64::from(to_vec(one.total)[0]) * indices.len() as f64;
-                n += indices.len();
+            for bucket in &self.buckets {
+                let all: Vec<usize> = (0..bucket.held_out.tokens.count()).collect();
+                let batches: Vec<&[usize]> = all.chunks(self.settings.batch).collect();
+                // All that is held out for a single task, a batch for each of many.
+                let of_each = if tasks.len() == 1 { batches.len() } else { 1 };
+                for b in 0..of_each {
+                    let indices = batches[(t + b) % batches.len()];
+                    let samples = indices.iter().map(|&i| i as u64).collect();
+                    let mut stream = key.sample(t as u64).stream(RngStream::Task);
+                    let batch = bucket.held_out.batch(&self.parts, task, indices, samples, &mut stream)?;
+                    let one = self.parts.objective.loss(&*backbone, &batch, key)?;
+                    own += f64::from(to_vec(one.total)[0]) * indices.len() as f64;
+                    n += indices.len();
+                }
             }
             if tasks.len() > 1 {
                 result.measures.push((format!("held_out_loss.{}", task.name), own / n as f64));
@@ -226,26 +278,30 @@ impl Trainable for BackboneTraining<'_> {
         }
         result.measures.insert(0, ("held_out_loss".to_owned(), loss / counted.max(1) as f64));
 
-        // One task after the other has its samples shown.
-        let turn = step / (self.settings.sample_every as u64).max(1);
-        let task = &tasks[turn as usize % tasks.len()];
-        let shown: Vec<usize> = all.into_iter().take(SHOWN).collect();
+        // One task after the other has its samples shown, and one bucket after the other.
+        let turn = (step / (self.settings.sample_every as u64).max(1)) as usize;
+        let (task, bucket) = (&tasks[turn % tasks.len()], &self.buckets[turn % self.buckets.len()]);
+        let shown: Vec<usize> = (0..bucket.held_out.tokens.count()).take(SHOWN).collect();
         let samples: Vec<u64> = shown.iter().map(|&i| i as u64).collect();
         let mut stream = key.stream(RngStream::Task);
-        let batch = self.held_out.batch(&self.parts, task, &shown, samples.clone(), &mut stream)?;
+        let batch = bucket.held_out.batch(&self.parts, task, &shown, samples.clone(), &mut stream)?;
         let request =
             batch.sample_request(samples.iter().map(|&i| RngKey::new(self.settings.seed).sample(i)).collect());
-        let mut sampling = self.parts.sampler.begin(&*backbone, self.parts.objective.process(), &request)?;
+        let process = self.parts.objective.process();
+        let mut sampling = self.parts.sampler.begin(&*backbone, process.as_ref(), &request)?;
         while sampling.progress().0 < sampling.progress().1 {
             sampling.step(&*backbone)?;
         }
-        for (tokens, &index) in request.tokens(&self.parts.canvas, &sampling.tokens()?)?.iter().zip(&shown) {
-            let sample = self.held_out.data.get(index as u64)?;
-            if let (Some(tokens), Some(clip)) = (&tokens.video, sample.clip) {
-                result.clips.push(self.parts.video.decode(tokens)?.clip("tokenizer.video")?.with_rate(clip.rate()));
-            }
-            if let (Some(tokens), Some(audio), Some(sound)) = (&tokens.audio, &self.parts.audio, sample.sound) {
-                result.sounds.push(audio.decode(tokens)?.sound("tokenizer.audio")?.with_rate(sound.rate()));
+        for tokens in request.tokens(&sampling.tokens()?)? {
+            for (track, tokens) in &tokens.tracks {
+                // What is given as a whole is not shown, and not every text encoder decodes.
+                let (spec, codec) = (task.spec(track), self.parts.codecs.get(track));
+                let Some(codec) = codec.filter(|_| spec.has_target()) else { continue };
+                match codec.decode(tokens)? {
+                    Media::Clip(clip) => result.clips.push(clip),
+                    Media::Sound(sound) => result.sounds.push(sound),
+                    Media::Text(text) => result.texts.push(text),
+                }
             }
         }
         if result.clips.is_empty() {

@@ -137,7 +137,7 @@ pub fn comparable(recipes: &[Recipe]) -> Result<()> {
             tokenizer(Modality::Video),
             tokenizer(Modality::Audio),
             tokenizer(Modality::Text),
-            ("task", first.tasks == other.tasks),
+            ("task", same_tasks(first, other)),
         ];
         if let Some((section, _)) = sections.into_iter().find(|(_, alike)| !alike) {
             let message = format!("`{}` and `{}` differ in `[{section}]`", first.name, other.name);
@@ -146,6 +146,14 @@ pub fn comparable(recipes: &[Recipe]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether tasks of one name are one task in both, and there is one that both have, or none in either.
+fn same_tasks(first: &Recipe, other: &Recipe) -> bool {
+    let of_name = |name: &str| other.tasks.iter().find(|task| task.name == name);
+    let pairs = || first.tasks.iter().filter_map(|task| Some((task, of_name(&task.name)?)));
+    let some = pairs().next().is_some() || (first.tasks.is_empty() && other.tasks.is_empty());
+    some && pairs().all(|(one, another)| Task { weight: 1.0, ..one.clone() } == Task { weight: 1.0, ..another.clone() })
 }
 
 /// Numbers of `count` samples, or of all where there are fewer, spread evenly over `data`: neighbours, by their names, tend
@@ -257,7 +265,7 @@ impl Parts {
 
     /// Clips to tokens and back.
     fn video(&self) -> Option<&Codec> {
-        self.pipeline.as_ref().map(Pipeline::codec).or(self.video.as_ref())
+        self.pipeline.as_ref().and_then(|pipeline| pipeline.codec(Modality::Video.track())).or(self.video.as_ref())
     }
 }
 
@@ -270,20 +278,22 @@ fn generate(
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Scores> {
     let EvalConfig { n, seed, batch, .. } = *config;
-    let oracle = VideoOracle::new(world.config());
+    let (oracle, task) = (VideoOracle::new(world.config()), Task::from_text(pipeline.canvas()));
     let mut scores = Vec::with_capacity(n);
     for start in (0..n).step_by(batch.max(1)) {
         let keys = (start..(start + batch.max(1)).min(n)).map(|i| RngKey::new(seed).sample(i as u64));
         let scenes: Vec<_> = keys.map(|key| (world.scene(key, split), key)).collect();
         let prompts: Vec<String> = scenes.iter().map(|(scene, key)| scene.caption(*key)).collect();
+        let samples = scenes.iter().map(|(scene, key)| scene.sample(*key, String::new()));
+        let conditions = samples.map(|sample| cases::numbers(pipeline, &sample.numbers)).collect();
         let asked: Vec<_> = prompts.iter().map(|prompt| Attributes::parse(prompt).unwrap_or_default()).collect();
         let sample_request =
-            pipeline.sample_request(&Request { prompts: prompts.clone(), seed, first: start as u64 })?;
+            pipeline.sample_request(&Request { prompts: prompts.clone(), seed, first: start as u64, conditions })?;
         // Steps of all batches together, in clips: a batch that is half sampled counts half.
         let tokens = pipeline
             .once(&sample_request, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
-            let Some(clip) = pipeline.clip(tokens)? else { continue };
+            let Some(clip) = pipeline.output(&task, tokens)?.clip else { continue };
             if !metrics.0.is_empty() {
                 metrics.update(&clip, &scenes[i].0.render(), &prompts[i])?;
             }

@@ -1,8 +1,8 @@
 //! Clips, sounds and captions as tokens, made once and kept on the host.
 
 use crate::shards;
-use musiva_core::canvas::{CanvasShape, CanvasTokens, Values};
-use musiva_core::{Encoders, Error, ErrorKind, Media, Modality, Result, TokenKind, Tokenizer, Tokens, files};
+use musiva_core::canvas::{CanvasShape, Values};
+use musiva_core::{Encoders, Error, ErrorKind, Media, Modality, Result, TokenKind, TokenValues, Tokens, files};
 use musiva_data::Dataset;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -11,20 +11,62 @@ use std::path::Path;
 /// Samples encoded at once.
 const ENCODED: usize = 16;
 
-/// Clips, their sounds and captions as tokens: each as it is, so that codes beside latents take no more than alone.
+/// Samples as the tokens of a canvas.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenSet {
-    /// Those that differ, one after the other: captions come again, and a conditioner's vectors are long.
-    prompts: Values,
+    count: usize,
+    /// Of each track of the canvas.
+    tracks: Vec<Rows>,
+    /// Of each condition of the canvas the number of each sample.
+    conditions: Vec<Vec<f64>>,
+}
+
+/// The tokens of one track: each kind as it is, so that codes beside latents take no more than alone.
+#[derive(Clone, Debug, PartialEq)]
+struct Rows {
+    /// What the track is called.
+    name: String,
+    /// Those that differ, one after the other.
+    values: Numbers,
     /// How many these are.
     different: usize,
-    /// Which of them each sample has.
-    told: Vec<u32>,
-    /// At all places of the canvas that hold codes, sample after sample.
-    codes: Vec<u32>,
-    /// At all places that hold latents, sample after sample.
-    latents: Vec<f32>,
+    /// Which of them each sample has, where not each has one of its own: captions come again, and the vectors of a text
+    /// encoder are long.
+    of: Option<Vec<u32>>,
 }
+
+#[derive(Clone, Debug, PartialEq)]
+enum Numbers {
+    /// Codes `[rows, n, Q]`.
+    Codes(Vec<u32>),
+    /// Vectors `[rows, n, C]`.
+    Vectors(Vec<f32>),
+}
+
+impl Rows {
+    /// None yet.
+    fn new(canvas: &CanvasShape, track: usize) -> Self {
+        let shape = &canvas.tracks[track];
+        let values = match shape.tokens.kind {
+            TokenKind::Codes { .. } => Numbers::Codes(Vec::new()),
+            TokenKind::Vectors { .. } => Numbers::Vectors(Vec::new()),
+        };
+        let of = (shape.modality == Modality::Text).then(Vec::new);
+        Self { name: shape.name.clone(), values, different: 0, of }
+    }
+
+    fn push(&mut self, tokens: &Tokens) -> Result<()> {
+        match &mut self.values {
+            Numbers::Codes(codes) => codes.extend_from_slice(tokens.as_codes()?),
+            Numbers::Vectors(values) => values.extend_from_slice(tokens.as_vectors()?),
+        }
+        self.different += 1;
+        Ok(())
+    }
+}
+
+/// Which row of a text each caption is, of those that are known.
+type Known = HashMap<String, u32>;
 
 impl TokenSet {
     /// Tokenizes samples `0..count` of `data` for a canvas; `progress` is told how many are done, and cancels by an
@@ -36,80 +78,77 @@ impl TokenSet {
         data: &dyn Dataset,
         count: u64,
         canvas: &CanvasShape,
-        text: &dyn Tokenizer,
         encoders: &Encoders,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Self> {
-        let (mut set, mut known) = (Self::empty(count as usize, canvas), HashMap::new());
+        let (mut set, mut known) = (Self::empty(canvas), Known::new());
         for start in (0..count).step_by(ENCODED) {
             let samples = (start..count.min(start + ENCODED as u64)).map(|index| data.get(index));
-            let (mut clips, mut sounds, mut captions) = (Vec::new(), Vec::new(), Vec::new());
-            for sample in samples {
-                let mut sample = sample?;
-                captions.push(sample.caption.clone());
-                if encoders.audio.is_some() {
-                    sounds.extend(sample.sound.take().map(Media::Sound));
+            let samples = samples.collect::<Result<Vec<_>>>()?;
+            for (track, shape) in canvas.tracks.iter().enumerate() {
+                if shape.modality == Modality::Text {
+                    let captions = samples.iter().map(|sample| sample.caption.clone());
+                    set.tell(canvas, track, captions, &mut known, encoders)?;
+                    continue;
                 }
-                clips.push(Media::Clip(sample.into_clip()?));
-            }
-            set.tell(captions, &mut known, canvas, text)?;
-            let videos = encoders.video.encode_all(&clips)?;
-            let audios: Vec<Option<Tokens>> = match encoders.audio {
-                Some(audio) if sounds.len() == clips.len() => {
-                    audio.encode_all(&sounds)?.into_iter().map(Some).collect()
+                let media = samples.iter().map(|sample| sample.medium(&shape.from)).collect::<Result<Vec<_>>>()?;
+                for tokens in encoder(encoders, &shape.name)?.encode_all(&media)? {
+                    set.tracks[track].push(tokens.fitting(&shape.tokens)?)?;
                 }
-                Some(_) => return Err(Error::new(ErrorKind::Data, "data", "the data have no sounds")),
-                None => vec![None; clips.len()],
-            };
-            for (video, audio) in videos.into_iter().zip(audios) {
-                set.push(canvas, &CanvasTokens { video: Some(video), audio })?;
             }
-            progress(start + clips.len() as u64)?;
+            for (condition, numbers) in canvas.conditions.iter().zip(&mut set.conditions) {
+                for sample in &samples {
+                    let (number, [low, high]) = (sample.number(&condition.from)?, condition.range);
+                    if !(low..=high).contains(&number) {
+                        let message =
+                            format!("{} has {} {number}, which is not from {low} to {high}", sample.id, condition.from);
+                        return Err(Error::new(
+                            ErrorKind::Data,
+                            format!("condition.{}.range", condition.name),
+                            message,
+                        )
+                        .hint(format!(
+                            "set `range = [{:?}, {:?}]` or wider",
+                            low.min(number),
+                            high.max(number)
+                        )));
+                    }
+                    numbers.push(number);
+                }
+            }
+            set.count += samples.len();
+            progress(set.count as u64)?;
         }
         Ok(set)
     }
 
-    /// None yet, with room for the tokens of `count` samples.
-    fn empty(count: usize, canvas: &CanvasShape) -> Self {
-        let [codes, latents] = sizes(canvas);
-        let (codes, latents) = (Vec::with_capacity(count * codes), Vec::with_capacity(count * latents));
-        Self { prompts: canvas.no_prompt().empty(), different: 0, told: Vec::new(), codes, latents }
+    /// None yet.
+    fn empty(canvas: &CanvasShape) -> Self {
+        let tracks = (0..canvas.tracks.len()).map(|track| Rows::new(canvas, track)).collect();
+        Self { count: 0, tracks, conditions: vec![Vec::new(); canvas.conditions.len()] }
     }
 
     /// Puts the captions of samples behind the others', and encodes those that are not among the `known`.
     fn tell(
         &mut self,
-        captions: Vec<String>,
-        known: &mut HashMap<String, u32>,
         canvas: &CanvasShape,
-        text: &dyn Tokenizer,
+        track: usize,
+        captions: impl Iterator<Item = String>,
+        known: &mut Known,
+        encoders: &Encoders,
     ) -> Result<()> {
+        let (shape, rows) = (&canvas.tracks[track], &mut self.tracks[track]);
         let mut new = Vec::new();
         for caption in captions {
             let next = known.len() as u32;
-            let told = known.entry(caption).or_insert_with_key(|caption| {
+            let row = known.entry(caption).or_insert_with_key(|caption| {
                 new.push(Media::Text(caption.clone()));
                 next
             });
-            self.told.push(*told);
+            rows.of.get_or_insert_default().push(*row);
         }
-        for tokens in text.encode_all(&new)? {
-            self.prompts.append(canvas.prompt_of(&tokens)?);
-        }
-        self.different = known.len();
-        Ok(())
-    }
-
-    /// Puts the tokens of a sample behind the others'.
-    fn push(&mut self, canvas: &CanvasShape, tokens: &CanvasTokens) -> Result<()> {
-        for (modality, tokens) in [(Modality::Video, &tokens.video), (Modality::Audio, &tokens.audio)] {
-            let Some(shape) = canvas.shape(modality) else { continue };
-            let missing = || Error::new(ErrorKind::Data, modality.section(), format!("a sample lacks its {shape}"));
-            let tokens = tokens.as_ref().ok_or_else(missing)?.fitting(&shape)?;
-            match shape.kind {
-                TokenKind::Vectors { .. } => self.latents.extend_from_slice(tokens.as_vectors()?),
-                _ => self.codes.extend(tokens.packed()?),
-            }
+        for tokens in encoder(encoders, &shape.name)?.encode_all(&new)? {
+            rows.push(tokens.fitting(&shape.tokens)?)?;
         }
         Ok(())
     }
@@ -122,29 +161,39 @@ impl TokenSet {
         folder: &Path,
         tokenizers: &BTreeMap<String, String>,
         canvas: &CanvasShape,
-        text: &dyn Tokenizer,
+        encoders: &Encoders,
     ) -> Result<Self> {
         // Only what stands on the canvas is asked for.
-        let on_canvas = |modality: &String| {
-            *modality == shards::word(Modality::Video)
-                || (canvas.sound.is_some() && *modality == shards::word(Modality::Audio))
-        };
+        let on_canvas = |modality: &String| canvas.tracks.iter().any(|track| track.from == *modality);
         let tokenizers = tokenizers.iter().filter(|(modality, _)| on_canvas(modality));
         let tokenizers = tokenizers.map(|(modality, hash)| (modality.clone(), hash.clone())).collect();
-        let (mut set, mut known) = (Self::empty(0, canvas), HashMap::new());
+        let (mut set, mut known) = (Self::empty(canvas), Known::new());
+        if let Some(condition) = canvas.conditions.first() {
+            let message = format!("shards hold no numbers, and `[condition.{}]` asks for one", condition.name);
+            return Err(Error::new(ErrorKind::Unsupported, "train.tokens", message)
+                .hint("delete `train.tokens`: what is trained on is tokenized first then"));
+        }
         shards::read(folder, &tokenizers, &mut |sample| {
-            set.tell(vec![sample.caption], &mut known, canvas, text)?;
-            let mut tokens: HashMap<Modality, Tokens> = sample.tokens.into_iter().collect();
-            let mut of = |modality| tokens.remove(&modality);
-            let tokens = CanvasTokens {
-                video: of(Modality::Video),
-                audio: of(Modality::Audio).filter(|_| canvas.sound.is_some()),
-            };
-            set.push(canvas, &tokens).map_err(|error| {
-                let place = format!("{}: {}", folder.display(), sample.about.id);
-                Error::new(ErrorKind::Data, place, error.message())
-                    .hint("set `data.frames` and `data.size` to those that the tokens were made with")
-            })?;
+            let tokens: HashMap<&str, &Tokens> =
+                sample.tokens.iter().map(|(modality, tokens)| (shards::word(*modality), tokens)).collect();
+            for (track, shape) in canvas.tracks.iter().enumerate() {
+                if shape.modality == Modality::Text {
+                    set.tell(canvas, track, std::iter::once(sample.caption.clone()), &mut known, encoders)?;
+                    continue;
+                }
+                let wrong = |message: String, hint: &str| {
+                    let place = format!("{}: {}", folder.display(), sample.about.id);
+                    Error::new(ErrorKind::Data, place, message).hint(hint)
+                };
+                let found = tokens.get(&*shape.from).ok_or_else(|| {
+                    let message = format!("it lacks the tokens of `{}`", shape.name);
+                    wrong(message, "delete `train.tokens`: what is trained on is tokenized first then")
+                })?;
+                let hint = "set `data.frames` and `data.size` to those that the tokens were made with";
+                let found = found.fitting(&shape.tokens).map_err(|error| wrong(error.message().to_owned(), hint))?;
+                set.tracks[track].push(found)?;
+            }
+            set.count += 1;
             Ok(())
         })?;
         Ok(set)
@@ -152,9 +201,9 @@ impl TokenSet {
 
     /// Reads the set from `path` if it is there, else makes it and writes it there. The path must be
     /// named after everything that the set depends on.
-    pub fn cached(path: &Path, make: impl FnOnce() -> Result<Self>) -> Result<Self> {
+    pub fn cached(path: &Path, canvas: &CanvasShape, make: impl FnOnce() -> Result<Self>) -> Result<Self> {
         if path.exists() {
-            return Self::open(path);
+            return Self::open(path, canvas);
         }
         let set = make()?;
         set.save(path)?;
@@ -166,136 +215,193 @@ impl TokenSet {
             |e: safetensors::SafeTensorError| Error::new(ErrorKind::Weights, path.display().to_string(), e.to_string());
         let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
         let numbers = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
-        let (dtype, prompts) = match &self.prompts {
-            Values::Codes(prompts) => (Dtype::U32, words(prompts)),
-            Values::Vectors(prompts) => (Dtype::F32, numbers(prompts)),
-        };
-        // Which prompt a sample has goes without saying where each has one of its own.
-        let told = if self.different == self.count() { Vec::new() } else { words(&self.told) };
-        let all = [
-            ("prompts", dtype, self.different, prompts),
-            ("told", Dtype::U32, self.count(), told),
-            ("codes", Dtype::U32, self.count(), words(&self.codes)),
-            ("latents", Dtype::F32, self.count(), numbers(&self.latents)),
-        ];
-        let some = all.iter().filter(|(name, _, _, bytes)| !bytes.is_empty() || *name == "prompts");
-        let views = some.map(|(name, dtype, rows, bytes)| {
+        let mut all = Vec::new();
+        for Rows { name, values, different, of } in &self.tracks {
+            let (dtype, bytes) = match values {
+                Numbers::Codes(codes) => (Dtype::U32, words(codes)),
+                Numbers::Vectors(values) => (Dtype::F32, numbers(values)),
+            };
+            all.push((format!("{name}.values"), dtype, *different, bytes));
+            if let Some(of) = of {
+                all.push((format!("{name}.rows"), Dtype::U32, of.len(), words(of)));
+            }
+        }
+        for (i, numbers) in self.conditions.iter().enumerate() {
+            let bytes = numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
+            all.push((format!("condition.{i}"), Dtype::F32, numbers.len(), bytes));
+        }
+        let views = all.iter().map(|(name, dtype, rows, bytes)| {
             let shape = vec![*rows, bytes.len() / 4 / rows.max(&1)];
-            TensorView::new(*dtype, shape, bytes).map(|view| (*name, view)).map_err(wrong)
+            TensorView::new(*dtype, shape, bytes).map(|view| (name, view)).map_err(wrong)
         });
         let views = views.collect::<Result<Vec<_>>>()?;
         files::write(path, &safetensors::serialize(views, None).map_err(wrong)?)
     }
 
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, canvas: &CanvasShape) -> Result<Self> {
         let wrong = |message: String| {
             Error::new(ErrorKind::Weights, path.display().to_string(), message)
                 .hint("delete this file: it is only a cache")
         };
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
-        let words = |name: &str| -> Vec<u32> {
-            let all =
-                |view: TensorView| view.data().as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-            file.tensor(name).map_or_else(|_| Vec::new(), all)
+        let tensor = |name: String| file.tensor(&name).map_err(|_| wrong(format!("it has no `{name}`")));
+        let words = |view: &TensorView| -> Vec<u32> {
+            view.data().as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
         };
-        let numbers = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_bits).collect() };
-        let prompts = file.tensor("prompts").map_err(|e| wrong(e.to_string()))?;
-        let different = prompts.shape().first().copied().unwrap_or(0);
-        let told = match file.tensor("told") {
-            Ok(_) => words("told"),
-            Err(_) => (0..different as u32).collect(),
-        };
-        if told.iter().any(|&prompt| prompt as usize >= different) {
-            return Err(wrong(format!("a sample has a prompt that is not among the {different}")));
+        let mut set = Self::empty(canvas);
+        for rows in &mut set.tracks {
+            let values = tensor(format!("{}.values", rows.name))?;
+            rows.different = values.shape().first().copied().unwrap_or(0);
+            match (&mut rows.values, values.dtype()) {
+                (Numbers::Codes(codes), Dtype::U32) => *codes = words(&values),
+                (Numbers::Vectors(numbers), Dtype::F32) => {
+                    *numbers = words(&values).into_iter().map(f32::from_bits).collect();
+                }
+                _ => return Err(wrong(format!("`{}` is of another kind", rows.name))),
+            }
+            set.count = rows.different;
+            if let Some(of) = &mut rows.of {
+                *of = words(&tensor(format!("{}.rows", rows.name))?);
+                set.count = of.len();
+                if of.iter().any(|&row| row as usize >= rows.different) {
+                    return Err(wrong(format!("a sample has a row that is not among the {}", rows.different)));
+                }
+            }
         }
-        let prompts = match prompts.dtype() {
-            Dtype::F32 => Values::Vectors(numbers("prompts")),
-            _ => Values::Codes(words("prompts")),
-        };
-        Ok(Self { prompts, different, told, codes: words("codes"), latents: numbers("latents") })
+        for (i, numbers) in set.conditions.iter_mut().enumerate() {
+            let found = words(&tensor(format!("condition.{i}"))?);
+            *numbers = found.into_iter().map(|bits| f64::from(f32::from_bits(bits))).collect();
+            if numbers.len() != set.count {
+                return Err(wrong(format!("condition {i} is of another number of samples")));
+            }
+        }
+        for rows in &set.tracks {
+            if rows.of.as_ref().map_or(rows.different, Vec::len) != set.count {
+                return Err(wrong(format!("`{}` is of another number of samples", rows.name)));
+            }
+        }
+        Ok(set)
     }
 
     /// How many samples there are.
     pub fn count(&self) -> usize {
-        self.told.len()
+        self.count
     }
 
-    /// The prompts of some samples, one after the other.
-    pub fn prompts(&self, indices: &[usize]) -> Values {
-        let each: Vec<_> = indices.iter().map(|&i| self.prompts.part(self.told[i] as usize, self.different)).collect();
-        Values::concat(&each)
-    }
-
-    /// The tokens at some places of some samples, sample after sample.
+    /// The tokens of a sample at all positions of its canvas.
     ///
     /// # Errors
-    /// Where the set is of another canvas.
-    pub fn values(&self, canvas: &CanvasShape, indices: &[usize], positions: &[usize]) -> Result<Values> {
-        let each = indices.iter().map(|&index| Ok(canvas.values(&self.tokens(canvas, index)?)?.at(positions, canvas)));
-        Ok(Values::concat(&each.collect::<Result<Vec<_>>>()?))
-    }
-
-    /// The tokens of a sample.
-    fn tokens(&self, canvas: &CanvasShape, index: usize) -> Result<CanvasTokens> {
-        let [codes, latents] = sizes(canvas);
-        let mut codes = self.codes.get(index * codes..(index + 1) * codes).unwrap_or_default();
-        let mut latents = self.latents.get(index * latents..(index + 1) * latents).unwrap_or_default();
-        let mut next = |modality| -> Result<Option<Tokens>> {
-            let Some(shape) = canvas.shape(modality) else { return Ok(None) };
-            Ok(Some(match shape.kind {
-                TokenKind::Vectors { channels } => {
-                    let (own, rest) = latents.split_at((shape.length() * channels).min(latents.len()));
-                    latents = rest;
-                    Tokens::vectors(shape.grid, channels, own.to_vec())?
+    /// Where the set is of another canvas, or has no such sample.
+    pub fn values(&self, canvas: &CanvasShape, index: usize) -> Result<Values> {
+        let other = || Error::new(ErrorKind::Weights, "tokens", "the token set is of another canvas");
+        if self.tracks.len() != canvas.tracks.len() || index >= self.count {
+            return Err(other());
+        }
+        let track = |(rows, shape): (&Rows, &musiva_core::canvas::TrackShape)| {
+            let row = rows.of.as_ref().map_or(index, |of| of[index] as usize);
+            let length = shape.tokens.length();
+            let range = |each: usize| row * length * each..(row + 1) * length * each;
+            Ok(match (&rows.values, shape.tokens.kind) {
+                (Numbers::Codes(codes), TokenKind::Codes { levels, entries, .. })
+                    if codes.len() == rows.different * length * levels =>
+                {
+                    TokenValues::Codes { levels, entries, codes: codes[range(levels)].to_vec() }
                 }
-                _ => {
-                    let (own, rest) = codes.split_at(shape.length().min(codes.len()));
-                    codes = rest;
-                    Tokens::unpacked(&shape, own)?
+                (Numbers::Vectors(values), TokenKind::Vectors { channels })
+                    if values.len() == rows.different * length * channels =>
+                {
+                    TokenValues::Vectors { channels, values: values[range(channels)].to_vec() }
                 }
-            }))
+                _ => return Err(other()),
+            })
         };
-        Ok(CanvasTokens { video: next(Modality::Video)?, audio: next(Modality::Audio)? })
+        let numbers = self.conditions.iter().map(|numbers| numbers.get(index).copied()).collect();
+        Ok(Values { tracks: self.tracks.iter().zip(&canvas.tracks).map(track).collect::<Result<_>>()?, numbers })
     }
 }
 
-/// How many codes and how many numbers of latents a canvas holds.
-fn sizes(canvas: &CanvasShape) -> [usize; 2] {
-    let shapes = [Modality::Video, Modality::Audio].into_iter().filter_map(|modality| canvas.shape(modality));
-    shapes.fold([0, 0], |[codes, latents], shape| match shape.kind {
-        TokenKind::Vectors { channels } => [codes, latents + shape.length() * channels],
-        _ => [codes + shape.length(), latents],
-    })
+/// The tokenizer of a track.
+fn encoder<'a>(encoders: &Encoders<'a>, track: &str) -> Result<&'a dyn musiva_core::Tokenizer> {
+    let missing = || Error::new(ErrorKind::Recipe, track, "the track has no tokenizer");
+    encoders.get(track).copied().ok_or_else(missing)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::canvas::{PromptKind, SoundShape};
-    use musiva_core::{Layout, TokenShape, TokenizerSpec};
+    use musiva_core::{CanvasTokens, Clip, MediaShape, Rate, Sound, TokenShape, Tokenizer, TokenizerSpec};
+    use musiva_data::{DataReport, Sample};
+    use std::cell::Cell;
 
-    /// Four places of codes of two bits, and as many of latents of five numbers.
-    fn canvas() -> CanvasShape {
+    /// Four places of codes of two bits, as many of a sound, and a text of one token.
+    fn canvas(audio: TokenKind, text: TokenKind) -> CanvasShape {
         let video = TokenShape { grid: [4, 1, 1], kind: TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) } };
-        let audio = TokenShape { grid: [4, 1, 1], kind: TokenKind::Vectors { channels: 5 } };
-        let sound = Some(SoundShape { tokens: audio, tokens_per_frame: 1, stride: 1 });
-        CanvasShape { sound, ..CanvasShape::new(1, 3, video) }
+        let mut canvas = CanvasShape::new(1, 3, video).with_sound(TokenShape { grid: [4, 1, 1], kind: audio }, 1, 1);
+        canvas.tracks[2].tokens.kind = text;
+        canvas
     }
 
-    /// How many letters a text has: as a word, or as vectors of so many numbers.
-    struct Letters(Option<usize>);
+    const LATENTS: TokenKind = TokenKind::Vectors { channels: 5 };
+    const LEVELS: TokenKind = TokenKind::Codes { levels: 3, entries: 7, bits: None };
+    const WORDS: TokenKind = TokenKind::Codes { levels: 1, entries: 3, bits: None };
 
-    impl Tokenizer for Letters {
+    /// Twenty samples: more than are encoded at once. The number of each is what is seen and heard of it.
+    struct Numbered;
+
+    const COUNT: usize = 20;
+
+    /// Those of the second batch say again what those of the first say, but for one.
+    fn caption(i: usize) -> &'static str {
+        if i == 17 { "ba" } else { ["b", "a", "b", "", "a", "ab"][i % 6] }
+    }
+
+    impl Dataset for Numbered {
+        fn len(&self) -> Option<u64> {
+            Some(COUNT as u64)
+        }
+
+        fn get(&self, index: u64) -> Result<Sample> {
+            let clip = Clip::new([1, 1, 1], Rate::whole(8), vec![index as u8; 3])?;
+            let sound = Sound::new(1, Rate::whole(8), vec![index as f32])?;
+            let caption = caption(index as usize).to_owned();
+            Ok(Sample { clip: Some(clip), sound: Some(sound), caption, ..Sample::default() })
+        }
+
+        fn shape(&self, _: Modality) -> Option<MediaShape> {
+            unreachable!("not asked for")
+        }
+
+        fn report(&self) -> DataReport {
+            unreachable!("not asked for")
+        }
+    }
+
+    /// Numbers as tokens of a kind, and of a text how many letters it has. It counts what it has encoded.
+    struct Plain(TokenShape, Cell<usize>);
+
+    impl Tokenizer for Plain {
         fn spec(&self) -> &TokenizerSpec {
             unreachable!("not asked for")
         }
 
         fn encode(&self, media: &Media) -> Result<Tokens> {
-            let Media::Text(text) = media else { panic!("a text") };
-            match self.0 {
-                Some(channels) => Tokens::vectors([1, 1, 1], channels, vec![text.len() as f32 / 7.0; channels]),
-                None => Tokens::codes([1, 1, 1], 3, vec![text.len() as u32]),
+            self.1.set(self.1.get() + 1);
+            let number = match media {
+                Media::Clip(clip) => 7 * usize::from(clip.pixels()[0]),
+                Media::Sound(sound) => 11 * sound.samples()[0] as usize,
+                Media::Text(text) => text.len(),
+            };
+            let TokenShape { grid, kind } = self.0;
+            match kind {
+                TokenKind::Codes { levels, entries, .. } => {
+                    let code = |place| ((number + place * 3) % entries) as u32;
+                    Tokens::levels(grid, levels, entries, (0..self.0.length() * levels).map(code).collect())
+                }
+                TokenKind::Vectors { channels } => {
+                    let value = |place| (number * 20 + place) as f32 / 7.0;
+                    Tokens::vectors(grid, channels, (0..self.0.length() * channels).map(value).collect())
+                }
             }
         }
 
@@ -304,68 +410,109 @@ mod tests {
         }
     }
 
-    fn sample(i: usize) -> CanvasTokens {
-        let codes = (0..4).map(|place| ((i * 7 + place * 3) % 4) as u32).collect();
-        let latents = (0..20).map(|n| (i * 20 + n) as f32 / 7.0).collect();
-        CanvasTokens {
-            video: Some(Tokens::codes([4, 1, 1], 4, codes).unwrap()),
-            audio: Some(Tokens::vectors([4, 1, 1], 5, latents).unwrap()),
-        }
+    /// The tokenizers of a canvas' tracks.
+    fn plain(canvas: &CanvasShape) -> Vec<Plain> {
+        canvas.tracks.iter().map(|track| Plain(track.tokens, Cell::new(0))).collect()
+    }
+
+    fn encoders<'a>(canvas: &CanvasShape, plain: &'a [Plain]) -> Encoders<'a> {
+        let each = canvas.tracks.iter().zip(plain);
+        each.map(|(track, plain)| (track.name.clone(), plain as &dyn Tokenizer)).collect()
+    }
+
+    fn set(canvas: &CanvasShape, plain: &[Plain]) -> Result<TokenSet> {
+        TokenSet::new(&Numbered, COUNT as u64, canvas, &encoders(canvas, plain), &mut |_| Ok(()))
+    }
+
+    /// What the canvas of a sample holds.
+    fn wanted(canvas: &CanvasShape, plain: &[Plain], i: usize) -> Values {
+        let sample = Numbered.get(i as u64).unwrap();
+        let media = |from: &str| match from {
+            "text" => Media::Text(sample.caption.clone()),
+            from => sample.medium(from).unwrap(),
+        };
+        let tokens = canvas.tracks.iter().zip(plain);
+        let tokens = tokens.map(|(track, plain)| (track.name.clone(), plain.encode(&media(&track.from)).unwrap()));
+        canvas.values(&CanvasTokens { tracks: tokens.collect() }).unwrap()
+    }
+
+    fn file() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.safetensors");
+        (folder, path)
     }
 
     #[test]
     fn codes_and_latents_lie_each_as_they_are_and_come_back() {
-        let canvas = canvas();
-        let mut set = TokenSet::empty(3, &canvas);
-        set.tell(["b", "a", "ab"].map(str::to_owned).to_vec(), &mut HashMap::new(), &canvas, &Letters(None)).unwrap();
-        (0..3).for_each(|i| set.push(&canvas, &sample(i)).unwrap());
-        assert_eq!((set.codes.len(), set.latents.len()), (3 * 4, 3 * 4 * 5));
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("set.safetensors");
-        set.save(&path).unwrap();
-        let set = TokenSet::cached(&path, || panic!("it is there")).unwrap();
-        let layout = Layout::whole(&canvas);
-        let found = set.values(&canvas, &[2, 0], layout.target()).unwrap();
-        let wanted = [2, 0].map(|i| canvas.values(&sample(i)).unwrap().at(layout.target(), &canvas));
-        assert_eq!(found, Values::concat(&wanted));
-        assert_eq!(set.prompts(&[2, 0]), Values::Codes(vec![2, 1]));
+        for audio in [LATENTS, LEVELS] {
+            let canvas = canvas(audio, WORDS);
+            let plain = plain(&canvas);
+            let set = set(&canvas, &plain).unwrap();
+            let numbers = |track: usize| match &set.tracks[track].values {
+                Numbers::Codes(codes) => codes.len(),
+                Numbers::Vectors(values) => values.len(),
+            };
+            let each = audio.channels().or(audio.level_count()).unwrap();
+            assert_eq!([numbers(0), numbers(1)], [COUNT * 4, COUNT * 4 * each]);
+            let (_folder, path) = file();
+            set.save(&path).unwrap();
+            let found = TokenSet::cached(&path, &canvas, || panic!("it is there")).unwrap();
+            assert_eq!((&found, found.count()), (&set, COUNT));
+            for i in 0..COUNT {
+                assert_eq!(found.values(&canvas, i).unwrap(), wanted(&canvas, &plain, i), "{i}");
+            }
+        }
     }
 
     #[test]
     fn each_prompt_is_encoded_and_kept_once() {
-        let words = canvas();
-        for canvas in [words, CanvasShape { text: PromptKind::Vectors(3), ..words }] {
-            let letters = Letters(matches!(canvas.text, PromptKind::Vectors(_)).then_some(3));
-            let captions = ["b", "a", "b", "", "a", "ab"].map(str::to_owned);
-            let (mut set, mut known) = (TokenSet::empty(6, &canvas), HashMap::new());
-            for captions in captions.chunks(4) {
-                set.tell(captions.to_vec(), &mut known, &canvas, &letters).unwrap();
-            }
-            (0..6).for_each(|i| set.push(&canvas, &sample(i)).unwrap());
-            assert_eq!((set.different, set.count()), (4, 6));
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("set.safetensors");
+        for text in [WORDS, TokenKind::Vectors { channels: 3 }] {
+            let canvas = canvas(LATENTS, text);
+            let plain = plain(&canvas);
+            let mut set = set(&canvas, &plain).unwrap();
+            assert_eq!((set.tracks[2].different, set.count()), (5, COUNT));
+            let encoded: Vec<usize> = plain.iter().map(|plain| plain.1.get()).collect();
+            assert_eq!(encoded, [COUNT, COUNT, 5]);
+            let (_folder, path) = file();
             set.save(&path).unwrap();
-            let found = TokenSet::open(&path).unwrap();
+            let found = TokenSet::open(&path, &canvas).unwrap();
             assert_eq!(found, set);
-            let alone =
-                |i: usize| canvas.prompt_of(&letters.encode(&Media::Text(captions[i].clone())).unwrap()).unwrap();
-            assert_eq!(found.prompts(&[5, 0, 4, 3]), Values::concat(&[5, 0, 4, 3].map(alone)));
-            set.told[2] = 4;
+            for i in [5, 0, 4, 3, 17, 19] {
+                assert_eq!(found.values(&canvas, i).unwrap().tracks[2], wanted(&canvas, &plain, i).tracks[2]);
+            }
+            set.tracks[2].of.as_mut().unwrap()[2] = 5;
             set.save(&path).unwrap();
-            assert!(TokenSet::open(&path).unwrap_err().to_string().contains("not among the 4"));
+            assert!(TokenSet::open(&path, &canvas).unwrap_err().to_string().contains("not among the 5"));
         }
     }
 
     #[test]
     fn a_set_of_another_canvas_is_an_error() {
-        let canvas = canvas();
-        let mut set = TokenSet::empty(1, &canvas);
-        assert!(set.push(&canvas, &CanvasTokens { audio: None, ..sample(0) }).is_err());
-        let mut set = TokenSet::empty(1, &canvas);
-        set.push(&canvas, &sample(0)).unwrap();
-        assert!(set.values(&canvas, &[1], &[0]).is_err());
-        let longer = CanvasShape { tokens: TokenShape { grid: [5, 1, 1], ..canvas.tokens }, ..canvas };
-        assert!(set.values(&longer, &[0], &[0]).is_err());
+        let canvas = canvas(LATENTS, WORDS);
+        let plain = plain(&canvas);
+        // A track without a tokenizer, one of a stream that the data do not have, tokens that do not fit.
+        let mut some = encoders(&canvas, &plain);
+        some.remove("audio");
+        assert!(TokenSet::new(&Numbered, 1, &canvas, &some, &mut |_| Ok(())).is_err());
+        let mut other = canvas.clone();
+        other.tracks[0].from = "depth".into();
+        assert!(self::set(&other, &plain).is_err());
+        let mut longer = canvas.clone();
+        longer.tracks[0].tokens.grid = [5, 1, 1];
+        assert!(self::set(&longer, &plain).is_err());
+
+        let set = set(&canvas, &plain).unwrap();
+        assert!(set.values(&canvas, COUNT - 1).is_ok() && set.values(&canvas, COUNT).is_err());
+        let (levels, mut silent) = (self::canvas(LEVELS, WORDS), canvas.clone());
+        silent.tracks.remove(1);
+        for other in [&longer, &levels, &silent] {
+            assert!(set.values(other, 0).is_err());
+        }
+        let (_folder, path) = file();
+        set.save(&path).unwrap();
+        assert!(TokenSet::open(&path, &levels).unwrap_err().to_string().contains("`audio` is of another kind"));
+        let mut more = canvas.clone();
+        more.tracks[1].name = "music".into();
+        assert!(TokenSet::open(&path, &more).unwrap_err().to_string().contains("no `music.values`"));
     }
 }

@@ -52,6 +52,8 @@ pub struct Samples {
     pub clips: Vec<Clip>,
     /// To be listened to.
     pub sounds: Vec<Sound>,
+    /// To be read.
+    pub texts: Vec<String>,
     /// To be logged, by name.
     pub measures: Vec<(String, f64)>,
 }

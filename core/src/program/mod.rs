@@ -10,6 +10,7 @@ pub use pieces::{Pieces, joined};
 
 use crate::pipeline::Pipeline;
 use crate::{Clip, ConfigError, Mask, Observer, Result, Sound, Task};
+use std::collections::BTreeMap;
 
 /// What a program is asked for.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct GenerateRequest {
     pub count: usize,
     /// How many samples are made at once; changes none of them.
     pub batch: usize,
+    /// The numbers that samples are conditioned on, by the names of the recipe's `[condition.*]`.
+    pub conditions: BTreeMap<String, f64>,
 }
 
 /// Samples of one request at most: the numbers of a piece's samples stand beside those of the piece before it.
@@ -56,6 +59,7 @@ impl Default for GenerateRequest {
             seed: 0,
             count: 1,
             batch: 16,
+            conditions: BTreeMap::new(),
         }
     }
 }
@@ -67,6 +71,8 @@ pub struct Inputs {
     pub clips: Vec<Clip>,
     /// The sound, mono.
     pub sound: Option<Sound>,
+    /// Clips of further streams, by the names of their tracks.
+    pub streams: BTreeMap<String, Clip>,
     /// What of the first clip is to be made, as long as the recipe's clips.
     pub mask: Option<Mask>,
     /// Whether the mask's context is a region, and what is made lies around it.
@@ -83,6 +89,8 @@ pub enum OutputKind {
     Clip,
     /// A sound without pictures.
     Sound,
+    /// A text.
+    Text,
 }
 
 /// A sample.
@@ -92,6 +100,10 @@ pub struct Output {
     pub clip: Option<Clip>,
     /// The sound, where there is one.
     pub sound: Option<Sound>,
+    /// The text, where some was generated.
+    pub text: Option<String>,
+    /// Clips of further streams, by the names of their tracks.
+    pub streams: BTreeMap<String, Clip>,
 }
 
 /// What a program is going to do for a request.

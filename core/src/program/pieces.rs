@@ -2,7 +2,8 @@
 
 use super::{GenerateRequest, MOST_SAMPLES, Output};
 use crate::pipeline::{ContextMedia, Pipeline, Request};
-use crate::{CanvasTokens, Clip, MaskSpec, Observer, Result, Sound, Task};
+use crate::task::TrackMedia;
+use crate::{Clip, Media, Modality, Observer, Result, Task};
 
 /// Makes pieces of the samples of a request, one batch of them after the other.
 ///
@@ -44,12 +45,18 @@ impl<'a> Pieces<'a> {
         let batches = context.len().div_ceil(batch);
         let mut all = Vec::with_capacity(context.len());
         for (index, context) in context.chunks(batch).enumerate() {
-            let clips: Vec<Clip> = context.iter().filter_map(|context| context.clip.clone()).collect();
-            let sounds: Vec<Sound> = context.iter().filter_map(|context| context.sound.clone()).collect();
+            let clips: Vec<Media> = context.iter().filter_map(|one| one.clip.clone()).map(Media::Clip).collect();
+            let sounds: Vec<Media> = context.iter().filter_map(|one| one.sound.clone()).map(Media::Sound).collect();
+            let mut media: TrackMedia =
+                [(Modality::Video.track().into(), clips), (Modality::Audio.track().into(), sounds)].into();
             // Samples are numbered by piece.
             let first = (index * batch + MOST_SAMPLES * self.made) as u64;
-            let wanted = Request { prompts: vec![prompt.to_owned(); context.len()], seed, first };
-            let premise = ContextMedia { task, clips: &clips, sounds: &sounds, mask };
+            let conditions = vec![request.conditions.clone()];
+            let wanted = Request { prompts: vec![prompt.to_owned(); context.len()], seed, first, conditions };
+            for (track, clip) in context.iter().flat_map(|one| &one.streams) {
+                media.entry(track.clone()).or_default().push(Media::Clip(clip.clone()));
+            }
+            let premise = ContextMedia { task, media: &media, mask };
             let order = self.observer.time("encode", |_| match strength {
                 Some(strength) => pipeline.edit_request(&wanted, &premise, strength),
                 None => pipeline.task_request(&wanted, &premise),
@@ -64,10 +71,7 @@ impl<'a> Pieces<'a> {
         for (sample, tokens) in all.iter().enumerate() {
             self.observer.tokens(sample, piece, tokens)?;
         }
-        let decode = |tokens: &CanvasTokens| {
-            let clip = if task.video == MaskSpec::Context { None } else { pipeline.clip(tokens)? };
-            Ok(Output { clip, sound: pipeline.sound(tokens)? })
-        };
+        let decode = |tokens| pipeline.output(task, tokens);
         let outputs: Vec<Output> = self.observer.time("decode", |_| all.iter().map(decode).collect::<Result<_>>())?;
         for (sample, output) in outputs.iter().enumerate() {
             self.observer.preview(sample, piece, output)?;

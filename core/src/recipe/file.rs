@@ -1,12 +1,13 @@
 //! A recipe as typed: its files and overrides, read and merged once.
 
-use super::merge;
+use super::merge::{self, Library};
 use super::source::{Document, Node};
 use super::walk::Walk;
 use super::{PluginPin, Recipe, Report, check};
 use crate::Registry;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A recipe as typed: a file, all that it extends and the overrides, merged into one tree. Nothing in it is checked yet.
 ///
@@ -26,7 +27,15 @@ impl RecipeFile {
     /// # Errors
     /// Where a file cannot be read or is not TOML, and where an override has no place to go.
     pub fn open(path: &Path, sets: &[String]) -> Result<Self, Report> {
-        Self::merged(merge::open(path)?, path, sets)
+        Self::open_with(path, sets, &|_| None)
+    }
+
+    /// The same, with recipes that may be extended by names, which `library` finds.
+    ///
+    /// # Errors
+    /// As [`RecipeFile::open`].
+    pub fn open_with(path: &Path, sets: &[String], library: Library) -> Result<Self, Report> {
+        Self::merged(merge::open(path)?, path, sets, library)
     }
 
     /// The same for a text as if it had been read from `path`.
@@ -34,12 +43,29 @@ impl RecipeFile {
     /// # Errors
     /// As [`RecipeFile::open`].
     pub fn parse(text: &str, path: &Path, sets: &[String]) -> Result<Self, Report> {
-        Self::merged(Document::file(path, text.to_owned(), 0), path, sets)
+        Self::parse_with(text, path, sets, &|_| None)
     }
 
-    fn merged(first: std::sync::Arc<Document>, path: &Path, sets: &[String]) -> Result<Self, Report> {
-        let (tree, notes) = merge::tree(first, path, sets)?;
+    /// The same, with recipes that may be extended by names, which `library` finds.
+    ///
+    /// # Errors
+    /// As [`RecipeFile::open`].
+    pub fn parse_with(text: &str, path: &Path, sets: &[String], library: Library) -> Result<Self, Report> {
+        Self::merged(Document::file(path, text.to_owned(), 0), path, sets, library)
+    }
+
+    fn merged(first: Arc<Document>, path: &Path, sets: &[String], library: Library) -> Result<Self, Report> {
+        let (tree, notes) = merge::tree(first, path, sets, library)?;
         Ok(Self { path: path.to_path_buf(), tree, notes })
+    }
+
+    /// The text at a dotted path, where one stands there.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        let mut node = &self.tree;
+        for key in path.split('.') {
+            node = &node.get(key)?.node;
+        }
+        node.text()
     }
 
     /// The plugins that it asks for.

@@ -15,7 +15,9 @@ const LONGEST_CHAIN: usize = 32;
 
 /// The tree of the recipe `first` with all that it extends below it and `sets` on top, and notes on the old words that
 /// were found in it.
-pub fn tree(first: Arc<Document>, path: &Path, sets: &[String]) -> Result<(Node, Report), Report> {
+///
+/// A name in `extends` that is no file is looked up by `library`, if it is one of that.
+pub fn tree(first: Arc<Document>, path: &Path, sets: &[String], library: Library) -> Result<(Node, Report), Report> {
     let mut notes = Vec::new();
     let mut layers = vec![first.parse()?];
     let mut wrong_versions = Vec::new();
@@ -23,7 +25,10 @@ pub fn tree(first: Arc<Document>, path: &Path, sets: &[String]) -> Result<(Node,
     let mut seen = vec![identity(path)];
     while let Some(extends) = layers.last_mut().and_then(take_extends) {
         let (place, text) = extends?;
-        let next = joined(&place.document.folder, &text);
+        let mut next = joined(&place.document.folder, &text);
+        if let (false, Some(known)) = (next.exists(), library(&text)) {
+            next = known;
+        }
         let wrong = |message: String| Diagnostic::error("extends", message).at(place.clone());
         chain.push(next.clone());
         if seen.contains(&identity(&next)) || chain.len() > LONGEST_CHAIN {
@@ -40,12 +45,46 @@ pub fn tree(first: Arc<Document>, path: &Path, sets: &[String]) -> Result<(Node,
     }
     Report(wrong_versions).into_result()?;
     layers.iter_mut().for_each(|layer| renamed::layer(layer, &mut notes));
-    let mut tree = layers.pop().unwrap_or_else(Node::empty);
-    while let Some(layer) = layers.pop() {
+    let mut tree = Node::empty();
+    let mut unknown = Vec::new();
+    while let Some(mut layer) = layers.pop() {
+        unset(&mut tree, &mut layer, &mut unknown);
         merge(&mut tree, layer);
     }
+    Report(unknown).into_result()?;
     set_all(&mut tree, sets, &mut notes)?;
     Ok((tree, Report(notes)))
+}
+
+/// Finds a recipe by a name that is no file.
+pub type Library<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
+
+/// Takes the keys that `unset` of a layer names out of what it extends.
+fn unset(base: &mut Node, layer: &mut Node, wrong: &mut Vec<Diagnostic>) {
+    let Value::Table(entries) = &mut layer.value else { return };
+    let Some(entry) = entries.remove("unset") else { return };
+    let Value::Array(paths) = &entry.node.value else {
+        let message = format!("found {}, expected an array of keys", entry.node);
+        let hint = "write `unset = [\"train.start\"]`";
+        return wrong.push(Diagnostic::error("unset", message).at(entry.node.place.clone()).hint(hint));
+    };
+    for (i, path) in paths.iter().enumerate() {
+        let gone = path.text().is_some_and(|text| remove(base, text));
+        if !gone {
+            let message = format!("{path} is no key of the recipe that this one extends");
+            let hint = "write the dotted path of a key that is set there, such as \"train.start\", or delete this";
+            wrong.push(Diagnostic::error(format!("unset.{i}"), message).at(path.place.clone()).hint(hint));
+        }
+    }
+}
+
+/// Removes the key at a dotted path; whether there was one.
+fn remove(node: &mut Node, path: &str) -> bool {
+    let Value::Table(entries) = &mut node.value else { return false };
+    match path.split_once('.') {
+        None => entries.remove(path).is_some(),
+        Some((key, rest)) => entries.get_mut(key).is_some_and(|entry| remove(&mut entry.node, rest)),
+    }
 }
 
 /// Reads the file at the end of the chain.
@@ -75,7 +114,9 @@ fn unreadable(path: &Path, error: &Error) -> String {
 
 fn path_hint(text: &str) -> &'static str {
     match Path::new(text).extension() {
-        None => "did you leave out `.toml`? The path is relative to the file that says `extends`",
+        None => {
+            "did you leave out `.toml`? It is a path relative to the file that says `extends`, or a built-in recipe"
+        }
         Some(_) => "check the path: it is relative to the file that says `extends`",
     }
 }

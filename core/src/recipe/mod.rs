@@ -11,9 +11,11 @@
 mod adversarial;
 mod canonical;
 mod check;
+mod condition;
 mod data;
 mod file;
 mod hints;
+mod identity;
 mod keywords;
 mod losses;
 mod merge;
@@ -29,6 +31,7 @@ mod source;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod track;
 mod walk;
 mod weights;
 mod words;
@@ -36,7 +39,9 @@ mod words;
 pub use adversarial::{Adversarial, AdversarialLoss, Perceptual};
 pub use canonical::Difference;
 pub use check::Flow;
+pub use condition::ConditionSettings;
 pub use file::RecipeFile;
+pub use identity::{IDENTITY, Identity, Unlike};
 pub use losses::{SoundLoss, TokenizerLoss};
 pub use noise::Noise;
 pub use plugin::PluginPin;
@@ -46,6 +51,7 @@ pub use schema::{SECTIONS, Section, schema};
 pub use settings::{EvaluateSettings, OnFailure, Schedule, Target, TrainSettings};
 pub use source::{Document, Place};
 pub use summary::{Edge, Generation, Summary, Training};
+pub use track::TrackSettings;
 
 use crate::canvas::CanvasShape;
 use crate::{
@@ -53,6 +59,7 @@ use crate::{
     Program, Registry, Result, Sampler, Task, TokenizerConfig, WeightInit,
 };
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,6 +116,23 @@ impl<T: ?Sized> std::fmt::Debug for Part<T> {
     }
 }
 
+/// A length and size of the data.
+#[derive(Clone)]
+pub struct Bucket {
+    /// How often training draws it, relative to the others.
+    pub weight: f64,
+    /// The data at this length and size.
+    pub data: Arc<dyn DatasetConfig>,
+    /// Their canvas.
+    pub canvas: Arc<CanvasShape>,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bucket({} of {:?})", self.weight, self.canvas)
+    }
+}
+
 /// A recipe as checked.
 #[derive(Clone, Debug)]
 pub struct Recipe {
@@ -132,18 +156,28 @@ pub struct Recipe {
     pub backbone: Option<Part<dyn BackboneConfig>>,
     /// `[objective]`.
     pub objective: Option<Part<dyn Objective>>,
+    /// `[schedule]`; without it, the objective goes by its own. The `objective` above has it already.
+    pub schedule: Option<Part<dyn crate::Schedule>>,
     /// `[sampler]`.
     pub sampler: Option<Part<dyn Sampler>>,
     /// `[[metric]]`.
     pub metrics: Vec<Part<dyn MetricConfig>>,
     /// `[[task]]`.
     pub tasks: Vec<Task>,
+    /// `[track.*]`.
+    pub tracks: BTreeMap<String, TrackSettings>,
+    /// `[condition.*]`.
+    pub conditions: BTreeMap<String, ConditionSettings>,
     /// `[program]`; a recipe without makes one piece.
     pub program: Option<Part<dyn Program>>,
     /// `[train]`.
     pub train: Option<TrainSettings>,
     /// `[evaluate]`, its defaults where the recipe has none.
     pub evaluate: EvaluateSettings,
+    /// The lengths and sizes that training draws from; none: that of the canvas alone.
+    pub buckets: Vec<Bucket>,
+    /// Whether weights are taken that are not what the recipe says: at the user's own risk.
+    pub force_weights: bool,
     flow: Flow,
     /// The whole recipe with all defaults.
     resolved: Json,
@@ -197,6 +231,12 @@ impl Recipe {
         }
     }
 
+    /// The tokenizer of a track of the canvas, where there is one.
+    pub fn tokenizer_of_track(&self, track: &str) -> Option<&Part<dyn TokenizerConfig>> {
+        let main = [Modality::Audio, Modality::Text].into_iter().find(|modality| modality.track() == track);
+        self.tokenizer(main.unwrap_or(Modality::Video))
+    }
+
     /// The tokenizer of a modality, or the error that it is missing.
     pub fn need_tokenizer(&self, modality: Modality) -> Result<&Part<dyn TokenizerConfig>> {
         self.need(self.tokenizer(modality), modality.section())
@@ -236,11 +276,31 @@ impl Recipe {
         })
     }
 
-    /// The canvas, or the error that it takes both tokenizers.
-    pub fn need_canvas(&self) -> Result<CanvasShape> {
-        self.need_tokenizer(Modality::Video)?;
-        self.need_tokenizer(Modality::Text)?;
-        self.need(self.flow.canvas, "data")
+    /// The shape of the stream that a track of the canvas holds, beside the clip, the sound and the text.
+    ///
+    /// # Errors
+    /// Where the canvas has no such track; the error names those that there are.
+    pub fn stream(&self, track: &str) -> Result<MediaShape> {
+        let canvas = self.need_canvas()?;
+        let main = [Modality::Video, Modality::Audio, Modality::Text].map(Modality::track);
+        let place = self.path.display().to_string();
+        let Some(shape) = canvas.track(track).filter(|track| !main.contains(&&*track.name)) else {
+            let known = canvas.tracks.iter().map(|track| &*track.name).filter(|name| !main.contains(name));
+            let known: Vec<&str> = known.collect();
+            let hint = match known.is_empty() {
+                true => "leave it out: the recipe has no `[track.*]`".to_owned(),
+                false => format!("name one of {}", words::choices(&known, '`', "or")),
+            };
+            let message = format!("the recipe has no stream `{track}`");
+            return Err(Error::new(ErrorKind::Recipe, place, message).hint(hint));
+        };
+        let found = self.need_data()?.component.stream(&shape.from);
+        found.map_err(|error| error.into_error(ErrorKind::Recipe, place))
+    }
+
+    /// The canvas, or the error that there is none.
+    pub fn need_canvas(&self) -> Result<Arc<CanvasShape>> {
+        self.need(self.flow.canvas.clone(), "backbone")
     }
 
     /// What the backbone is for: `[[task]]`, or clips from prompts.

@@ -14,7 +14,8 @@ pub fn reference(registry: &Registry) -> String {
     page.line("# Recipes");
     page.line(
         "\nA recipe is a TOML file. Unknown keys are refused. Tables of a recipe that `extends` another one merge \
-         with its tables, key by key; a table that names another `kind` replaces the old one whole. \
+         with its tables, key by key; a table that names another `kind` replaces the old one whole; `unset` takes \
+         inherited keys away. \
          `--set dotted.path=VALUE` overrides a single key, `VALUE` being TOML or a bare word. Paths are relative to \
          the file that names them, in a `--set` to the current directory.",
     );
@@ -22,7 +23,7 @@ pub fn reference(registry: &Registry) -> String {
     let none = Json::Null;
     let property = |key: &str| root.pointer(&format!("/properties/{key}")).unwrap_or(&none);
     page.head();
-    for key in ["schema", "extends", "name", "description"] {
+    for key in ["schema", "extends", "unset", "name", "description"] {
         page.row(key, property(key), key == "schema", 0);
     }
     for section in SECTIONS {
@@ -31,9 +32,14 @@ pub fn reference(registry: &Registry) -> String {
     }
     page.line(&format!("\n## `[[metric]]`\n\n{METRIC}"));
     registry.of(Role::Metric).for_each(|component| page.component("metric", component));
-    for (section, header) in
-        [("task", "[[task]]"), ("train", "[train]"), ("evaluate", "[evaluate]"), ("plugin", "[[plugin]]")]
-    {
+    for (section, header) in [
+        ("task", "[[task]]"),
+        ("track", "[track.NAME]"),
+        ("condition", "[condition.NAME]"),
+        ("train", "[train]"),
+        ("evaluate", "[evaluate]"),
+        ("plugin", "[[plugin]]"),
+    ] {
         let Some(schema) = root.get("$defs").and_then(|defs| defs.get(section)) else { continue };
         let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
         page.line(&format!("\n## `{header}`\n\n{description}\n"));
@@ -77,6 +83,10 @@ impl Page<'_> {
             if name != "kind" {
                 self.row(&name, property, requires(schema, key), depth);
             }
+        }
+        // Keys of any name, such as those of tracks.
+        if let Some(others) = schema.get("additionalProperties").filter(|others| others.is_object()) {
+            self.row(&child(prefix, "NAME"), others, false, depth);
         }
     }
 

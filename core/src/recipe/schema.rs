@@ -2,8 +2,10 @@
 //! components. Editors read it, the reference page is made of it, and `walk` enforces it: there is
 //! no second description that could differ.
 
+use super::condition::ConditionSettings;
 use super::plugin::PluginPin;
 use super::settings::{EvaluateSettings, TrainSettings};
+use super::track::TrackSettings;
 use super::words::shortest;
 use crate::{Component, Modality, Registry, Role, Task};
 use serde_json::{Map, Value as Json, json};
@@ -22,16 +24,21 @@ pub struct Section {
 }
 
 /// The sections that hold components, in the order of the road.
-pub const SECTIONS: [Section; 8] = [
+pub const SECTIONS: [Section; 9] = [
     Section::new("data", Role::Dataset, None, "Where clips and captions come from."),
     Section::new("tokenizer.video", Role::Tokenizer, Some(Modality::Video), "Clips to tokens and back."),
     Section::new("tokenizer.audio", Role::Tokenizer, Some(Modality::Audio), "Sounds to tokens and back."),
-    Section::new("tokenizer.text", Role::Tokenizer, Some(Modality::Text), "Prompts to tokens."),
+    Section::new("tokenizer.text", Role::Tokenizer, Some(Modality::Text), "Prompts and captions to tokens, and back."),
     Section::new("backbone", Role::Backbone, None, "The Transformer that predicts tokens."),
     Section::new("objective", Role::Objective, None, "The training loss of the backbone."),
+    Section::new("schedule", Role::Schedule, None, SCHEDULE),
     Section::new("sampler", Role::Sampler, None, "How predictions become tokens."),
     Section::new("program", Role::Program, None, PROGRAM),
 ];
+
+/// What `[schedule]` is.
+const SCHEDULE: &str =
+    "How signal and noise are mixed along the way from data to noise; without it, the objective's own.";
 
 /// What `[program]` is.
 const PROGRAM: &str =
@@ -43,7 +50,13 @@ pub const METRIC: &str =
 
 /// What `[[task]]` is.
 pub const TASK: &str =
-    "What of a clip and its sound is given, and what is made; without any, all is made from a prompt.";
+    "What of each track is context, and what is generated; without any, all is generated from a prompt.";
+
+/// What `[condition.NAME]` is.
+pub const CONDITION: &str = "Numbers that samples are conditioned on, by name.";
+
+/// What `[track.NAME]` is.
+pub const TRACK: &str = "Tracks of the canvas, by name.";
 
 impl Section {
     const fn new(path: &'static str, role: Role, modality: Option<Modality>, summary: &'static str) -> Self {
@@ -92,6 +105,8 @@ pub fn schema(registry: &Registry) -> Json {
     fixed("evaluate", schemars::schema_for!(EvaluateSettings));
     fixed("plugin", schemars::schema_for!(PluginPin));
     fixed("task", schemars::schema_for!(Task));
+    fixed("track", schemars::schema_for!(TrackSettings));
+    fixed("condition", schemars::schema_for!(ConditionSettings));
     // What is to be trained has to be said: the default is only there for the struct's sake.
     if let Some(train) = defs.get_mut("train") {
         train["required"] = json!(["target"]);
@@ -109,7 +124,12 @@ pub fn schema(registry: &Registry) -> Json {
             "schema": { "const": 1, "description": "Version of the recipe language." },
             "extends": {
                 "type": "string",
-                "description": "Another recipe that this one changes; the path is relative to this file.",
+                "description": "Another recipe that this one changes: a path relative to this file, or a built-in recipe.",
+            },
+            "unset": {
+                "type": "array",
+                "items": { "type": "string" },
+                "description": "Dotted paths of keys of the recipe that this one extends which do not hold here.",
             },
             "name": { "type": "string", "description": "What the recipe is called." },
             "description": { "type": "string", "description": "What it is for." },
@@ -131,9 +151,20 @@ pub fn schema(registry: &Registry) -> Json {
             },
             "backbone": { "$ref": "#/$defs/backbone" },
             "objective": { "$ref": "#/$defs/objective" },
+            "schedule": { "$ref": "#/$defs/schedule" },
             "sampler": { "$ref": "#/$defs/sampler" },
             "metric": { "description": METRIC, "type": "array", "items": { "$ref": "#/$defs/metric" } },
             "task": { "description": TASK, "type": "array", "items": { "$ref": "#/$defs/task" } },
+            "track": {
+                "description": TRACK,
+                "type": "object",
+                "additionalProperties": { "$ref": "#/$defs/track" },
+            },
+            "condition": {
+                "description": CONDITION,
+                "type": "object",
+                "additionalProperties": { "$ref": "#/$defs/condition" },
+            },
             "program": { "$ref": "#/$defs/program" },
             "train": { "$ref": "#/$defs/train" },
             "evaluate": { "$ref": "#/$defs/evaluate" },

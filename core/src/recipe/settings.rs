@@ -38,6 +38,11 @@ impl Target {
         }
     }
 
+    /// The part of this section, where it is one that learns.
+    pub fn of_section(section: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.section() == section)
+    }
+
     /// The section of the recipe that learns.
     pub fn section(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! What `check` prints: the road with its shapes, and what training and generating take.
 
 use super::{Recipe, Target};
+use crate::canvas::TrackShape;
 use crate::{BackboneSpec, Cost, MediaShape, Modality, TokenKind};
 use serde::Serialize;
 
@@ -88,7 +89,8 @@ impl Recipe {
             let spec = audio.component.spec();
             let (hop, causal) = (spec.strides[0], if spec.causal { ", causal" } else { "" });
             let second = rate.as_f64() / hop as f64;
-            let to = if flow.canvas.is_some_and(|canvas| canvas.sound.is_some()) { "canvas" } else { "" };
+            let heard = flow.canvas.as_ref().is_some_and(|canvas| canvas.track(Modality::Audio.track()).is_some());
+            let to = if heard { "canvas" } else { "" };
             edge("tokenizer.audio", to, tokens.to_string(), format!("each {hop} samples, {second} a second{causal}"));
         }
         if let Some(text) = flow.text {
@@ -101,42 +103,60 @@ impl Recipe {
             };
             edge("tokenizer.text", to, shape, meaning);
         }
-        if let Some(canvas) = flow.canvas.filter(|_| self.backbone.is_some()) {
-            let [prompt, length] = [canvas.prompt, canvas.tokens.length()];
-            let sound = canvas.sound.map_or(String::new(), |sound| format!(", {} of its sound", sound.tokens.length()));
-            let meaning = format!("{prompt} of the prompt, {length} of the clip{sound}");
-            edge("canvas", "backbone", format!("[{}]", canvas.length()), meaning);
+        for track in flow.canvas.iter().flat_map(|canvas| &canvas.tracks) {
+            if self.tracks.get(&track.name).is_some_and(|settings| settings.from.is_some())
+                || ![Modality::Video, Modality::Audio, Modality::Text].map(Modality::track).contains(&&*track.name)
+            {
+                let meaning = format!("`{}`, by the same tokenizer", track.name);
+                edge(track.modality.section(), "canvas", track.tokens.to_string(), meaning);
+            }
         }
-        if let (Some(canvas), Some(spec)) = (flow.canvas, flow.backbone) {
-            let length = canvas.positions();
-            let (shape, meaning) = match (spec, canvas.tokens.kind) {
-                (BackboneSpec::NextToken, TokenKind::Codes { levels: 1, entries, .. }) => {
-                    (format!("[{length}] logits of {entries} entries"), "of the next token".to_owned())
-                }
-                (BackboneSpec::Masked, TokenKind::Codes { levels: 1, entries, .. }) => {
-                    (format!("[{length}] logits of {entries} entries"), "of the masked tokens".to_owned())
-                }
-                (BackboneSpec::NextToken, _) => (format!("[{length}] logits"), "of the next token".to_owned()),
-                (BackboneSpec::Masked, _) => (format!("[{length}] logits"), "of the masked tokens".to_owned()),
-                (BackboneSpec::Diffusion { channels, .. }, _) => {
-                    (format!("[{length}, {channels}]"), "a vector for each token".to_owned())
-                }
+        if let Some(canvas) = flow.canvas.as_ref().filter(|_| self.backbone.is_some()) {
+            let clip = canvas.track(Modality::Video.track()).is_some();
+            let of = |track: &TrackShape| match &*track.name {
+                "text" => "the prompt".to_owned(),
+                "video" => "the clip".to_owned(),
+                "audio" if clip => "its sound".to_owned(),
+                "audio" => "the sound".to_owned(),
+                other => format!("`{other}`"),
             };
-            let meaning = match (canvas.sound, spec) {
-                (Some(sound), BackboneSpec::NextToken | BackboneSpec::Masked) => {
-                    format!("{meaning}; of sound, {}", sound.tokens.kind)
-                }
-                _ => meaning,
+            // The prompt comes first.
+            let (text, media): (Vec<_>, Vec<_>) =
+                canvas.tracks.iter().partition(|track| track.modality == Modality::Text);
+            let count = |track: &&TrackShape| format!("{} of {}", track.elements(track.tokens.length()), of(track));
+            let meaning: Vec<String> = text.iter().chain(&media).map(count).collect();
+            edge("canvas", "backbone", format!("[{}]", canvas.length()), meaning.join(", "));
+        }
+        if let (Some(canvas), Some(spec)) = (&flow.canvas, flow.backbone) {
+            let target: Vec<&TrackShape> = canvas.tracks.iter().filter(|track| track.target).collect();
+            let length: usize = target.iter().map(|track| track.elements(track.tokens.length())).sum();
+            let of = match spec {
+                BackboneSpec::NextToken => "of the next token",
+                BackboneSpec::Masked => "of the masked tokens",
+                BackboneSpec::Diffusion { .. } => "a vector for each token",
             };
+            let (first, others) = target.split_first().map_or((None, &[][..]), |(first, others)| (Some(first), others));
+            let shape = match (spec, first.map(|track| track.tokens.kind)) {
+                (BackboneSpec::Diffusion { channels, .. }, _) => format!("[{length}, {channels}]"),
+                (_, Some(TokenKind::Codes { levels: 1, entries, .. })) => {
+                    format!("[{length}] logits of {entries} entries")
+                }
+                _ => format!("[{length}] logits"),
+            };
+            let others = others.iter().filter(|_| !matches!(spec, BackboneSpec::Diffusion { .. }));
+            let others = others.map(|track| match &*track.name {
+                "audio" => format!("; of sound, {}", track.tokens.kind),
+                other => format!("; of {other}, {}", track.tokens.kind),
+            });
+            let meaning = format!("{of}{}", others.collect::<String>());
             if let Some(objective) = &self.objective {
                 edge("backbone", "objective", shape.clone(), format!("{meaning}, against {}", objective.kind));
             }
             if let Some(sampler) = &self.sampler {
-                let forwards = sampler.component.forwards(&canvas);
-                edge("backbone", "sampler", shape, format!("{meaning}, {forwards} passes a clip"));
-                edge("sampler", "tokenizer.video", canvas.tokens.to_string(), "to be decoded".into());
-                if let Some(sound) = canvas.sound {
-                    edge("sampler", "tokenizer.audio", sound.tokens.to_string(), "to be decoded".into());
+                let forwards = sampler.component.forwards(canvas);
+                edge("backbone", "sampler", shape, format!("{meaning}, {forwards} passes a sample"));
+                for track in target {
+                    edge("sampler", track.modality.section(), track.tokens.to_string(), "to be decoded".into());
                 }
             }
         }
@@ -152,8 +172,8 @@ impl Recipe {
         if let Some(text) = self.text.as_ref().filter(|text| text.component.parameters() > 0) {
             parameters.push(("tokenizer.text", text.component.parameters()));
         }
-        if let Some((backbone, canvas)) = self.backbone.as_ref().zip(self.flow.canvas) {
-            parameters.push(("backbone", backbone.component.parameters(&canvas)));
+        if let Some((backbone, canvas)) = self.backbone.as_ref().zip(self.flow.canvas.as_ref()) {
+            parameters.push(("backbone", backbone.component.parameters(canvas)));
         }
         let count = |section: &str| parameters.iter().find(|(other, _)| *other == section).map_or(0, |(_, n)| *n);
         let (backbone, video) = (count("backbone") as f64, count("tokenizer.video") as f64);
@@ -167,7 +187,7 @@ impl Recipe {
         let batch = train.batch as f64;
         let (learned, frozen, flops, activations) = match train.target {
             Target::Backbone => {
-                let cost = self.backbone.as_ref()?.component.cost(&self.flow.canvas?);
+                let cost = self.backbone.as_ref()?.component.cost(self.flow.canvas.as_ref()?);
                 let forwards = self.objective.as_ref()?.component.forwards();
                 // A forward pass before the one that is learned from, of self-conditioning.
                 let before = if forwards > 1.0 { cost.working_set } else { 0.0 };
@@ -195,10 +215,12 @@ impl Recipe {
     }
 
     fn generation(&self, backbone: f64, video: f64) -> Option<Generation> {
-        let canvas = self.flow.canvas?;
-        let pass: Cost = self.backbone.as_ref()?.component.cost(&canvas);
-        let forwards = self.sampler.as_ref()?.component.forwards(&canvas);
-        let [_, decode] = self.video.as_ref()?.component.cost(&self.flow.clip?);
+        let canvas = self.flow.canvas.as_ref()?;
+        let pass: Cost = self.backbone.as_ref()?.component.cost(canvas);
+        let forwards = self.sampler.as_ref()?.component.forwards(canvas);
+        let media = [(&self.video, self.flow.clip), (&self.audio, self.flow.sound)];
+        let decode = media.into_iter().find_map(|(part, media)| Some(part.as_ref()?.component.cost(&media?)[1]));
+        let decode = decode.unwrap_or_default();
         Some(Generation {
             forwards,
             flops_per_sample: forwards * pass.forward_flops + decode.forward_flops,

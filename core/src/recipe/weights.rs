@@ -1,7 +1,7 @@
 //! Weights files, looked at without reading their values.
 
 use super::report::{Diagnostic, Report};
-use super::{Part, Recipe, Target, TrainSettings};
+use super::{Part, Recipe, Target, TrainSettings, Unlike};
 use safetensors::{Dtype, tensor::Metadata};
 use std::{fs::File, io::Read, path::Path};
 
@@ -15,21 +15,20 @@ impl Recipe {
     /// [`Target::needs`] for training.
     pub fn check_weights(&self, needed: &[Target]) -> Report {
         let mut found = Vec::new();
-        let mut look = |target: Target, diagnostic: Option<Diagnostic>| {
-            let weighed = |d: Diagnostic| if needed.contains(&target) { d } else { d.note() };
-            found.extend(diagnostic.map(weighed));
+        let mut look = |target: Target, diagnostic: Diagnostic| {
+            found.push(if needed.contains(&target) { diagnostic } else { diagnostic.note() });
         };
         for (target, part) in [(Target::Video, &self.video), (Target::Audio, &self.audio)] {
             if let Some(part) = part {
-                look(target, self.weights(part, Some(part.component.parameters())));
+                self.weights(part, target, Some(part.component.parameters())).into_iter().for_each(|d| look(target, d));
             }
         }
         if let Some(part) = &self.text {
-            look(Target::Text, self.weights(part, None));
+            self.weights(part, Target::Text, None).into_iter().for_each(|d| look(Target::Text, d));
         }
         if let Some(part) = &self.backbone {
-            let count = self.flow.canvas.map(|canvas| part.component.parameters(&canvas));
-            look(Target::Backbone, self.weights(part, count));
+            let count = self.flow.canvas.as_ref().map(|canvas| part.component.parameters(canvas));
+            self.weights(part, Target::Backbone, count).into_iter().for_each(|d| look(Target::Backbone, d));
         }
         // Only training begins there.
         found.extend(self.check_start().0.into_iter().map(Diagnostic::note));
@@ -48,25 +47,49 @@ impl Recipe {
             Target::Video => self.video.as_ref().map(|part| part.component.parameters()),
             Target::Audio => self.audio.as_ref().map(|part| part.component.parameters()),
             Target::Backbone => {
-                self.backbone.as_ref().and_then(|part| Some(part.component.parameters(&self.flow.canvas?)))
+                self.backbone.as_ref().and_then(|part| Some(part.component.parameters(self.flow.canvas.as_ref()?)))
             }
             Target::Text => None,
         };
-        Report(self.file("train.start", file, target.section(), count).into_iter().collect())
+        let found = self.file("train.start", file, target.section(), count);
+        let same = found.is_none() && !inflate;
+        Report(
+            found
+                .into_iter()
+                .chain(same.then(|| self.same("train.start", file, *target)).into_iter().flatten())
+                .collect(),
+        )
     }
 
-    fn weights<T: ?Sized>(&self, part: &Part<T>, count: Option<usize>) -> Option<Diagnostic> {
+    fn weights<T: ?Sized>(&self, part: &Part<T>, target: Target, count: Option<usize>) -> Vec<Diagnostic> {
         if !part.learns {
-            return None;
+            return Vec::new();
         }
         let path = format!("{}.weights", part.section);
-        let wrong = |message: String, hint: &str| {
-            Some(Diagnostic::error(&path, message).at(self.places.find(&path).0).hint(hint))
-        };
         let Some(file) = &part.weights else {
-            return wrong("no weights are named".into(), "train it, then set `weights` to the file");
+            let hint = "train it, then set `weights` to the file";
+            return vec![Diagnostic::error(&path, "no weights are named").at(self.places.find(&path).0).hint(hint)];
         };
-        self.file(&path, file, part.section, count)
+        match self.file(&path, file, part.section, count) {
+            Some(wrong) => vec![wrong],
+            None => self.same(&path, file, target),
+        }
+    }
+
+    /// By what the weights `file` that the key at `path` names are not what this recipe says.
+    pub(super) fn same(&self, path: &str, file: &Path, target: Target) -> Vec<Diagnostic> {
+        if self.force_weights || !file.is_file() {
+            return Vec::new();
+        }
+        let wrong = |unlike: &Unlike| {
+            let (place, written) = self.places.find(&unlike.key);
+            let place = if written { place } else { self.places.find(path).0 };
+            Diagnostic::error(path, unlike.message(file)).at(place).hint(unlike.hint())
+        };
+        match self.unlike(target, file) {
+            Ok(all) => all.iter().map(wrong).collect(),
+            Err(error) => vec![Diagnostic::error(path, error.message()).at(self.places.find(path).0)],
+        }
     }
 
     /// What is wrong with the weights `file` that the key at `path` names for `section`, which has

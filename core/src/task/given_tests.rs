@@ -1,8 +1,7 @@
-//! What of a clip and its sound a task gives: which frames, which samples, and at which places their tokens stand.
+//! What of a clip and its sound a task gives: which frames, which samples, and at which positions their tokens stand.
 
 use super::*;
-use crate::canvas::SoundShape;
-use crate::{Rate, TokenKind, TokenShape, TokenizerSpec, Tokens};
+use crate::{Rate, Sound, TokenKind, TokenShape, TokenValues, TokenizerSpec, Tokens};
 use std::sync::Mutex;
 
 const STRIDES: [usize; 3] = [4, 2, 2];
@@ -12,14 +11,16 @@ const FRAMES: usize = 9;
 const SAMPLES: usize = FRAMES * 2 * HOP;
 
 /// Nine frames of 4 × 6 pixels, [3, 2, 3] tokens, and two tokens of sound a frame.
-fn canvas() -> CanvasShape {
+fn canvas() -> Arc<CanvasShape> {
     let kind = TokenKind::Codes { levels: 1, entries: 1 << 16, bits: Some(16) };
     let sound = TokenShape { grid: [FRAMES * 2, 1, 1], kind };
-    CanvasShape {
-        sound: Some(SoundShape { tokens: sound, tokens_per_frame: 2, stride: STRIDES[0] }),
-        has_context: true,
-        ..CanvasShape::new(3, 5, TokenShape { grid: [3, 2, 3], kind })
-    }
+    let canvas = CanvasShape::new(3, 5, TokenShape { grid: [3, 2, 3], kind }).with_strides(STRIDES);
+    let mut canvas = canvas.with_sound(sound, 2, STRIDES[0]).with_context();
+    // At 8 frames a second.
+    canvas.tracks[0].seconds = STRIDES[0] as f64 / 8.0;
+    canvas.tracks[1].seconds = 1.0 / 16.0;
+    canvas.tracks[1].strides = [HOP, 1, 1];
+    Arc::new(canvas)
 }
 
 /// Every pixel of frame `t` is `t`, of clip `n` `20·n` more.
@@ -77,23 +78,36 @@ impl Tokenizer for Counting {
     }
 }
 
-/// What a task gives of two samples: the places, the codes at them, and how many frames and samples were looked at.
+/// What a task gives of two samples: the positions, the codes at them, and how many frames and samples were looked at. It
+/// is given no text.
 fn context(task: &Task) -> (Vec<usize>, [Vec<u32>; 2], [Vec<usize>; 2]) {
     let (canvas, video, audio) = (canvas(), Counting::new(Modality::Video), Counting::new(Modality::Audio));
-    let layout = task.layout(&canvas, STRIDES, None).unwrap();
-    let encoders = Encoders { video: &video, audio: Some(&audio) };
-    let all =
-        task.context_tokens(&canvas, &encoders, &layout, None, &[clip(0), clip(1)], &[sound(0), sound(1)]).unwrap();
-    let codes = |values: &Values| match values {
-        Values::Codes(codes) => codes.clone(),
-        Values::Vectors(_) => panic!("codes"),
+    let layout = task.layout(&canvas, None).unwrap();
+    let encoders: Encoders = [("video".into(), &video as &dyn Tokenizer), ("audio".into(), &audio)].into();
+    let both = |one: [Media; 2]| Vec::from(one);
+    let media: TrackMedia = [
+        ("video".into(), both([0, 1].map(|n| Media::Clip(clip(n))))),
+        ("audio".into(), both([0, 1].map(|n| Media::Sound(sound(n))))),
+    ]
+    .into();
+    let mut samples = vec![canvas.blank(); 2];
+    task.lay_context(&canvas, &encoders, None, &media, false, &mut samples).unwrap();
+    // The codes in the order of the positions, of whichever track.
+    let codes = |sample: &Values| -> Vec<u32> {
+        let code = |&position: &usize| {
+            let (track, index) = canvas.find(position);
+            let TokenValues::Codes { codes, .. } = &sample.tracks[track] else { panic!("codes") };
+            codes[index]
+        };
+        layout.context().iter().map(code).collect()
     };
+    let given = [codes(&samples[0]), codes(&samples[1])];
     let lengths = [video, audio].map(|tokenizer| tokenizer.lengths.into_inner().unwrap());
-    (layout.context().to_vec(), [codes(&all[0]), codes(&all[1])], lengths)
+    (layout.context().to_vec(), given, lengths)
 }
 
 fn task(video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
-    Task { name: "x".into(), video, audio, frames, weight: 1.0 }
+    Task { frames, ..Task::new("x", [("video", video), ("audio", audio), ("text", MaskSpec::Absent)]) }
 }
 
 #[test]
@@ -176,5 +190,43 @@ fn what_was_given_of_a_clip_stands_in_what_was_made() {
     ];
     for (share, n, wanted) in cases {
         assert_eq!(frames(&task(share, Absent, n)), wanted, "{share:?} {n}");
+    }
+}
+
+#[test]
+fn seconds_are_as_many_frames_as_last_as_long() {
+    use MaskSpec::*;
+    // A frame lasts an eighth of a second, and two tokens of sound.
+    let cases = [(First, Absent), (Last, Absent), (First, Last)].map(|(video, audio)| (video, audio, 5));
+    for (video, audio, frames) in cases.into_iter().chain([(Ends, First, 1), (Absent, Ends, 4)]) {
+        let counted = task(video, audio, frames);
+        let timed = Task { seconds: Some(frames as f64 / 8.0), ..task(video, audio, 1) };
+        assert_eq!(context(&counted), context(&timed), "{video:?} {audio:?}");
+        let finished = |task: &Task| task.finish(&clip(0), &clip(1), None);
+        assert_eq!(finished(&counted), finished(&timed), "{video:?}");
+    }
+    // More than there is, and both counts.
+    let of =
+        |frames, seconds| Task { frames, seconds: Some(seconds), ..task(First, First, 1) }.errors(&canvas(), FRAMES);
+    assert!(of(1, 0.5).is_empty());
+    assert_eq!(of(1, 1.2)[0].path, "seconds");
+    assert_eq!(of(5, 0.5)[0].path, "seconds");
+}
+
+/// What begins as the whole does has the whole's tokens, and is not encoded again.
+#[test]
+fn only_what_changes_is_encoded_again() {
+    use MaskSpec::*;
+    for (video, audio, wanted) in [(First, First, [0, 0]), (Last, First, [1, 0]), (Context, Ends, [0, 2])] {
+        let (canvas, encoded) = (canvas(), [Modality::Video, Modality::Audio].map(Counting::new));
+        let encoders: Encoders =
+            [("video".into(), &encoded[0] as &dyn Tokenizer), ("audio".into(), &encoded[1])].into();
+        let media: TrackMedia =
+            [("video".into(), vec![Media::Clip(clip(0))]), ("audio".into(), vec![Media::Sound(sound(0))])].into();
+        let task = task(video, audio, 1);
+        assert_eq!(task.encodes(), wanted != [0, 0]);
+        task.lay_context(&canvas, &encoders, None, &media, true, &mut [canvas.blank()]).unwrap();
+        drop(encoders);
+        assert_eq!(encoded.map(|tokenizer| tokenizer.lengths.into_inner().unwrap().len()), wanted);
     }
 }

@@ -40,7 +40,7 @@ impl Mask {
         };
         let (rows, columns) = (side(h / dy), side(w / dx));
         let inside = move |y: usize, x: usize| rows.contains(&(y / dy)) && columns.contains(&(x / dx));
-        Self::new([frames, h, w], |_, y, x| inside(y, x) == (task.video == MaskSpec::Outside))
+        Self::new([frames, h, w], |_, y, x| inside(y, x) == (task.spec("video") == MaskSpec::Outside))
     }
 
     /// What is left of a clip: in each pixel to be made stands the median of those that are not.

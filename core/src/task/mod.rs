@@ -1,8 +1,9 @@
-//! Tasks: what of a clip and its sound is given, and what is to be made. `[[task]]` in a recipe.
+//! Tasks: what of each track is context, and what is to be generated. `[[task]]` in a recipe.
 //!
-//! A task is data: it says which places of the canvas are given and which are made (a [`Layout`]), and what is left
-//! of a clip and a sound for the tokenizers to see. Training cuts its samples by the same functions as generating
-//! cuts what a user brings, so a model is asked for nothing that it was not trained on.
+//! A task is data: a map from track to [`MaskSpec`]. What a mask spec means is said once, by [`MaskSpec::divide`]: which
+//! steps of a track are context and which are target. The [`Layout`], what the tokenizers see of media, and how a program
+//! reads what a user brings follow from it. Training cuts its samples by the same functions as generating cuts what a
+//! user brings, so a model is asked for nothing that it was not trained on.
 
 #[cfg(test)]
 mod given_tests;
@@ -12,13 +13,16 @@ mod tests;
 
 pub use mask::Mask;
 
-use crate::canvas::{CanvasShape, Layout, Values};
-use crate::{Clip, ConfigError, Media, Modality, Result, Sound, Stream, Tokenizer};
+use crate::canvas::{CanvasShape, Layout, TrackShape, Values};
+use crate::{Clip, ConfigError, Error, ErrorKind, Media, Modality, Result, Stream, Tokenizer};
 use mask::touched;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
-/// How much of a medium is given.
+/// How much of a track is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskSpec {
@@ -29,11 +33,11 @@ pub enum MaskSpec {
     Target,
     /// All of it is context.
     Context,
-    /// The first `frames` are context.
+    /// The first `frames`, or `seconds`, are context.
     First,
-    /// The last `frames` are context.
+    /// The last `frames`, or `seconds`, are context.
     Last,
-    /// The first `frames` and the last are context.
+    /// The first `frames`, or `seconds`, and the last are context.
     Ends,
     /// Of a clip what lies outside of a region is context.
     Outside,
@@ -44,7 +48,8 @@ pub enum MaskSpec {
 }
 
 impl MaskSpec {
-    fn has_target(self) -> bool {
+    /// Whether any of it is generated.
+    pub fn has_target(self) -> bool {
         !matches!(self, Self::Absent | Self::Context)
     }
 
@@ -53,7 +58,8 @@ impl MaskSpec {
         !matches!(self, Self::Absent | Self::Target | Self::Image)
     }
 
-    fn of_frames(self) -> bool {
+    /// Whether it counts frames or seconds.
+    pub fn has_ends(self) -> bool {
         matches!(self, Self::First | Self::Last | Self::Ends)
     }
 
@@ -67,29 +73,58 @@ impl MaskSpec {
     fn begins(self) -> bool {
         matches!(self, Self::Context | Self::First)
     }
+
+    /// Which of `length` steps are context, and which are to be generated, where `n` are given at an end. Of a `clip` what
+    /// is given at its end begins with an image, and its first step there stands for more than that: it is both.
+    ///
+    /// Of a spec with a region all are to be generated: its mask says which are not.
+    pub fn divide(self, length: usize, n: usize, clip: bool) -> Parts {
+        let n = n.min(length);
+        let (last, rest) = (length - n, length - n + usize::from(clip && n > 0));
+        let [context, target]: [Vec<Range<usize>>; 2] = match self {
+            Self::Absent => [vec![], vec![]],
+            Self::Target | Self::Outside | Self::Inside => [vec![], vec![0..length]],
+            Self::Context => [vec![0..length], vec![]],
+            Self::Image => [vec![], vec![0..1]],
+            Self::First => [vec![0..n], vec![n..length]],
+            Self::Last => [vec![last..length], vec![0..rest]],
+            Self::Ends => [vec![0..n, last..length], vec![n..rest]],
+        };
+        Parts { context, target }
+    }
+}
+
+/// Which steps of a track are context, and which are to be generated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Context.
+    pub context: Vec<Range<usize>>,
+    /// To be generated.
+    pub target: Vec<Range<usize>>,
 }
 
 /// One of the tasks of a recipe: `[[task]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Task {
     /// What it is called.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// What of the clip is context, and what is generated.
-    #[serde(default)]
-    pub video: MaskSpec,
-    /// What of its sound is context, and what is generated.
-    #[serde(default)]
-    pub audio: MaskSpec,
     /// How many frames, for "first", "last" and "ends".
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub frames: usize,
+    /// How many seconds, for "first", "last" and "ends", instead of `frames`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.001, max = 3600.0))]
+    pub seconds: Option<f64>,
     /// How often training draws it, relative to the others.
     #[serde(default = "often")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub weight: f64,
+    /// For each track by its name what of it is context, and what is generated. A track that is not named is absent, but
+    /// for the prompt, `text`, which is context.
+    #[serde(flatten)]
+    pub tracks: BTreeMap<String, MaskSpec>,
 }
 
 fn one() -> usize {
@@ -100,148 +135,239 @@ fn often() -> f64 {
     1.0
 }
 
+/// Media for the tracks of a canvas, by name: one for each sample.
+pub type TrackMedia = BTreeMap<String, Vec<Media>>;
+
+/// The tokenizers of the tracks, by name.
+pub type Encoders<'a> = BTreeMap<String, &'a dyn Tokenizer>;
+
 impl Task {
-    /// The task of a recipe that names none: a clip, with its sound where it has one, from a prompt.
-    pub fn from_text(canvas: &CanvasShape) -> Self {
-        let (name, audio) = match canvas.sound {
-            Some(_) => ("text-to-video-with-sound", MaskSpec::Target),
-            None => ("text-to-video", MaskSpec::Absent),
-        };
-        Self { name: name.into(), video: MaskSpec::Target, audio, frames: 1, weight: 1.0 }
+    /// A task of some tracks.
+    pub fn new<const N: usize>(name: &str, tracks: [(&str, MaskSpec); N]) -> Self {
+        let tracks = tracks.into_iter().map(|(track, spec)| (track.to_owned(), spec)).collect();
+        Self { name: name.to_owned(), frames: 1, seconds: None, weight: 1.0, tracks }
     }
 
-    /// How much of a medium is given.
-    pub fn share(&self, modality: Modality) -> MaskSpec {
-        match modality {
-            Modality::Video => self.video,
-            Modality::Audio => self.audio,
-            Modality::Text => MaskSpec::Context,
+    /// The task of a recipe that names none: all that is no text, from a prompt.
+    pub fn from_text(canvas: &CanvasShape) -> Self {
+        let has = |modality| canvas.tracks.iter().any(|track| track.modality == modality);
+        let name = match (has(Modality::Video), has(Modality::Audio)) {
+            (true, true) => "text-to-video-with-sound",
+            (false, true) => "text-to-audio",
+            _ => "text-to-video",
+        };
+        let media = canvas.tracks.iter().filter(|track| track.modality != Modality::Text);
+        Self { tracks: media.map(|track| (track.name.clone(), MaskSpec::Target)).collect(), ..Self::new(name, []) }
+    }
+
+    /// How much of a track is given.
+    pub fn spec(&self, track: &str) -> MaskSpec {
+        match self.tracks.get(track) {
+            Some(spec) => *spec,
+            None if track == Modality::Text.track() => MaskSpec::Context,
+            None => MaskSpec::Absent,
         }
     }
 
     /// Whether anything is given beside the prompt.
     pub fn has_context(&self) -> bool {
-        self.video.has_context() || self.audio.has_context()
+        self.tracks.iter().any(|(track, spec)| track != Modality::Text.track() && spec.has_context())
     }
 
     /// What is wrong with it on such a canvas, of clips of so many frames.
     pub fn errors(&self, canvas: &CanvasShape, frames: usize) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         let mut error = |path: &str, message: String, hint: String| errors.push(ConfigError::new(path, message, hint));
-        if !self.video.has_target() && !self.audio.has_target() {
-            error("video", format!("`{}` makes nothing", self.name), "set `video = \"target\"`".into());
+        let main = canvas.tracks.iter().find(|track| track.modality != Modality::Text).map_or("video", |t| &t.name);
+        if !self.tracks.values().any(|spec| spec.has_target()) {
+            error(main, format!("`{}` generates nothing", self.name), format!("set `{main} = \"target\"`"));
         }
-        if self.audio.has_region() || self.audio == MaskSpec::Image {
-            error("audio", "a sound has no region and no image".into(), "set `audio = \"target\"`".into());
+        for (name, &spec) in &self.tracks {
+            let Some(track) = canvas.track(name) else {
+                if spec != MaskSpec::Absent {
+                    let message = format!("`{}` has to do with `{name}`, and the canvas has no such track", self.name);
+                    let hint = match &**name {
+                        "video" | "audio" | "text" => format!("add `[tokenizer.{name}]`, or delete `{name}`"),
+                        _ => {
+                            let tracks: Vec<_> =
+                                canvas.tracks.iter().map(|track| format!("`{}`", track.name)).collect();
+                            format!("name one of {}, or add `[track.{name}]`", tracks.join(", "))
+                        }
+                    };
+                    error(name, message, hint);
+                }
+                continue;
+            };
+            let only = match track.modality {
+                Modality::Video if spec.has_region() && name != Modality::Video.track() => {
+                    "a region is one of the clip, `video`, alone"
+                }
+                Modality::Video => continue,
+                Modality::Audio if spec.has_region() || spec == MaskSpec::Image => "a sound has no region and no image",
+                Modality::Text if spec.has_region() || spec == MaskSpec::Image || spec.has_ends() => {
+                    "a text is context, target or absent as a whole"
+                }
+                _ => continue,
+            };
+            error(name, only.into(), format!("set `{name} = \"target\"`"));
         }
-        if self.audio != MaskSpec::Absent && canvas.sound.is_none() {
-            let message = format!("`{}` has to do with sound, and the canvas has none", self.name);
-            error("audio", message, "add `[tokenizer.audio]`, or delete `audio`".into());
-        }
-        if self.video == MaskSpec::Image && self.audio != MaskSpec::Absent {
+        if self.spec("video") == MaskSpec::Image && self.spec("audio") != MaskSpec::Absent {
             error("audio", "an image has no sound".into(), "delete `audio`, or set `video = \"target\"`".into());
         }
-        let ends = if self.video == MaskSpec::Ends || self.audio == MaskSpec::Ends { 2 } else { 1 };
-        if (self.video.of_frames() || self.audio.of_frames()) && ends * self.frames >= frames {
-            let message = format!("of {frames} frames {} are given: nothing is left to be made", ends * self.frames);
-            error("frames", message, format!("set `frames = {}` or less", (frames - 1) / ends));
+        if !errors.is_empty() {
+            return errors;
+        }
+        let mut error = |path: &str, message: String, hint: String| errors.push(ConfigError::new(path, message, hint));
+        let specs: Vec<(&TrackShape, MaskSpec)> = canvas
+            .tracks
+            .iter()
+            .map(|track| (track, self.spec(&track.name)))
+            .filter(|(_, spec)| spec.has_ends())
+            .collect();
+        let ends = if specs.iter().any(|(_, spec)| *spec == MaskSpec::Ends) { 2 } else { 1 };
+        let clips = canvas.tracks.iter().any(|track| track.modality == Modality::Video);
+        if specs.is_empty() {
+        } else if let Some(seconds) = self.seconds {
+            if self.frames != 1 {
+                let message = format!("{} frames and {seconds} seconds are given", self.frames);
+                error("seconds", message, "delete one of `frames` and `seconds`".into());
+            }
+            for (track, _) in specs {
+                let whole = match track.modality {
+                    Modality::Video => frames as f64 * track.seconds / track.strides[0] as f64,
+                    _ => track.tokens.length() as f64 * track.seconds,
+                };
+                if ends as f64 * seconds >= whole {
+                    let message =
+                        format!("of {whole} s {} s are given: nothing is left to be generated", ends as f64 * seconds);
+                    error("seconds", message, format!("set `seconds = {}`", whole / (2 * ends) as f64));
+                    break;
+                }
+            }
+        } else if !clips {
+            let message = "without clips there are no frames to count".to_owned();
+            error("frames", message, "set `seconds = 1.0`".into());
+        } else if ends * self.frames >= frames {
+            let message =
+                format!("of {frames} frames {} are given: nothing is left to be generated", ends * self.frames);
+            // The most that leave something, and are whole tokens of the clip.
+            let video = canvas.track(Modality::Video.track()).filter(|track| self.spec(&track.name).has_ends());
+            let stride = video.map_or(1, |track| track.strides[0]);
+            let hint = match ((frames.max(1) - 1) / ends).checked_sub(1) {
+                Some(most) => format!("set `frames = {}` or less", most / stride * stride + 1),
+                None => "let the data have longer clips, or delete this task".to_owned(),
+            };
+            error("frames", message, hint);
         }
         errors
     }
 
-    /// Where tokens are given and where they are made. A task with a region has a mask, of a clip whose tokens
-    /// stand for `strides` pixels.
+    /// How many samples are given at the beginning of a sound of such a canvas; 0 where it counts frames.
+    pub fn samples_of(&self, canvas: &CanvasShape) -> usize {
+        let track = canvas.tracks.iter().find(|track| track.modality == Modality::Audio);
+        let steps =
+            track.filter(|_| self.seconds.is_some()).and_then(|track| Some((track, self.steps_of(track, 0).ok()?)));
+        steps.map_or(0, |(track, [first, _])| first * track.strides[0])
+    }
+
+    /// How many frames are given at an end of a clip of such a track.
+    fn frames_of(&self, track: &TrackShape) -> usize {
+        match self.seconds {
+            Some(seconds) => ((seconds * track.strides[0] as f64 / track.seconds).round() as usize).max(1),
+            None => self.frames,
+        }
+    }
+
+    /// How many steps of a track are given at its beginning, and how many at its end.
+    fn steps_of(&self, track: &TrackShape, frames: usize) -> Result<[usize; 2], ConfigError> {
+        let length = track.tokens.grid[0];
+        match track.modality {
+            Modality::Video => match (steps_of(self.frames_of(track), track.strides[0]), self.seconds) {
+                (Ok(n), _) => Ok([n; 2]),
+                (Err(error), None) => Err(error),
+                (Err(_), Some(seconds)) => {
+                    let (stride, frame) = (track.strides[0], track.seconds / track.strides[0] as f64);
+                    let fitting = (self.frames_of(track) - 1) / stride * stride + 1;
+                    let message =
+                        format!("{seconds} s are {} frames, no whole number of tokens", self.frames_of(track));
+                    let hint = format!(
+                        "set `seconds = {}` or `seconds = {}`",
+                        fitting as f64 * frame,
+                        (fitting + stride) as f64 * frame
+                    );
+                    Err(ConfigError::new("seconds", message, hint))
+                }
+            },
+            Modality::Text => Ok([length; 2]),
+            Modality::Audio => match self.seconds {
+                Some(seconds) => Ok([((seconds / track.seconds).round() as usize).clamp(1, length); 2]),
+                None => {
+                    let first = track.tokens_of(self.frames).min(length);
+                    Ok([first, length - track.tokens_of(frames.saturating_sub(self.frames)).min(length)])
+                }
+            },
+        }
+    }
+
+    /// What of a track is context, and what is to be generated.
+    fn parts(&self, canvas: &CanvasShape, track: &TrackShape) -> Result<Parts, ConfigError> {
+        let spec = self.spec(&track.name);
+        let n = match spec.has_ends() {
+            true => self.steps_of(track, canvas.frames())?,
+            false => [0; 2],
+        };
+        let n = if spec == MaskSpec::Last { n[1] } else { n[0] };
+        Ok(spec.divide(track.tokens.grid[0], n, track.modality == Modality::Video))
+    }
+
+    /// Where tokens are given and where they are generated. A task with a region has a mask.
     ///
     /// # Errors
-    /// At `frames`, where that many frames are not a whole number of tokens.
-    pub fn layout(
-        &self,
-        canvas: &CanvasShape,
-        strides: [usize; 3],
-        mask: Option<&Mask>,
-    ) -> Result<Layout, ConfigError> {
+    /// At `frames` or `seconds`, where that much is not a whole number of tokens.
+    pub fn layout(&self, canvas: &Arc<CanvasShape>, mask: Option<&Mask>) -> Result<Layout, ConfigError> {
         let (mut context, mut target) = (Vec::new(), Vec::new());
-        let [steps, h, w] = canvas.tokens.grid;
-        let area = h * w;
-        let n = match self.video.of_frames() {
-            true => steps_of(self.frames, strides[0])?,
-            false => 0,
-        };
-        let clip = |range: std::ops::Range<usize>| range.start * area..range.end * area;
-        match self.video {
-            MaskSpec::Absent => {}
-            MaskSpec::Target => target.extend(clip(0..steps)),
-            MaskSpec::Context => context.extend(clip(0..steps)),
-            MaskSpec::Image => target.extend(clip(0..1)),
-            MaskSpec::First => {
-                context.extend(clip(0..n));
-                target.extend(clip(n..steps));
-            }
-            // The first of the last frames is given as an image. What its place stands for is more than that.
-            MaskSpec::Last => {
-                context.extend(clip(steps - n..steps));
-                target.extend(clip(0..steps - n + 1));
-            }
-            MaskSpec::Ends => {
-                context.extend(clip(0..n));
-                context.extend(clip(steps - n..steps));
-                target.extend(clip(n..steps - n + 1));
-            }
-            MaskSpec::Outside | MaskSpec::Inside => {
-                let touched = mask.map(|mask| touched(mask, [steps, h, w], strides)).unwrap_or_default();
-                let (to_make, known): (Vec<_>, Vec<_>) =
-                    clip(0..steps).partition(|&position| touched.get(position) != Some(&false));
-                context.extend(known);
-                target.extend(to_make);
-            }
-        }
-        if let Some(sound) = canvas.sound {
-            let all = canvas.range(Modality::Audio);
-            let (start, end, n) = (all.start, all.end, (self.frames * sound.tokens_per_frame).min(all.len()));
-            match self.audio {
-                MaskSpec::Target => target.extend(all),
-                MaskSpec::Context => context.extend(all),
-                MaskSpec::First => {
-                    context.extend(start..start + n);
-                    target.extend(start + n..end);
+        for (index, track) in canvas.tracks.iter().enumerate() {
+            let (spec, range) = (self.spec(&track.name), canvas.range(index));
+            let area = track.tokens.grid[1] * track.tokens.grid[2];
+            let positions = |steps: &Range<usize>| range.start + steps.start * area..range.start + steps.end * area;
+            let parts = self.parts(canvas, track)?;
+            context.extend(parts.context.iter().flat_map(positions));
+            let generated = parts.target.iter().flat_map(positions);
+            match mask.filter(|_| spec.has_region()) {
+                Some(mask) => {
+                    let touched = touched(mask, track.tokens.grid, track.strides);
+                    let (inside, outside): (Vec<_>, Vec<_>) =
+                        generated.partition(|position| touched[position - range.start]);
+                    context.extend(outside);
+                    target.extend(inside);
                 }
-                MaskSpec::Last => {
-                    context.extend(end - n..end);
-                    target.extend(start..end - n);
-                }
-                MaskSpec::Ends => {
-                    context.extend((start..start + n).chain(end - n..end));
-                    target.extend(start + n..end - n);
-                }
-                _ => {}
+                None => target.extend(generated),
             }
         }
         canvas.sort(&mut context);
         // What the order follows is of the medium that goes on: a sound that is given whole says none.
-        let first = |modality, positions: &[usize]| {
-            positions
-                .iter()
-                .filter(|&&position| canvas.modality(position) == modality)
-                .map(|&position| canvas.step(position))
-                .min()
+        let first = |track: usize, positions: &[usize]| {
+            let range = canvas.range(track);
+            positions.iter().filter(|position| range.contains(position)).map(|&position| canvas.step(position)).min()
         };
-        let media = [Modality::Video, Modality::Audio].into_iter();
-        let known = media.filter(|&modality| first(modality, &target).is_some()).find_map(|m| first(m, &context));
+        let media = (0..canvas.tracks.len()).filter(|&track| canvas.tracks[track].modality != Modality::Text);
+        let mut generated = media.filter(|&track| first(track, &target).is_some());
+        let known = generated.find_map(|track| first(track, &context));
         canvas.sort_from(known, &mut target);
-        Ok(Layout::new(context, target))
+        Ok(Layout::new(canvas, context, target))
     }
 
-    /// What was made, and in it what was given where it was given, to the pixel. What was given is as `clips` of
-    /// [`Task::context_tokens`].
+    /// What was generated, and in it what was given where it was given, to the pixel. What was given is as the clips of
+    /// [`Task::lay_context`].
     pub fn finish(&self, context: &Clip, generated: &Clip, mask: Option<&Mask>) -> Clip {
-        let (n, frames) = (self.frames, generated.frames());
+        let (n, frames) = (self.frames_at(generated), generated.frames());
         let mut all = generated.clone();
         let size = generated.pixels().len() / frames;
         let mut put = |at: usize, clip: Clip| {
             all.pixels_mut()[at * size..(at + clip.frames()) * size].copy_from_slice(clip.pixels());
         };
         let (first, last) = (|| context.slice(0..n), || context.slice(context.frames() - n..context.frames()));
-        match (self.video, mask) {
+        match (self.spec("video"), mask) {
             (MaskSpec::Context, _) => put(0, context.clone()),
             (MaskSpec::First, _) => put(0, first()),
             (MaskSpec::Last, _) => put(frames - n, last()),
@@ -255,46 +381,151 @@ impl Task {
         all
     }
 
-    /// The mask of a training sample of this task, where it has one.
-    pub fn draw(&self, clip: [usize; 3], strides: [usize; 3], stream: &mut Stream) -> Option<Mask> {
-        self.video.has_region().then(|| Mask::drawn(self, clip, strides, stream))
+    /// How many frames are given at an end of a clip of such a rate.
+    pub fn frames_at(&self, clip: &Clip) -> usize {
+        match self.seconds {
+            Some(seconds) => ((seconds * clip.rate().as_f64()).round() as usize).max(1),
+            None => self.frames,
+        }
     }
 
-    /// Whether what is given has other tokens than the whole has at its places, so that it has to be encoded by itself.
+    /// The mask of a training sample of this task, where it has one.
+    pub fn draw(&self, clip: [usize; 3], strides: [usize; 3], stream: &mut Stream) -> Option<Mask> {
+        self.spec("video").has_region().then(|| Mask::drawn(self, clip, strides, stream))
+    }
+
+    /// Whether what is given has other tokens than the whole has at its positions, so that it has to be encoded by itself.
     pub fn encodes(&self) -> bool {
-        [self.video, self.audio].into_iter().any(|share| share.has_context() && !share.begins())
+        self.tracks.values().any(|spec| spec.has_context() && !spec.begins())
+    }
+
+    /// Lays the tokens of what the tracks' media give of themselves over the whole canvases of samples; what is to be
+    /// generated is not looked at. Of `changed` only those that are not what the whole has at their positions.
+    ///
+    /// # Errors
+    /// Where media that are given are missing, and as encoding.
+    pub fn lay_context(
+        &self,
+        canvas: &CanvasShape,
+        encoders: &Encoders,
+        mask: Option<&Mask>,
+        media: &TrackMedia,
+        changed: bool,
+        samples: &mut [Values],
+    ) -> Result<()> {
+        for (index, track) in canvas.tracks.iter().enumerate() {
+            let spec = self.spec(&track.name);
+            if !spec.has_context() || (changed && spec.begins()) {
+                continue;
+            }
+            let missing = |what: String| Error::new(ErrorKind::Media, &track.name, format!("`{}` {what}", self.name));
+            let encoder = encoders.get(&track.name).ok_or_else(|| missing("has no tokenizer for it".into()))?;
+            let media = media.get(&track.name).map_or(&[][..], |media| media);
+            if media.len() != samples.len() {
+                let what = track.modality.plural();
+                return Err(missing(format!("requires {} {what}, there are {}", samples.len(), media.len())));
+            }
+            let area = track.tokens.grid[1] * track.tokens.grid[2];
+            for (piece, step) in self.pieces(canvas, track, mask, media)? {
+                for (sample, tokens) in samples.iter_mut().zip(encoder.encode_all(&piece)?) {
+                    if track.modality == Modality::Text {
+                        tokens.fitting(&track.tokens)?;
+                    }
+                    sample.lay(index, step * area, &tokens)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is given of a track's media, each piece with the step of its grid at which its tokens lie.
+    fn pieces(
+        &self,
+        canvas: &CanvasShape,
+        track: &TrackShape,
+        mask: Option<&Mask>,
+        media: &[Media],
+    ) -> Result<Vec<(Vec<Media>, usize)>> {
+        let spec = self.spec(&track.name);
+        if let Some(mask) = mask.filter(|_| spec.has_region()) {
+            let covered = |media: &Media| match media {
+                Media::Clip(clip) => Media::Clip(mask.cover(clip)),
+                other => other.clone(),
+            };
+            return Ok(vec![(media.iter().map(covered).collect(), 0)]);
+        }
+        let length = track.tokens.grid[0];
+        let parts = self
+            .parts(canvas, track)
+            .map_err(|error| error.into_error(ErrorKind::Recipe, format!("task `{}`", self.name)))?;
+        let piece = |steps: &Range<usize>| {
+            let cut = |media: &Media| match media {
+                Media::Clip(clip) => {
+                    let n = match spec {
+                        MaskSpec::Context => clip.frames(),
+                        _ => self.frames_of(track).min(clip.frames()),
+                    };
+                    let start = if steps.start == 0 { 0 } else { clip.frames() - n };
+                    Media::Clip(clip.slice(start..start + n))
+                }
+                Media::Sound(sound) => {
+                    let n = (steps.len() * track.strides[0]).min(sound.length());
+                    let start = if steps.start == 0 { 0 } else { sound.length() - n };
+                    Media::Sound(sound.slice(start..start + n))
+                }
+                Media::Text(text) => Media::Text(text.clone()),
+            };
+            (media.iter().map(cut).collect(), steps.start)
+        };
+        debug_assert!(parts.context.iter().all(|steps| steps.end <= length));
+        Ok(parts.context.iter().map(piece).collect())
     }
 }
 
 impl std::fmt::Display for Task {
     /// What is given and what is made, in words.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let frames = if self.frames == 1 { "frame".to_owned() } else { format!("{} frames", self.frames) };
-        let (mut context, mut target) = (vec!["a prompt".to_owned()], Vec::new());
-        for (share, what) in [(self.video, "clip"), (self.audio, "sound")] {
-            match share {
+        let stretch = match self.seconds {
+            Some(seconds) => format!("{seconds} s"),
+            None if self.frames == 1 => "frame".to_owned(),
+            None => format!("{} frames", self.frames),
+        };
+        let (mut context, mut target) = (Vec::new(), Vec::new());
+        if self.spec("text") == MaskSpec::Context {
+            context.push("a prompt".to_owned());
+        }
+        let known = [("video", "clip"), ("audio", "sound"), ("text", "caption")];
+        let named = known.into_iter().filter(|(track, _)| self.tracks.contains_key(*track));
+        let other = self.tracks.keys().map(|track| (&**track, &**track));
+        let other = other.filter(|(track, _)| known.iter().all(|(known, _)| known != track));
+        for (track, what) in named.chain(other) {
+            match self.spec(track) {
                 MaskSpec::Absent => {}
+                MaskSpec::Context if track == "text" => {}
                 MaskSpec::Target => target.push(format!("the {what}")),
                 MaskSpec::Context => context.push(format!("the {what}")),
                 MaskSpec::Image => target.push("an image".into()),
-                MaskSpec::First | MaskSpec::Last | MaskSpec::Ends => {
-                    let which = match share {
-                        MaskSpec::First => format!("first {frames}"),
-                        MaskSpec::Last => format!("last {frames}"),
-                        _ => format!("first and last {frames}"),
+                spec @ (MaskSpec::First | MaskSpec::Last | MaskSpec::Ends) => {
+                    let which = match spec {
+                        MaskSpec::First => format!("first {stretch}"),
+                        MaskSpec::Last => format!("last {stretch}"),
+                        _ => format!("first and last {stretch}"),
                     };
                     context.push(format!("the {what} of the {which}"));
                     target.push(format!("the rest of the {what}"));
                 }
                 MaskSpec::Outside => {
-                    context.push("a clip but for a region".into());
+                    context.push(format!("a {what} but for a region"));
                     target.push("the region".into());
                 }
                 MaskSpec::Inside => {
-                    context.push("a region of a clip".into());
+                    context.push(format!("a region of a {what}"));
                     target.push("what lies around it".into());
                 }
             }
+        }
+        if context.is_empty() {
+            context.push("nothing".to_owned());
         }
         write!(f, "from {} it makes {}", context.join(" and "), target.join(" and "))
     }
@@ -308,94 +539,4 @@ fn steps_of(frames: usize, stride: usize) -> Result<usize, ConfigError> {
     let fitting = (frames - 1) / stride * stride + 1;
     let message = format!("{frames} frames are no whole number of tokens, of which each after the first has {stride}");
     Err(ConfigError::new("frames", message, format!("set `frames = {fitting}` or {}", fitting + stride)))
-}
-
-/// The tokenizers that what is given is encoded with.
-pub struct Encoders<'a> {
-    /// Of clips.
-    pub video: &'a dyn Tokenizer,
-    /// Of sounds, where the canvas has any.
-    pub audio: Option<&'a dyn Tokenizer>,
-}
-
-impl Task {
-    /// The tokens at the places of `layout` that are given, of each sample, from what `clips` and `sounds` show there;
-    /// what is to be made is not looked at. Media that are not given may be missing.
-    ///
-    /// # Errors
-    /// As encoding.
-    pub fn context_tokens(
-        &self,
-        canvas: &CanvasShape,
-        encoders: &Encoders,
-        layout: &Layout,
-        mask: Option<&Mask>,
-        clips: &[Clip],
-        sounds: &[Sound],
-    ) -> Result<Vec<Values>> {
-        let mut all = vec![canvas.blank(); clips.len().max(sounds.len())];
-        let stride = encoders.video.spec().strides[0];
-        for (piece, step) in self.clips(canvas, stride, clips, mask) {
-            let at = canvas.range(Modality::Video).start + step * canvas.tokens.grid[1] * canvas.tokens.grid[2];
-            for (all, tokens) in all.iter_mut().zip(encoders.video.encode_all(&piece)?) {
-                all.lay(canvas, at, &tokens)?;
-            }
-        }
-        if let Some(audio) = encoders.audio {
-            let hop = audio.spec().strides[0];
-            for (piece, token) in self.sounds(canvas, hop, sounds) {
-                for (all, tokens) in all.iter_mut().zip(audio.encode_all(&piece)?) {
-                    all.lay(canvas, canvas.range(Modality::Audio).start + token, &tokens)?;
-                }
-            }
-        }
-        Ok(all.into_iter().map(|all| all.at(layout.context(), canvas)).collect())
-    }
-
-    /// What is given of the clips, each piece with the step of the grid at which its tokens lie.
-    fn clips(
-        &self,
-        canvas: &CanvasShape,
-        stride: usize,
-        clips: &[Clip],
-        mask: Option<&Mask>,
-    ) -> Vec<(Vec<Media>, usize)> {
-        let cut = |of: &dyn Fn(&Clip) -> Clip| clips.iter().map(|clip| Media::Clip(of(clip))).collect::<Vec<_>>();
-        let (n, steps) = (self.frames, canvas.tokens.grid[0]);
-        let first = || (cut(&|clip| clip.slice(0..n)), 0);
-        let last = || (cut(&|clip| clip.slice(clip.frames() - n..clip.frames())), steps - 1 - (n - 1) / stride);
-        match (self.video, mask) {
-            (MaskSpec::Context, _) => vec![(cut(&Clip::clone), 0)],
-            (MaskSpec::First, _) => vec![first()],
-            (MaskSpec::Last, _) => vec![last()],
-            (MaskSpec::Ends, _) => vec![first(), last()],
-            (MaskSpec::Outside | MaskSpec::Inside, Some(mask)) => vec![(cut(&|clip| mask.cover(clip)), 0)],
-            _ => Vec::new(),
-        }
-    }
-
-    /// What is given of the sounds, each piece with the token at which it begins.
-    fn sounds(&self, canvas: &CanvasShape, hop: usize, sounds: &[Sound]) -> Vec<(Vec<Media>, usize)> {
-        let Some(sound) = canvas.sound else { return Vec::new() };
-        let tokens = sound.tokens.length();
-        let n = (self.frames * sound.tokens_per_frame).min(tokens);
-        let first = |n: usize| {
-            let piece = |sound: &Sound| Media::Sound(sound.slice(0..(n * hop).min(sound.length())));
-            (sounds.iter().map(piece).collect::<Vec<_>>(), 0)
-        };
-        let last = || {
-            let piece = |sound: &Sound| {
-                let length = sound.length();
-                Media::Sound(sound.slice(length - (n * hop).min(length)..length))
-            };
-            (sounds.iter().map(piece).collect::<Vec<_>>(), tokens - n)
-        };
-        match self.audio {
-            MaskSpec::Context => vec![first(tokens)],
-            MaskSpec::First => vec![first(n)],
-            MaskSpec::Last => vec![last()],
-            MaskSpec::Ends => vec![first(n), last()],
-            _ => Vec::new(),
-        }
-    }
 }

@@ -1,36 +1,33 @@
 //! Layouts, masks, and what tokens become of both.
 
 use super::*;
-use crate::canvas::{CanvasTokens, SoundShape};
-use crate::{Rate, RngKey, RngStream, TokenKind, TokenShape};
+use crate::canvas::CanvasTokens;
+use crate::{Rate, RngKey, RngStream, TokenKind, TokenShape, TokenValues, Tokens};
 use std::collections::BTreeSet;
 
 const STRIDES: [usize; 3] = [4, 2, 2];
 
 /// Nine frames of 4 × 6 pixels, [3, 2, 3] tokens, two tokens of sound a frame.
-fn canvas() -> CanvasShape {
+fn canvas() -> Arc<CanvasShape> {
     let kind = TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) };
     let sound = TokenShape { grid: [18, 1, 1], kind: TokenKind::residual(2, 4) };
-    CanvasShape {
-        sound: Some(SoundShape { tokens: sound, tokens_per_frame: 2, stride: 4 }),
-        has_context: true,
-        ..CanvasShape::new(3, 5, TokenShape { grid: [3, 2, 3], kind })
-    }
+    let canvas = CanvasShape::new(3, 5, TokenShape { grid: [3, 2, 3], kind });
+    Arc::new(canvas.with_strides(STRIDES).with_sound(sound, 2, 4).with_context())
 }
 
 fn task(video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
-    Task { name: "x".into(), video, audio, frames, weight: 1.0 }
+    Task { frames, ..Task::new("x", [("video", video), ("audio", audio)]) }
 }
 
 fn layout(task: &Task, mask: Option<&Mask>) -> Layout {
-    task.layout(&canvas(), STRIDES, mask).unwrap()
+    task.layout(&canvas(), mask).unwrap()
 }
 
 #[test]
-fn every_place_that_there_is_is_given_or_made() {
+fn every_position_that_there_is_is_given_or_generated() {
     use MaskSpec::*;
     let canvas = canvas();
-    let all = |modality| canvas.range(modality).collect::<BTreeSet<_>>();
+    let all = |track| canvas.range(canvas.index(track).unwrap()).collect::<BTreeSet<_>>();
     for (video, frames) in [(Target, 1), (Context, 1), (First, 5), (Last, 5), (Ends, 1), (Outside, 1), (Inside, 1)] {
         for audio in [Absent, Target, Context, First, Last, Ends] {
             let task = task(video, audio, frames);
@@ -38,12 +35,15 @@ fn every_place_that_there_is_is_given_or_made() {
             assert_eq!(mask.is_some(), video.has_region());
             let layout = layout(&task, mask.as_ref());
             let positions: BTreeSet<usize> = layout.positions().collect();
-            let mut wanted = all(Modality::Video);
+            // The prompt, which no task has to name.
+            let mut wanted = all("text");
+            wanted.extend(all("video"));
             if audio != Absent {
-                wanted.extend(all(Modality::Audio));
+                wanted.extend(all("audio"));
             }
             assert_eq!(positions, wanted, "{video:?} {audio:?}");
-            // A place that is both is where a last piece begins as an image.
+            assert_eq!(layout.context()[..3], [36, 37, 38], "a prompt comes first");
+            // A position that is both is where a last piece begins as an image.
             let both = layout.context().iter().filter(|position| layout.target().contains(position)).count();
             assert_eq!(both, if matches!(video, Last | Ends) { 6 } else { 0 }, "{video:?}");
         }
@@ -68,7 +68,7 @@ fn a_clip_grows_from_what_is_given_of_it() {
         let mut steps: Vec<usize> = layout.target().iter().map(|&position| canvas().step(position)).collect();
         steps.dedup();
         assert_eq!(steps, wanted, "{video:?} {audio:?}");
-        let (count, ranks) = layout.steps(&canvas());
+        let (count, ranks) = layout.steps();
         assert_eq!(count, wanted.len());
         assert!(ranks.is_sorted(), "{video:?} {audio:?}");
     }
@@ -88,12 +88,12 @@ fn sound_lies_at_the_step_of_its_frame() {
 }
 
 #[test]
-fn a_token_is_made_where_one_of_its_pixels_is() {
+fn a_token_is_generated_where_one_of_its_pixels_is() {
     // One pixel, in frame 6: step 2, row 1, column 2.
     let mask = Mask::new([9, 4, 6], |t, y, x| (t, y, x) == (6, 3, 4));
     let layout = layout(&task(MaskSpec::Outside, MaskSpec::Absent, 1), Some(&mask));
     assert_eq!(layout.target(), [17]);
-    assert_eq!(layout.context().len(), 17);
+    assert_eq!(layout.context().len(), 3 + 17);
 }
 
 #[test]
@@ -144,58 +144,81 @@ fn flaws_are_told_with_their_hint() {
     assert_eq!(told(task(Image, Target, 1)), ["audio"]);
     assert_eq!(told(task(Ends, Absent, 5)), ["frames"]);
     assert!(told(task(First, First, 5)).is_empty());
-    let silent = CanvasShape { sound: None, ..canvas };
+    let mut silent = CanvasShape::clone(&canvas);
+    silent.tracks.remove(1);
     assert_eq!(task(Target, Target, 1).errors(&silent, 9)[0].path, "audio");
-    let error = task(First, Absent, 4).layout(&canvas, STRIDES, None).unwrap_err();
+    let text = |spec| Task::new("x", [("video", Target), ("text", spec)]);
+    assert_eq!([Target, Absent, First, Outside].map(|spec| told(text(spec)).len()), [0, 0, 1, 1]);
+    let unknown = Task::new("x", [("video", Target), ("depth", Context)]).errors(&canvas, 9);
+    assert!(unknown[0].path == "depth" && unknown[0].hint.contains("`video`"), "{unknown:?}");
+    let error = task(First, Absent, 4).layout(&canvas, None).unwrap_err();
     assert!(error.hint.contains("frames = 1") && error.hint.contains('5'), "{}", error.hint);
 }
 
 #[test]
-fn tokens_are_assembled_from_what_is_given_and_what_is_made() {
+fn tokens_are_assembled_from_what_is_given_and_what_is_generated() {
     let canvas = canvas();
     let layout = layout(&task(MaskSpec::Ends, MaskSpec::First, 1), None);
-    let values = |positions: &[usize], salt: u32| {
-        let limit = |position: usize| canvas.kind(position).entries().unwrap() as u32;
-        Values::Codes(positions.iter().map(|&position| (position as u32 * 7 + salt) % limit(position)).collect())
+    // All codes of a sample, others for another salt.
+    let whole = |salt: u32| {
+        let mut values = canvas.blank();
+        for values in &mut values.tracks {
+            let TokenValues::Codes { entries, codes, .. } = values else { panic!("codes") };
+            codes.iter_mut().enumerate().for_each(|(i, code)| *code = (i as u32 * 7 + salt) % *entries as u32);
+        }
+        values
     };
+    let values = |positions: &[usize], salt| whole(salt).at(positions, &canvas);
     let (context, target) = (values(layout.context(), 1), values(layout.target(), 2));
-    let tokens = canvas.tokens(&layout, &context, &target).unwrap();
+    let tokens = layout.tokens(&context, &target).unwrap();
     let all = canvas.values(&tokens).unwrap();
-    // Where a place is both, what was made stands there.
+    // Where a position is both, what was generated stands there.
     assert_eq!(all.at(layout.target(), &canvas), target);
     let only: Vec<usize> = layout.context().iter().copied().filter(|p| !layout.target().contains(p)).collect();
     assert_eq!(all.at(&only, &canvas), values(&only, 1));
-    // Three levels of the same place are one code, and are three again.
-    let audio = tokens.audio.unwrap();
-    let shape = canvas.shape(Modality::Audio).unwrap();
-    assert_eq!(crate::Tokens::unpacked(&shape, &audio.packed().unwrap()).unwrap(), audio);
+    // The prompt stands there too, and of the sound both codebooks of each token.
+    assert_eq!(tokens.get("text").unwrap().as_codes().unwrap(), [1, 3, 0]);
+    let audio = tokens.get("audio").unwrap();
+    assert_eq!((audio.grid(), audio.level_count(), audio.as_codes().unwrap().len()), ([18, 1, 1], Some(2), 36));
+    let one = |salt: u32, i: usize| (i as u32 * 7 + salt) % 4;
+    let wanted: Vec<u32> = (0..36).map(|i| if i < 4 { one(1, i) } else { one(2, i) }).collect();
+    assert_eq!(audio.as_codes().unwrap(), wanted);
+    // Too few values fill nothing.
+    assert!(layout.tokens(&context, &context).is_err());
 }
 
 #[test]
 fn codes_and_latents_stand_on_one_canvas() {
-    let mut canvas = canvas();
+    let mut canvas = CanvasShape::clone(&canvas());
     let latents = TokenShape { grid: [18, 1, 1], kind: TokenKind::Vectors { channels: 5 } };
-    canvas.sound.as_mut().unwrap().tokens = latents;
-    let video = crate::Tokens::codes([3, 2, 3], 4, (0..18).map(|i| i * 7 % 4).collect()).unwrap();
+    canvas.tracks[1].tokens = latents;
+    let canvas = Arc::new(canvas);
+    let video = Tokens::codes([3, 2, 3], 4, (0..18).map(|i| i * 7 % 4).collect()).unwrap();
     let numbers = RngKey::new(3).stream(RngStream::Noise).normals(18 * 5);
-    let audio = crate::Tokens::vectors([18, 1, 1], 5, numbers.clone()).unwrap();
-    let tokens = CanvasTokens { video: Some(video), audio: Some(audio) };
+    let audio = Tokens::vectors([18, 1, 1], 5, numbers.clone()).unwrap();
+    let text = Tokens::codes([3, 1, 1], 5, vec![1, 2, 3]).unwrap();
+    let tokens = CanvasTokens::from([("video", video), ("audio", audio), ("text", text)]);
     let all = canvas.values(&tokens).unwrap();
-    let Values::Vectors(vectors) = &all else { panic!("vectors") };
-    // Code 3 of 2 bits, then zeros; the numbers of a latent.
+    let layout = task(MaskSpec::Ends, MaskSpec::First, 1).layout(&canvas, None).unwrap();
+    let (context, target) = (all.at(layout.context(), &canvas), all.at(layout.target(), &canvas));
+    assert_eq!(layout.tokens(&context, &target).unwrap(), tokens);
+    // As vectors: code 3 of 2 bits, then zeros; the numbers of a latent.
+    let whole = Layout::new(&canvas, vec![], (0..36).collect());
+    let media = all.at(whole.target(), &canvas);
+    let vectors = whole.vectors(&media).unwrap();
     assert_eq!(vectors[5..10], [1.0, 1.0, 0.0, 0.0, 0.0]);
     assert_eq!(vectors[18 * 5..], numbers);
-    let layout = task(MaskSpec::Ends, MaskSpec::First, 1).layout(&canvas, STRIDES, None).unwrap();
-    let (context, target) = (all.at(layout.context(), &canvas), all.at(layout.target(), &canvas));
-    assert_eq!(canvas.tokens(&layout, &context, &target).unwrap(), tokens);
+    assert_eq!(whole.of_vectors(&vectors), media);
+    // Some tokens are latents: there are no digits of all.
+    assert!(whole.digits(&media).is_none());
     // What a sampler makes is near the signs.
-    let Values::Vectors(target) = target else { panic!("vectors") };
-    let near: Vec<f32> = target.iter().map(|x| x * 0.6).collect();
-    let read = canvas.tokens(&layout, &context, &canvas.read(layout.target(), &near)).unwrap();
-    assert_eq!(read.video, tokens.video);
-    assert_ne!(read.audio, tokens.audio);
+    let near: Vec<f32> = layout.vectors(&target).unwrap().iter().map(|x| x * 0.6).collect();
+    let read = layout.tokens(&context, &layout.of_vectors(&near)).unwrap();
+    assert_eq!(read.get("video"), tokens.get("video"));
+    assert_ne!(read.get("audio"), tokens.get("audio"));
     // Tokens of another length are no tokens of this canvas.
-    let other = crate::Tokens::vectors([1, 1, 1], 4, vec![0.0; 4]).unwrap();
-    assert!(canvas.blank().lay(&canvas, 18, &other).is_err());
-    assert!(canvas.blank().lay(&canvas, 36, tokens.audio.as_ref().unwrap()).is_err());
+    let other = Tokens::vectors([1, 1, 1], 4, vec![0.0; 4]).unwrap();
+    assert!(canvas.blank().lay(1, 0, &other).is_err());
+    assert!(canvas.blank().lay(1, 1, tokens.get("audio").unwrap()).is_err());
+    assert!(canvas.blank().lay(0, 0, tokens.get("audio").unwrap()).is_err());
 }

@@ -1,10 +1,12 @@
 //! A folder of clips as a recipe describes it.
 
+use crate::buckets::{self, ClipShape};
+use crate::{captions, clip_sound};
 use musiva_core::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Windows of the clips in a folder, with captions beside them.
+/// Windows of the clips in a folder, with their sound and their captions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FolderConfig {
@@ -16,13 +18,24 @@ pub struct FolderConfig {
     /// Height and width in pixels, each 8 to 2048: a frame is scaled until it covers them
     /// (triangle filter, widened where it shrinks), then its middle is cut out.
     pub size: [usize; 2],
+    /// Lengths and sizes that training sees instead of `frames` and `size`, drawn step by step: buckets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<ClipShape>,
     /// Frames per second of a window, 1 to 240. Each shows what its file shows at that time.
     pub fps: u32,
+    /// Samples per second of the sound, 8,000 to 192,000, as one channel: each window comes with the sound of the same time
+    /// of its file. Where a file has none, there is silence. Left out, clips are silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8_000, max = 192_000))]
+    pub sound: Option<u32>,
     /// Frames from the start of one window to the start of the next; absent: `frames`, so that
     /// windows do not overlap.
     pub stride: Option<usize>,
     /// Whether a clip needs a caption.
     pub captions: Captions,
+    /// The column with the captions in `metadata.jsonl` and `metadata.csv`; left out: `text`, or else `caption`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_column: Option<String>,
     /// The share of each file, at its end, that is held out for evaluation, 0 to 0.9, so that what is measured comes
     /// later than the training data. A file too short for a window on either side is trained on whole. 0: the last
     /// twentieth of the windows of all files together is held out.
@@ -47,18 +60,26 @@ impl Default for FolderConfig {
             path: String::new(),
             frames: 17,
             size: [64, 64],
+            shapes: Vec::new(),
             fps: 8,
+            sound: None,
             stride: None,
             captions: Captions::default(),
+            caption_column: None,
             held_out: 0.0,
         }
     }
 }
 
 impl FolderConfig {
+    /// The same data at another length and size.
+    pub(crate) fn at(&self, shape: &ClipShape) -> Self {
+        Self { frames: shape.frames, size: shape.size, shapes: Vec::new(), ..self.clone() }
+    }
+
     /// Everything that is wrong with it, without a look at the folder.
     pub fn validate(&self) -> Vec<ConfigError> {
-        let mut errors = Vec::new();
+        let mut errors = buckets::validate(&self.shapes, |shape| self.at(shape).validate());
         if !(1..=1024).contains(&self.frames) {
             errors.push(ConfigError::new(
                 "frames",
@@ -78,6 +99,8 @@ impl FolderConfig {
                 "set `fps = 8`",
             ));
         }
+        errors.extend(self.sound.and_then(|rate| clip_sound::wrong(self.frames, self.fps, rate)));
+        errors.extend(captions::wrong_column(self.caption_column.as_deref()));
         if self.stride == Some(0) {
             errors.push(ConfigError::new(
                 "stride",

@@ -1,20 +1,28 @@
-//! A folder of clips or images, with their captions: `name.txt` beside `name.mp4`, or one
-//! `metadata.jsonl` with `file_name` and `text`, as Hugging Face's `videofolder` has it.
+//! A folder of clips or images, with their sound and their captions: `name.txt` beside `name.mp4`, or a `metadata.jsonl` or
+//! `metadata.csv` with `file_name` and `text`, as Hugging Face's `videofolder` has it.
 //!
-//! Clips are cut into windows when the folder is opened; pixels are read when a window is asked
-//! for, so that a folder may be larger than the memory.
+//! Clips are cut into windows when the folder is opened; pixels and samples are read when a window is asked for, so that a
+//! folder may be larger than the memory.
+//!
+//! Each stream of a file has its own start on the file's one timeline. Sample 0 of a window is heard when its first frame
+//! appears; where the sound of the file starts later or ends earlier, there is silence.
 
+mod beside;
 mod config;
 mod framing;
 mod reader;
 
 pub use config::{Captions, FolderConfig};
-pub use reader::{Probe, Reader};
+pub use reader::{Probe, Reader, SoundTrack};
 
-use crate::dataset::{DataReport, Dataset, Dropped, Part, PixelRange, Sample};
+use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
+use crate::left_out::{LeftOut, Reason, told};
 use crate::scan;
+use beside::Beside;
 use framing::{Framing, lasts, shown};
-use musiva_core::{Clip, ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result};
+use musiva_core::{
+    Clip, ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound, Timing,
+};
 use std::{
     fmt,
     iter::StepBy,
@@ -23,7 +31,7 @@ use std::{
     sync::Arc,
 };
 
-/// Windows of which the pixels are looked at for a report.
+/// Windows of which the pixels and the sound are looked at for a report.
 const LOOKED_AT: u64 = 16;
 
 /// A folder of clips, or a part of each of them, cut into windows.
@@ -33,6 +41,16 @@ pub struct Folder {
     entries: Vec<Entry>,
     found: u64,
     dropped: Vec<Dropped>,
+    silence: Silence,
+}
+
+/// Files that have no sound for some time, although it is asked for.
+#[derive(Default)]
+struct Silence {
+    /// How many have none at all, and the first of them.
+    whole: Option<(u64, String)>,
+    /// How many have none at their beginning or their end, and the first of them.
+    parts: Option<(u64, String)>,
 }
 
 /// A clip that has at least one window.
@@ -41,19 +59,12 @@ struct Entry {
     name: String,
     caption: String,
     probe: Probe,
+    /// Its sound; `None`: there is silence.
+    sound: Option<Beside>,
     /// Its windows by their first frames.
     starts: StepBy<Range<usize>>,
     /// Windows of this and all entries before it.
     end: u64,
-}
-
-/// Why a clip is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    Unreadable,
-    TooShort,
-    NoCaption,
-    Missing,
 }
 
 impl Folder {
@@ -70,52 +81,162 @@ impl Folder {
         if let Some(ConfigError { message, hint, .. }) = config.missing() {
             return Err(Error::new(ErrorKind::Data, "data.path", message).hint(hint));
         }
-        let listing = scan::scan(Path::new(&config.path), scan::CLIPS)?;
+        let listing = scan::scan(Path::new(&config.path), scan::CLIPS, config.caption_column.as_deref())?;
         let found = listing.found.len() as u64;
-        let (mut entries, mut left_out) = (Vec::new(), Vec::new());
-        let mut end = 0;
+        let (mut entries, mut left_out, mut silence) = (Vec::<Entry>::new(), LeftOut::default(), Silence::default());
         for file in listing.found {
-            match (reader.probe(&file.path), file.caption) {
-                (Err(error), _) => left_out.push((Reason::Unreadable, format!("{}: {}", file.name, error.message()))),
-                (Ok(_), None) if config.captions == Captions::Required => left_out.push((Reason::NoCaption, file.name)),
-                (Ok(probe), caption) => {
-                    let starts = windows(&config, &probe, part);
-                    if starts.len() == 0 {
-                        left_out.push((Reason::TooShort, too_short(&file.name, &probe)));
-                        continue;
-                    }
-                    end += starts.len() as u64;
-                    let caption = caption.unwrap_or_default();
-                    entries.push(Entry { path: file.path, name: file.name, caption, probe, starts, end });
+            let name = file.name.clone();
+            match Entry::open(&config, &*reader, file, part, &mut silence) {
+                Ok(mut entry) => {
+                    entry.end = entries.last().map_or(0, |last| last.end) + entry.starts.len() as u64;
+                    entries.push(entry);
                 }
+                Err((reason, None)) => left_out.push(reason, name),
+                Err((reason, Some(why))) => left_out.push(reason, format!("{name}: {why}")),
             }
         }
-        left_out.extend(listing.missing.into_iter().map(|name| (Reason::Missing, name)));
-        let folder = Self { dropped: summary(&left_out, &config), config, reader, entries, found };
+        left_out.extend(Reason::Missing, listing.missing);
+        left_out.extend(Reason::Line, listing.broken);
+        left_out.extend(Reason::Folder, listing.passed);
+        let too_short = format!("shorter than {} frames at {} per second", config.frames, config.fps);
+        let dropped = left_out.summary(&too_short);
+        let folder = Self { config, reader, entries, found, dropped, silence };
         if folder.entries.is_empty() { Err(folder.nothing(&left_out)) } else { Ok(folder) }
     }
 
     /// The error of a folder without a single window.
-    fn nothing(&self, left_out: &[(Reason, String)]) -> Error {
-        let reasons: Vec<_> =
-            self.dropped.iter().map(|d| format!("{} {} (such as {})", d.count, d.reason, d.example)).collect();
-        let message = match reasons.is_empty() {
+    fn nothing(&self, left_out: &LeftOut) -> Error {
+        let message = match self.dropped.is_empty() {
             true => "no clips or images are in this folder".to_owned(),
-            false => format!("nothing to train on: of {} clips and images, {}", self.found, reasons.join("; ")),
+            false => format!("nothing to train on: of {} clips and images, {}", self.found, told(&self.dropped)),
         };
-        let count = |reason: Reason| left_out.iter().filter(|(r, _)| *r == reason).count();
-        let most = [Reason::NoCaption, Reason::TooShort, Reason::Unreadable, Reason::Missing]
-            .into_iter()
-            .filter(|&reason| count(reason) > 0)
-            .max_by_key(|&reason| count(reason));
-        let hint = match most {
+        let hint = match left_out.most() {
+            Some(Reason::NoCaption | Reason::Line) if left_out.has(Reason::Line) => {
+                "give each clip a line with its `file_name` and its `text`, or name another column by `caption_column`"
+            }
             Some(Reason::NoCaption) => "put `name.txt` beside each `name.mp4`, or set `captions = \"optional\"`",
             Some(Reason::TooShort) => "set fewer `frames` or a higher `fps`, or hold out another part of each file",
             Some(Reason::Unreadable) => "convert the files to H.264 in MP4",
-            Some(Reason::Missing) => "name files in `metadata.jsonl` by their path below the folder",
-            None => "set `path` to a folder of .mp4, .mov, .gif, .png, .jpg or .webp files",
+            Some(Reason::Sound) => "convert the files to H.264 and AAC in MP4, or delete `sound`",
+            Some(Reason::Caption) => "save captions as UTF-8",
+            Some(Reason::Missing) => "name files in the metadata by their path below the folder of the metadata",
+            Some(Reason::Line | Reason::Folder) | None => {
+                "set `path` to a folder of .mp4, .mov, .gif, .png, .jpg or .webp files"
+            }
         };
         Error::new(ErrorKind::Data, self.config.path.clone(), message).hint(hint)
+    }
+
+    /// The clip of a window, and the number of its first frame.
+    fn window(&self, index: u64) -> Result<(&Entry, usize)> {
+        let place = self.entries.partition_point(|entry| entry.end <= index);
+        let Some(entry) = self.entries.get(place) else {
+            let count = self.entries.last().map_or(0, |entry| entry.end);
+            return Err(Error::new(ErrorKind::Data, self.config.path.clone(), format!("window {index} of {count}")));
+        };
+        let before = place.checked_sub(1).map_or(0, |previous| self.entries[previous].end);
+        Ok((entry, entry.starts.clone().nth((index - before) as usize).unwrap_or_default()))
+    }
+
+    /// The pictures of a window from frame `start` on.
+    fn pictures(&self, entry: &Entry, start: usize) -> Result<Clip> {
+        let FolderConfig { frames, size, fps, .. } = self.config;
+        // A picture has frame 0 alone, whatever its rate; the last frame of a file is its last one.
+        let wanted: Vec<_> =
+            (start..start + frames).map(|i| shown(i, fps, entry.probe.rate).min(entry.probe.frames - 1)).collect();
+        let framing = Framing::new(entry.probe.size, size);
+        let mut pixels = Vec::with_capacity(frames * size[0] * size[1] * 3);
+        let mut fits = true;
+        self.reader.frames(&entry.path, &wanted, &mut |frame| fits &= framing.apply(frame, &mut pixels))?;
+        if !fits || pixels.len() != frames * size[0] * size[1] * 3 {
+            return Err(entry.changed());
+        }
+        Clip::new([frames, size[0], size[1]], Rate::whole(fps), pixels)
+    }
+
+    /// The sound of a window from frame `start` on; `None` where none is asked for.
+    fn sound(&self, entry: &Entry, start: usize) -> Result<Option<Sound>> {
+        let FolderConfig { frames, fps, sound: Some(rate), .. } = self.config else { return Ok(None) };
+        let rate = Rate::whole(rate);
+        let timing = Timing::new(Rate::whole(fps), rate);
+        let mut samples = vec![0.0; timing.samples(0..frames).len()];
+        if let Some(beside) = entry.sound {
+            let (range, before) = beside.window(timing.samples(start..start + frames).start, samples.len());
+            let length = range.len();
+            let found = if length > 0 { self.reader.samples(&entry.path, rate, range)? } else { Vec::new() };
+            if found.len() != length {
+                return Err(entry.changed());
+            }
+            samples[before..before + length].copy_from_slice(&found);
+        }
+        Sound::new(1, rate, samples).map(Some)
+    }
+}
+
+impl Entry {
+    /// A clip of which `part` has at least one window; else why it is left out, and what is wrong with it.
+    fn open(
+        config: &FolderConfig,
+        reader: &dyn Reader,
+        file: scan::Found,
+        part: Part,
+        silence: &mut Silence,
+    ) -> Result<Self, (Reason, Option<String>)> {
+        let failed = |reason: Reason| move |error: Error| (reason, Some(error.message().to_owned()));
+        let probe = reader.probe(&file.path).map_err(failed(Reason::Unreadable))?;
+        let caption = match file.caption.map_err(|why| (Reason::Caption, Some(why)))? {
+            None if config.captions == Captions::Required => return Err((Reason::NoCaption, None)),
+            caption => caption.unwrap_or_default(),
+        };
+        let starts = windows(config, &probe, part);
+        if starts.len() == 0 {
+            let lasts = format!("{} frames at {} per second", probe.frames, probe.rate);
+            return Err((Reason::TooShort, Some(lasts)));
+        }
+        let sound = match config.sound.map(Rate::whole) {
+            None => None,
+            Some(rate) => {
+                let track = reader.sound(&file.path, rate).map_err(failed(Reason::Sound))?;
+                let sound = track.map(|track| Beside::new(&probe, &track, rate));
+                silence.note(&file.name, sound.as_ref(), &probe, [Rate::whole(config.fps), rate]);
+                sound
+            }
+        };
+        Ok(Self { path: file.path, name: file.name, caption, probe, sound, starts, end: 0 })
+    }
+
+    fn changed(&self) -> Error {
+        let message = "the file has changed since the folder was opened";
+        Error::new(ErrorKind::Data, self.path.display().to_string(), message)
+            .hint("leave the files alone while they are trained on")
+    }
+}
+
+impl Silence {
+    /// Notes where a file is silent for longer than a frame. `rates` are those of windows and of their sound.
+    fn note(&mut self, name: &str, sound: Option<&Beside>, probe: &Probe, [fps, rate]: [Rate; 2]) {
+        let Some(sound) = sound else {
+            self.whole.get_or_insert((0, name.to_owned())).0 += 1;
+            return;
+        };
+        let lasts = probe.frames as f64 / probe.rate.as_f64();
+        let [before, behind] = sound.silence(lasts, rate);
+        if before.max(behind) * fps.as_f64() > 1.0 {
+            let example =
+                format!("{name}, whose sound lasts from {before:.2} to {:.2} s of {lasts:.2}", lasts - behind);
+            self.parts.get_or_insert((0, example)).0 += 1;
+        }
+    }
+
+    /// For a report.
+    fn summary(&self) -> impl Iterator<Item = Dropped> {
+        let whole = ("sounds of files that have none: they are silent", &self.whole);
+        let parts =
+            ("parts of sounds that start later or end earlier than their pictures: silence is there", &self.parts);
+        [whole, parts].into_iter().filter_map(|(reason, noted)| {
+            let (count, example) = noted.clone()?;
+            Some(Dropped { reason: reason.to_owned(), count, example })
+        })
     }
 }
 
@@ -143,57 +264,16 @@ fn windows(config: &FolderConfig, probe: &Probe, part: Part) -> StepBy<Range<usi
     }
 }
 
-fn too_short(name: &str, probe: &Probe) -> String {
-    format!("{name}: {} frames at {} per second", probe.frames, probe.rate)
-}
-
-/// What was left out, by reason, most urgent first.
-fn summary(left_out: &[(Reason, String)], config: &FolderConfig) -> Vec<Dropped> {
-    let words = |reason| match reason {
-        Reason::Unreadable => "unreadable".to_owned(),
-        Reason::TooShort => format!("shorter than {} frames at {} per second", config.frames, config.fps),
-        Reason::NoCaption => "without a caption".to_owned(),
-        Reason::Missing => format!("listed in {} but not there", scan::METADATA),
-    };
-    [Reason::Unreadable, Reason::TooShort, Reason::NoCaption, Reason::Missing]
-        .into_iter()
-        .filter_map(|reason| {
-            let mut of = left_out.iter().filter(|(r, _)| *r == reason);
-            let example = of.next()?.1.clone();
-            Some(Dropped { reason: words(reason), count: 1 + of.count() as u64, example })
-        })
-        .collect()
-}
-
 impl Dataset for Folder {
     fn len(&self) -> Option<u64> {
         Some(self.entries.last().map_or(0, |entry| entry.end))
     }
 
     fn get(&self, index: u64) -> Result<Sample> {
-        let place = self.entries.partition_point(|entry| entry.end <= index);
-        let Some(entry) = self.entries.get(place) else {
-            let count = self.entries.last().map_or(0, |entry| entry.end);
-            return Err(Error::new(ErrorKind::Data, self.config.path.clone(), format!("window {index} of {count}")));
-        };
-        let before = place.checked_sub(1).map_or(0, |previous| self.entries[previous].end);
-        let FolderConfig { frames, size, fps, .. } = self.config;
-        let start = entry.starts.clone().nth((index - before) as usize).unwrap_or_default();
-        // A picture has frame 0 alone, whatever its rate; the last frame of a file is its last one.
-        let wanted: Vec<_> =
-            (start..start + frames).map(|i| shown(i, fps, entry.probe.rate).min(entry.probe.frames - 1)).collect();
-        let framing = Framing::new(entry.probe.size, size);
-        let mut pixels = Vec::with_capacity(frames * size[0] * size[1] * 3);
-        let mut fits = true;
-        self.reader.frames(&entry.path, &wanted, &mut |frame| fits &= framing.apply(frame, &mut pixels))?;
-        if !fits || pixels.len() != frames * size[0] * size[1] * 3 {
-            let message = "the file has changed since the folder was opened";
-            return Err(Error::new(ErrorKind::Data, entry.path.display().to_string(), message)
-                .hint("leave the files alone while they are trained on"));
-        }
-        let clip = Clip::new([frames, size[0], size[1]], Rate::whole(fps), pixels)?;
+        let (entry, start) = self.window(index)?;
+        let (clip, sound) = (Some(self.pictures(entry, start)?), self.sound(entry, start)?);
         let id = format!("{} from frame {start}", entry.name);
-        Ok(Sample { clip: Some(clip), sound: None, caption: entry.caption.clone(), id })
+        Ok(Sample { clip, sound, caption: entry.caption.clone(), id, ..Sample::default() })
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
@@ -202,15 +282,16 @@ impl Dataset for Folder {
 
     fn report(&self) -> DataReport {
         let windows = self.len().unwrap_or(0);
-        let looked_at = LOOKED_AT.min(windows);
-        let clips =
-            (0..looked_at).filter_map(|i| self.get(i * windows / looked_at).ok()).filter_map(|sample| sample.clip);
+        let count = LOOKED_AT.min(windows);
+        let looked_at = || (0..count).filter_map(|i| self.window(i * windows / count).ok());
+        let clips = looked_at().filter_map(|(entry, start)| self.pictures(entry, start).ok());
+        let sounds = looked_at().filter_map(|(entry, start)| self.sound(entry, start).ok().flatten());
         DataReport {
             clips: Some(self.found),
             windows: Some(windows),
-            dropped: self.dropped.clone(),
+            dropped: self.dropped.iter().cloned().chain(self.silence.summary()).collect(),
             pixels: Some(PixelRange::of(clips)),
-            loudness: None,
+            loudness: self.config.sound.map(|_| Loudness::of(sounds)),
         }
     }
 }

@@ -4,10 +4,10 @@
 //! own, stand in for them.
 
 use musiva_core::{Rate, Result};
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 /// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probe {
     /// Number of frames at `rate`; 1 for an image.
     pub frames: usize,
@@ -15,13 +15,24 @@ pub struct Probe {
     pub size: [usize; 2],
     /// Frames per second; of an image, any.
     pub rate: Rate,
+    /// Seconds on the file's timeline before the first frame.
+    pub start: f64,
+}
+
+/// The sound of a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoundTrack {
+    /// Seconds on the file's timeline before the first sample.
+    pub start: f64,
+    /// Samples at the rate that was asked for.
+    pub length: usize,
 }
 
 /// Reads clips and images from files.
 ///
 /// # For the caller
-/// What [`probe`](Self::probe) says holds for [`frames`](Self::frames) as long as the file does not
-/// change.
+/// What [`probe`](Self::probe) says holds for [`frames`](Self::frames), and what [`sound`](Self::sound) says for
+/// [`samples`](Self::samples), as long as the file does not change.
 ///
 /// # For who implements it
 /// Frames come upright, 8-bit full-range sRGB `[H, W, 3]`, at a constant rate.
@@ -38,4 +49,22 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// Where the file cannot be read so far.
     fn frames(&self, path: &Path, wanted: &[usize], each: &mut dyn FnMut(&[u8])) -> Result<()>;
+
+    /// The sound of the file at `path`, at `rate` samples a second; `None`: it has none, as here.
+    ///
+    /// # Errors
+    /// Where it has a sound that cannot be read.
+    fn sound(&self, path: &Path, rate: Rate) -> Result<Option<SoundTrack>> {
+        let _ = (path, rate);
+        Ok(None)
+    }
+
+    /// Samples `range` of the sound at `rate`, as one channel; the range lies within its length. Here: silence.
+    ///
+    /// # Errors
+    /// Where the file cannot be read so far.
+    fn samples(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>> {
+        let _ = (path, rate);
+        Ok(vec![0.0; range.len()])
+    }
 }

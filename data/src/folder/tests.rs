@@ -1,19 +1,42 @@
-//! Folders of files in a format of the test's own: `frames height width fps`, where every pixel of
-//! frame `k` is `k`.
+//! Folders of files in a format of the test's own: `frames height width fps`, where every pixel of frame `k` is `k`; and of
+//! a file with sound `start length start` behind that: milliseconds before the pictures, samples, milliseconds before the
+//! sound, where sample `k` is `k + 1`.
 
 use super::*;
 use std::fs;
 
 struct Numbers;
 
+fn numbers(path: &Path) -> Result<Vec<usize>> {
+    let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
+    Ok(text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+}
+
+fn seconds(milliseconds: usize) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
 impl Reader for Numbers {
     fn probe(&self, path: &Path) -> Result<Probe> {
-        let text = fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
-        let numbers: Vec<usize> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let [frames, height, width, fps] = numbers[..] else {
+        let numbers = numbers(path)?;
+        let [frames, height, width, fps, ref sound @ ..] = numbers[..] else {
             return Err(Error::new(ErrorKind::Media, path.display().to_string(), "not four numbers"));
         };
-        Ok(Probe { frames, size: [height, width], rate: Rate::whole(fps as u32) })
+        let start = seconds(sound.first().copied().unwrap_or_default());
+        Ok(Probe { frames, size: [height, width], rate: Rate::whole(fps as u32), start })
+    }
+
+    fn sound(&self, path: &Path, _: Rate) -> Result<Option<SoundTrack>> {
+        match numbers(path)?[..] {
+            [_, _, _, _, _, 0, _] => Err(Error::new(ErrorKind::Media, path.display().to_string(), "an odd sound")),
+            [_, _, _, _, _, length, start] => Ok(Some(SoundTrack { start: seconds(start), length })),
+            _ => Ok(None),
+        }
+    }
+
+    fn samples(&self, path: &Path, _: Rate, range: Range<usize>) -> Result<Vec<f32>> {
+        assert!(range.end <= numbers(path)?[5]);
+        Ok(range.map(|k| (k + 1) as f32).collect())
     }
 
     fn frames(&self, path: &Path, wanted: &[usize], each: &mut dyn FnMut(&[u8])) -> Result<()> {
@@ -138,7 +161,7 @@ fn what_is_left_out_is_reported() {
             ("unreadable", 1, "e.mp4: not four numbers"),
             ("shorter than 5 frames at 8 per second", 2, "b.mp4: 4 frames at 8 per second"),
             ("without a caption", 1, "d.mp4"),
-            ("listed in metadata.jsonl but not there", 1, "gone.mp4"),
+            ("listed in the metadata but not there", 1, "gone.mp4"),
         ]
     );
     let optional = open(&FolderConfig { captions: Captions::Optional, ..config.clone() }).unwrap();
@@ -147,6 +170,100 @@ fn what_is_left_out_is_reported() {
     // One frame at a time, pictures are clips: 5 + 4 + 1 + 5.
     let pictures = FolderConfig { frames: 1, captions: Captions::Optional, ..config };
     assert_eq!(open(&pictures).unwrap().len(), Some(15));
+}
+
+#[test]
+fn every_window_has_the_sound_of_its_own_time() {
+    let (_guard, config) = folder(&[
+        // Without sound; together with the pictures; a quarter of a second later; a quarter earlier.
+        ("a.mp4", "8 9 9 8"),
+        ("b.mp4", "8 9 9 8 0 8000 0"),
+        ("c.mp4", "8 9 9 8 250 5000 500"),
+        ("d.mp4", "8 9 9 8 500 9000 250"),
+        ("e.mp4", "8 9 9 8 0 0 0"),
+    ]);
+    let config = FolderConfig { frames: 4, sound: Some(8000), captions: Captions::Optional, ..config };
+    let folder = open(&config).unwrap();
+    let wanted = MediaShape::Sound { samples: 4000, channels: 1, rate: Rate::whole(8000) };
+    assert_eq!((folder.len(), folder.shape(Modality::Audio)), (Some(8), Some(wanted)));
+    // Silence, the samples of the file, and silence again.
+    let windows = [
+        (4000, 0..0, 0),
+        (4000, 0..0, 0),
+        (0, 0..4000, 0),
+        (0, 4000..8000, 0),
+        (2000, 0..2000, 0),
+        (0, 2000..5000, 1000),
+        (0, 2000..6000, 0),
+        (0, 6000..9000, 1000),
+    ];
+    for (i, (before, range, behind)) in (0..).zip(windows) {
+        let sample = folder.get(i).unwrap();
+        let sound = sample.sound.as_ref().unwrap();
+        let silence = |samples| vec![0.0; samples];
+        let wanted = [silence(before), range.map(|k| (k + 1) as f32).collect(), silence(behind)].concat();
+        assert!(sound.rate() == Rate::whole(8000) && sound.samples() == wanted, "window {i}");
+        assert_eq!(sample, folder.get(i).unwrap());
+    }
+    let report = folder.report();
+    assert!(report.loudness.is_some_and(|loudness| loudness.samples == 8 && loudness.peak == 9000.0));
+    let dropped: Vec<_> = report.dropped.iter().map(|d| (d.reason.as_str(), d.count, d.example.as_str())).collect();
+    let parts = "c.mp4, whose sound lasts from 0.25 to 0.88 s of 1.00";
+    assert_eq!(
+        dropped,
+        [
+            ("with a sound that cannot be read", 1, "e.mp4: an odd sound"),
+            ("sounds of files that have none: they are silent", 1, "a.mp4"),
+            ("parts of sounds that start later or end earlier than their pictures: silence is there", 1, parts),
+        ]
+    );
+    let silent = open(&FolderConfig { sound: None, ..config.clone() }).unwrap();
+    assert_eq!((silent.len(), silent.get(3).unwrap().sound), (Some(10), None));
+    assert_eq!((silent.report().dropped, silent.report().loudness), (vec![], None));
+    // Frames of no whole number of samples: every window is as long, and starts within a sample of its time.
+    let odd = open(&FolderConfig { frames: 2, fps: 7, ..config.clone() }).unwrap();
+    for (i, start) in [(3, 0.0f64), (4, 2.0), (5, 4.0)] {
+        let sound = odd.get(i).unwrap().into_sound().unwrap();
+        let far = f64::from(sound.samples()[0]) - 1.0 - start / 7.0 * 8000.0;
+        assert!(sound.length() == 2286 && (0.0..1.0).contains(&far), "window {i}: {far}");
+    }
+    for (sound, frames) in [(7999, 4), (192_001, 4), (192_000, 1024)] {
+        let config = FolderConfig { sound: Some(sound), frames, fps: 1, ..config.clone() };
+        assert_eq!(config.validate()[0].path, "sound");
+    }
+}
+
+#[test]
+fn broken_captions_leave_out_what_they_belong_to() {
+    let (guard, config) = folder(&[
+        ("a.mp4", "5 9 9 8"),
+        ("b.mp4", "5 9 9 8"),
+        ("c.mp4", "5 9 9 8"),
+        ("d.mp4", "5 9 9 8"),
+        ("metadata.csv", "file_name,title\na.mp4,\"a ring, red\"\nb.mp4,a ring, blue\n"),
+        ("d.txt", "beside"),
+    ]);
+    fs::write(guard.path().join("c.txt"), b"r\xf6tlich").unwrap();
+    let config = FolderConfig { caption_column: Some("title".into()), ..config };
+    let folder = open(&config).unwrap();
+    let captions: Vec<_> = (0..2).map(|i| folder.get(i).unwrap().caption).collect();
+    assert_eq!((folder.len(), captions.join(" | ").as_str()), (Some(2), "a ring, red | beside"));
+    let dropped: Vec<_> = folder.dropped.iter().map(|d| (d.reason.as_str(), d.count, d.example.as_str())).collect();
+    let fields = "metadata.csv:3: 3 fields, not 2: a text with a comma needs quotes around it";
+    assert_eq!(
+        dropped,
+        [
+            ("without a caption", 1, "b.mp4"),
+            ("with a caption that cannot be read", 1, "c.mp4: c.txt is not UTF-8: save it as UTF-8"),
+            ("lines of metadata that cannot be used", 1, fields),
+        ]
+    );
+    // Of those without a caption one has a reason of its own.
+    let optional = open(&FolderConfig { captions: Captions::Optional, ..config.clone() }).unwrap();
+    let captions: Vec<_> = (0..3).map(|i| optional.get(i).unwrap().caption).collect();
+    assert_eq!(captions, ["a ring, red", "", "beside"]);
+    let wrong = FolderConfig { caption_column: Some("file_name".into()), ..config };
+    assert_eq!(wrong.validate()[0].path, "caption_column");
 }
 
 #[test]
@@ -182,6 +299,10 @@ fn an_empty_epoch_says_why() {
     assert!(error.message().contains("2 without a caption (such as a.mp4)"), "{error}");
     assert!(error.to_string().contains("captions = \"optional\""), "{error}");
 
+    let (_guard, broken) = folder(&[("a.mp4", "5 9 9 8"), ("metadata.csv", "name,text\na.mp4,red\n")]);
+    let error = open(&broken).unwrap_err().to_string();
+    assert!(error.contains("metadata.csv:1: it has no column `file_name`"), "{error}");
+    assert!(error.contains("give each clip a line with its `file_name`"), "{error}");
     let (_guard, config) = folder(&[("readme.md", "")]);
     assert!(open(&config).unwrap_err().message().contains("no clips or images"));
     for (path, found) in [("", "no folder is named"), ("no/such/folder", "there is no folder no/such/folder")] {

@@ -1,27 +1,63 @@
 //! The world as a recipe describes it.
 
 use super::attributes::Combination;
+use crate::buckets::{self, ClipShape};
+use crate::clip_sound;
 use musiva_core::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Samples of a sound at most: 64 MB.
-const LONGEST_SOUND: u64 = 1 << 24;
+/// What the world can draw of a scene beside the clip: tracks of a recipe hold it by these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorldStream {
+    /// How near each pixel is, as grey: the background is black, the shape a dome.
+    Depth,
+    /// The clip at a quarter of its height and width.
+    LowRes,
+}
+
+impl WorldStream {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Depth => "depth",
+            Self::LowRes => "low_res",
+        }
+    }
+
+    /// Height and width of its frames, of a world of frames of `size`.
+    pub fn size(self, size: [usize; 2]) -> [usize; 2] {
+        match self {
+            Self::Depth => size,
+            Self::LowRes => size.map(|side| side / LOW_RES),
+        }
+    }
+}
+
+/// By how much each side of a frame of low resolution is smaller.
+pub(super) const LOW_RES: usize = 4;
 
 /// A coloured shape moves over a dark background and bounces off the walls; endless.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorldConfig {
     /// Frames of a clip, 1 to 1024.
     pub frames: usize,
     /// Height and width in pixels, each 16 to 1024. Shapes and speeds scale with the shorter side.
     pub size: [usize; 2],
+    /// Lengths and sizes that training sees instead of `frames` and `size`, drawn step by step: buckets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<ClipShape>,
     /// Frames per second, 1 to 240. The speed of a shape is per frame and does not depend on it.
     pub fps: u32,
     /// Samples per second of the sound, 8,000 to 192,000; left out, the world is silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 8_000, max = 192_000))]
     pub sound: Option<u32>,
+    /// What is drawn of each scene beside the clip, for tracks that hold it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<WorldStream>,
     /// Combinations "colour shape direction" that training never shows, so that one can see
     /// whether the model puts together what it has learnt apart.
     pub held_out: Vec<String>,
@@ -34,8 +70,10 @@ impl Default for WorldConfig {
         Self {
             frames: 17,
             size: [64, 64],
+            shapes: Vec::new(),
             fps: 8,
             sound: None,
+            streams: Vec::new(),
             held_out: ["green triangle up", "yellow square left", "blue ring right", "red square down"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -45,9 +83,14 @@ impl Default for WorldConfig {
 }
 
 impl WorldConfig {
+    /// The same data at another length and size.
+    pub(crate) fn at(&self, shape: &ClipShape) -> Self {
+        Self { frames: shape.frames, size: shape.size, shapes: Vec::new(), ..self.clone() }
+    }
+
     /// Everything that is wrong with it; empty: [`World::new`](super::World::new) succeeds.
     pub fn validate(&self) -> Vec<ConfigError> {
-        let mut errors = Vec::new();
+        let mut errors = buckets::validate(&self.shapes, |shape| self.at(shape).validate());
         if !(1..=1024).contains(&self.frames) {
             errors.push(ConfigError::new(
                 "frames",
@@ -67,14 +110,16 @@ impl WorldConfig {
                 "set `fps = 8`",
             ));
         }
-        if let Some(rate) = self.sound {
-            if !(8_000..=192_000).contains(&rate) {
-                let message = format!("{rate} samples per second; 8000 to 192000 are possible");
-                errors.push(ConfigError::new("sound", message, "set `sound = 16000`"));
-            } else if self.frames as u64 * u64::from(rate) > LONGEST_SOUND * u64::from(self.fps) {
-                let message = format!("a sound of {} frames has more than {LONGEST_SOUND} samples", self.frames);
-                errors.push(ConfigError::new("sound", message, "set `sound = 16000`, or fewer frames"));
-            }
+        errors.extend(self.sound.and_then(|rate| clip_sound::wrong(self.frames, self.fps, rate)));
+        if self.streams.contains(&WorldStream::LowRes) && self.size.iter().any(|side| !side.is_multiple_of(LOW_RES)) {
+            let [height, width] = self.size;
+            let message =
+                format!("{height} × {width} pixels are no multiple of {LOW_RES}, by which `low_res` is smaller");
+            errors.push(ConfigError::new(
+                "size",
+                message,
+                "set `size = [64, 64]`, or leave `low_res` out of `streams`",
+            ));
         }
         let mut seen = Vec::new();
         for (i, text) in self.held_out.iter().enumerate() {
@@ -112,8 +157,10 @@ mod tests {
         let wrong = WorldConfig {
             frames: 0,
             size: [64, 15],
+            shapes: Vec::new(),
             fps: 0,
             sound: Some(0),
+            streams: Vec::new(),
             held_out: vec!["red ring up".into(), "pink ring up".into(), "red ring up".into()],
             seed: 0,
         };

@@ -35,7 +35,8 @@ mod video_oracle;
 
 pub use attributes::{Attributes, Colour, Combination, Direction, PartialAttributes, Shape, Speed};
 pub use audio_oracle::{AudioReading, Onsets};
-pub use config::WorldConfig;
+pub use config::{WorldConfig, WorldStream};
+pub(crate) use scene::SPEED;
 pub use scene::{Event, Scene};
 pub use score::{Score, Scores, score};
 pub use video_oracle::{Reading, VideoOracle};
@@ -186,6 +187,7 @@ impl World {
             frames: self.config.frames,
             rate: Rate::whole(self.config.fps),
             sound: self.config.sound.map(Rate::whole),
+            streams: self.config.streams.clone(),
         }
     }
 }

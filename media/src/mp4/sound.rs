@@ -5,7 +5,7 @@ use super::{
     tables::{Edit, Found, Sample, find, in_fragments, media_scale, samples},
 };
 use crate::{
-    fault::{Outcome, broken},
+    fault::{Outcome, broken, silent},
     info::Format,
     sound::{
         SoundInfo,
@@ -42,7 +42,7 @@ struct Movie {
 pub(crate) fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
     let file_length = file.seek(SeekFrom::End(0))?;
     let top = read_top(&mut file, file_length)?;
-    let Found { trak, movie_scale } = find(Bytes(&top.moov), b"soun")?.ok_or_else(|| broken("it has no sound"))?;
+    let Found { trak, movie_scale } = find(Bytes(&top.moov), b"soun")?.ok_or_else(|| silent("it has no sound"))?;
     let mdia = trak.must(&[b"mdia"])?;
     let scale = media_scale(mdia.must(&[b"mdhd"])?)?;
     let stbl = mdia.must(&[b"minf", b"stbl"])?;
@@ -51,7 +51,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
     if table.times.is_empty() {
         return Err(match in_fragments(&top)? {
             true => foreign("it is a fragmented MP4"),
-            false => broken("its track of sound is empty"),
+            false => silent("its track of sound is empty"),
         });
     }
     let edit = Edit::of(trak, scale, movie_scale)?;
@@ -84,7 +84,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
     let last = starts.last().copied().unwrap_or(0);
     let length = usize::try_from(end.saturating_sub(from).min(last)).unwrap_or(0);
     if length == 0 {
-        return Err(broken("its edit list plays none of its sound"));
+        return Err(silent("its edit list plays none of its sound"));
     }
     let info = SoundInfo {
         format: Format::Mp4,

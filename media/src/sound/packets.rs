@@ -2,7 +2,7 @@
 
 use super::read::SoundInfo;
 use crate::{
-    fault::{Fault, Outcome, broken, guard},
+    fault::{Fault, Outcome, broken, guard, silent},
     info::Format,
     source::ReadSeek,
 };
@@ -105,7 +105,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, format: Format) -> Outcome<Coded
     let bytes = Bytes { inner: Mutex::new(file), length, seekable: seekable.clone() };
     let reader = guard("sound", || probe(MediaSourceStream::new(Box::new(bytes), Default::default())))?;
     seekable.store(true, Ordering::Relaxed);
-    let track = reader.default_track(TrackType::Audio).ok_or_else(|| broken("it has no sound"))?;
+    let track = reader.default_track(TrackType::Audio).ok_or_else(|| silent("it has no sound"))?;
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio());
     let parameters = parameters.ok_or_else(|| foreign("its sound is of an unknown codec"))?.clone();
     let rate = parameters.sample_rate.and_then(|rate| Rate::new(rate, 1).ok());

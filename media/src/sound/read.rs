@@ -2,7 +2,7 @@
 
 use super::packets::{self, Coded, Packets};
 use crate::{
-    fault::{Fault, Outcome, broken, guard},
+    fault::{Fault, Outcome, broken, guard, silent},
     info::Format,
     mp4,
     read::{Kind, sniff},
@@ -105,9 +105,14 @@ fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
         Kind::Flac => packets::open(file, Format::Flac),
         Kind::Ogg => packets::open(file, Format::Ogg),
         Kind::Mpeg => packets::open(file, Format::Mpeg),
-        Kind::Gif | Kind::Png | Kind::Jpeg | Kind::WebP => Err(broken("it is an image, without sound")),
+        Kind::Gif | Kind::Png | Kind::Jpeg | Kind::WebP => Err(silent("it is an image, without sound")),
         Kind::Unknown => Err(packets::foreign("it is none of WAV, FLAC, Ogg, MP3, MP4 and MOV")),
     }
+}
+
+fn bytes_of(path: &Path) -> Result<Box<dyn ReadSeek>> {
+    let file = File::open(path).map_err(|error| Error::io(path, "open it", error))?;
+    Ok(Box::new(BufReader::new(file)))
 }
 
 impl SoundReader {
@@ -118,36 +123,44 @@ impl SoundReader {
     /// not know.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| Error::io(path, "open it", error))?;
-        Self::over(path, Box::new(BufReader::new(file)))
+        Self::over(path, bytes_of(path)?).map_err(|fault| fault.at(path))
+    }
+
+    /// Opens the sound of a video, as [`open`](Self::open) does; `None` where a video or an image has none.
+    pub fn open_if_any(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        match Self::over(path, bytes_of(path)?) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(Fault::Silent(_)) => Ok(None),
+            Err(fault) => Err(fault.at(path)),
+        }
     }
 
     /// Opens bytes in memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        Self::over(Path::new("bytes"), Box::new(Cursor::new(bytes)))
+        let place = Path::new("bytes");
+        Self::over(place, Box::new(Cursor::new(bytes))).map_err(|fault| fault.at(place))
     }
 
-    fn over(place: &Path, file: Box<dyn ReadSeek>) -> Result<Self> {
-        let opened = open(file).and_then(|Coded { mut info, parameters, packets }| {
-            let decoder = guard("sound", || {
-                let options = AudioDecoderOptions::default();
-                let made = symphonia::default::get_codecs().make_audio_decoder(&parameters, &options);
-                made.map_err(|error| packets::fault(error, "codec"))
-            })?;
-            info.codec = decoder.codec_info().short_name.to_owned();
-            Ok(Self {
-                place: place.to_owned(),
-                info,
-                packets,
-                decoder,
-                block: Vec::new(),
-                taken: 0,
-                position: 0,
-                upcoming: None,
-                state: State::Reading,
-            })
-        });
-        opened.map_err(|fault| fault.at(place))
+    fn over(place: &Path, file: Box<dyn ReadSeek>) -> Outcome<Self> {
+        let Coded { mut info, parameters, packets } = open(file)?;
+        let decoder = guard("sound", || {
+            let options = AudioDecoderOptions::default();
+            let made = symphonia::default::get_codecs().make_audio_decoder(&parameters, &options);
+            made.map_err(|error| packets::fault(error, "codec"))
+        })?;
+        info.codec = decoder.codec_info().short_name.to_owned();
+        Ok(Self {
+            place: place.to_owned(),
+            info,
+            packets,
+            decoder,
+            block: Vec::new(),
+            taken: 0,
+            position: 0,
+            upcoming: None,
+            state: State::Reading,
+        })
     }
 
     /// What the file says.

@@ -1,19 +1,21 @@
 //! `rectified-flow` and `ddpm`: two ways from data to noise, one loss.
 //!
-//! Time 0 is data, time 1 is noise: `x_t = α(t)·x + σ(t)·ε`.
+//! Time 0 is data, time 1 is noise: `x_t = α(t)·x + σ(t)·ε`, by a [`Schedule`].
 
 #[cfg(test)]
 mod tests;
 
 use super::{drop_prompts, frame_progress};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, ModelInput, NoisyVectors, Prediction};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Element, Layout, ModelInput, NoisyVectors, Prediction};
+use musiva_core::schedule::{Cosine, Straight};
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Loss, NoisePath, Objective, Predicts, Process,
-    Result, RngKey, RngStream,
+    Backbone, BackboneSpec, ConfigError, Error, ErrorKind, Family, Loss, Objective, Predicts, Process, Result, RngKey,
+    RngStream, Schedule,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What the backbone's output stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +23,10 @@ use serde::{Deserialize, Serialize};
 pub enum Predict {
     /// The clean data.
     Data,
-    /// `ε - x` on the straight path, `α·ε - σ·x` on the cosine path.
+    /// The noise `ε`. The clean data are computed from it by a division by `α`, which counts as 0.001 at least: near
+    /// time 1 noise says little of the data.
+    Noise,
+    /// `ε - x` by a straight schedule, `α·ε - σ·x` by a variance-preserving one.
     Velocity,
 }
 
@@ -29,13 +34,14 @@ impl From<Predict> for Predicts {
     fn from(predict: Predict) -> Self {
         match predict {
             Predict::Data => Self::Data,
+            Predict::Noise => Self::Noise,
             Predict::Velocity => Self::Velocity,
         }
     }
 }
 
 /// What a recipe says of `kind = "rectified-flow"`: straight lines from data to noise (Liu, Gong and
-/// Liu 2022; Lipman et al. 2022).
+/// Liu 2022; Lipman et al. 2022). `[schedule]` may name another straight schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RectifiedFlow {
@@ -63,8 +69,8 @@ impl Default for RectifiedFlow {
     }
 }
 
-/// What a recipe says of `kind = "ddpm"`: the variance-preserving path with the cosine schedule, the
-/// backbone predicting `v` (Salimans and Ho 2022) or the data.
+/// What a recipe says of `kind = "ddpm"`: the cosine schedule, or the variance-preserving one that `[schedule]` names, the
+/// backbone predicting `v` (Salimans and Ho 2022), the noise (Ho, Jain and Abbeel 2020) or the data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ddpm {
@@ -88,31 +94,17 @@ impl Default for Ddpm {
     }
 }
 
-/// The clean data that a prediction stands for where `x_t = α·x + σ·ε`; `[B, L, C]`, and `[B, L, 1]`
-/// for α and σ.
-pub fn clean(
-    process: Process,
-    alpha: Tensor<3>,
-    sigma: Tensor<3>,
-    noisy: Tensor<3>,
-    predicted: Tensor<3>,
-) -> Tensor<3> {
-    match (process.predicts, process.path) {
-        (Predicts::Data, _) => predicted,
-        // x_t = (1 - t)·x + t·ε and v = ε - x, so x = x_t - t·v.
-        (Predicts::Velocity, NoisePath::Straight) => noisy - predicted * sigma,
-        (Predicts::Velocity, NoisePath::Cosine) => noisy * alpha - predicted * sigma,
-    }
-}
-
 /// Pushes a uniform time towards noise for `shift > 1`.
 pub fn shifted(t: f64, shift: f64) -> f64 {
     shift * t / (1.0 + (shift - 1.0) * t)
 }
 
-struct Settings {
+/// Either of the two with its noise schedule.
+#[derive(Clone)]
+struct Diffusion {
+    name: &'static str,
     process: Process,
-    frame_offset: f64,
+    frame_offset: f32,
     shift: f64,
     prompt_dropout: f32,
     self_condition: f32,
@@ -134,16 +126,15 @@ fn needs_field(name: &str, backbone: &BackboneSpec) -> Result<(), ConfigError> {
     }
 }
 
-fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
+fn loss(s: &Diffusion, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
     let device = backbone.device();
     let x = batch.vectors(&device).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "objective", "these codes have no bits, so no vectors to diffuse")
     })?;
     let [size, length, channels] = x.dims();
-    let conditioning = drop_prompts(batch, s.prompt_dropout, key).conditioning_vectors(&device);
+    let conditioning = drop_prompts(batch, s.prompt_dropout, key).conditioning_vectors(&device)?;
 
-    let canvas = backbone.canvas();
-    let (frames, frame_of) = batch.layout.steps(canvas);
+    let (frames, frame_of) = batch.layout.steps();
     let frame_of = |token: usize| frame_of[token];
     let mut noise = Vec::with_capacity(size * length * channels);
     let mut times = Vec::with_capacity(size * frames);
@@ -151,7 +142,8 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) 
         let key = key.sample(sample);
         noise.extend(key.stream(RngStream::Noise).normals(length * channels));
         let mut stream = key.stream(RngStream::Time);
-        let (left, frame_offset) = (f64::from(stream.uniform()), f64::from(stream.uniform()) * s.frame_offset);
+        let (left, frame_offset) =
+            (f64::from(stream.uniform()), f64::from(stream.uniform()) * f64::from(s.frame_offset));
         times.extend(
             frame_progress(1.0 - left, frames, frame_offset)
                 .into_iter()
@@ -165,8 +157,9 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) 
         let values: Vec<f32> = (0..size).flat_map(|b| (0..length).map(move |l| of(b, l))).collect();
         Tensor::<3>::from_data(TensorData::new(values, [size, length, 1]), &device)
     };
-    let alpha = column(&|t| s.process.path.mix(t).0);
-    let sigma = column(&|t| s.process.path.mix(t).1);
+    let schedule = &s.process.schedule;
+    let alpha = column(&|t| schedule.mix(t).0);
+    let sigma = column(&|t| schedule.mix(t).1);
     let noisy = x.clone() * alpha.clone() + noise.clone() * sigma.clone();
     let moments: Vec<f32> = times.iter().map(|&t| t as f32).collect();
     let field = |x0_prev| {
@@ -178,14 +171,14 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) 
         })
     };
     let predict = |backbone: &dyn Backbone, x0_prev| match backbone
-        .forward(&CanvasBatch { conditioning: conditioning.clone(), input: field(x0_prev) })
+        .forward(&CanvasBatch { conditioning: conditioning.clone(), input: field(x0_prev) })?
     {
         Prediction::Vector(field) => Ok(field),
         Prediction::Logits(_) => {
             Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no field"))
         }
     };
-    let to_clean = |predicted: Tensor<3>| clean(s.process, alpha.clone(), sigma.clone(), noisy.clone(), predicted);
+    let to_clean = |predicted| s.process.clean(alpha.clone(), sigma.clone(), noisy.clone(), predicted);
 
     let self_conditioned = matches!(backbone.spec(), BackboneSpec::Diffusion { self_conditioned: true, .. });
     let x0_prev = match self_conditioned && key.sample(0).stream(RngStream::SelfCondition).chance(s.self_condition) {
@@ -193,38 +186,85 @@ fn loss(s: &Settings, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) 
         false => None,
     };
     let predicted = predict(backbone, x0_prev)?;
-    let target = match (s.process.predicts, s.process.path) {
-        (Predicts::Data, _) => x.clone(),
-        (Predicts::Velocity, NoisePath::Straight) => noise - x.clone(),
-        (Predicts::Velocity, NoisePath::Cosine) => noise * alpha.clone() - x.clone() * sigma.clone(),
-    };
+    let target = s.process.target(alpha.clone(), sigma.clone(), x.clone(), noise);
+    // Of a shorter vector only its own numbers count.
+    let own = own_channels(&batch.layout).map(|own| Tensor::<3>::from_data(own, &device));
     // A frame at time 0 is given, there is nothing to learn from it; the others count for it.
-    let live = column(&|t| if t > 0.0 { 1.0 } else { 0.0 });
-    let (live, channels) = match own_channels(canvas, batch.layout.target()) {
-        // Of a shorter vector only its own numbers count.
-        Some(own) => (live * Tensor::<3>::from_data(own, &device), 1),
-        None => (live, channels),
+    let weigh = |weight: &dyn Fn(f64) -> f64| {
+        let live = column(&|t| if t > 0.0 { weight(t) } else { 0.0 });
+        own.iter().fold(live, |live, own| live * own.clone())
     };
+    let (live, weights) = (weigh(&|_| 1.0), weigh(&|t| schedule.weight(t)));
+    let channels = if own.is_some() { 1 } else { channels };
     let counted = live.clone().sum().clamp_min(1.0) * channels as f32;
-    let mean = |error: Tensor<3>| (error.clone() * error * live.clone()).sum() / counted.clone();
+    let mean = |error: Tensor<3>, weights: Tensor<3>| (error.clone() * error * weights).sum() / counted.clone();
     let miss = to_clean(predicted.clone()).detach() - x;
-    Ok(Loss { total: mean(predicted - target), parts: vec![("clean_mse", mean(miss))] })
+    Ok(Loss { total: mean(predicted - target, weights), parts: vec![("clean_mse", mean(miss, live))] })
 }
 
-/// `[1, n, C]`, 1 where a number is of the vector at a place, 0 after its end; `None` where all are as long.
-fn own_channels(canvas: &CanvasShape, positions: &[usize]) -> Option<TensorData> {
+/// `[1, L, C]`, 1 where a number is of an element's vector, 0 after its end; `None` where all are as long.
+fn own_channels(layout: &Layout) -> Option<TensorData> {
+    let canvas = layout.canvas();
     let longest = canvas.channels()?;
-    let lengths: Vec<usize> = positions.iter().filter_map(|&position| canvas.kind(position).channels()).collect();
+    let length = |element: &Element| canvas.tracks[element.track].tokens.kind.channels();
+    let lengths: Vec<usize> = layout.elements().iter().filter_map(length).collect();
     let row = |&length: &usize| (0..longest).map(move |i| if i < length { 1.0f32 } else { 0.0 });
     let short = lengths.iter().any(|&length| length < longest);
-    short.then(|| TensorData::new(lengths.iter().flat_map(row).collect(), [1, positions.len(), longest]))
+    short.then(|| TensorData::new(lengths.iter().flat_map(row).collect(), [1, lengths.len(), longest]))
+}
+
+impl Objective for Diffusion {
+    fn errors(&self) -> Vec<ConfigError> {
+        Vec::new()
+    }
+
+    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
+        needs_field(self.name, backbone)
+    }
+
+    fn process(&self) -> Option<Process> {
+        Some(self.process.clone())
+    }
+
+    fn with_schedule(&self, schedule: Arc<dyn Schedule>) -> Result<Arc<dyn Objective>, ConfigError> {
+        let (wanted, found) = (self.process.schedule.family(), schedule.family());
+        if wanted == found {
+            let process = Process { schedule, ..self.process.clone() };
+            return Ok(Arc::new(Self { process, ..self.clone() }));
+        }
+        let (name, own) = (schedule.name(), self.name);
+        let message = format!("`{name}` is {found}, {own} mixes noise by a schedule that is {wanted}");
+        let [objective, sampler] = match found {
+            Family::Straight => ["rectified-flow", "euler"],
+            Family::VariancePreserving => ["ddpm", "ddim"],
+        };
+        let other = format!("set `objective.kind = \"{objective}\"` and `sampler.kind = \"{sampler}\"`");
+        Err(ConfigError::new("kind", message, format!("delete `[schedule]`, or {other}")))
+    }
+
+    fn meaning(&self) -> &'static [&'static str] {
+        &["predict"]
+    }
+
+    fn frame_offset(&self) -> f32 {
+        self.frame_offset
+    }
+
+    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
+        loss(self, backbone, batch, key)
+    }
+
+    fn forwards(&self) -> f64 {
+        1.0 + f64::from(self.self_condition) / 3.0
+    }
 }
 
 impl RectifiedFlow {
-    fn settings(&self) -> Settings {
-        Settings {
-            process: Process { path: NoisePath::Straight, predicts: self.predict.into() },
-            frame_offset: f64::from(self.frame_offset),
+    fn diffusion(&self) -> Diffusion {
+        Diffusion {
+            name: "rectified-flow",
+            process: Process::new(Straight, self.predict.into()),
+            frame_offset: self.frame_offset,
             shift: f64::from(self.shift),
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,
@@ -232,37 +272,12 @@ impl RectifiedFlow {
     }
 }
 
-impl Objective for RectifiedFlow {
-    fn errors(&self) -> Vec<ConfigError> {
-        Vec::new()
-    }
-
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
-        needs_field("rectified-flow", backbone)
-    }
-
-    fn process(&self) -> Option<Process> {
-        Some(self.settings().process)
-    }
-
-    fn frame_offset(&self) -> f32 {
-        self.frame_offset
-    }
-
-    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
-        loss(&self.settings(), backbone, batch, key)
-    }
-
-    fn forwards(&self) -> f64 {
-        1.0 + f64::from(self.self_condition) / 3.0
-    }
-}
-
 impl Ddpm {
-    fn settings(&self) -> Settings {
-        Settings {
-            process: Process { path: NoisePath::Cosine, predicts: self.predict.into() },
-            frame_offset: f64::from(self.frame_offset),
+    fn diffusion(&self) -> Diffusion {
+        Diffusion {
+            name: "ddpm",
+            process: Process::new(Cosine, self.predict.into()),
+            frame_offset: self.frame_offset,
             shift: 1.0,
             prompt_dropout: self.prompt_dropout,
             self_condition: self.self_condition,
@@ -270,28 +285,37 @@ impl Ddpm {
     }
 }
 
-impl Objective for Ddpm {
-    fn errors(&self) -> Vec<ConfigError> {
-        Vec::new()
-    }
-
-    fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
-        needs_field("ddpm", backbone)
-    }
-
-    fn process(&self) -> Option<Process> {
-        Some(self.settings().process)
-    }
-
-    fn frame_offset(&self) -> f32 {
-        self.frame_offset
-    }
-
-    fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
-        loss(&self.settings(), backbone, batch, key)
-    }
-
-    fn forwards(&self) -> f64 {
-        1.0 + f64::from(self.self_condition) / 3.0
-    }
+/// What a recipe says of an objective is one, with its own noise schedule.
+macro_rules! objective {
+    ($config:ty) => {
+        impl Objective for $config {
+            fn errors(&self) -> Vec<ConfigError> {
+                self.diffusion().errors()
+            }
+            fn fits(&self, backbone: &BackboneSpec) -> Result<(), ConfigError> {
+                self.diffusion().fits(backbone)
+            }
+            fn process(&self) -> Option<Process> {
+                self.diffusion().process()
+            }
+            fn with_schedule(&self, schedule: Arc<dyn Schedule>) -> Result<Arc<dyn Objective>, ConfigError> {
+                self.diffusion().with_schedule(schedule)
+            }
+            fn meaning(&self) -> &'static [&'static str] {
+                self.diffusion().meaning()
+            }
+            fn frame_offset(&self) -> f32 {
+                self.frame_offset
+            }
+            fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
+                self.diffusion().loss(backbone, batch, key)
+            }
+            fn forwards(&self) -> f64 {
+                self.diffusion().forwards()
+            }
+        }
+    };
 }
+
+objective!(RectifiedFlow);
+objective!(Ddpm);

@@ -1,7 +1,7 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::{drop_prompts, frame_progress, frames_of, nats, parts, sum};
+use super::{Nats, drop_prompts, frame_progress, frames_of, nats, parts, sum};
 use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, MaskedCodes, ModelInput, Prediction, columns};
 use musiva_core::{
@@ -95,31 +95,37 @@ impl Objective for MaskedTokens {
 
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
         let device = backbone.device();
-        let codes = batch.codes(&device).ok_or_else(|| {
+        let digits = batch.digits(&device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "masked trains on codes, these tokens are latents")
         })?;
-        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device);
-        let [size, length] = codes.dims();
-        let (count, frame_of) = frames_of(&batch.layout, backbone.canvas(), self.frame_offset);
+        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device)?;
+        let [size, length, _] = digits.dims();
+        let (count, frame_of) = frames_of(&batch.layout, self.frame_offset);
         let masked: Vec<f32> =
             batch.samples.iter().flat_map(|&sample| self.mask(count, &frame_of, key.sample(sample))).collect();
-        let count = masked.iter().sum::<f32>();
+        // How many tokens are masked: an element may be a part of one.
+        let shares = batch.layout.shares();
+        let count = masked.iter().zip(shares.iter().cycle()).map(|(masked, share)| masked * share).sum::<f32>();
         let masked = Tensor::<3>::from_data(TensorData::new(masked, [size, length, 1]), &device);
-        let input = ModelInput::Masked(MaskedCodes { codes: codes.clone(), mask: masked.clone() });
-        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input }) else {
+        let input = ModelInput::Masked(MaskedCodes { codes: digits.clone(), mask: masked.clone() });
+        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input })? else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
         let masked = masked.reshape([size, length]);
-        let each: Vec<_> = nats(logits, &codes)
+        let shares = Tensor::<2>::from_data(TensorData::new(shares, [1, length]), &device);
+        let by_track = batch.layout.target_by_track();
+        let each: Vec<_> = nats(logits, &digits)
             .into_iter()
-            .map(|(at, nats)| {
-                let masked = columns(masked.clone(), &at);
-                (at, (nats * masked.clone()).sum(), masked.sum().clamp_min(1.0))
+            .map(|Nats { track, costs }| {
+                let nats = costs.into_iter().map(|(at, nats)| (nats * columns(masked.clone(), &at)).sum());
+                let own = by_track.iter().find(|(other, _)| *other == track).map_or(&[][..], |(_, at)| at);
+                let tokens = columns(masked.clone(), own) * columns(shares.clone(), own);
+                (track, sum(nats), tokens.sum().clamp_min(1.0))
             })
             .collect();
         let total = sum(each.iter().map(|(_, nats, _)| nats.clone())) / count;
         let bits = total.clone() / std::f64::consts::LN_2;
-        let each = each.into_iter().map(|(at, nats, n)| (at, nats / n / std::f64::consts::LN_2)).collect();
+        let each = each.into_iter().map(|(track, nats, n)| (track, nats / n / std::f64::consts::LN_2)).collect();
         Ok(Loss { total, parts: parts(batch, bits, each) })
     }
 }

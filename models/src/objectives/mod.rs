@@ -7,7 +7,7 @@ pub mod next_token;
 mod tests;
 
 use burn::tensor::{Int, Tensor};
-use musiva_core::canvas::{CanvasShape, CleanBatch, Layout, Logits, Values};
+use musiva_core::canvas::{CleanBatch, Layout, Logits, PerDigit};
 use musiva_core::{Modality, RngKey, RngStream};
 use musiva_kernels::cross_entropy;
 
@@ -18,55 +18,78 @@ pub fn frame_progress(progress: f64, frames: usize, frame_offset: f64) -> Vec<f6
     (0..frames).map(|frame| (progress * ways - frame_offset * frame as f64).clamp(0.0, 1.0)).collect()
 }
 
-/// How many frames may go each at its own pace, and which of them each token that is to be made is of: one, of which all
-/// are, without `frame_offset`.
-pub fn frames_of(layout: &Layout, canvas: &CanvasShape, frame_offset: f32) -> (usize, Vec<usize>) {
+/// How many frames may go each at its own pace, and which of them each element that is to be generated is of: one, of which
+/// all are, without `frame_offset`.
+pub fn frames_of(layout: &Layout, frame_offset: f32) -> (usize, Vec<usize>) {
     match frame_offset {
-        0.0 => (1, vec![0; layout.target().len()]),
-        _ => layout.steps(canvas),
+        0.0 => (1, vec![0; layout.elements().len()]),
+        _ => layout.steps(),
     }
 }
 
-/// How many nats each code `[B, L]` costs by these logits: which of the `L` places, and `[B, n]`, for each modality.
-fn nats(logits: Vec<Logits>, codes: &Tensor<2, Int>) -> Vec<(Vec<usize>, Tensor<2>)> {
+/// What the digits of one track cost.
+struct Nats {
+    /// The track.
+    track: usize,
+    /// Of which of the `L` elements, and how many nats each costs: `[B, n]`. Once for all digits of an element, where all
+    /// elements have all of them, else once for each digit.
+    costs: Vec<(Vec<usize>, Tensor<2>)>,
+}
+
+/// How many nats each digit `[B, L, D]` costs by these logits, track by track.
+fn nats(logits: Vec<Logits>, digits: &Tensor<3, Int>) -> Vec<Nats> {
     let each = logits.into_iter().map(|logits| {
-        let (at, size) = (logits.at.clone(), codes.dims()[0]);
-        let digits = logits.per_digit(codes).into_iter().map(|(digit, logits)| {
-            let [size, n, base] = logits.dims();
-            cross_entropy(logits.reshape([size * n, base]), digit.reshape([size * n]))
-        });
-        let nats = digits.reduce(|a, b| a + b).expect("a token has at least one digit");
-        let n = at.len();
-        (at, nats.reshape([size, n]))
+        let (track, size) = (logits.track, digits.dims()[0]);
+        let mut costs: Vec<(Vec<usize>, Tensor<2>)> = Vec::new();
+        for PerDigit { at, digit, logits } in logits.per_digit(digits) {
+            let [_, n, base] = logits.dims();
+            let nats = cross_entropy(logits.reshape([size * n, base]), digit.reshape([size * n])).reshape([size, n]);
+            match costs.last_mut().filter(|(known, _)| *known == at) {
+                Some((_, sum)) => *sum = sum.clone() + nats,
+                None => costs.push((at, nats)),
+            }
+        }
+        Nats { track, costs }
     });
     each.collect()
 }
 
 /// The sum of all.
 fn sum(each: impl Iterator<Item = Tensor<1>>) -> Tensor<1> {
-    each.reduce(|a, b| a + b).expect("there is some modality")
+    each.reduce(|a, b| a + b).expect("there is some track")
 }
 
-/// What the log says of `bits` a token, and of those of each modality where there are several.
-fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(Vec<usize>, Tensor<1>)>) -> Vec<(&'static str, Tensor<1>)> {
+/// What the log says of `bits` a token, and of those of each track where there are several.
+fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(usize, Tensor<1>)>) -> Vec<(&'static str, Tensor<1>)> {
     let mut parts = vec![("bits_per_token", bits)];
     if each.len() > 1 {
-        parts.extend(each.into_iter().map(|(at, bits)| match batch.shape.modality(batch.layout.target()[at[0]]) {
-            Modality::Audio => ("bits_per_token_of_sound", bits),
-            _ => ("bits_per_token_of_clip", bits),
+        let tracks = &batch.layout.canvas().tracks;
+        parts.extend(each.into_iter().map(|(track, bits)| match (tracks[track].modality, &*tracks[track].name) {
+            (Modality::Audio, _) => ("bits_per_token_of_sound", bits),
+            (Modality::Text, _) => ("bits_per_token_of_text", bits),
+            (Modality::Video, "video") => ("bits_per_token_of_clip", bits),
+            (Modality::Video, _) => ("bits_per_token_of_other_clips", bits),
         }));
     }
     parts
 }
 
-/// Empties each prompt with probability `p`, so that the model also learns to go without: what
+/// Empties each prompt with probability `p`, and each number with its own, so that the model also learns to go without: what
 /// classifier-free guidance needs (Ho and Salimans 2022).
 fn drop_prompts(batch: &CleanBatch, p: f32, key: RngKey) -> CleanBatch {
-    let prompts = batch.samples.iter().enumerate().map(|(i, &sample)| {
-        match key.sample(sample).stream(RngStream::Dropout).chance(p) {
-            true => batch.shape.no_prompt(),
-            false => batch.prompt.part(i, batch.size()),
+    let canvas = batch.layout.canvas();
+    let each = batch.samples.iter().zip(&batch.context).map(|(&sample, context)| {
+        let mut stream = key.sample(sample).stream(RngStream::Dropout);
+        let mut context = match stream.chance(p) {
+            true => canvas.without_prompt(context.clone()),
+            false => context.clone(),
+        };
+        for (condition, number) in canvas.conditions.iter().zip(&mut context.numbers) {
+            if stream.chance(condition.dropout) {
+                *number = None;
+            }
         }
+        context
     });
-    CleanBatch { prompt: Values::concat(&prompts.collect::<Vec<_>>()), ..batch.clone() }
+    CleanBatch { context: each.collect(), ..batch.clone() }
 }

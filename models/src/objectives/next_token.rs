@@ -1,6 +1,6 @@
 //! `next-token`: the cross-entropy of each token given the prompt and the tokens before it.
 
-use super::{drop_prompts, nats, parts, sum};
+use super::{Nats, drop_prompts, nats, parts, sum};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, ModelInput, Prediction};
 use musiva_core::{Backbone, BackboneSpec, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey};
 use schemars::JsonSchema;
@@ -48,22 +48,32 @@ impl Objective for NextToken {
 
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
         let device = backbone.device();
-        let codes = batch.codes(&device).ok_or_else(|| {
+        let digits = batch.digits(&device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "next-token trains on codes, these tokens are latents")
         })?;
-        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device);
-        let input = ModelInput::Codes(codes.clone());
-        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input }) else {
+        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device)?;
+        let input = ModelInput::Codes(digits.clone());
+        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input })? else {
             return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
         };
-        let count = codes.dims().iter().product::<usize>();
-        let nats = nats(logits, &codes);
+        let tokens = batch.layout.tokens_by_track();
+        let nats = nats(logits, &digits);
+        let all = batch.size() * batch.layout.target().len();
         let total = match &nats[..] {
-            [(_, one)] => one.clone().mean(),
-            all => sum(all.iter().map(|(_, nats)| nats.clone().sum())) / count as f64,
+            // One track, all of whose tokens cost all their digits at once.
+            [Nats { costs, .. }] if costs.len() == 1 && costs[0].0.len() == batch.layout.target().len() => {
+                costs[0].1.clone().mean()
+            }
+            several => {
+                sum(several.iter().flat_map(|nats| &nats.costs).map(|(_, nats)| nats.clone().sum())) / all as f64
+            }
         };
         let bits = total.clone() / std::f64::consts::LN_2;
-        let each = nats.into_iter().map(|(at, nats)| (at, nats.mean() / std::f64::consts::LN_2)).collect();
+        let each = nats.into_iter().map(|Nats { track, costs }| {
+            let count = (batch.size() * tokens[track]) as f64 * std::f64::consts::LN_2;
+            (track, sum(costs.into_iter().map(|(_, nats)| nats.sum())) / count)
+        });
+        let each = each.collect();
         Ok(Loss { total, parts: parts(batch, bits, each) })
     }
 }

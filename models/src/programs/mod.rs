@@ -56,12 +56,17 @@ impl Continuation {
         self
     }
 
-    /// What holds for a request: of a part of a clip, of the way between two, of a task by its name and of a sound no
-    /// more is made because a recipe would go on.
-    fn for_request(&self, request: &GenerateRequest) -> Cow<'_, Self> {
+    /// What holds for a request: of a part of a clip, of the way between two, of a task by its name, of a text, and of the
+    /// sound of a model of clips no more is made because a recipe would go on.
+    fn for_request(&self, tasks: &[Task], request: &GenerateRequest) -> Cow<'_, Self> {
         let inputs = &request.inputs;
         let says = inputs.mask.is_some() || inputs.clips.len() > 1 || request.task.is_some();
-        match self.of_recipe && (says || request.output == OutputKind::Sound) {
+        let ends = match request.output {
+            OutputKind::Text => true,
+            OutputKind::Sound => !plan::sounds_alone(tasks),
+            OutputKind::Both | OutputKind::Clip => false,
+        };
+        match self.of_recipe && (says || ends) {
             true => Cow::Owned(Self::once()),
             false => Cow::Borrowed(self),
         }
@@ -83,8 +88,14 @@ impl Program for Continuation {
     fn errors(&self, tasks: &[Task], clip: f64) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         let Some(seconds) = self.after else { return errors };
-        let goes_on =
-            |task: &Task| task.video == MaskSpec::First && matches!(task.audio, MaskSpec::Absent | MaskSpec::First);
+        let goes_on = |task: &Task| {
+            let audio = task.spec("audio");
+            match task.spec("video") {
+                MaskSpec::First => matches!(audio, MaskSpec::Absent | MaskSpec::First),
+                MaskSpec::Absent => audio == MaskSpec::First,
+                _ => false,
+            }
+        };
         if !tasks.iter().any(goes_on) {
             let message = "the model has no task that goes on from the first frames of a clip";
             let hint = "add a `[[task]]` with `video = \"first\"` and train, or set `kind = \"once\"`";
@@ -118,7 +129,7 @@ impl Program for Continuation {
 
     fn run(&self, pipeline: &Pipeline, request: &GenerateRequest, observer: &mut dyn Observer) -> Result<Vec<Output>> {
         let plan = Plan::new(self, pipeline.tasks(), request)?;
-        run::run(&self.for_request(request), &plan, pipeline, request, observer)
+        run::run(&self.for_request(pipeline.tasks(), request), &plan, pipeline, request, observer)
     }
 }
 
@@ -127,7 +138,7 @@ mod tests {
     use super::*;
 
     fn task(video: MaskSpec, audio: MaskSpec) -> Task {
-        Task { name: "a".into(), video, audio, frames: 1, weight: 1.0 }
+        Task::new("a", [("video", video), ("audio", audio)])
     }
 
     fn schedule(times: &[f64]) -> Continuation {
@@ -146,7 +157,12 @@ mod tests {
         assert_eq!(paths(&schedule(&[0.0, 1.5, 4.9]), &able), none);
         assert_eq!(paths(&schedule(&[1.0, 1.0, 0.5]), &able), ["prompts[1].at", "prompts[2].at"]);
         assert_eq!(paths(&schedule(&[1.0, 5.0]), &able), ["prompts[1].at"]);
+        // Sounds go on without clips.
+        let sounds = [task(MaskSpec::Absent, MaskSpec::Target), task(MaskSpec::Absent, MaskSpec::First)];
+        assert_eq!(paths(&schedule(&[1.0]), &sounds), none);
         for unable in [
+            task(MaskSpec::Absent, MaskSpec::Target),
+            task(MaskSpec::Absent, MaskSpec::Last),
             task(MaskSpec::Target, MaskSpec::Target),
             task(MaskSpec::Last, MaskSpec::Absent),
             task(MaskSpec::First, MaskSpec::Target),

@@ -1,7 +1,7 @@
 //! What a request asks for: the one place where tasks are chosen by what there is and what is wanted.
 
 use super::Continuation;
-use musiva_core::{Error, ErrorKind, GenerateRequest, MaskSpec, Outline, OutputKind, Result, Task};
+use musiva_core::{Clip, Error, ErrorKind, GenerateRequest, Inputs, MaskSpec, Outline, OutputKind, Result, Task};
 
 /// A first piece, and more of it.
 #[derive(Clone, Debug)]
@@ -33,8 +33,8 @@ impl Plan {
     /// # Errors
     /// Where there is no task for it; the error lists the tasks that there are.
     pub fn new(program: &Continuation, tasks: &[Task], request: &GenerateRequest) -> Result<Self> {
-        let program = program.for_request(request);
-        let clips = &request.inputs.clips;
+        let program = program.for_request(tasks, request);
+        let (clips, sounds) = (&request.inputs.clips, sounds_alone(tasks));
         if clips.len() > 2 {
             return Err(Error::new(ErrorKind::Unsupported, "generate", "more than two images or clips are given")
                 .hint("give one to begin with, and one to end with"));
@@ -44,38 +44,53 @@ impl Plan {
         }
         let (after, before) = (program.after, program.before);
         let grows = after.is_some() || before.is_some();
-        // A clip that goes on is its own first piece.
-        let there = grows && request.strength.is_none() && clips.first().is_some_and(|clip| clip.frames() > 1);
+        if grows && request.output == OutputKind::Text {
+            return Err(
+                Error::new(ErrorKind::Unsupported, "--extend", "a text does not go on").hint("leave `--extend` out")
+            );
+        }
+        // A clip that goes on is its own first piece, and so is a sound where there are no clips.
+        let there = match clips.first() {
+            Some(clip) => clip.frames() > 1,
+            None => sounds && request.inputs.sound.is_some(),
+        };
+        let there = there && grows && request.strength.is_none();
         if there && clips.len() > 1 {
             return Err(Error::new(ErrorKind::Unsupported, "--extend", "two clips are given, and one goes on")
                 .hint("give one clip, or leave `--extend` out"));
         }
         if there && request.task.is_some() {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "--task",
-                "a clip that goes on does so by the task that fits it",
-            )
-            .hint("leave `--task` out"));
+            return Err(Error::new(ErrorKind::Unsupported, "--task", "what goes on does so by the task that fits it")
+                .hint("leave `--task` out"));
         }
         let first = if there { None } else { Some(first(tasks, request)?) };
-        let heard = request.inputs.sound.is_some() || first.as_ref().is_some_and(|task| task.audio == MaskSpec::Target);
-        let frames = if there { clips[0].frames() } else { usize::MAX };
+        let heard =
+            request.inputs.sound.is_some() || first.as_ref().is_some_and(|task| task.spec("audio") == MaskSpec::Target);
         let more = |seconds: Option<f64>, after: bool| {
             let Some(seconds) = seconds else { return Ok(None) };
             let share = if after { MaskSpec::First } else { MaskSpec::Last };
             let audio = if heard { share } else { MaskSpec::Absent };
-            let fits = |task: &&Task| task.video == share && task.audio == audio && task.frames <= frames;
-            match tasks.iter().filter(fits).max_by_key(|task| task.frames) {
+            let fits = |task: &&Task| match sounds {
+                true => task.spec("audio") == share,
+                false => task.spec("video") == share && task.spec("audio") == audio,
+            };
+            // Clips and sounds grow, texts and further streams do not.
+            let plain = |task: &&Task| {
+                let mut others = task.tracks.iter().filter(|(track, _)| !["video", "audio"].contains(&&***track));
+                others.all(|(track, spec)| *spec == MaskSpec::Absent || (track == "text" && *spec == MaskSpec::Context))
+            };
+            let fits = |task: &&Task| fits(task) && plain(task) && (!there || long_enough(task, &request.inputs));
+            match tasks.iter().filter(fits).max_by_key(|task| extent(task, clips)) {
                 Some(task) => Ok(Some(Growth { task: task.clone(), after, seconds })),
                 None => {
                     let words = if after { "after" } else { "before" };
-                    let sound = if heard { " and its sound" } else { "" };
+                    let what = match (sounds, heard) {
+                        (true, _) => "a sound",
+                        (false, true) => "a clip and its sound",
+                        (false, false) => "a clip",
+                    };
                     let whose = if program.of_recipe { "the recipe's `[program]` goes on, and " } else { "" };
-                    Err(refused(
-                        tasks,
-                        format!("{whose}this model was not trained to go on {words} with a clip{sound}"),
-                    ))
+                    Err(refused(tasks, format!("{whose}this model was not trained to go on {words} with {what}")))
                 }
             }
         };
@@ -122,13 +137,14 @@ pub fn check_edit(clips: usize, still: bool, sound: bool) -> Result<()> {
 
 /// What an edit does, in words.
 fn changed(task: &Task, strength: f64) -> String {
-    let clip = match task.video {
+    let clip = match task.spec("video") {
         MaskSpec::Absent => None,
         MaskSpec::Outside => Some("a region of the clip"),
         MaskSpec::Inside => Some("what lies around a region of the clip"),
         _ => Some("the clip"),
     };
-    let what: Vec<&str> = clip.into_iter().chain((task.audio == MaskSpec::Target).then_some("the sound")).collect();
+    let what: Vec<&str> =
+        clip.into_iter().chain((task.spec("audio") == MaskSpec::Target).then_some("the sound")).collect();
     // A product such as 100 · 0.07 is a little more than it is.
     let part = (1e4 * strength).round() / 100.0;
     format!(
@@ -154,23 +170,39 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
         true => changed(inputs.sound.is_some()),
         false => inputs.sound.as_ref().map(|_| MaskSpec::Context),
     };
-    let frames = inputs.clips.iter().map(|clip| clip.frames()).min().unwrap_or(usize::MAX);
+    let sounds = sounds_alone(tasks);
     let fits = |task: &Task| {
-        let counted = !matches!(task.video, MaskSpec::First | MaskSpec::Ends) || task.frames <= frames;
         let video = match video {
-            None => matches!(task.video, MaskSpec::Target | MaskSpec::Absent | MaskSpec::Image),
-            Some(share) => task.video == share && counted,
+            None => matches!(task.spec("video"), MaskSpec::Target | MaskSpec::Absent | MaskSpec::Image),
+            Some(share) => task.spec("video") == share && long_enough(task, inputs),
         };
         let audio = match audio {
-            None => matches!(task.audio, MaskSpec::Target | MaskSpec::Absent),
-            Some(share) => task.audio == share,
+            None => matches!(task.spec("audio"), MaskSpec::Target | MaskSpec::Absent),
+            // A sound that is given goes on where that is all a model of sounds can do with it.
+            Some(MaskSpec::Context) if sounds => {
+                matches!(task.spec("audio"), MaskSpec::Context | MaskSpec::First) && long_enough(task, inputs)
+            }
+            Some(share) => task.spec("audio") == share,
         };
-        let shown = task.video != MaskSpec::Absent;
+        // Each further stream that is given is context, and no other.
+        let mut streams = task.tracks.iter().filter(|(track, _)| !["video", "audio", "text"].contains(&&***track));
+        if !streams.all(|(track, spec)| spec.has_context() == inputs.streams.contains_key(track))
+            || inputs.streams.keys().any(|track| !task.spec(track).has_context())
+        {
+            return false;
+        }
+        let other = task.tracks.iter().any(|(track, spec)| !["audio", "text"].contains(&&**track) && spec.has_target());
+        let shown = task.spec("video") != MaskSpec::Absent || other;
+        let told = task.spec("text").has_target();
         let held = match holds {
+            OutputKind::Text => told,
+            _ if told => false,
+            // Of a sound alone a picture shows the spectrogram.
+            OutputKind::Both | OutputKind::Clip if sounds => true,
             OutputKind::Both => shown,
-            OutputKind::Clip => shown && task.video != MaskSpec::Context,
+            OutputKind::Clip => shown && (other || task.spec("video") != MaskSpec::Context),
             OutputKind::Sound => {
-                task.audio == MaskSpec::Target && !matches!(task.video, MaskSpec::Target | MaskSpec::Image)
+                task.spec("audio").has_target() && !matches!(task.spec("video"), MaskSpec::Target | MaskSpec::Image)
             }
         };
         video && audio && held
@@ -188,13 +220,42 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
     }
     // What makes most of what the file can hold, and of equals what is given most.
     let rank = |task: &&Task| {
-        let sound = task.audio == MaskSpec::Target;
-        let of_clip =
-            usize::from(matches!(task.video, MaskSpec::Absent | MaskSpec::Image) == (holds == OutputKind::Sound));
-        (of_clip, sound == (holds != OutputKind::Clip), task.frames)
+        let sound = task.spec("audio") == MaskSpec::Target;
+        let of_clip = usize::from(
+            matches!(task.spec("video"), MaskSpec::Absent | MaskSpec::Image) == (holds == OutputKind::Sound),
+        );
+        (of_clip, sound == (holds != OutputKind::Clip), extent(task, &inputs.clips))
     };
     let found = tasks.iter().filter(|task| fits(task)).max_by_key(rank);
     found.cloned().ok_or_else(|| refused(tasks, "this model was not trained for what is given here".to_owned()))
+}
+
+/// Whether the media that are there are as long as what the task is given of their ends.
+fn long_enough(task: &Task, inputs: &Inputs) -> bool {
+    let clips = !task.spec("video").has_ends() || inputs.clips.iter().all(|clip| task.frames_at(clip) <= clip.frames());
+    let sound = match (&inputs.sound, task.seconds) {
+        (Some(sound), Some(seconds)) if task.spec("audio").has_ends() => {
+            (seconds * sound.rate().as_f64()).round() as usize <= sound.length()
+        }
+        _ => true,
+    };
+    clips && sound
+}
+
+/// How much a task is given of an end: in frames where there are clips, else in frames or thousandths of a second, as it
+/// says itself.
+fn extent(task: &Task, clips: &[Clip]) -> usize {
+    match (clips.first(), task.seconds) {
+        (Some(clip), _) => task.frames_at(clip),
+        (None, Some(seconds)) => (1e3 * seconds).round() as usize,
+        (None, None) => task.frames,
+    }
+}
+
+/// Whether a model of these tasks has to do with sounds, and with no clips at all.
+pub(super) fn sounds_alone(tasks: &[Task]) -> bool {
+    let is = |track: &'static str| tasks.iter().any(move |task| task.spec(track) != MaskSpec::Absent);
+    is("audio") && !is("video")
 }
 
 fn refused(tasks: &[Task], message: String) -> Error {
@@ -207,10 +268,10 @@ fn refused(tasks: &[Task], message: String) -> Error {
 mod tests {
     use super::*;
     use crate::programs::{Extend, Moment, PromptSchedule};
-    use musiva_core::{Clip, Inputs, Mask, Rate, Sound};
+    use musiva_core::{Mask, Rate, Sound};
 
     fn task(name: &str, video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
-        Task { name: name.into(), video, audio, frames, weight: 1.0 }
+        Task { frames, ..Task::new(name, [("video", video), ("audio", audio)]) }
     }
 
     fn tasks() -> Vec<Task> {
@@ -243,8 +304,12 @@ mod tests {
 
     const ONCE: Continuation = Continuation::once();
 
+    fn chosen_of(tasks: &[Task], program: &Continuation, request: &GenerateRequest) -> Result<String> {
+        Plan::new(program, tasks, request).map(|plan| plan.outline().tasks.join(", "))
+    }
+
     fn chosen(program: &Continuation, request: &GenerateRequest) -> Result<String> {
-        Plan::new(program, &tasks(), request).map(|plan| plan.outline().tasks.join(", "))
+        chosen_of(&tasks(), program, request)
     }
 
     fn clips(frames: &[usize]) -> Inputs {
@@ -291,6 +356,124 @@ mod tests {
         assert_eq!(chosen(&ONCE, &edit(&heard, Sound)).unwrap(), "t2a");
         assert_eq!(chosen(&ONCE, &edit(&masked, Both)).unwrap(), "inpainting");
         assert_eq!(chosen(&extend(), &edit(&both, Both)).unwrap(), "t2va, continuation");
+    }
+
+    #[test]
+    fn a_model_of_sounds_alone_makes_sounds_and_goes_on_with_them() {
+        let from_text = Task::new("text-to-audio", [("audio", MaskSpec::Target)]);
+        let goes_on = Task { seconds: Some(1.0), ..Task::new("audio-continuation", [("audio", MaskSpec::First)]) };
+        let tasks = [from_text, goes_on];
+        let seconds = |seconds: usize| {
+            let sound = Sound::new(1, Rate::whole(16_000), vec![0.0; 16_000 * seconds]).unwrap();
+            Inputs { sound: Some(sound), ..Inputs::default() }
+        };
+        let extend = || Continuation::once().extend(2.0);
+        let nothing = Inputs::default();
+        for output in [OutputKind::Sound, OutputKind::Both] {
+            let request = |inputs: &Inputs| GenerateRequest { output, ..of(inputs) };
+            let name = |program: &Continuation, inputs: &Inputs| chosen_of(&tasks, program, &request(inputs)).unwrap();
+            assert_eq!(name(&ONCE, &nothing), "text-to-audio");
+            assert_eq!(name(&ONCE, &seconds(3)), "audio-continuation");
+            // A sound that is there is its own first piece; else one is made.
+            assert_eq!(name(&extend(), &seconds(1)), "audio-continuation");
+            assert!(Plan::new(&extend(), &tasks, &request(&seconds(1))).unwrap().first.is_none());
+            assert_eq!(name(&extend(), &nothing), "text-to-audio, audio-continuation");
+            // What is changed is made anew, and then goes on.
+            let edit = GenerateRequest { strength: Some(0.5), ..request(&seconds(3)) };
+            assert_eq!(chosen_of(&tasks, &ONCE, &edit).unwrap(), "text-to-audio");
+            assert_eq!(chosen_of(&tasks, &extend(), &edit).unwrap(), "text-to-audio, audio-continuation");
+            // A recipe that goes on does so, though a file of sound is all that is wanted.
+            let recipe = Continuation::from(Extend { seconds: 2.0 });
+            assert_eq!(name(&recipe, &nothing), "text-to-audio, audio-continuation");
+            let by_name = GenerateRequest { task: Some("audio-continuation".into()), ..request(&seconds(3)) };
+            assert_eq!(chosen_of(&tasks, &recipe, &by_name).unwrap(), "audio-continuation");
+        }
+        let wrong = |program: &Continuation, inputs: &Inputs, output| {
+            chosen_of(&tasks, program, &GenerateRequest { output, ..of(inputs) }).unwrap_err().to_string()
+        };
+        // Half a second is too short for what goes on from one.
+        let half = Sound::new(1, Rate::whole(16_000), vec![0.0; 8_000]).unwrap();
+        let half = Inputs { sound: Some(half), ..Inputs::default() };
+        assert!(wrong(&ONCE, &half, OutputKind::Sound).contains("not trained for what is given"));
+        assert!(wrong(&extend(), &half, OutputKind::Sound).contains("go on after with a sound"));
+        let before = Continuation::once().before(1.0);
+        assert!(wrong(&before, &seconds(1), OutputKind::Sound).contains("go on before with a sound"));
+        // It writes nothing, and a picture shows a spectrogram.
+        assert!(wrong(&ONCE, &nothing, OutputKind::Text).contains("not trained for what is given"));
+        let picture = GenerateRequest { output: OutputKind::Clip, ..of(&nothing) };
+        assert_eq!(chosen_of(&tasks, &ONCE, &picture).unwrap(), "text-to-audio");
+        assert!(wrong(&ONCE, &clips(&[17]), OutputKind::Both).contains("not trained for what is given"));
+    }
+
+    #[test]
+    fn seconds_are_counted_in_frames_of_the_clip() {
+        // Of eight frames a second: eight frames are given, and four.
+        let of_seconds =
+            |name: &str, spec, seconds| Task { seconds: Some(seconds), ..Task::new(name, [("video", spec)]) };
+        let tasks = [
+            of_seconds("second", MaskSpec::First, 1.0),
+            of_seconds("half", MaskSpec::First, 0.5),
+            of_seconds("ends", MaskSpec::Ends, 0.5),
+            task("i2v", MaskSpec::First, MaskSpec::Absent, 1),
+            task("t2v", MaskSpec::Target, MaskSpec::Absent, 1),
+        ];
+        let extend = Continuation::once().extend(1.0);
+        let name = |program: &Continuation, frames: &[usize]| chosen_of(&tasks, program, &of(&clips(frames)));
+        assert_eq!(name(&ONCE, &[1]).unwrap(), "i2v");
+        assert_eq!(name(&extend, &[3]).unwrap(), "i2v");
+        assert_eq!(name(&extend, &[7]).unwrap(), "half");
+        assert_eq!(name(&extend, &[8]).unwrap(), "second");
+        assert_eq!(name(&extend, &[]).unwrap(), "t2v, second");
+        assert_eq!(name(&ONCE, &[4, 5]).unwrap(), "ends");
+        assert!(name(&ONCE, &[4, 3]).is_err());
+    }
+
+    #[test]
+    fn a_caption_is_made_where_a_text_is_wanted_and_never_else() {
+        use OutputKind::*;
+        let caption = Task::new("caption", [("video", MaskSpec::Context), ("text", MaskSpec::Target)]);
+        let mut tasks = tasks();
+        let outputs = [Both, Clip, Sound, Text];
+        let heard = Inputs { sound: Some(sound()), ..Inputs::default() };
+        let masked = Inputs { mask: Some(Mask::new([17, 2, 2], |_, _, x| x == 0)), ..clips(&[17]) };
+        let both = Inputs { sound: Some(sound()), ..clips(&[17]) };
+        let inputs = [Inputs::default(), clips(&[1]), clips(&[17]), clips(&[9, 9]), heard, masked, both];
+        let programs = [ONCE, Continuation::once().extend(2.0), Continuation::from(Extend { seconds: 2.0 })];
+        let all = |tasks: &[Task]| {
+            let mut all = Vec::new();
+            for inputs in &inputs {
+                for (program, strength) in programs.iter().flat_map(|program| [(program, None), (program, Some(0.5))]) {
+                    for output in outputs {
+                        let request = GenerateRequest { output, strength, ..of(inputs) };
+                        all.push((output, inputs.clips.len(), chosen_of(tasks, program, &request).ok()));
+                    }
+                }
+            }
+            all
+        };
+        let without = all(&tasks);
+        // First or last among the tasks, it changes nothing of what was chosen before.
+        for at in [0, tasks.len()] {
+            tasks.insert(at, caption.clone());
+            for ((output, clips, with), (_, _, without)) in all(&tasks).into_iter().zip(&without) {
+                match with.as_deref() {
+                    Some("caption") => assert_eq!((output, clips, without), (Text, 1, &None)),
+                    _ => assert_eq!(&with, without),
+                }
+            }
+            let told = |program: &Continuation, inputs: &Inputs| {
+                chosen_of(&tasks, program, &GenerateRequest { output: Text, ..of(inputs) })
+            };
+            let [once, extended, by_recipe] = &programs;
+            assert_eq!(told(once, &clips(&[17])).unwrap(), "caption");
+            // The recipe's program does not go on with a text, and a flag that asks for it is refused.
+            assert_eq!(told(by_recipe, &clips(&[17])).unwrap(), "caption");
+            assert!(told(extended, &clips(&[17])).unwrap_err().to_string().contains("a text does not go on"));
+            assert!(told(once, &Inputs::default()).is_err());
+            let named = GenerateRequest { task: Some("caption".into()), ..of(&clips(&[17])) };
+            assert!(chosen_of(&tasks, once, &named).unwrap_err().to_string().contains("output file"));
+            tasks.remove(at);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `autoregressive`: one token after the other, picked from the model's own distribution.
 
 use burn::tensor::Tensor;
-use musiva_core::canvas::Values;
+use musiva_core::canvas::{Layout, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Process, Result, RngKey, RngStream,
@@ -9,6 +9,7 @@ use musiva_core::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a recipe says of `kind = "autoregressive"`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,67 +70,75 @@ impl Sampler for Autoregressive {
         Err(ConfigError::new("kind", message, "name a recipe of one of these, such as `world-dit` or `world-masked`"))
     }
 
-    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, request: &SampleRequest) -> Result<Box<dyn Sampling>> {
+    fn begin(
+        &self,
+        backbone: &dyn Backbone,
+        _: Option<&Process>,
+        request: &SampleRequest,
+    ) -> Result<Box<dyn Sampling>> {
         let (guided, size) = (self.guidance != 1.0, request.keys.len());
-        let conditioning = request.conditioning(backbone, if guided { 2 * size } else { size });
+        let conditioning = request.conditioning(backbone, if guided { 2 * size } else { size })?;
         let session = backbone
-            .session(conditioning)
+            .session(conditioning)?
             .ok_or_else(|| Error::new(ErrorKind::Unsupported, "sampler", "this backbone cannot decode step by step"))?;
-        let (settings, keys, length) = (*self, request.keys.clone(), request.layout.target().len());
-        Ok(Box::new(State { settings, length, keys, session, digits: 0, codes: vec![Vec::new(); size], guided }))
+        let (settings, keys, layout) = (*self, request.keys.clone(), request.layout.clone());
+        Ok(Box::new(State { settings, layout, keys, session, draws: 0, digits: vec![Vec::new(); size], guided }))
     }
 }
 
 struct State {
     settings: Autoregressive,
-    length: usize,
+    layout: Arc<Layout>,
     keys: Vec<RngKey>,
     session: Box<dyn Session>,
     /// Digits picked so far.
-    digits: u64,
-    codes: Vec<Vec<u32>>,
+    draws: u64,
+    /// Of each sample the digits of the elements that are done, `[n, D]`.
+    digits: Vec<Vec<u32>>,
     guided: bool,
+}
+
+impl State {
+    /// How many digits stand side by side.
+    fn width(&self) -> usize {
+        self.layout.canvas().most_digits()
+    }
 }
 
 impl Sampling for State {
     fn progress(&self) -> (usize, usize) {
-        (self.codes.first().map_or(0, Vec::len), self.length)
+        let done = self.digits.first().map_or(0, Vec::len) / self.width();
+        (done, self.layout.elements().len())
     }
 
     fn step(&mut self, _: &dyn Backbone) -> Result<()> {
-        let size = self.keys.len();
+        let (size, wanted, width) = (self.keys.len(), self.session.digits(), self.width());
         let mut digits: Vec<Vec<u32>> = Vec::new();
-        let mut codes = vec![0u32; size];
-        for _ in 0..self.session.heads() {
-            let logits = self.session.logits(&digits);
+        let mut rows = vec![vec![0; width]; size];
+        for digit in wanted {
+            let logits = self.session.logits(&digits)?;
             let base = logits.dims()[1];
             let logits = to_vec(guide(logits, self.guided.then_some(self.settings.guidance)));
             let mut picked: Vec<u32> = Vec::with_capacity(2 * size);
             for (row, key) in self.keys.iter().enumerate() {
                 // One stream a digit: which number a token gets does not hang on its batch.
-                let uniform = key.step(self.digits).stream(RngStream::Pick).uniform();
-                let digit = pick(&logits[row * base..(row + 1) * base], &self.settings, uniform);
-                codes[row] = codes[row] * base as u32 + digit;
-                picked.push(digit);
+                let uniform = key.step(self.draws).stream(RngStream::Pick).uniform();
+                let entry = pick(&logits[row * base..(row + 1) * base], &self.settings, uniform);
+                rows[row][digit] = entry;
+                picked.push(entry);
             }
             if self.guided {
                 picked.extend_from_within(..);
             }
             digits.push(picked);
-            self.digits += 1;
+            self.draws += 1;
         }
-        for (all, code) in self.codes.iter_mut().zip(&codes) {
-            all.push(*code);
-        }
-        if self.guided {
-            codes.extend_from_within(..);
-        }
-        self.session.push(&codes);
-        Ok(())
+        self.digits.iter_mut().zip(rows).for_each(|(all, row)| all.extend(row));
+        self.session.push(&digits)
     }
 
     fn tokens(&self) -> Result<Vec<Values>> {
-        Ok(self.codes.iter().map(|codes| Values::Codes(codes.clone())).collect())
+        Ok(self.digits.iter().map(|digits| self.layout.of_digits(digits)).collect())
     }
 }
 
@@ -176,8 +185,9 @@ fn pick(logits: &[f32], settings: &Autoregressive, uniform: f32) -> u32 {
 mod tests {
     use super::*;
     use crate::lm::LmConfig;
+    use crate::testing::{self, fitted, of_codes, prompts};
     use burn::tensor::Device;
-    use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, Prediction, ints};
+    use musiva_core::canvas::{CanvasBatch, ModelInput, Prediction, ints};
     use musiva_core::{BackboneConfig, TokenKind, TokenShape, WeightInit};
 
     const PLAIN: Autoregressive = Autoregressive { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
@@ -225,16 +235,18 @@ mod tests {
     fn clips_are_as_frequent_as_the_model_says() {
         // Two tokens of four entries: all sixteen clips, their probabilities by the uncached model.
         let kind = TokenKind::Codes { levels: 1, entries: 4, bits: Some(2) };
-        let canvas = CanvasShape::new(2, 3, TokenShape { grid: [1, 1, 2], kind });
         let config = LmConfig { width: 16, depth: 1, heads: 2, digits: 2, ..Default::default() };
+        let canvas = fitted(&config, &CanvasShape::new(2, 3, TokenShape { grid: [1, 1, 2], kind }));
         let mut lm = config.build(&canvas, &Device::flex(), &WeightInit::Seed(5)).unwrap();
         lm.parameters_mut().update(&mut |_, _, value| value * 3.0);
         let codes: Vec<u32> = (0..16).flat_map(|i| [i / 4, i % 4]).collect();
-        let prompt = ints(&[1, 2].repeat(16), [16, 2], &Device::flex());
-        let input = ModelInput::Codes(ints(&codes, [16, 2], &Device::flex()));
-        let conditioning = Conditioning::prompt(prompt, &canvas);
-        let Prediction::Logits(mut all) = lm.forward(&CanvasBatch { conditioning, input }) else { panic!("logits") };
-        let heads: Vec<Vec<f32>> = all.remove(0).heads.into_iter().map(to_vec).collect();
+        let layout = Layout::whole(&canvas);
+        let clips = codes.chunks(2).map(|codes| layout.digits(&of_codes(&canvas, codes.to_vec())).unwrap());
+        let digits = ints(&clips.collect::<Vec<_>>().concat(), [16, 2, 2], &Device::flex());
+        let conditioning = prompts(&canvas, &[&[1, 2][..]; 16], &Device::flex());
+        let batch = CanvasBatch { conditioning, input: ModelInput::Codes(digits.clone()) };
+        let Prediction::Logits(mut all) = lm.forward(&batch).unwrap() else { panic!("logits") };
+        let heads: Vec<Vec<f32>> = all.remove(0).per_digit(&digits).into_iter().map(|d| to_vec(d.logits)).collect();
         let probability = |clip: usize| -> f64 {
             (0..2)
                 .flat_map(|token| (0..2).map(move |digit| (token, digit)))
@@ -248,7 +260,7 @@ mod tests {
         };
         let n = 4000;
         let request = SampleRequest::prompts(
-            vec![vec![1u32, 2]; n],
+            &vec![vec![1, 2]; n],
             (0..n as u64).map(|i| RngKey::new(1).sample(i)).collect(),
             &canvas,
         );
@@ -256,7 +268,7 @@ mod tests {
         (0..2).for_each(|_| sampling.step(&*lm).unwrap());
         let mut counts = [0.0f64; 16];
         for sampled in sampling.tokens().unwrap() {
-            let Values::Codes(codes) = sampled else { panic!("codes") };
+            let codes = testing::codes(&sampled);
             counts[(codes[0] * 4 + codes[1]) as usize] += 1.0;
         }
         let chi2: f64 =

@@ -1,12 +1,12 @@
 //! `euler`, `heun` and `ddim`: from noise to data in a few steps.
 
-use crate::objectives::diffusion::{clean, shifted};
+use crate::objectives::diffusion::shifted;
 use crate::objectives::frame_progress;
 use burn::tensor::{Bool, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, Values};
+use musiva_core::canvas::{CanvasBatch, Conditioning, Element, ModelInput, NoisyVectors, Prediction, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, NoisePath, Process, Result, RngKey, RngStream,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Family, Process, Result, RngKey, RngStream,
     SampleRequest, Sampler, Sampling, TokenKind,
 };
 use schemars::JsonSchema;
@@ -48,11 +48,11 @@ impl Default for Steps {
 /// How a step is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Solver {
-    /// First order along the straight path; without fresh noise the Euler step of `dx/dt = (x_t - x̂)/t`.
+    /// First order along a straight schedule; without fresh noise the Euler step of `dx/dσ = (x_t - x̂)/σ`.
     Euler,
     /// Second order: the mean of the slopes at both ends (Karras et al. 2022, algorithm 1).
     Heun,
-    /// The same step along the cosine path (Song, Meng and Ermon 2021, equation 12).
+    /// Euler's step along a variance-preserving schedule (Song, Meng and Ermon 2021, equation 12).
     Ddim,
 }
 
@@ -79,7 +79,7 @@ macro_rules! sampler {
             fn edits(&self) -> Result<(), ConfigError> {
                 Ok(())
             }
-            fn begin(&self, backbone: &dyn Backbone, process: Option<Process>, request: &SampleRequest) -> Result<Box<dyn Sampling>> {
+            fn begin(&self, backbone: &dyn Backbone, process: Option<&Process>, request: &SampleRequest) -> Result<Box<dyn Sampling>> {
                 begin(self.0, $solver, backbone, process, request)
             }
         }
@@ -145,55 +145,53 @@ fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> R
             "set `sampler.kind = \"autoregressive\"`, or `backbone.kind = \"dit\"`",
         ));
     };
-    match (solver, process.path) {
-        (Solver::Euler | Solver::Heun, NoisePath::Cosine) => Err(ConfigError::new(
-            "kind",
-            "this sampler follows the straight path of rectified-flow, the objective mixes noise by ddpm's cosine schedule",
-            "set `sampler.kind = \"ddim\"`, or `objective.kind = \"rectified-flow\"`",
-        )),
-        (Solver::Ddim, NoisePath::Straight) => Err(ConfigError::new(
-            "kind",
-            "ddim follows the cosine schedule of ddpm, the objective mixes noise along rectified-flow's straight path",
-            "set `sampler.kind = \"euler\"`, or `objective.kind = \"ddpm\"`",
-        )),
-        _ => Ok(()),
-    }
+    let (found, name) = (process.schedule.family(), process.schedule.name());
+    let (wanted, hint) = match (solver, found) {
+        (Solver::Euler | Solver::Heun, Family::Straight) | (Solver::Ddim, Family::VariancePreserving) => return Ok(()),
+        (Solver::Euler | Solver::Heun, Family::VariancePreserving) => (
+            Family::Straight,
+            "set `sampler.kind = \"ddim\"`, or `objective.kind = \"rectified-flow\"` without a `[schedule]`",
+        ),
+        (Solver::Ddim, Family::Straight) => (
+            Family::VariancePreserving,
+            "set `sampler.kind = \"euler\"`, or `objective.kind = \"ddpm\"` without a `[schedule]`",
+        ),
+    };
+    let message = format!("this sampler follows a schedule that is {wanted}, the objective's, `{name}`, is {found}");
+    Err(ConfigError::new("kind", message, hint))
 }
 
 fn begin(
     settings: Steps,
     solver: Solver,
     backbone: &dyn Backbone,
-    process: Option<Process>,
+    process: Option<&Process>,
     request: &SampleRequest,
 ) -> Result<Box<dyn Sampling>> {
-    let canvas = *backbone.canvas();
-    let process =
-        process.ok_or_else(|| Error::new(ErrorKind::Unsupported, "sampler", "the objective names no noise"))?;
+    let process = process
+        .cloned()
+        .ok_or_else(|| Error::new(ErrorKind::Unsupported, "sampler", "the objective names no noise"))?;
     let BackboneSpec::Diffusion { channels, .. } = backbone.spec() else {
         return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no field"));
     };
-    let (size, length) = (request.keys.len(), request.layout.target().len());
+    let (size, length) = (request.keys.len(), request.layout.elements().len());
     let noise: Vec<f32> =
         request.keys.iter().flat_map(|key| key.stream(RngStream::Noise).normals(length * channels)).collect();
     let device = backbone.device();
     let mut x = Tensor::from_data(TensorData::new(noise, [size, length, channels]), &device);
     let (strength, steps) = request.left(settings.steps);
-    // At strength 1 nothing is left of a start, whatever the path's rounding.
+    // At strength 1 nothing is left of a start, whatever the schedule's rounding.
     if let Some(start) = request.start.as_ref().filter(|_| strength < 1.0) {
-        let start = start.vectors(&canvas, request.layout.target(), &device).ok_or_else(|| {
+        let start = start.vectors(&request.layout, &device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "sampler", "these codes have no bits, so no vectors to go on from")
         })?;
-        let (alpha, sigma) = process.path.mix(shifted(strength, f64::from(settings.shift)));
+        let (alpha, sigma) = process.schedule.mix(shifted(strength, f64::from(settings.shift)));
         x = start * alpha + x * sigma;
     }
-    let (frames, frame_of) = request.layout.steps(&canvas);
-    let latents: Vec<bool> = request
-        .layout
-        .target()
-        .iter()
-        .map(|&position| matches!(canvas.kind(position), TokenKind::Vectors { .. }))
-        .collect();
+    let (frames, frame_of) = request.layout.steps();
+    let tracks = &request.layout.canvas().tracks;
+    let is_latent = |element: &Element| matches!(tracks[element.track].tokens.kind, TokenKind::Vectors { .. });
+    let latents: Vec<bool> = request.layout.elements().iter().map(is_latent).collect();
     let latents = Tensor::<3, Bool>::from_data(TensorData::new(latents, [1, length, 1]), &device);
     Ok(Box::new(State {
         frames,
@@ -202,9 +200,8 @@ fn begin(
         strength,
         solver,
         process,
-        canvas,
         latents,
-        conditioning: request.conditioning(backbone, if settings.guidance == 1.0 { size } else { 2 * size }),
+        conditioning: request.conditioning(backbone, if settings.guidance == 1.0 { size } else { 2 * size })?,
         keys: request.keys.clone(),
         x,
         x0_prev: None,
@@ -219,8 +216,7 @@ struct State {
     strength: f64,
     solver: Solver,
     process: Process,
-    canvas: CanvasShape,
-    /// Which of the places that are to be made hold latents: `[1, L, 1]`.
+    /// Which of the elements that are to be generated are latents: `[1, L, 1]`.
     latents: Tensor<3, Bool>,
     conditioning: Conditioning,
     /// How many frames there are, and which of them each token belongs to.
@@ -253,8 +249,8 @@ impl State {
         if t == next {
             return [0.0, 1.0, 0.0];
         }
-        let (alpha, sigma) = self.process.path.mix(t);
-        let (alpha_next, sigma_next) = self.process.path.mix(next);
+        let (alpha, sigma) = self.process.schedule.mix(t);
+        let (alpha_next, sigma_next) = self.process.schedule.mix(next);
         // The deviation of what comes, given x and the clean data, times η.
         let kept = alpha / alpha_next * sigma_next;
         let fresh = f64::from(self.settings.eta) * sigma_next / sigma * (sigma * sigma - kept * kept).max(0.0).sqrt();
@@ -281,7 +277,7 @@ impl State {
     /// The guess of the clean data at the times of the frames.
     fn clean(&self, backbone: &dyn Backbone, x: Tensor<3>, times: &[f64]) -> Result<Tensor<3>> {
         let [size, _, _] = x.dims();
-        let rows = self.conditioning.size();
+        let rows = self.conditioning.size;
         let guided = rows > size;
         let double = |x: Tensor<3>| if guided { Tensor::cat(vec![x.clone(), x], 0) } else { x };
         let device = backbone.device();
@@ -296,13 +292,13 @@ impl State {
                 x0_prev: self.x0_prev.clone().map(double),
             }),
         };
-        let Prediction::Vector(predicted) = backbone.forward(&batch) else {
+        let Prediction::Vector(predicted) = backbone.forward(&batch)? else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no field"));
         };
-        let mixed: Vec<_> = times.iter().map(|&t| self.process.path.mix(t)).collect();
+        let mixed: Vec<_> = times.iter().map(|&t| self.process.schedule.mix(t)).collect();
         let alpha = self.column(mixed.iter().map(|m| m.0).collect());
         let sigma = self.column(mixed.iter().map(|m| m.1).collect());
-        let mut x = clean(self.process, alpha, sigma, noisy, predicted);
+        let mut x = self.process.clean(alpha, sigma, noisy, predicted);
         if guided {
             let with = x.clone().slice_dim(0, 0..size);
             let without = x.slice_dim(0, size..rows);
@@ -328,17 +324,17 @@ impl Sampling for State {
         self.x0_prev = Some(x0.clone());
         self.x = match self.solver {
             Solver::Euler | Solver::Ddim => self.denoise_step(x, x0, &times, &next),
-            // On the straight path dx/dt = (x_t - x̂)/t; all frames walk together.
+            // Along a straight schedule dx/dσ = (x_t - x̂)/σ; all frames walk together.
             Solver::Heun => {
-                let (t, end) = (times[0], next[0]);
-                let slope = (x.clone() - x0) / t;
-                let ahead = x.clone() + slope.clone() * (end - t);
-                if end == 0.0 {
+                let [sigma, end] = [times[0], next[0]].map(|t| self.process.schedule.mix(t).1);
+                let slope = (x.clone() - x0) / sigma;
+                let ahead = x.clone() + slope.clone() * (end - sigma);
+                if next[0] == 0.0 {
                     ahead
                 } else {
                     let there = self.clean(backbone, ahead.clone(), &next)?;
                     let slope = (slope + (ahead - there) / end) * 0.5;
-                    x + slope * (end - t)
+                    x + slope * (end - sigma)
                 }
             }
         };
@@ -348,7 +344,7 @@ impl Sampling for State {
 
     fn tokens(&self) -> Result<Vec<Values>> {
         let [_, length, channels] = self.x.dims();
-        let (values, positions) = (to_vec(self.x.clone()), self.conditioning.layout.target());
-        Ok(values.chunks(length * channels).map(|vectors| self.canvas.read(positions, vectors)).collect())
+        let (values, layout) = (to_vec(self.x.clone()), &self.conditioning.layout);
+        Ok(values.chunks(length * channels).map(|vectors| layout.of_vectors(vectors)).collect())
     }
 }

@@ -4,11 +4,11 @@
 use super::autoregressive::Autoregressive;
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use super::maskgit::MaskGit;
-use crate::testing::{self, Asked, Fake, Log, chi2, keys, sampled, softmax};
-use musiva_core::canvas::{Layout, Values};
-use musiva_core::{
-    BackboneSpec, CanvasShape, NoisePath, Predicts, Process, SampleRequest, Sampler, TokenKind, TokenShape,
+use crate::testing::{
+    self, Asked, Fake, Log, chi2, cosine, keys, of_codes, of_vectors, prompted, right, sampled, softmax, straight,
 };
+use musiva_core::canvas::{Layout, Values};
+use musiva_core::{BackboneSpec, CanvasShape, Predicts, Process, SampleRequest, Sampler, TokenKind, TokenShape};
 use std::sync::Arc;
 
 const GUIDANCES: [f32; 4] = [0.0, 0.5, 1.0, 3.0];
@@ -16,17 +16,18 @@ const GUIDANCES: [f32; 4] = [0.0, 0.5, 1.0, 3.0];
 /// Logits of three entries: without a prompt, with the word 1, with the word 2.
 const LOGITS: [[f64; 3]; 3] = [[0.3, 0.0, -0.2], [0.0, 0.3, 0.1], [-0.1, 0.1, 0.4]];
 
-/// Three places, of which the first is given.
-fn canvas(kind: TokenKind) -> CanvasShape {
-    CanvasShape { has_context: true, ..CanvasShape::new(1, 3, TokenShape { grid: [1, 1, 3], kind }) }
+/// Three tokens, of which the first is given.
+fn canvas(kind: TokenKind) -> Arc<CanvasShape> {
+    Arc::new(CanvasShape::new(1, 3, TokenShape { grid: [1, 1, 3], kind }).with_context())
 }
 
 /// So many samples, of the words 1, 2, 1, 2, …, each after a context of its own.
-fn request(canvas: &CanvasShape, size: usize, context: impl Fn(usize) -> Values) -> SampleRequest {
+fn request(canvas: &Arc<CanvasShape>, size: usize, context: impl Fn(usize) -> Values) -> SampleRequest {
     SampleRequest {
-        layout: Arc::new(Layout::new(vec![0], vec![1, 2])),
-        context: (0..size).map(context).collect(),
-        ..SampleRequest::prompts((0..size).map(|i| vec![1 + i as u32 % 2]).collect(), keys(7, size), canvas)
+        layout: Arc::new(Layout::with_prompt(canvas, vec![0], vec![1, 2])),
+        context: (0..size).map(|i| prompted(canvas, &[1 + i as u32 % 2], context(i))).collect(),
+        keys: keys(7, size),
+        start: None,
     }
 }
 
@@ -36,19 +37,19 @@ fn turned(logits: [f64; 3], by: u32) -> [f64; 3] {
 }
 
 fn context(asked: &Asked) -> u32 {
-    testing::codes(asked.context.as_ref().unwrap())[0]
+    asked.context[0] as u32
 }
 
 /// χ² of pairs of codes against a temperature of 0.7 and guidance of the logits; `sees` is whether the second token hangs
 /// on the first.
 fn far(sampler: &dyn Sampler, spec: BackboneSpec, guidance: f64, sees: bool) -> f64 {
     let canvas = canvas(TokenKind::Codes { levels: 1, entries: 3, bits: None });
-    let backbone = Fake::each(spec, canvas, move |asked| {
+    let backbone = Fake::each(spec, canvas.clone(), move |asked| {
         let logits = |before| turned(LOGITS[asked.word()], context(asked) + before).map(|logit| logit as f32).to_vec();
         vec![logits(0), logits(if sees { asked.codes[0] } else { 0 })]
     });
     let size = 12_000;
-    let request = request(&canvas, size, |i| Values::Codes(vec![i as u32 / 2 % 3]));
+    let request = request(&canvas, size, |i| of_codes(&canvas, vec![i as u32 / 2 % 3]));
     let mut counts = [[0.0; 9]; 6];
     for (i, codes) in sampled(sampler, &backbone, None, &request).iter().map(testing::codes).enumerate() {
         counts[i % 6][(codes[0] * 3 + codes[1]) as usize] += 1.0;
@@ -90,24 +91,20 @@ fn hidden_tokens_follow_the_guided_logits() {
     }
 }
 
-/// The clean data that a model takes for known by the word and the context, in each channel of each place.
+/// The clean data that a model takes for known by the word and the context, in each channel of each token.
 const CLEAN: [f64; 3] = [-1.0, 0.5, 2.0];
 
 /// Says so at any time and of any noise.
-fn sure(process: Process) -> (Fake, Log) {
+fn sure(process: &Process) -> (Fake, Log) {
+    let process = process.clone();
     let canvas = canvas(TokenKind::Vectors { channels: 2 });
     let spec = BackboneSpec::Diffusion { channels: 2, self_conditioned: false };
     let fake = Fake::each(spec, canvas, move |asked| {
-        let context = f64::from(testing::vectors(asked.context.as_ref().unwrap())[0]);
+        let context = f64::from(asked.context[0]);
         let number = |i: usize| {
-            let (clean, (alpha, sigma)) = (CLEAN[asked.word()] + context + i as f64, process.path.mix(asked.times[0]));
-            let noise = (f64::from(asked.values[i]) - alpha * clean) / sigma;
-            let said = match (process.predicts, process.path) {
-                (Predicts::Data, _) => clean,
-                (Predicts::Velocity, NoisePath::Straight) => noise - clean,
-                (Predicts::Velocity, NoisePath::Cosine) => alpha * noise - sigma * clean,
-            };
-            said as f32
+            let (clean, t) = (CLEAN[asked.word()] + context + i as f64, asked.times[0]);
+            let (alpha, sigma) = process.schedule.mix(t);
+            right(&process, clean, (f64::from(asked.values[i]) - alpha * clean) / sigma, t) as f32
         };
         (0..2).map(|position| (0..2).map(|channel| number(2 * position + channel)).collect()).collect()
     });
@@ -117,26 +114,24 @@ fn sure(process: Process) -> (Fake, Log) {
 #[test]
 fn clean_data_are_guided() {
     type Make = fn(Steps) -> Box<dyn Sampler>;
-    let samplers: [(Make, NoisePath, usize); 3] = [
-        (|steps| Box::new(Euler(steps)), NoisePath::Straight, 3),
-        (|steps| Box::new(Heun(steps)), NoisePath::Straight, 5),
-        (|steps| Box::new(Ddim(steps)), NoisePath::Cosine, 3),
+    type Of = fn(Predicts) -> Process;
+    let samplers: [(Make, Of, usize); 3] = [
+        (|steps| Box::new(Euler(steps)), straight, 3),
+        (|steps| Box::new(Heun(steps)), straight, 5),
+        (|steps| Box::new(Ddim(steps)), cosine, 3),
     ];
-    for (make, path, calls) in samplers {
+    for (make, of, calls) in samplers {
         for (guidance, predicts) in GUIDANCES.into_iter().flat_map(|g| [(g, Predicts::Data), (g, Predicts::Velocity)]) {
-            let (process, size) = (Process { path, predicts }, 5);
-            let (backbone, log) = sure(process);
-            let request = request(&backbone.canvas, size, |i| Values::Vectors(vec![10.0 * i as f32, 0.0]));
+            let (process, size) = (of(predicts), 5);
+            let (backbone, log) = sure(&process);
+            let request = request(&backbone.canvas, size, |i| of_vectors(&backbone.canvas, vec![10.0 * i as f32, 0.0]));
             let sampler = make(Steps { steps: 3, guidance, ..Steps::default() });
-            let sampled = sampled(&*sampler, &backbone, Some(process), &request);
+            let sampled = sampled(&*sampler, &backbone, Some(&process), &request);
             for (i, found) in sampled.iter().map(testing::vectors).enumerate() {
                 let (with, without, guidance) = (CLEAN[1 + i % 2], CLEAN[0], f64::from(guidance));
                 for (j, &found) in found.iter().enumerate() {
                     let wanted = without + guidance * (with - without) + (10 * i + j) as f64;
-                    assert!(
-                        (f64::from(found) - wanted).abs() < 1e-3,
-                        "{path:?} {predicts:?} {guidance}: {found}, {wanted}"
-                    );
+                    assert!((f64::from(found) - wanted).abs() < 1e-3, "{process:?} {guidance}: {found}, {wanted}");
                 }
             }
             // Who needs no guidance does not pay for it.
@@ -148,14 +143,14 @@ fn clean_data_are_guided() {
 
 #[test]
 fn both_halves_see_the_same_noise_and_the_same_guess() {
-    let process = Process { path: NoisePath::Straight, predicts: Predicts::Data };
-    let (backbone, log) = sure(process);
-    let request = request(&backbone.canvas, 2, |i| Values::Vectors(vec![i as f32, 0.0]));
+    let process = straight(Predicts::Data);
+    let (backbone, log) = sure(&process);
+    let request = request(&backbone.canvas, 2, |i| of_vectors(&backbone.canvas, vec![i as f32, 0.0]));
     let sampler = Euler(Steps { steps: 3, guidance: 2.0, ..Steps::default() });
-    sampled(&sampler, &backbone, Some(process), &request);
+    sampled(&sampler, &backbone, Some(&process), &request);
     for call in log.lock().unwrap().iter() {
         for (with, without) in call[..2].iter().zip(&call[2..]) {
-            assert_eq!(without, &Asked { prompt: backbone.canvas.no_prompt(), ..with.clone() });
+            assert_eq!(without, &Asked { prompt: vec![0.0], ..with.clone() });
         }
     }
 }

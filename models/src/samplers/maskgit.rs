@@ -6,7 +6,9 @@ mod tests;
 
 use crate::objectives::{frame_progress, frames_of, masked::MaskSchedule};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, Conditioning, Logits, MaskedCodes, ModelInput, Prediction, Values, ints};
+use musiva_core::canvas::{
+    CanvasBatch, Conditioning, Layout, Logits, MaskedCodes, ModelInput, Prediction, Values, ints,
+};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
     Backbone, BackboneSpec, CanvasShape, ConfigError, Error, ErrorKind, Process, Result, RngKey, RngStream,
@@ -14,6 +16,7 @@ use musiva_core::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// Which of the predicted tokens are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -93,26 +96,32 @@ impl Sampler for MaskGit {
         Ok(())
     }
 
-    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, request: &SampleRequest) -> Result<Box<dyn Sampling>> {
+    fn begin(
+        &self,
+        backbone: &dyn Backbone,
+        _: Option<&Process>,
+        request: &SampleRequest,
+    ) -> Result<Box<dyn Sampling>> {
         let size = request.keys.len();
         let rows = if self.guidance == 1.0 { size } else { 2 * size };
-        let length = request.layout.target().len();
-        let (frames, frame_of) = frames_of(&request.layout, backbone.canvas(), self.frame_offset);
+        let (length, width) = (request.layout.elements().len(), request.layout.canvas().most_digits());
+        let (frames, frame_of) = frames_of(&request.layout, self.frame_offset);
         let mut sizes = vec![0; frames];
         frame_of.iter().for_each(|&frame| sizes[frame] += 1);
         let (strength, steps) = request.left(self.steps);
         let canvases = match &request.start {
-            None => vec![Canvas { codes: vec![0; length], masked: vec![true; length] }; size],
+            None => vec![Canvas { digits: vec![0; length * width], masked: vec![true; length] }; size],
             Some(start) => {
                 let masked: Vec<usize> = sizes.iter().map(|&size| self.masked_count(1.0 - strength, size)).collect();
                 let each = start.tokens.iter().zip(&request.keys);
-                each.map(|(tokens, key)| Canvas::masking(tokens, &frame_of, &masked, key)).collect::<Result<_>>()?
+                each.map(|(tokens, key)| Canvas::masking(&request.layout, tokens, &frame_of, &masked, key))
+                    .collect::<Result<_>>()?
             }
         };
         Ok(Box::new(State {
             settings: Self { steps, ..*self },
             strength,
-            conditioning: request.conditioning(backbone, rows),
+            conditioning: request.conditioning(backbone, rows)?,
             keys: request.keys.clone(),
             canvases,
             sizes,
@@ -133,29 +142,31 @@ impl MaskGit {
     }
 }
 
-/// The tokens of a sample, some of them hidden still.
+/// The digits `[L, D]` of a sample, some of whose elements are masked still.
 #[derive(Clone, Debug)]
 struct Canvas {
-    codes: Vec<u32>,
+    digits: Vec<u32>,
     masked: Vec<bool>,
 }
 
 impl Canvas {
-    /// Hides so many of the tokens of each frame. In which order places are hidden hangs on the sample alone: where more
-    /// are hidden, it is these and more.
-    fn masking(tokens: &Values, frame_of: &[usize], counts: &[usize], key: &RngKey) -> Result<Self> {
-        let Values::Codes(codes) = tokens else {
-            return Err(Error::new(ErrorKind::Unsupported, "sampler", "only codes can be masked, these are latents"));
-        };
-        let mut stream = key.stream(RngStream::Edit);
-        let mut shuffled: Vec<(u32, usize)> = (0..codes.len()).map(|position| (stream.bits(), position)).collect();
+    /// Masks so many of the elements of each frame. In which order they are masked hangs on the sample alone: where more
+    /// are masked, it is these and more.
+    fn masking(layout: &Layout, tokens: &Values, frame_of: &[usize], counts: &[usize], key: &RngKey) -> Result<Self> {
+        let digits = layout.digits(tokens).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "sampler", "only codes can be masked, these are latents")
+        })?;
+        let (mut stream, count) = (key.stream(RngStream::Edit), layout.elements().len());
+        let width = digits.len() / count.max(1);
+        let mut shuffled: Vec<(u32, usize)> = (0..count).map(|element| (stream.bits(), element)).collect();
         shuffled.sort_unstable();
-        let mut canvas = Self { codes: codes.clone(), masked: vec![false; codes.len()] };
+        let mut canvas = Self { digits, masked: vec![false; count] };
         let mut left = counts.to_vec();
-        for (_, position) in shuffled {
-            if left[frame_of[position]] > 0 {
-                left[frame_of[position]] -= 1;
-                (canvas.codes[position], canvas.masked[position]) = (0, true);
+        for (_, element) in shuffled {
+            if left[frame_of[element]] > 0 {
+                left[frame_of[element]] -= 1;
+                canvas.digits[element * width..(element + 1) * width].fill(0);
+                canvas.masked[element] = true;
             }
         }
         Ok(canvas)
@@ -176,14 +187,15 @@ struct State {
     step: usize,
 }
 
-/// The logits of some of the tokens.
+/// The logits of one track.
 struct Group {
-    at: Vec<usize>,
     heads: Vec<Head>,
 }
 
 /// Those of one digit.
 struct Head {
+    /// Which row of the logits is of each element, where it has the digit.
+    row_of: HashMap<usize, usize>,
     /// `[B, n, K]`, flat.
     logits: Vec<f32>,
     /// `K`.
@@ -193,37 +205,38 @@ struct Head {
 }
 
 impl Head {
-    /// Its logits for the `i`-th token of all rows, after the digits before it.
-    fn after(&self, i: usize, digits: &[u32]) -> Vec<f32> {
+    /// Its logits for an element of a sample, after the digits before it; `None` where the element has no such digit.
+    fn after(&self, sample: usize, element: usize, digits: &[u32]) -> Option<Vec<f32>> {
+        let i = sample * self.row_of.len() + self.row_of.get(&element)?;
         let mut logits = self.logits[i * self.base..][..self.base].to_vec();
         for (table, &digit) in self.digit_conditioning.iter().zip(digits) {
             let row = &table[digit as usize * self.base..];
             logits.iter_mut().zip(row).for_each(|(logit, more)| *logit += more);
         }
-        logits
+        Some(logits)
     }
 }
 
 impl State {
     fn length(&self) -> usize {
-        self.conditioning.layout.target().len()
+        self.conditioning.layout.elements().len()
     }
 
-    /// The logits of the tokens, guided.
-    fn predict(&self, backbone: &dyn Backbone) -> Result<Vec<Group>> {
+    /// The logits of each track, guided.
+    fn predict(&self, backbone: &dyn Backbone) -> Result<Vec<Option<Group>>> {
         let (size, length) = (self.canvases.len(), self.length());
-        let rows = self.conditioning.size();
+        let rows = self.conditioning.size;
         let device = backbone.device();
         let all = || self.canvases.iter().cycle().take(rows);
-        let codes: Vec<u32> = all().flat_map(|canvas| canvas.codes.iter().copied()).collect();
+        let digits: Vec<u32> = all().flat_map(|canvas| canvas.digits.iter().copied()).collect();
+        let width = digits.len() / (rows * length).max(1);
         let masked: Vec<f32> = all().flat_map(|canvas| &canvas.masked).map(|&masked| f32::from(masked)).collect();
         let input = ModelInput::Masked(MaskedCodes {
-            codes: ints(&codes, [rows, length], &device),
+            codes: ints(&digits, [rows, length, width], &device),
             mask: Tensor::from_data(TensorData::new(masked, [rows, length, 1]), &device),
         });
-        let Prediction::Logits(logits) =
-            backbone.forward(&CanvasBatch { conditioning: self.conditioning.clone(), input })
-        else {
+        let batch = CanvasBatch { conditioning: self.conditioning.clone(), input };
+        let Prediction::Logits(logits) = backbone.forward(&batch)? else {
             return Err(Error::new(ErrorKind::Unsupported, "sampler", "this backbone predicts no logits"));
         };
         let guided = |logits: Tensor<3>| {
@@ -233,16 +246,18 @@ impl State {
             let (with, without) = (logits.clone().slice_dim(0, 0..size), logits.slice_dim(0, size..rows));
             without.clone() + (with - without) * self.settings.guidance
         };
-        let group = |logits: Logits| {
-            let mut tables = logits.digit_conditioning.into_iter();
-            let head = |logits: Tensor<3>| Head {
-                base: logits.dims()[2],
-                logits: to_vec(guided(logits)),
+        let mut groups: Vec<Option<Group>> = self.conditioning.canvas().tracks.iter().map(|_| None).collect();
+        for Logits { track, heads, digit_conditioning } in logits {
+            let mut tables = digit_conditioning.into_iter();
+            let head = |head: musiva_core::canvas::Head| Head {
+                base: head.logits.dims()[2],
+                logits: to_vec(guided(head.logits)),
+                row_of: head.at.into_iter().enumerate().map(|(row, element)| (element, row)).collect(),
                 digit_conditioning: tables.next().into_iter().flatten().map(to_vec).collect(),
             };
-            Group { at: logits.at, heads: logits.heads.into_iter().map(head).collect() }
-        };
-        Ok(logits.into_iter().map(group).collect())
+            groups[track] = Some(Group { heads: heads.into_iter().map(head).collect() });
+        }
+        Ok(groups)
     }
 
     /// Which part of the steps is done once this one is.
@@ -277,11 +292,8 @@ impl Sampling for State {
 
     fn step(&mut self, backbone: &dyn Backbone) -> Result<()> {
         let groups = self.predict(backbone)?;
-        // Which group each token is in, and the how-manyeth it is there.
-        let mut found = vec![(0, 0); self.length()];
-        for (g, group) in groups.iter().enumerate() {
-            group.at.iter().enumerate().for_each(|(i, &at)| found[at] = (g, i));
-        }
+        let layout = self.conditioning.layout.clone();
+        let width = layout.canvas().most_digits();
         // Noise falls to nothing by the last step.
         let chance = self.settings.choice_temperature * (1.0 - self.overall_progress(self.done()) as f32);
         let mut canvases = std::mem::take(&mut self.canvases);
@@ -289,28 +301,32 @@ impl Sampling for State {
             let key = key.step(self.step as u64);
             let (mut picks, mut choices) = (key.stream(RngStream::Pick), key.stream(RngStream::Choice));
             let mut candidates: Vec<Vec<(f32, usize)>> = vec![Vec::new(); self.sizes.len()];
-            for (position, &(group, i)) in found.iter().enumerate() {
-                let Group { at, heads } = &groups[group];
-                // A number for each place, whether it is asked for or not: a sample hangs on nothing else.
+            for (i, element) in layout.elements().iter().enumerate() {
+                let Some(Group { heads }) = &groups[element.track] else { continue };
+                let heads = &heads[element.digits.clone()];
+                // A number for each element, whether it is asked for or not: a sample hangs on nothing else.
                 let uniforms: Vec<f32> = heads.iter().map(|_| picks.uniform()).collect();
                 let noise = gumbel(&mut choices);
-                if !canvas.masked[position] {
+                if !canvas.masked[i] {
                     continue;
                 }
-                let (mut code, mut sure, mut digits) = (0, 0.0, Vec::with_capacity(heads.len()));
-                for (head, uniform) in heads.iter().zip(uniforms) {
-                    let logits = head.after(row * at.len() + i, &digits);
+                let slots = &mut canvas.digits[i * width..(i + 1) * width];
+                if let Some(digits) = layout.canvas().tracks[element.track].digits() {
+                    slots[..digits.count].fill(digits.base as u32);
+                }
+                let (mut sure, mut digits) = (0.0, Vec::with_capacity(heads.len()));
+                for ((head, uniform), at) in heads.iter().zip(uniforms).zip(element.digits.clone()) {
+                    let Some(logits) = head.after(row, i, &digits) else { continue };
                     let (digit, probability) = pick(&logits, self.settings.temperature, uniform);
-                    code = code * head.base as u32 + digit;
+                    slots[at] = digit;
                     sure += probability;
                     digits.push(digit);
                 }
-                canvas.codes[position] = code;
                 let score = match self.settings.choice {
                     Choice::Confidence => sure + chance * noise,
                     Choice::Random => noise,
                 };
-                candidates[self.frame_of[position]].push((score, position));
+                candidates[self.frame_of[i]].push((score, i));
             }
             let left = self.left(&candidates.iter().map(Vec::len).collect::<Vec<_>>());
             for (mut candidates, left) in candidates.into_iter().zip(left) {
@@ -326,7 +342,8 @@ impl Sampling for State {
     }
 
     fn tokens(&self) -> Result<Vec<Values>> {
-        Ok(self.canvases.iter().map(|canvas| Values::Codes(canvas.codes.clone())).collect())
+        let layout = &self.conditioning.layout;
+        Ok(self.canvases.iter().map(|canvas| layout.of_digits(&canvas.digits)).collect())
     }
 }
 

@@ -4,11 +4,9 @@
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use super::maskgit::{Choice, MaskGit};
 use crate::objectives::masked::MaskSchedule;
-use crate::testing::{self, Asked, Fake, Log, keys, sampled};
-use musiva_core::canvas::Values;
-use musiva_core::{
-    BackboneSpec, CanvasShape, NoisePath, Predicts, Process, SampleRequest, Sampler, Start, TokenKind, TokenShape,
-};
+use crate::testing::{self, Asked, Fake, Log, cosine, keys, of_codes, of_vectors, sampled, straight};
+use musiva_core::{BackboneSpec, CanvasShape, Predicts, Process, SampleRequest, Sampler, Start, TokenKind, TokenShape};
+use std::sync::Arc;
 
 /// So many entries that a token hardly comes out as what it was by chance.
 const ENTRIES: usize = 4099;
@@ -17,21 +15,23 @@ const ENTRIES: usize = 4099;
 fn ignorant(grid: [usize; 3]) -> (Fake, Log) {
     let kind = TokenKind::Codes { levels: 1, entries: ENTRIES, bits: None };
     let canvas = CanvasShape::new(1, 2, TokenShape { grid, kind });
-    Fake::each(BackboneSpec::Masked, canvas, move |_| vec![vec![0.0; ENTRIES]; canvas.positions()]).watched()
+    let length = grid.iter().product();
+    Fake::each(BackboneSpec::Masked, canvas, move |_| vec![vec![0.0; ENTRIES]; length]).watched()
 }
 
-fn request(canvas: &CanvasShape, size: usize, start: Option<Start>) -> SampleRequest {
-    SampleRequest { start, ..SampleRequest::prompts(vec![vec![1u32]; size], keys(5, size), canvas) }
+fn request(canvas: &Arc<CanvasShape>, size: usize, start: Option<Start>) -> SampleRequest {
+    SampleRequest { start, ..SampleRequest::prompts(&vec![vec![1]; size], keys(5, size), canvas) }
 }
 
 /// How many tokens are hidden as each step begins, of each frame where frames have a pace of their own; of both of two
 /// samples as many.
 fn hidden(settings: MaskGit, grid: [usize; 3], strength: Option<f64>) -> Vec<Vec<usize>> {
     let (backbone, log) = ignorant(grid);
-    let tokens = vec![Values::Codes(vec![7; backbone.canvas.positions()]); 2];
+    let length = grid.iter().product();
+    let tokens = vec![of_codes(&backbone.canvas, vec![7; length]); 2];
     let start = strength.map(|strength| Start { tokens, strength });
     sampled(&settings, &backbone, None, &request(&backbone.canvas, 2, start));
-    let pace = if settings.frame_offset > 0.0 { grid[1] * grid[2] } else { backbone.canvas.positions() };
+    let pace = if settings.frame_offset > 0.0 { grid[1] * grid[2] } else { length };
     let count = |asked: &Asked| -> Vec<usize> {
         asked.masked.chunks(pace).map(|tokens| tokens.iter().filter(|hidden| **hidden).count()).collect()
     };
@@ -88,7 +88,7 @@ fn frames_follow_each_other_by_the_stagger() {
 #[test]
 fn what_is_seen_once_stays() {
     let (backbone, log) = ignorant([1, 1, 12]);
-    let start = Start { tokens: vec![Values::Codes((0..12).collect())], strength: 0.5 };
+    let start = Start { tokens: vec![of_codes(&backbone.canvas, (0..12).collect())], strength: 0.5 };
     let sampled =
         sampled(&settings(8, MaskSchedule::Linear), &backbone, None, &request(&backbone.canvas, 1, Some(start)));
     let (log, sampled) = (log.lock().unwrap(), testing::codes(&sampled[0]));
@@ -104,14 +104,11 @@ fn what_is_seen_once_stays() {
 
 #[test]
 fn the_surest_tokens_stay_first() {
-    // Of place i the likeliest code is i, and with i it grows likelier, but for the last, of which nothing is known.
-    let canvas = CanvasShape::new(
-        1,
-        2,
-        TokenShape { grid: [1, 1, 5], kind: TokenKind::Codes { levels: 1, entries: 8, bits: None } },
-    );
+    // Of token i the likeliest code is i, and with i it grows likelier, but for the last, of which nothing is known.
+    let kind = TokenKind::Codes { levels: 1, entries: 8, bits: None };
+    let canvas = Arc::new(CanvasShape::new(1, 2, TokenShape { grid: [1, 1, 5], kind }));
     let position = |i: usize| (0..8).map(|k| if k == i && i < 4 { 3.0 + i as f32 } else { 0.0 }).collect();
-    let fake = Fake::each(BackboneSpec::Masked, canvas, move |_| (0..5).map(position).collect());
+    let fake = Fake::each(BackboneSpec::Masked, canvas.clone(), move |_| (0..5).map(position).collect());
     let (backbone, log) = fake.watched();
     let sure = MaskGit {
         choice: Choice::Confidence,
@@ -125,21 +122,18 @@ fn the_surest_tokens_stay_first() {
     assert_eq!(appeared.map(Option::unwrap).collect::<Vec<_>>(), [3, 2, 1, 0]);
 }
 
-/// A field that is half of the noisy vectors, on three frames of one place.
-fn field(process: Process, self_conditioned: bool) -> (Fake, Log) {
+/// A field that is half of the noisy vectors, on three frames of one token.
+fn field(process: &Process, self_conditioned: bool) -> (Fake, Log) {
     assert_eq!(process.predicts, Predicts::Data);
     let canvas = CanvasShape::new(1, 2, TokenShape { grid: [3, 1, 1], kind: TokenKind::Vectors { channels: 2 } });
     let half = |asked: &Asked| asked.values.chunks(2).map(|vector| vector.iter().map(|x| x / 2.0).collect()).collect();
     Fake::each(BackboneSpec::Diffusion { channels: 2, self_conditioned }, canvas, half).watched()
 }
 
-const STRAIGHT: Process = Process { path: NoisePath::Straight, predicts: Predicts::Data };
-const COSINE: Process = Process { path: NoisePath::Cosine, predicts: Predicts::Data };
-
 /// The times of the three frames as each call asks of them.
-fn times(sampler: &dyn Sampler, process: Process, strength: Option<f64>) -> Vec<[f64; 3]> {
+fn times(sampler: &dyn Sampler, process: &Process, strength: Option<f64>) -> Vec<[f64; 3]> {
     let (backbone, log) = field(process, false);
-    let start = strength.map(|strength| Start { tokens: vec![Values::Vectors(vec![0.5; 6])], strength });
+    let start = strength.map(|strength| Start { tokens: vec![of_vectors(&backbone.canvas, vec![0.5; 6])], strength });
     sampled(sampler, &backbone, Some(process), &request(&backbone.canvas, 1, start));
     log.lock().unwrap().iter().map(|call| [0, 1, 2].map(|i| call[0].times[i])).collect()
 }
@@ -152,32 +146,35 @@ fn near(found: &[[f64; 3]], wanted: &[[f64; 3]]) {
 
 #[test]
 fn times_fall_from_noise_to_data() {
+    let (straight, cosine) = (straight(Predicts::Data), cosine(Predicts::Data));
     let steps = Steps { steps: 4, ..Steps::default() };
     let all = |times: &[f64]| times.iter().map(|&t| [t; 3]).collect::<Vec<_>>();
-    for (sampler, process) in [(&Euler(steps) as &dyn Sampler, STRAIGHT), (&Ddim(steps), COSINE)] {
+    for (sampler, process) in [(&Euler(steps) as &dyn Sampler, &straight), (&Ddim(steps), &cosine)] {
         near(&times(sampler, process, None), &all(&[1.0, 0.75, 0.5, 0.25]));
         near(&times(sampler, process, Some(0.75)), &all(&[0.75, 0.5, 0.25]));
     }
     // Each slope is taken at both ends of a step, but for the last, which ends at the data.
-    near(&times(&Heun(steps), STRAIGHT, None), &all(&[1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]));
+    near(&times(&Heun(steps), &straight, None), &all(&[1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]));
     // 3t / (1 + 2t).
     let shifted = Steps { shift: 3.0, ..steps };
-    near(&times(&Euler(shifted), STRAIGHT, None), &all(&[1.0, 0.9, 0.75, 0.5]));
-    near(&times(&Euler(shifted), STRAIGHT, Some(0.5)), &all(&[0.75, 0.5]));
+    near(&times(&Euler(shifted), &straight, None), &all(&[1.0, 0.9, 0.75, 0.5]));
+    near(&times(&Euler(shifted), &straight, Some(0.5)), &all(&[0.75, 0.5]));
 }
 
 #[test]
 fn frames_are_at_times_of_their_own_by_the_stagger() {
-    let of = |steps, frame_offset| times(&Euler(Steps { steps, frame_offset, ..Steps::default() }), STRAIGHT, None);
+    let straight = straight(Predicts::Data);
+    let of = |steps, frame_offset| times(&Euler(Steps { steps, frame_offset, ..Steps::default() }), &straight, None);
     near(&of(3, 1.0), &[[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]);
     near(&of(4, 0.5), &[[1.0, 1.0, 1.0], [0.5, 1.0, 1.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.5]]);
 }
 
 #[test]
 fn a_step_is_told_what_the_last_one_took_for_clean() {
+    let (straight, cosine) = (straight(Predicts::Data), cosine(Predicts::Data));
     let steps = Steps { steps: 4, ..Steps::default() };
-    let samplers: [(&dyn Sampler, Process); 3] =
-        [(&Euler(steps), STRAIGHT), (&Heun(steps), STRAIGHT), (&Ddim(steps), COSINE)];
+    let samplers: [(&dyn Sampler, &Process); 3] =
+        [(&Euler(steps), &straight), (&Heun(steps), &straight), (&Ddim(steps), &cosine)];
     for (sampler, process) in samplers {
         let (backbone, log) = field(process, true);
         sampled(sampler, &backbone, Some(process), &request(&backbone.canvas, 2, None));

@@ -4,31 +4,34 @@
 //! ones is `μ + α·s²/(α²s² + σ²)·(x_t - α·μ)`; a backbone that says so turns noise into `N(μ, s²)`.
 
 use super::diffusion::{Ddim, Euler, Heun, Steps};
-use crate::testing::{self, Fake, keys};
+use crate::schedules::Linear;
+use crate::testing::{self, Fake, cosine, keys, straight};
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, ModelInput, Prediction, SoundShape, Values};
+use musiva_core::canvas::{CanvasBatch, ModelInput, Prediction};
 use musiva_core::{
-    BackboneSpec, CanvasShape, Modality, NoisePath, Predicts, Process, RngKey, SampleRequest, Sampler, TokenKind,
-    TokenShape,
+    BackboneSpec, CanvasShape, Family, Predicts, Process, RngKey, SampleRequest, Sampler, TokenKind, TokenShape,
+    TokenValues,
 };
+use std::sync::Arc;
 
 pub(super) const MEAN: f64 = 0.7;
 pub(super) const DEVIATION: f64 = 0.5;
 
 /// The best prediction of the data at any time.
-pub(super) fn exact(process: Process) -> Fake {
+pub(super) fn exact(process: &Process) -> Fake {
     let tokens = TokenShape { grid: [3, 5, 7], kind: TokenKind::Vectors { channels: 3 } };
     let spec = BackboneSpec::Diffusion { channels: 3, self_conditioned: false };
-    Fake::new(spec, CanvasShape::new(2, 3, tokens), move |batch| best(process, batch))
+    let process = process.clone();
+    Fake::new(spec, CanvasShape::new(2, 3, tokens), move |batch| best(&process, batch))
 }
 
-fn best(process: Process, batch: &CanvasBatch) -> Prediction {
+fn best(process: &Process, batch: &CanvasBatch) -> Prediction {
     let ModelInput::NoisyVectors(field) = &batch.input else { panic!("a field") };
     // Each token's α and σ, [1, L, 1]: all samples of a batch walk together.
     let times = musiva_core::parameters::to_vec(field.times.clone());
     let column = |value: &dyn Fn(f64, f64) -> f64| {
         let of = |at: &usize| {
-            let (alpha, sigma) = process.path.mix(f64::from(times[*at]));
+            let (alpha, sigma) = process.schedule.mix(f64::from(times[*at]));
             value(alpha, sigma) as f32
         };
         let values: Vec<f32> = field.at.iter().map(of).collect();
@@ -40,19 +43,19 @@ fn best(process: Process, batch: &CanvasBatch) -> Prediction {
     let clean = (x.clone() - alpha.clone() * MEAN) * pull + MEAN;
     // ε from x_t = α·x + σ·ε; at t = 0 nobody asks.
     let noise = (x - clean.clone() * alpha.clone()) / sigma.clone().clamp_min(1e-6);
-    Prediction::Vector(match (process.predicts, process.path) {
+    Prediction::Vector(match (process.predicts, process.schedule.family()) {
         (Predicts::Data, _) => clean,
-        (Predicts::Velocity, NoisePath::Straight) => noise - clean,
-        (Predicts::Velocity, NoisePath::Cosine) => noise * alpha - clean * sigma,
+        (Predicts::Noise, _) => noise,
+        (Predicts::Velocity, Family::Straight) => noise - clean,
+        (Predicts::Velocity, Family::VariancePreserving) => noise * alpha - clean * sigma,
     })
 }
 
 /// Mean and deviation of what comes out, over 63,000 numbers.
-fn run(sampler: &dyn Sampler, path: NoisePath, predicts: Predicts) -> (f64, f64) {
-    let process = Process { path, predicts };
-    let backbone = exact(process);
-    let request = SampleRequest::prompts(vec![vec![1u32, 2]; 200], keys(3, 200), &backbone.canvas);
-    let sampled = testing::sampled(sampler, &backbone, Some(process), &request);
+fn run(sampler: &dyn Sampler, process: Process) -> (f64, f64) {
+    let backbone = exact(&process);
+    let request = SampleRequest::prompts(&vec![vec![1, 2]; 200], keys(3, 200), &backbone.canvas);
+    let sampled = testing::sampled(sampler, &backbone, Some(&process), &request);
     let values: Vec<f64> = sampled.iter().flat_map(testing::vectors).map(|&value| f64::from(value)).collect();
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -72,21 +75,27 @@ fn assert_right((mean, deviation): (f64, f64), discretisation: f64) {
 #[test]
 fn each_sampler_turns_noise_into_the_data() {
     for predicts in [Predicts::Data, Predicts::Velocity] {
-        assert_right(run(&Euler(steps(400)), NoisePath::Straight, predicts), 0.003);
-        assert_right(run(&Heun(steps(40)), NoisePath::Straight, predicts), 0.003);
-        assert_right(run(&Ddim(steps(400)), NoisePath::Cosine, predicts), 0.003);
+        assert_right(run(&Euler(steps(400)), straight(predicts)), 0.003);
+        assert_right(run(&Heun(steps(40)), straight(predicts)), 0.003);
+        assert_right(run(&Ddim(steps(400)), cosine(predicts)), 0.003);
+        assert_right(run(&Ddim(steps(400)), Process::new(Linear::default(), predicts)), 0.003);
     }
+    // Where nothing is left of the data, predicted noise says nothing of them: the first step is a small one.
+    assert_right(run(&Euler(steps(400)), straight(Predicts::Noise)), 0.003);
+    assert_right(run(&Heun(steps(400)), straight(Predicts::Noise)), 0.003);
+    assert_right(run(&Ddim(steps(400)), cosine(Predicts::Noise)), 0.003);
+    assert_right(run(&Ddim(steps(400)), Process::new(Linear::default(), Predicts::Noise)), 0.003);
 }
 
 #[test]
 fn fresh_noise_leaves_the_data_as_they_are() {
     for eta in [0.5, 1.0] {
         let steps = Steps { eta, ..steps(400) };
-        assert_right(run(&Euler(steps), NoisePath::Straight, Predicts::Data), 0.003);
-        assert_right(run(&Ddim(steps), NoisePath::Cosine, Predicts::Velocity), 0.003);
+        assert_right(run(&Euler(steps), straight(Predicts::Data)), 0.003);
+        assert_right(run(&Ddim(steps), cosine(Predicts::Velocity)), 0.003);
     }
-    let kept = run(&Euler(steps(10)), NoisePath::Straight, Predicts::Data);
-    let fresh = run(&Euler(Steps { eta: 1.0, ..steps(10) }), NoisePath::Straight, Predicts::Data);
+    let kept = run(&Euler(steps(10)), straight(Predicts::Data));
+    let fresh = run(&Euler(Steps { eta: 1.0, ..steps(10) }), straight(Predicts::Data));
     assert!(kept != fresh, "fresh noise makes other samples");
 }
 
@@ -95,8 +104,8 @@ fn frames_may_walk_one_after_the_other() {
     for frame_offset in [0.3, 1.0] {
         for eta in [0.0, 1.0] {
             let steps = Steps { frame_offset, eta, ..steps(1000) };
-            assert_right(run(&Euler(steps), NoisePath::Straight, Predicts::Velocity), 0.003);
-            assert_right(run(&Ddim(steps), NoisePath::Cosine, Predicts::Data), 0.003);
+            assert_right(run(&Euler(steps), straight(Predicts::Velocity)), 0.003);
+            assert_right(run(&Ddim(steps), cosine(Predicts::Data)), 0.003);
         }
     }
 }
@@ -104,32 +113,36 @@ fn frames_may_walk_one_after_the_other() {
 #[test]
 fn the_second_order_is_nearer_in_as_many_passes() {
     let miss = |(_, deviation): (f64, f64)| (deviation - DEVIATION).abs();
-    let euler = run(&Euler(steps(19)), NoisePath::Straight, Predicts::Data);
-    let heun = run(&Heun(steps(10)), NoisePath::Straight, Predicts::Data);
+    let euler = run(&Euler(steps(19)), straight(Predicts::Data));
+    let heun = run(&Heun(steps(10)), straight(Predicts::Data));
     assert!(miss(heun) < miss(euler), "{heun:?} {euler:?}");
 }
 
 #[test]
 fn one_step_is_the_mean() {
     // From pure noise the best guess knows nothing: the data's mean, and one step goes there.
-    let (mean, deviation) = run(&Euler(steps(1)), NoisePath::Straight, Predicts::Data);
+    let (mean, deviation) = run(&Euler(steps(1)), straight(Predicts::Data));
     assert!((mean - MEAN).abs() < 1e-5 && deviation < 1e-4, "{mean} {deviation}");
 }
 
 #[test]
 fn a_limit_is_one_of_bits_and_none_of_latents() {
-    let process = Process { path: NoisePath::Straight, predicts: Predicts::Data };
-    let mut backbone = exact(process);
-    let latents = TokenShape { grid: [3, 1, 1], ..backbone.canvas.tokens };
-    backbone.canvas.tokens.kind = TokenKind::Codes { levels: 1, entries: 8, bits: Some(3) };
-    backbone.canvas.sound = Some(SoundShape { tokens: latents, tokens_per_frame: 1, stride: 1 });
-    let request = SampleRequest::prompts(vec![vec![1u32, 2]], vec![RngKey::new(3)], &backbone.canvas);
-    let euler = Euler(Steps { clip: 0.5, ..steps(1) });
-    let mut sampling = euler.begin(&backbone, Some(process), &request).unwrap();
-    sampling.step(&backbone).unwrap();
-    let Values::Vectors(sampled) = &sampling.tokens().unwrap()[0] else { panic!("vectors") };
-    for (&position, vector) in request.layout.target().iter().zip(sampled.chunks(3)) {
-        let wanted = if backbone.canvas.modality(position) == Modality::Video { 0.5 } else { MEAN as f32 };
-        assert!(vector.iter().all(|x| (x - wanted).abs() < 1e-5), "{position}: {vector:?}");
+    let process = straight(Predicts::Data);
+    let mut backbone = exact(&process);
+    let latents = TokenShape { grid: [3, 1, 1], ..backbone.canvas.tracks[0].tokens };
+    let mut canvas = CanvasShape::clone(&backbone.canvas).with_sound(latents, 1, 1);
+    canvas.tracks[0].tokens.kind = TokenKind::Codes { levels: 1, entries: 8, bits: Some(3) };
+    backbone.canvas = Arc::new(canvas);
+    let request = SampleRequest::prompts(&[vec![1, 2]], vec![RngKey::new(3)], &backbone.canvas);
+    let euler = Euler(Steps { clip: 0.5, ..steps(2) });
+    let (backbone, log) = backbone.watched();
+    let sampled = testing::sampled(&euler, &backbone, Some(&process), &request).remove(0);
+    assert!(matches!(sampled.tracks[..2], [TokenValues::Codes { .. }, TokenValues::Vectors { .. }]));
+    // What the first step took for clean, of which nothing but the mean is known yet.
+    let log = log.lock().unwrap();
+    let clean = log[1][0].x0_prev.as_ref().unwrap();
+    for (element, vector) in request.layout.elements().iter().zip(clean.chunks(3)) {
+        let wanted = if element.track == 0 { 0.5 } else { MEAN as f32 };
+        assert!(vector.iter().all(|x| (x - wanted).abs() < 1e-5), "{element:?}: {vector:?}");
     }
 }

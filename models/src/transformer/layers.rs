@@ -92,6 +92,13 @@ impl Embedding {
     pub fn forward(&self, codes: Tensor<2, Int>) -> Tensor<3> {
         burn::tensor::module::embedding(self.weight.val(), codes)
     }
+
+    /// The same where a code may be none, which is written as the number of entries: zeros.
+    pub fn forward_or_none(&self, codes: Tensor<2, Int>) -> Tensor<3> {
+        let weight = self.weight.val();
+        let none = Tensor::zeros([1, weight.dims()[1]], &weight.device());
+        burn::tensor::module::embedding(Tensor::cat(vec![weight, none], 0), codes)
+    }
 }
 
 /// Root-mean-square norm with a learned gain (Zhang and Sennrich 2019).

@@ -1,23 +1,24 @@
 //! The trunk that every backbone stands on.
 //!
-//! Shapes: `B` batch, `N` positions of the whole sequence (prompt, given tokens, tokens to be made), `L` tokens to be
-//! made, `D` width, `H` heads, `d = D/H`.
+//! Shapes: `B` batch, `N` positions of the whole sequence, `G` of context, `L` elements to be generated, `D` width, `H` heads, `d = D/H`.
 
 mod attention;
 mod decode;
 mod layers;
+mod names;
+mod numbers;
 mod positions;
-mod prompt;
 #[cfg(test)]
 mod tests;
-mod vocabulary;
+mod tracks;
 
 pub use attention::{Attention, KvCache};
 pub use decode::{DecodeBlock, DecodeState};
 pub use layers::{Embedding, FeedForward, Linear, RmsNorm, fused_linears};
-pub use positions::{PositionEmbedding, Rotary};
-pub use prompt::Prompt;
-pub use vocabulary::{Digits, Parts, Vocabularies, Vocabulary};
+pub use names::{Named, of_tracks};
+pub use numbers::{FEATURES, Numbers, features};
+pub use positions::{PositionEmbedding, Positions, Rotary};
+pub use tracks::{Track, Tracks, Vocabulary, check_codes, logits, together};
 
 use musiva_core::{CanvasShape, ConfigError, Cost};
 use schemars::JsonSchema;

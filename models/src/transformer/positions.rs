@@ -1,79 +1,139 @@
-//! Where a position lies: learned vectors and rotations by `(t, h, w)`.
-//!
-//! The `P` prompt positions lie on the time axis before the clip, at `t = -P … -1`; sound lies on the clip's own
-//! time axis, between its steps.
+//! Where a token lies: learned vectors, and rotations by `(t, h, w)`.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::columns;
+use musiva_core::canvas::{TrackShape, columns};
 use musiva_core::parameters::to_vec;
-use musiva_core::{CanvasShape, Init, Layout};
+use musiva_core::{CanvasShape, Error, ErrorKind, Init, Layout, Modality, Result};
 use musiva_kernels::rotary;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// A learned vector for each place: of the clip the sum of one for its `t`, its `h` and its `w` (factorised
-/// positions), of its sound one each; one for each position of the prompt; and one for all that is given, by which
-/// it is told from what is to be made.
+/// How a model knows where a token lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// By learned vectors of rows, columns and times, beside rotary positions: for clips and sounds of one size.
+    #[default]
+    Learned,
+    /// By rotary positions alone (Su et al. 2021), and a learned vector for each track: for clips and sounds of any size.
+    Rotary,
+}
+
+/// A learned vector for each position: of a clip the sum of one for its `t`, its `h` and its `w` (factorised
+/// positions), of sound and text one each; and one for all that is context, by which it is told from what is to be
+/// generated.
 #[derive(Module, Debug)]
 pub struct PositionEmbedding {
-    prompt: Param<Tensor<2>>,
-    t: Param<Tensor<2>>,
-    h: Param<Tensor<2>>,
-    w: Param<Tensor<2>>,
-    sound: Option<Param<Tensor<2>>>,
+    tracks: Vec<TrackPositions>,
     given: Option<Param<Tensor<1>>>,
 }
 
+/// The vectors of one track.
+#[derive(Module, Debug)]
+struct TrackPositions {
+    /// `[T, D]`; with rotary positions alone `[1, D]`, that of the track.
+    t: Param<Tensor<2>>,
+    /// Of clips.
+    h: Option<Param<Tensor<2>>>,
+    w: Option<Param<Tensor<2>>>,
+}
+
+/// How many rows a track has of each axis.
+fn rows(track: &TrackShape, positions: Positions) -> (usize, Option<[usize; 2]>) {
+    let [t, h, w] = track.tokens.grid;
+    match (positions, track.modality) {
+        (Positions::Rotary, _) => (1, None),
+        (Positions::Learned, Modality::Video) => (t, Some([h, w])),
+        (Positions::Learned, _) => (track.tokens.length(), None),
+    }
+}
+
+/// Whether some of a canvas but text may be context, and so is marked.
+fn marks(canvas: &CanvasShape) -> bool {
+    canvas.tracks.iter().any(|track| track.context && track.modality != Modality::Text)
+}
+
 impl PositionEmbedding {
-    /// Vectors of `width` for the places of `canvas`.
-    pub fn new(init: &Init, canvas: &CanvasShape, width: usize) -> Self {
-        let [t, h, w] = canvas.tokens.grid;
-        let axis = |name, count| init.part(name).normal([count, width], 0.02);
+    /// Vectors of `width` for the positions of `canvas`.
+    pub fn new(init: &Init, canvas: &CanvasShape, width: usize, positions: Positions) -> Self {
+        let track = |track: &TrackShape| {
+            let (time, area) = rows(track, positions);
+            let (t, rest) = match &*track.name {
+                "video" => (init.part("t"), init.clone()),
+                "audio" => (init.part("sound"), init.part("sound")),
+                "text" => (init.part("prompt"), init.part("prompt")),
+                name => (init.part(format!("track.{name}/t")), init.part(format!("track.{name}"))),
+            };
+            TrackPositions {
+                t: t.normal([time, width], 0.02),
+                h: area.map(|[h, _]| rest.part("h").normal([h, width], 0.02)),
+                w: area.map(|[_, w]| rest.part("w").normal([w, width], 0.02)),
+            }
+        };
         Self {
-            prompt: axis("prompt", canvas.prompt),
-            t: axis("t", t),
-            h: axis("h", h),
-            w: axis("w", w),
-            sound: canvas.sound.map(|sound| axis("sound", sound.tokens.length())),
-            given: canvas.has_context.then(|| init.part("given").normal([width], 0.02)),
+            tracks: canvas.tracks.iter().map(track).collect(),
+            given: marks(canvas).then(|| init.part("given").normal([width], 0.02)),
         }
     }
 
     /// How many numbers it learns.
-    pub fn parameters(canvas: &CanvasShape, width: usize) -> usize {
-        let sound = canvas.sound.map_or(0, |sound| sound.tokens.length());
-        let rows = canvas.prompt + canvas.tokens.grid.iter().sum::<usize>() + sound + usize::from(canvas.has_context);
-        rows * width
+    pub fn parameters(canvas: &CanvasShape, width: usize, positions: Positions) -> usize {
+        let count = |track: &TrackShape| {
+            let (time, area) = rows(track, positions);
+            time + area.map_or(0, |[h, w]| h + w)
+        };
+        (canvas.tracks.iter().map(count).sum::<usize>() + usize::from(marks(canvas))) * width
     }
 
-    /// Of the prompt, `[1, P, D]`.
-    pub fn prompt(&self) -> Tensor<3> {
-        self.prompt.val().unsqueeze()
-    }
-
-    /// Of all places in their order, `[1, places, D]`.
-    fn all(&self) -> Tensor<3> {
-        let ([t, width], [h, _], [w, _]) = (self.t.dims(), self.h.dims(), self.w.dims());
-        let sum = self.t.val().reshape([t, 1, 1, width])
-            + self.h.val().reshape([1, h, 1, width])
-            + self.w.val().reshape([1, 1, w, width]);
-        let clip = sum.reshape([1, t * h * w, width]);
-        match &self.sound {
-            Some(sound) => Tensor::cat(vec![clip, sound.val().unsqueeze()], 1),
-            None => clip,
+    /// Of the context and of what is to be generated, `[1, G, D]` and `[1, L, D]`; nothing where there is no context.
+    ///
+    /// # Errors
+    /// Where the layout is of a canvas of other sizes, and there is a vector for each position.
+    pub fn of(&self, layout: &Layout) -> Result<(Option<Tensor<3>>, Tensor<3>)> {
+        let canvas = layout.canvas();
+        // The vectors of all tracks, one after the other, and where each track's begin.
+        let (mut all, mut starts, mut count) = (Vec::new(), Vec::new(), 0);
+        for (own, track) in self.tracks.iter().zip(&canvas.tracks) {
+            let [time, width] = own.t.dims();
+            let rows = match (&own.h, &own.w) {
+                (Some(h), Some(w)) => {
+                    let ([rows, _], [columns, _]) = (h.dims(), w.dims());
+                    let sum = own.t.val().reshape([time, 1, 1, width])
+                        + h.val().reshape([1, rows, 1, width])
+                        + w.val().reshape([1, 1, columns, width]);
+                    sum.reshape([1, time * rows * columns, width])
+                }
+                _ => own.t.val().unsqueeze(),
+            };
+            let n = rows.dims()[1];
+            if n != 1 && n != track.tokens.length() {
+                let message = format!("`{}` has {} tokens, this model learned {n}", track.name, track.tokens.length());
+                return Err(Error::new(ErrorKind::Unsupported, "backbone.positions", message)
+                    .hint("train one with `positions = \"rotary\"` for other sizes"));
+            }
+            starts.push((count, n));
+            count += n;
+            all.push(rows);
         }
-    }
-
-    /// Of the places that are given and of those that are to be made, `[1, n, D]` each; nothing where none is given.
-    pub fn of(&self, layout: &Layout) -> (Option<Tensor<3>>, Tensor<3>) {
-        let all = self.all();
+        let all = Tensor::cat(all, 1);
+        let row = |track: usize, index: usize| starts[track].0 + index.min(starts[track].1 - 1);
+        let target: Vec<usize> = layout.elements().iter().map(|element| row(element.track, element.index)).collect();
         let context = (!layout.context().is_empty()).then(|| {
-            let positions = columns(all.clone(), layout.context());
+            let found: Vec<(usize, usize)> = layout.context().iter().map(|&position| canvas.find(position)).collect();
+            let rows: Vec<usize> = found.iter().map(|&(track, index)| row(track, index)).collect();
+            let positions = columns(all.clone(), &rows);
+            let marked = found.iter().map(|&(track, _)| f32::from(canvas.tracks[track].modality != Modality::Text));
             match &self.given {
-                Some(mark) => positions + mark.val().unsqueeze::<3>(),
+                Some(mark) => {
+                    let marked = TensorData::new(marked.collect::<Vec<f32>>(), [1, found.len(), 1]);
+                    let marked = Tensor::<3>::from_data(marked, &positions.device());
+                    positions + mark.val().unsqueeze::<3>() * marked
+                }
                 None => positions,
             }
         });
-        (context, columns(all, layout.target()))
+        Ok((context, columns(all, &target)))
     }
 }
 
@@ -83,51 +143,45 @@ impl PositionEmbedding {
 pub struct Rotary {
     cos: Tensor<2>,
     sin: Tensor<2>,
-    prompt: usize,
 }
 
 impl Rotary {
-    /// For heads of `size` numbers at the prompt and all places of `canvas`, in their order.
-    pub fn new(canvas: &CanvasShape, size: usize, device: &Device) -> Self {
-        Self::with_axes(canvas, |position| canvas.coordinates(position), size, device)
+    /// For heads of `size` numbers at the sequence of a layout: the tokens of conditions, which lie nowhere, context, target.
+    pub fn new(layout: &Layout, size: usize, device: &Device) -> Self {
+        let canvas = layout.canvas();
+        Self::with_axes(layout, |track, index| canvas.tracks[track].coordinates(index), size, device)
     }
 
-    /// The same where places lie elsewhere: at what `axes` says of each.
-    pub fn with_axes(canvas: &CanvasShape, axes: impl Fn(usize) -> [f64; 3], size: usize, device: &Device) -> Self {
+    /// The same where tokens lie elsewhere: at what `axes` says of a track's tokens.
+    pub fn with_axes(layout: &Layout, axes: impl Fn(usize, usize) -> [f64; 3], size: usize, device: &Device) -> Self {
         let pairs = size / 2;
         let quarter = pairs / 4;
-        // Which axis a pair turns with, and the how-manyeth it is there.
-        let axis = |pair: usize| match pairs - pair {
-            rest if rest <= quarter => (2, pair - (pairs - quarter), quarter),
-            rest if rest <= 2 * quarter => (1, pair - (pairs - 2 * quarter), quarter),
-            _ => (0, pair, pairs - 2 * quarter),
-        };
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for row in 0usize..canvas.length() {
-            let coordinates = match row.checked_sub(canvas.prompt) {
-                None => [row as f64 - canvas.prompt as f64, 0.0, 0.0],
-                Some(position) => axes(position),
+        // Which axis a pair turns with, and how fast. Grids are small: the slowest pair turns once in a hundred positions,
+        // not ten thousand.
+        let speed = |pair: usize| {
+            let (axis, i, of) = match pairs - pair {
+                rest if rest <= quarter => (2, pair - (pairs - quarter), quarter),
+                rest if rest <= 2 * quarter => (1, pair - (pairs - 2 * quarter), quarter),
+                _ => (0, pair, pairs - 2 * quarter),
             };
-            let angles: Vec<f64> = (0..pairs)
-                .map(|pair| {
-                    let (axis, i, of) = axis(pair);
-                    // Grids are small: the slowest pair turns once in a hundred places, not ten thousand.
-                    coordinates[axis] * 100f64.powf(-(i as f64) / of as f64)
-                })
-                .collect();
-            cos.extend(angles.iter().map(|angle| angle.cos() as f32));
-            sin.extend(angles.iter().map(|angle| angle.sin() as f32));
+            (axis, 100f64.powf(-(i as f64) / of as f64))
+        };
+        let speeds: Vec<(usize, f64)> = (0..pairs).map(speed).collect();
+        let canvas = layout.canvas();
+        let context = layout.context().iter().map(|&position| canvas.find(position));
+        let target = layout.elements().iter().map(|element| (element.track, element.index));
+        let conditions = canvas.condition_tokens();
+        let (mut cos, mut sin) = (vec![1.0; conditions * pairs], vec![0.0; conditions * pairs]);
+        for (track, index) in context.chain(target) {
+            let coordinates = axes(track, index);
+            let angles = speeds.iter().map(|&(axis, speed)| coordinates[axis] * speed);
+            for angle in angles {
+                cos.push(angle.cos() as f32);
+                sin.push(angle.sin() as f32);
+            }
         }
-        let table = |values| Tensor::from_data(TensorData::new(values, [canvas.length(), pairs]), device);
-        Self { cos: table(cos), sin: table(sin), prompt: canvas.prompt }
-    }
-
-    /// That of the positions of a sequence: the prompt, then the places of `layout`.
-    pub fn gather(&self, layout: &Layout) -> Self {
-        let rows: Vec<usize> =
-            (0..self.prompt).chain(layout.positions().map(|position| self.prompt + position)).collect();
-        let of = |table: &Tensor<2>| columns(table.clone().unsqueeze::<3>(), &rows).squeeze_dim::<2>(0);
-        Self { cos: of(&self.cos), sin: of(&self.sin), prompt: self.prompt }
+        let table = |values| Tensor::from_data(TensorData::new(values, [conditions + layout.length(), pairs]), device);
+        Self { cos: table(cos), sin: table(sin) }
     }
 
     /// Cosines and sines, `[N, d/2]` each.

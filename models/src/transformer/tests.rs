@@ -3,18 +3,20 @@
 use super::Precision;
 use crate::dit::DitConfig;
 use crate::lm::LmConfig;
+use crate::testing::prompts;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{Backbone, BackboneConfig, CanvasShape, RngKey, RngStream, TokenKind, TokenShape, WeightInit};
 use musiva_kernels::cross_entropy;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 const SIZE: usize = 3;
 
-fn canvas() -> CanvasShape {
+fn canvas() -> Arc<CanvasShape> {
     let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
-    CanvasShape::new(5, 11, TokenShape { grid: [3, 2, 3], kind })
+    Arc::new(CanvasShape::new(5, 11, TokenShape { grid: [3, 2, 3], kind }))
 }
 
 /// The losses of some steps straight down the gradient, `rate` of it each.
@@ -34,8 +36,9 @@ fn losses(mut backbone: Box<dyn Backbone>, rate: f64, loss: impl Fn(&dyn Backbon
     (0..8).map(step).collect()
 }
 
-fn prompt(device: &Device) -> Tensor<2, burn::tensor::Int> {
-    ints(&(0..SIZE as u32 * 5).map(|i| i % 11).collect::<Vec<_>>(), [SIZE, 5], device)
+fn conditioning(device: &Device) -> Conditioning {
+    let words: Vec<u32> = (0..SIZE as u32 * 5).map(|i| i % 11).collect();
+    prompts(&canvas(), &words.chunks(5).collect::<Vec<_>>(), device)
 }
 
 fn assert_alike(f32: &[f32], bf16: &[f32]) {
@@ -50,13 +53,10 @@ fn a_language_model_learns_alike_in_bf16() {
     let run = |precision| {
         let config = LmConfig { width: 48, depth: 2, heads: 2, precision, ..Default::default() };
         losses(config.build(&canvas(), &device, &WeightInit::Seed(3)).unwrap(), 0.05, |lm| {
-            let codes = ints(&(0..SIZE as u32 * 18).map(|i| i * i % 16).collect::<Vec<_>>(), [SIZE, 18], &device);
-            let batch = CanvasBatch {
-                conditioning: Conditioning::prompt(prompt(&device), &canvas()),
-                input: ModelInput::Codes(codes.clone()),
-            };
-            let Prediction::Logits(logits) = lm.forward(&batch) else { panic!("logits") };
-            cross_entropy(logits[0].heads[0].clone().reshape([SIZE * 18, 16]), codes.reshape([SIZE * 18])).mean()
+            let codes = ints(&(0..SIZE as u32 * 18).map(|i| i * i % 16).collect::<Vec<_>>(), [SIZE, 18, 1], &device);
+            let batch = CanvasBatch { conditioning: conditioning(&device), input: ModelInput::Codes(codes.clone()) };
+            let Prediction::Logits(logits) = lm.forward(&batch).unwrap() else { panic!("logits") };
+            cross_entropy(logits[0].heads[0].logits.clone().reshape([SIZE * 18, 16]), codes.reshape([SIZE * 18])).mean()
         })
     };
     assert_alike(&run(Precision::F32), &run(Precision::Bf16));
@@ -75,11 +75,8 @@ fn a_diffusion_model_learns_alike_in_bf16() {
         losses(config.build(&canvas(), &device, &WeightInit::Seed(3)).unwrap(), 0.03, |dit| {
             let times = Tensor::from_data(TensorData::new(vec![0.1f32, 0.5, 0.9], [SIZE, 1]), &device);
             let field = NoisyVectors { values: noise(1), times, at: vec![0; 18], x0_prev: None };
-            let batch = CanvasBatch {
-                conditioning: Conditioning::prompt(prompt(&device), &canvas()),
-                input: ModelInput::NoisyVectors(field),
-            };
-            let Prediction::Vector(field) = dit.forward(&batch) else { panic!("a field") };
+            let batch = CanvasBatch { conditioning: conditioning(&device), input: ModelInput::NoisyVectors(field) };
+            let Prediction::Vector(field) = dit.forward(&batch).unwrap() else { panic!("a field") };
             (field - noise(1) * 2.0).square().mean()
         })
     };

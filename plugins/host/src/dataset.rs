@@ -102,7 +102,7 @@ impl Dataset for HostedDataset {
         let wanted = [Wanted::exact("the clip", Element::U8, &[t, h, w, 3])];
         let mut returned = instance.run(Ask::Read(index), &wanted)?;
         let clip = Clip::new(self.clip, self.rate, returned.output(0).u8())?;
-        Ok(Sample { clip: Some(clip), sound: None, caption: returned.text(0), id: returned.text(1) })
+        Ok(Sample { clip: Some(clip), caption: returned.text(0), id: returned.text(1), ..Sample::default() })
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {

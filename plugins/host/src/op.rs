@@ -9,26 +9,30 @@ use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::Error;
+use musiva_core::parameters::to_vec;
+use musiva_core::{Error, Result};
 use std::sync::Arc;
 
 /// The predictions `[B, L, K or C]` by `theta`, `[N]`, and the values of a field, `[B, L, C]`; of codes, which have no
 /// gradient, `x` is whatever `[1, 1, 1]`.
 ///
+/// # Errors
+/// Where the plugin fails.
+///
 /// # Unwinds
-/// With the [`Error`] where the plugin fails: neither the contract's `forward` nor a backward pass can return one.
-pub fn predict(theta: Tensor<1>, x: Tensor<3>, pass: Pass) -> Tensor<3> {
-    Tensor::from_dispatch(<Dispatch as Hosted>::predict(theta.into_dispatch(), x.into_dispatch(), Arc::new(pass)))
+/// A backward pass through the predictions, with the [`Error`] where the plugin fails: Burn has no place to return one.
+pub fn predict(theta: Tensor<1>, x: Tensor<3>, pass: Pass) -> Result<Tensor<3>> {
+    let y = pass.forward(&to_vec(theta.clone().inner()), &to_vec(x.clone().inner()))?;
+    let (y, theta, x) = (TensorData::new(y, pass.output()), theta.into_dispatch(), x.into_dispatch());
+    Ok(Tensor::from_dispatch(<Dispatch as Hosted>::predict(theta, x, y, Arc::new(pass))))
 }
 
 /// A backend that can call plugins: all can, by way of the host's memory.
 #[backend_extension(Flex, Autodiff, Cube: cfg(any(feature = "cuda", feature = "vulkan", feature = "metal")))]
 pub(crate) trait Hosted: Backend {
-    /// The predictions.
-    fn predict(theta: FloatTensor<Self>, x: FloatTensor<Self>, pass: Arc<Pass>) -> FloatTensor<Self> {
-        let device = theta.device();
-        let y = pass.forward(&values::<Self>(theta), &values::<Self>(x)).unwrap_or_else(|error| escape(error));
-        Self::float_from_data(TensorData::new(y, pass.output()), &device)
+    /// The predictions `y`, as what the plugin made of `theta` and `x`.
+    fn predict(theta: FloatTensor<Self>, _x: FloatTensor<Self>, y: TensorData, _pass: Arc<Pass>) -> FloatTensor<Self> {
+        Self::float_from_data(y, &theta.device())
     }
 
     /// The gradients by theta and x of a loss whose gradient by the predictions is `dy`.
@@ -62,7 +66,7 @@ fn values<B: Backend>(tensor: FloatTensor<B>) -> Vec<f32> {
 }
 
 /// Leaves by unwinding, without the words of a panic.
-pub fn escape(error: Error) -> ! {
+fn escape(error: Error) -> ! {
     std::panic::resume_unwind(Box::new(error))
 }
 
@@ -88,15 +92,15 @@ impl<B: Hosted> Backward<B, 2> for Step {
 }
 
 impl<B: Hosted, C: CheckpointStrategy> Hosted for Autodiff<B, C> {
-    fn predict(theta: FloatTensor<Self>, x: FloatTensor<Self>, pass: Arc<Pass>) -> FloatTensor<Self> {
+    fn predict(theta: FloatTensor<Self>, x: FloatTensor<Self>, y: TensorData, pass: Arc<Pass>) -> FloatTensor<Self> {
         // What is kept for the backward pass is the input alone: `vjp` computes the rest again.
         match Step.prepare::<C>([theta.node(), x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut tracked) => {
                 let state = (tracked.checkpoint(&theta), tracked.checkpoint(&x), pass.clone());
-                tracked.finish(state, B::predict(theta.into_primitive(), x.into_primitive(), pass))
+                tracked.finish(state, B::predict(theta.into_primitive(), x.into_primitive(), y, pass))
             }
             OpsKind::UnTracked(untracked) => {
-                untracked.finish(B::predict(theta.into_primitive(), x.into_primitive(), pass))
+                untracked.finish(B::predict(theta.into_primitive(), x.into_primitive(), y, pass))
             }
         }
     }

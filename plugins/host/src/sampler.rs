@@ -9,8 +9,8 @@ use burn::tensor::{Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, Values};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneSpec, CanvasShape, ConfigError, NoisePath, Predicts, Process, Result, RngKey, RngStream,
-    SampleRequest, Sampler, Sampling, Session,
+    Backbone, BackboneSpec, CanvasShape, ConfigError, Modality, Process, Result, RngKey, RngStream, SampleRequest,
+    Sampler, Sampling, Session,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -137,7 +137,11 @@ impl Sampler for HostedSampler {
     fn forwards(&self, canvas: &CanvasShape) -> f64 {
         let passes = match self.answer.drives {
             // A pass with a cache over all tokens is one over the whole canvas.
-            Drives::Codes => 1.0 + canvas.prompt as f64 / canvas.length() as f64,
+            Drives::Codes => {
+                let text = canvas.tracks.iter().filter(|track| track.modality == Modality::Text && !track.target);
+                let prompt: usize = text.map(|track| track.tokens.length()).sum();
+                1.0 + prompt as f64 / canvas.length() as f64
+            }
             Drives::Field => self.steps as f64,
         };
         passes * if self.guided() { 2.0 } else { 1.0 }
@@ -157,20 +161,19 @@ impl Sampler for HostedSampler {
     fn begin(
         &self,
         backbone: &dyn Backbone,
-        process: Option<Process>,
+        process: Option<&Process>,
         request: &SampleRequest,
     ) -> Result<Box<dyn Sampling>> {
         let held = Held::new(self.library.create(&self.id, &self.config)?)?;
         let size = request.keys.len();
-        let conditioning = request.conditioning(backbone, if self.guided() { 2 * size } else { size });
-        let common =
-            Common { held: Mutex::new(held), canvas: *backbone.canvas(), conditioning, keys: request.keys.clone() };
+        let conditioning = request.conditioning(backbone, if self.guided() { 2 * size } else { size })?;
+        let common = Common { held: Mutex::new(held), conditioning, keys: request.keys.clone() };
         let Some(channels) = field_channels(backbone) else {
-            let session = backbone.session(common.conditioning.clone());
+            let session = backbone.session(common.conditioning.clone())?;
             let session = session.ok_or_else(|| wrong(&self.id, "this backbone cannot decode step by step"))?;
-            return Ok(Box::new(Codes { common, session, digits: 0, codes: vec![Vec::new(); size] }));
+            return Ok(Box::new(Codes { common, session, draws: 0, digits: vec![Vec::new(); size] }));
         };
-        let process = process.ok_or_else(|| wrong(&self.id, "the objective names no noise"))?;
+        let process = process.cloned().ok_or_else(|| wrong(&self.id, "the objective names no noise"))?;
         let times = common.held().times()?;
         let count = common.length() * channels;
         let mut x: Vec<f32> = request.keys.iter().flat_map(|key| key.stream(RngStream::Noise).normals(count)).collect();
@@ -178,10 +181,10 @@ impl Sampler for HostedSampler {
         let step = steps - request.left(steps).1;
         // Before the first step all is noise, and nothing is left of a start.
         if let Some(start) = request.start.as_ref().filter(|_| step > 0) {
-            let start = start.vectors(&common.canvas, request.layout.target(), &backbone.device());
+            let start = start.vectors(&request.layout, &backbone.device());
             let start =
                 start.ok_or_else(|| wrong(&self.id, "these codes have no bits, so no vectors to go on from"))?;
-            let (alpha, sigma) = process.path.mix(f64::from(times[step]));
+            let (alpha, sigma) = process.schedule.mix(f64::from(times[step]));
             x.iter_mut().zip(to_vec(start)).for_each(|(x, start)| *x = start * alpha as f32 + *x * sigma as f32);
         }
         Ok(Box::new(Vectors { common, process, channels, times, x, guess: None, step }))
@@ -198,7 +201,6 @@ fn field_channels(backbone: &dyn Backbone) -> Option<usize> {
 /// What both ways share.
 struct Common {
     held: Mutex<Held>,
-    canvas: CanvasShape,
     /// Of all rows: with guidance, those without a prompt come after.
     conditioning: Conditioning,
     keys: Vec<RngKey>,
@@ -210,16 +212,16 @@ impl Common {
     }
 
     fn rows(&self) -> usize {
-        self.conditioning.size()
+        self.conditioning.size
     }
 
     fn size(&self) -> usize {
         self.keys.len()
     }
 
-    /// How many tokens are to be made.
+    /// How many elements are to be made.
     fn length(&self) -> usize {
-        self.conditioning.layout.target().len()
+        self.conditioning.layout.elements().len()
     }
 
     /// Of the rows with and without the prompt, the one that guidance makes of the two.
@@ -238,42 +240,45 @@ struct Codes {
     common: Common,
     session: Box<dyn Session>,
     /// Digits picked so far.
-    digits: u64,
-    codes: Vec<Vec<u32>>,
+    draws: u64,
+    /// Of each sample the digits of the elements that are done, `[n, D]`.
+    digits: Vec<Vec<u32>>,
+}
+
+impl Codes {
+    /// How many digits stand side by side.
+    fn width(&self) -> usize {
+        self.common.conditioning.canvas().most_digits()
+    }
 }
 
 impl Sampling for Codes {
     fn progress(&self) -> (usize, usize) {
-        (self.codes.first().map_or(0, Vec::len), self.common.length())
+        (self.digits.first().map_or(0, Vec::len) / self.width(), self.common.length())
     }
 
     fn step(&mut self, _: &dyn Backbone) -> Result<()> {
-        let (mut digits, mut codes) = (Vec::new(), vec![0u32; self.common.size()]);
-        for _ in 0..self.session.heads() {
-            let logits = self.session.logits(&digits);
-            let base = logits.dims()[1] as u32;
-            let logits = self.common.guide(to_vec(logits));
-            let position = self.digits;
-            let uniform = |key: &RngKey| key.step(position).stream(RngStream::Pick).uniform();
+        let (mut digits, mut rows) = (Vec::new(), vec![vec![0u32; self.width()]; self.common.size()]);
+        for digit in self.session.digits() {
+            let logits = self.common.guide(to_vec(self.session.logits(&digits)?));
+            let draw = self.draws;
+            let uniform = |key: &RngKey| key.step(draw).stream(RngStream::Pick).uniform();
             let uniform: Vec<f32> = self.common.keys.iter().map(uniform).collect();
             let mut picked = self.common.held().pick(&logits, &uniform)?;
-            codes.iter_mut().zip(&picked).for_each(|(code, digit)| *code = *code * base + digit);
+            rows.iter_mut().zip(&picked).for_each(|(row, &entry)| row[digit] = entry);
             if self.common.rows() > self.common.size() {
                 picked.extend_from_within(..);
             }
             digits.push(picked);
-            self.digits += 1;
+            self.draws += 1;
         }
-        self.codes.iter_mut().zip(&codes).for_each(|(all, code)| all.push(*code));
-        if self.common.rows() > self.common.size() {
-            codes.extend_from_within(..);
-        }
-        self.session.push(&codes);
-        Ok(())
+        self.digits.iter_mut().zip(rows).for_each(|(all, row)| all.extend(row));
+        self.session.push(&digits)
     }
 
     fn tokens(&self) -> Result<Vec<Values>> {
-        Ok(self.codes.iter().map(|codes| Values::Codes(codes.clone())).collect())
+        let layout = &self.common.conditioning.layout;
+        Ok(self.digits.iter().map(|digits| layout.of_digits(digits)).collect())
     }
 }
 
@@ -310,16 +315,13 @@ impl Vectors {
                 x0_prev: self.guess.as_deref().map(tensor),
             }),
         };
-        let Prediction::Vector(predicted) = backbone.forward(&batch) else {
+        let Prediction::Vector(predicted) = backbone.forward(&batch)? else {
             return Err(wrong(self.common.held().instance.id(), "this backbone predicts no field"));
         };
         let noisy = tensor(&self.x);
-        let angle = std::f32::consts::FRAC_PI_2 * t;
-        let clean = match (self.process.predicts, self.process.path) {
-            (Predicts::Data, _) => predicted,
-            (Predicts::Velocity, NoisePath::Straight) => noisy - predicted * t,
-            (Predicts::Velocity, NoisePath::Cosine) => noisy * angle.cos() - predicted * angle.sin(),
-        };
+        let (alpha, sigma) = self.process.schedule.mix(f64::from(t));
+        let one = |value: f64| Tensor::full([1, 1, 1], value as f32, &device);
+        let clean = self.process.clean(one(alpha), one(sigma), noisy, predicted);
         Ok(self.common.guide(to_vec(clean)))
     }
 }
@@ -339,7 +341,7 @@ impl Sampling for Vectors {
 
     fn tokens(&self) -> Result<Vec<Values>> {
         let [_, length, channels] = self.sides();
-        let positions = self.common.conditioning.layout.target();
-        Ok(self.x.chunks(length * channels).map(|vectors| self.common.canvas.read(positions, vectors)).collect())
+        let layout = &self.common.conditioning.layout;
+        Ok(self.x.chunks(length * channels).map(|vectors| layout.of_vectors(vectors)).collect())
     }
 }

@@ -11,15 +11,17 @@ mod mixer;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{Shelf, root};
-use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, ints};
+use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    CanvasShape, Clip, Hosted, Make, Media, Rate, Registry, Role, TokenKind, TokenShape, TokenValues, WeightInit,
+    CanvasShape, Clip, Hosted, Layout, Make, Media, Rate, Registry, Role, TokenKind, TokenShape, TokenValues,
+    WeightInit,
 };
 use musiva_plugin_host::{Library, Loaded, register};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// The mixer as this test is built.
 static ENTRY: musiva_plugin::abi::Entry = musiva_plugin::entry!(mixer::Mixer: Backbone + Vjp);
@@ -74,7 +76,7 @@ fn mixed(loaded: &Loaded) -> [Vec<f32>; 2] {
     };
     let config = make(json!({ "width": 13, "hidden": 17, "depth": 2 })).unwrap();
     let tokens = TokenShape { grid: [2, 3, 5], kind: TokenKind::Vectors { channels: 7 } };
-    let canvas = CanvasShape::new(3, 5, tokens);
+    let canvas = Arc::new(CanvasShape::new(3, 5, tokens));
     let device = Device::flex().autodiff();
     let model = config.build(&canvas, &device, &WeightInit::Seed(11)).unwrap();
     let numbers = |step: usize| (0..2 * 30 * 7).map(|i| ((i * step) % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
@@ -82,9 +84,10 @@ fn mixed(loaded: &Loaded) -> [Vec<f32>; 2] {
     let times = Tensor::from_data(TensorData::new(vec![0.3f32, 0.8], [2, 1]), &device);
     let values = field(37);
     let input = ModelInput::NoisyVectors(NoisyVectors { values, times, at: vec![0; 30], x0_prev: None });
-    let conditioning = Conditioning::prompt(ints(&[1, 4, 0, 2, 2, 3], [2, 3], &device), &canvas);
+    let prompts = [[1, 4, 0], [2, 2, 3]].map(|words| canvas.prompt(&words));
+    let conditioning = Conditioning::new(&Arc::new(Layout::whole(&canvas)), &prompts, true, &device).unwrap();
     let batch = CanvasBatch { conditioning, input };
-    let Prediction::Vector(y) = model.forward(&batch) else { panic!("a field") };
+    let Prediction::Vector(y) = model.forward(&batch).unwrap() else { panic!("a field") };
     let mut found = (y.clone() * field(29)).sum().backward();
     let mut by_theta = Vec::new();
     model.parameters().gradients(&mut found, &mut |_, gradient| by_theta.extend(to_vec(gradient)));

@@ -4,10 +4,10 @@ mod screen;
 
 use super::args::{DeviceArgs, RecipeArgs};
 use super::print::say;
-use musiva::recipe::{Part, Recipe, Target};
+use musiva::recipe::Recipe;
 use musiva::train::{Ended, RunFolder, train};
 use musiva::training::tokenizer::summary;
-use musiva::{ConfigError, Error, ErrorKind, Result, cache};
+use musiva::{ConfigError, Error, ErrorKind, Result};
 use screen::{Screen, Stop};
 use std::path::{Path, PathBuf};
 
@@ -75,17 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
         let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
         say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
     }
-    let wanted = match settings.target {
-        Target::Text => named_weights(&recipe.text),
-        Target::Video => named_weights(&recipe.video),
-        Target::Audio => named_weights(&recipe.audio),
-        Target::Backbone => named_weights(&recipe.backbone),
-    };
-    match wanted {
-        // The files of a built-in recipe are copies that the command makes.
-        Some(path) if !path.starts_with(cache()?) => say!("use them: cp {} {}", weights.display(), path.display()),
-        _ => say!("use them: --set {}.weights={}", settings.target, weights.display()),
-    }
+    say!("use them: --set {}.weights={}", settings.target, weights.display());
     Ok(())
 }
 
@@ -109,8 +99,4 @@ fn peak_memory() -> Option<f64> {
 fn name(recipe: &Recipe) -> String {
     let stem = || recipe.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if recipe.name.is_empty() { stem() } else { recipe.name.clone() }
-}
-
-fn named_weights<T: ?Sized>(part: &Option<Part<T>>) -> Option<&Path> {
-    part.as_ref().and_then(|part| part.weights.as_deref())
 }

@@ -107,7 +107,12 @@ impl Callbacks for Screen {
     fn samples(&mut self, step: u64, look: &Samples) -> Result<()> {
         let path = self.folder.join("samples").join(format!("{step:08}.png"));
         save::prepare(&path, &["png"])?;
-        save::write(&path, &contact_sheet(&look.clips, COLUMNS, &[])?, &Metadata::new(), None)?;
+        if !look.clips.is_empty() {
+            save::write(&path, &contact_sheet(&look.clips, COLUMNS, &[])?, &Metadata::new(), None)?;
+        }
+        if !look.texts.is_empty() {
+            musiva::files::write(&path.with_extension("txt"), format!("{}\n", look.texts.join("\n")).as_bytes())?;
+        }
         for (i, sound) in look.sounds.iter().enumerate() {
             write_sound(save::numbered(&path.with_extension("wav"), i), sound, &Metadata::new())?;
         }

@@ -85,6 +85,10 @@ impl CVivitConfig {
 }
 
 impl TokenizerConfig for CVivitConfig {
+    fn neutral(&self) -> &'static [&'static str] {
+        crate::quantizers::NEUTRAL
+    }
+
     fn errors(&self) -> Vec<ConfigError> {
         let mut errors = self.quantizer.errors();
         let mut demand = |holds: bool, key: &str, message: String, hint: String| {

@@ -182,6 +182,10 @@ impl Magvit2Config {
 }
 
 impl TokenizerConfig for Magvit2Config {
+    fn neutral(&self) -> &'static [&'static str] {
+        crate::quantizers::NEUTRAL
+    }
+
     fn errors(&self) -> Vec<ConfigError> {
         let mut errors = self.quantizer.errors();
         for (i, (stage, next)) in self.steps().enumerate() {

@@ -46,6 +46,9 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use musiva_core::{Error, ErrorKind, Quantized, Result, RngKey, TokenKind, Tokens};
 
+/// Keys of a tokenizer's configuration that steer training alone, or how its tokens are kept.
+pub const NEUTRAL: &[&str] = &["quantizer.decay", "quantizer.restart", "quantizer.dropout", "quantizer.tokens"];
+
 /// Latents ⇄ tokens.
 ///
 /// For who calls it: [`tokens`](Self::tokens) and [`vectors`](Self::vectors) are encoding and decoding;

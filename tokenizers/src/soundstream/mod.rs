@@ -88,6 +88,10 @@ impl SoundStreamConfig {
 }
 
 impl TokenizerConfig for SoundStreamConfig {
+    fn neutral(&self) -> &'static [&'static str] {
+        &["quantizer.decay", "quantizer.restart", "quantizer.dropout", "quantizer.tokens", "film.denoise"]
+    }
+
     fn errors(&self) -> Vec<ConfigError> {
         let mut errors = self.quantizer.errors();
         if self.widest() > 16_384 {

@@ -1,4 +1,7 @@
-//! A backbone of one number among parts of the test's own: what a step draws, and what is measured and shown of it.
+//! A backbone of one number among parts of the test's own: what a step draws, and what is measured and shown of it. And
+//! the real models on a canvas of sound alone.
+
+mod sounds;
 
 use super::*;
 use burn::module::{Module, Param};
@@ -6,8 +9,8 @@ use burn::tensor::Tensor;
 use musiva_core::canvas::{CanvasBatch, Conditioning, Prediction};
 use musiva_core::parameters::Weight;
 use musiva_core::{
-    BackboneSpec, Clip, ConfigError, Cost, Init, Layout, MaskSpec, Media, Process, Rate, SampleRequest, Sampling,
-    Session, TokenKind, TokenShape, TokenizerSpec, Tokens,
+    BackboneSpec, Clip, ConfigError, Cost, Init, Layout, MaskSpec, Process, Rate, SampleRequest, Sampling, Session,
+    TokenKind, TokenShape, TokenValues, Tokenizer, TokenizerSpec, Tokens,
 };
 use musiva_data::{DataReport, Sample};
 use std::sync::Mutex;
@@ -15,9 +18,9 @@ use std::sync::Mutex;
 /// Frames of a clip, of one pixel each: a token is a pixel's grey.
 const FRAMES: usize = 3;
 
-fn canvas() -> CanvasShape {
+fn canvas() -> Arc<CanvasShape> {
     let tokens = TokenShape { grid: [FRAMES, 1, 1], kind: TokenKind::Codes { levels: 1, entries: 256, bits: Some(8) } };
-    CanvasShape { has_context: true, ..CanvasShape::new(1, 256, tokens) }
+    Arc::new(CanvasShape::new(1, 256, tokens).with_context())
 }
 
 /// Sample `i` is grey `i`, and its caption says so.
@@ -30,7 +33,7 @@ impl Dataset for Greys {
 
     fn get(&self, index: u64) -> Result<Sample> {
         let clip = Clip::new([FRAMES, 1, 1], Rate::whole(8), vec![index as u8; 3 * FRAMES])?;
-        Ok(Sample { clip: Some(clip), sound: None, caption: index.to_string(), id: String::new() })
+        Ok(Sample { clip: Some(clip), caption: index.to_string(), ..Sample::default() })
     }
 
     fn shape(&self, _: Modality) -> Option<MediaShape> {
@@ -65,6 +68,7 @@ impl Tokenizer for Plain {
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
+        assert_eq!(self.0.modality, Modality::Video, "a text is not shown");
         let pixels = tokens.as_codes()?.iter().flat_map(|&code| [code as u8; 3]).collect();
         Ok(Media::Clip(Clip::new(tokens.grid(), Rate::whole(1), pixels)?))
     }
@@ -78,7 +82,7 @@ struct Number {
 /// One number, 7 at first.
 struct One {
     number: Number,
-    canvas: CanvasShape,
+    canvas: Arc<CanvasShape>,
 }
 
 struct OneConfig;
@@ -96,10 +100,10 @@ impl BackboneConfig for OneConfig {
     fn cost(&self, _: &CanvasShape) -> Cost {
         Cost::default()
     }
-    fn build(&self, canvas: &CanvasShape, device: &Device, _: &WeightInit) -> Result<Box<dyn Backbone>> {
+    fn build(&self, canvas: &Arc<CanvasShape>, device: &Device, _: &WeightInit) -> Result<Box<dyn Backbone>> {
         let mut number = Number { w: Init::new(0, device).zeros([1]) };
         number.update(&mut |_, _, value| value + 7.0);
-        Ok(Box::new(One { number, canvas: *canvas }))
+        Ok(Box::new(One { number, canvas: canvas.clone() }))
     }
 }
 
@@ -113,17 +117,17 @@ impl Backbone for One {
     fn spec(&self) -> BackboneSpec {
         BackboneSpec::Masked
     }
-    fn canvas(&self) -> &CanvasShape {
+    fn canvas(&self) -> &Arc<CanvasShape> {
         &self.canvas
     }
     fn device(&self) -> Device {
         self.number.w.val().device()
     }
-    fn forward(&self, _: &CanvasBatch) -> Prediction {
+    fn forward(&self, _: &CanvasBatch) -> Result<Prediction> {
         unreachable!("its objective and its sampler look at its number alone")
     }
-    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
-        None
+    fn session(&self, _: Conditioning) -> Result<Option<Box<dyn Session>>> {
+        Ok(None)
     }
     fn parameters(&self) -> &dyn Parameters {
         &self.number
@@ -132,7 +136,7 @@ impl Backbone for One {
         &mut self.number
     }
     fn frozen(&self) -> Box<dyn Backbone> {
-        Box::new(Self { number: self.number.clone().valid(), canvas: self.canvas })
+        Box::new(Self { number: self.number.clone().valid(), canvas: self.canvas.clone() })
     }
 }
 
@@ -144,8 +148,17 @@ struct Asked {
     /// The indices of the samples in their data, as their prompts say.
     indices: Vec<u32>,
     samples: Vec<u64>,
-    context: Values,
-    tokens: Values,
+    context: Vec<Values>,
+    target: Vec<Values>,
+}
+
+/// The codes of a track, sample after sample.
+fn codes(values: &[Values], track: usize) -> Vec<u32> {
+    let of = |values: &Values| match &values.tracks[track] {
+        TokenValues::Codes { codes, .. } => codes.clone(),
+        TokenValues::Vectors { .. } => panic!("codes"),
+    };
+    values.iter().flat_map(of).collect()
 }
 
 /// The loss is the backbone's number and the mean of the samples' indices.
@@ -169,7 +182,7 @@ impl Objective for Told {
         None
     }
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
-        let Values::Codes(indices) = batch.prompt.clone() else { panic!("words") };
+        let indices = codes(&batch.context, 1);
         let mean = indices.iter().sum::<u32>() as f32 / indices.len() as f32;
         self.0.lock().unwrap().push(Asked {
             step: key.step,
@@ -177,7 +190,7 @@ impl Objective for Told {
             indices,
             samples: batch.samples.clone(),
             context: batch.context.clone(),
-            tokens: batch.tokens.clone(),
+            target: batch.target.clone(),
         });
         Ok(Loss { total: Tensor::from_data([mean + One::value(backbone)], &Device::flex()), parts: Vec::new() })
     }
@@ -198,10 +211,13 @@ impl Sampler for Paint {
     fn forwards(&self, _: &CanvasShape) -> f64 {
         1.0
     }
-    fn begin(&self, backbone: &dyn Backbone, _: Option<Process>, order: &SampleRequest) -> Result<Box<dyn Sampling>> {
+    fn begin(&self, backbone: &dyn Backbone, _: Option<&Process>, order: &SampleRequest) -> Result<Box<dyn Sampling>> {
         let grey = |grey: f32| {
-            let made = Values::Codes(vec![grey as u32; order.layout.target().len()]);
-            vec![made; order.prompt.len()]
+            let canvas = order.layout.canvas();
+            let mut made = canvas.blank().at(order.layout.target(), canvas);
+            let TokenValues::Codes { codes, .. } = &mut made.tracks[0] else { panic!("codes") };
+            codes.fill(grey as u32);
+            vec![made; order.context.len()]
         };
         Ok(Box::new(Painting([grey(255.0), grey(One::value(backbone))], 0)))
     }
@@ -222,7 +238,7 @@ impl Sampling for Painting {
 }
 
 fn task(name: &str, video: MaskSpec, weight: f64) -> Task {
-    Task { name: name.into(), video, audio: MaskSpec::Absent, frames: 1, weight }
+    Task { weight, ..Task::new(name, [("video", video)]) }
 }
 
 const TRAINED: u64 = 24;
@@ -233,14 +249,13 @@ fn trainable<'a>(settings: &TrainSettings, tasks: &[Task], held_out: u64, told: 
         canvas: canvas(),
         objective: told,
         sampler: &Paint,
-        text: plain(Modality::Text),
-        video: plain(Modality::Video),
-        audio: None,
+        codecs: [Modality::Video, Modality::Text]
+            .map(|modality| (modality.track().to_owned(), Arc::new(Codec::new(plain(modality), Rate::whole(8)))))
+            .into(),
         tasks: tasks.to_vec(),
     };
     let data = Arc::new(Greys(TRAINED));
-    let tokens =
-        TokenSet::new(&*data, TRAINED, &parts.canvas, &*parts.text, &parts.encoders(), &mut |_| Ok(())).unwrap();
+    let tokens = TokenSet::new(&*data, TRAINED, &parts.canvas, &parts.encoders(), &mut |_| Ok(())).unwrap();
     let (source, held_out) = (WeightInit::Seed(1), Arc::new(Greys(held_out)));
     BackboneTraining::new(settings, parts, &source, data, tokens, held_out, &Device::flex()).unwrap()
 }
@@ -267,7 +282,8 @@ fn each_part_of_a_step_draws_its_own_task_as_often_as_its_weight_says() {
     let s = settings(8, 4);
     let all = asked(&s, &tasks, 0..250);
     assert_eq!(all.len(), 1000);
-    let first = |asked: &Asked| !asked.layout.context().is_empty();
+    // Beside the prompt.
+    let first = |asked: &Asked| asked.layout.context().len() > 1;
     // A quarter of 1000, give or take four deviations.
     let count = all.iter().filter(|asked| first(asked)).count();
     assert!((195..=305).contains(&count), "{count}");
@@ -279,9 +295,10 @@ fn each_part_of_a_step_draws_its_own_task_as_often_as_its_weight_says() {
         assert!((35..=90).contains(&count), "part {part}: {count}");
     }
     for asked in &all {
-        let codes = |frames: usize| asked.indices.iter().flat_map(|&i| vec![i; frames]).collect::<Vec<u32>>();
+        let greys = |frames: usize| asked.indices.iter().flat_map(|&i| vec![i; frames]).collect::<Vec<u32>>();
         let (given, made) = if first(asked) { (1, FRAMES - 1) } else { (0, FRAMES) };
-        assert_eq!((&asked.context, &asked.tokens), (&Values::Codes(codes(given)), &Values::Codes(codes(made))));
+        assert_eq!([codes(&asked.context, 0), codes(&asked.target, 0)], [greys(given), greys(made)]);
+        assert_eq!(codes(&asked.target, 1), [0; 0], "a prompt is context");
     }
     // A step's number alone says what it draws: whoever resumes draws the same.
     assert_eq!(asked(&s, &tasks, 100..110), all[400..440]);

@@ -1,9 +1,11 @@
 //! The test of tasks: scenes that training never saw, and what a backbone makes of a part of them.
 
+use musiva_core::dataset::Sample;
 use musiva_core::pipeline::{ContextMedia, Pipeline, Request};
-use musiva_core::{Clip, Mask, MaskSpec, Result, RngKey, RngStream, Sound, Task};
+use musiva_core::{Clip, Mask, MaskSpec, Media, Modality, Result, RngKey, RngStream, Sound, Task, TrackMedia};
 use musiva_data::World;
 use musiva_data::world::{Scene, Split};
+use std::collections::BTreeMap;
 
 /// A scene of the test, and what of it there is to give.
 pub struct Case {
@@ -15,6 +17,10 @@ pub struct Case {
     pub clip: Clip,
     /// What is heard, in a world with sound.
     pub sound: Option<Sound>,
+    /// What numbers the world tells of it.
+    pub numbers: BTreeMap<String, f64>,
+    /// Further streams of the world.
+    pub streams: BTreeMap<String, Clip>,
     seed: u64,
     number: u64,
 }
@@ -24,12 +30,13 @@ impl Case {
     pub fn new(world: &World, seed: u64, number: u64) -> Self {
         let key = RngKey::new(seed).sample(number);
         let scene = world.scene(key, Split::Test);
-        Self { caption: scene.caption(key), clip: scene.render(), sound: scene.sound(), scene, seed, number }
+        let Sample { caption, clip, sound, streams, numbers, .. } = scene.sample(key, String::new());
+        Self { caption, clip: clip.unwrap_or_else(|| scene.render()), sound, streams, numbers, scene, seed, number }
     }
 
     /// What a task shows of its clip, the rest grey; `None` where it shows nothing.
     pub fn shown(&self, task: &Task, clip_strides: [usize; 3]) -> Option<Clip> {
-        if !task.video.has_context() {
+        if !task.spec("video").has_context() {
             return None;
         }
         let mut grey = self.clip.clone();
@@ -39,10 +46,10 @@ impl Case {
 
     /// What a task lets be heard of its sound, the rest silent; `None` where it gives nothing of it.
     pub fn heard(&self, task: &Task) -> Option<Sound> {
-        let sound = self.sound.as_ref().filter(|_| task.audio.has_context())?;
+        let sound = self.sound.as_ref().filter(|_| task.spec("audio").has_context())?;
         let (length, channels) = (sound.length(), sound.channels());
-        let n = (task.frames as f64 * sound.rate().as_f64() / self.clip.rate().as_f64()) as usize;
-        let (first, last) = match task.audio {
+        let n = (task.frames_at(&self.clip) as f64 * sound.rate().as_f64() / self.clip.rate().as_f64()) as usize;
+        let (first, last) = match task.spec("audio") {
             MaskSpec::First => (n, 0),
             MaskSpec::Last => (0, n),
             MaskSpec::Ends => (n, n),
@@ -67,6 +74,14 @@ pub struct Outcome {
     pub clip: Option<Clip>,
     /// The sound, where the task makes some.
     pub sound: Option<Sound>,
+    /// The text, where the task makes some.
+    pub text: Option<String>,
+}
+
+/// Of the numbers of a sample those that the model is conditioned on, by the names of its conditions.
+pub(super) fn numbers(pipeline: &Pipeline, sample: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let conditions = pipeline.canvas().conditions.iter();
+    conditions.filter_map(|condition| Some((condition.name.clone(), *sample.get(&condition.from)?))).collect()
 }
 
 /// Has a task done for cases in a row, all with the region of the first. `on_step` is told how many steps are done, and
@@ -82,18 +97,28 @@ pub fn perform(
 ) -> Result<Vec<Outcome>> {
     let Some(Case { seed, number, .. }) = cases.first() else { return Ok(Vec::new()) };
     let prompts = cases.iter().map(|case| case.caption.clone()).collect();
-    let clips: Vec<Clip> = cases.iter().map(|case| case.clip.clone()).collect();
-    let sounds: Vec<Sound> = cases.iter().filter_map(|case| case.sound.clone()).collect();
-    let mask = cases[0].mask(task, pipeline.codec().tokenizer().spec().strides);
-    let context_media = ContextMedia { task, clips: &clips, sounds: &sounds, mask: mask.as_ref() };
-    let sample_request = pipeline.task_request(&Request { prompts, seed: *seed, first: *number }, &context_media)?;
+    let conditions = cases.iter().map(|case| numbers(pipeline, &case.numbers)).collect();
+    let clips = cases.iter().map(|case| Media::Clip(case.clip.clone())).collect();
+    let sounds = cases.iter().filter_map(|case| case.sound.clone()).map(Media::Sound).collect();
+    let mut media: TrackMedia =
+        [(Modality::Video.track().into(), clips), (Modality::Audio.track().into(), sounds)].into();
+    for track in &pipeline.canvas().tracks {
+        let streams = cases.iter().filter_map(|case| case.streams.get(&track.from).cloned()).map(Media::Clip);
+        media.entry(track.name.clone()).or_insert_with(|| streams.collect());
+    }
+    let strides = pipeline.canvas().track(Modality::Video.track()).map_or([1; 3], |track| track.strides);
+    let mask = cases[0].mask(task, strides);
+    let context_media = ContextMedia { task, media: &media, mask: mask.as_ref() };
+    let sample_request =
+        pipeline.task_request(&Request { prompts, seed: *seed, first: *number, conditions }, &context_media)?;
     let outcome = |(tokens, case): (_, &Case)| {
-        let clip = pipeline.clip(tokens)?.map(|clip| match clip.shape() == case.clip.shape() {
-            true => task.finish(&case.clip, &clip, mask.as_ref()),
-            false => clip,
-        });
-        let sound = if task.audio == MaskSpec::Context { None } else { pipeline.sound(tokens)? };
-        Ok(Outcome { clip, sound })
+        let made = pipeline.output(task, tokens)?;
+        let clip = match (made.clip, task.spec("video")) {
+            (Some(clip), _) if clip.shape() == case.clip.shape() => Some(task.finish(&case.clip, &clip, mask.as_ref())),
+            (None, MaskSpec::Context) => Some(case.clip.clone()),
+            (clip, _) => clip,
+        };
+        Ok(Outcome { clip, sound: made.sound, text: made.text })
     };
     pipeline.once(&sample_request, on_step)?.iter().zip(cases).map(outcome).collect()
 }
@@ -104,7 +129,7 @@ mod tests {
     use musiva_data::WorldConfig;
 
     fn task(video: MaskSpec, audio: MaskSpec, frames: usize) -> Task {
-        Task { name: "x".into(), video, audio, frames, weight: 1.0 }
+        Task { frames, ..Task::new("x", [("video", video), ("audio", audio)]) }
     }
 
     /// 17 frames at 8 a second, 1000 samples each.
@@ -132,6 +157,9 @@ mod tests {
         assert_eq!(heard(MaskSpec::Ends, 2), Some([2000, 2000]));
         assert_eq!(heard(MaskSpec::Context, 1), Some([17_000, 17_000]));
         assert_eq!((heard(MaskSpec::Target, 1), heard(MaskSpec::Absent, 1)), (None, None));
+        let second = Task { seconds: Some(1.0), ..task(MaskSpec::Absent, MaskSpec::First, 1) };
+        let given = case.heard(&second).unwrap().samples().iter().take_while(|&&x| x == 1.0).count();
+        assert_eq!(given, 8000);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct TaskResult {
     pub pitch: Option<f64>,
     /// The timbre is right.
     pub timbre: Option<f64>,
+    /// A caption that was made is right in colour and shape; of a clip in direction, too, and in speed where it says one.
+    pub caption: Option<f64>,
 }
 
 /// Counts over the cases of a task.
@@ -47,6 +49,7 @@ struct Counts {
     onsets: Option<Onsets>,
     pitch: Vec<bool>,
     timbre: Vec<bool>,
+    captions: Vec<bool>,
 }
 
 impl Counts {
@@ -62,6 +65,7 @@ impl Counts {
             onsets: self.onsets.map(Onsets::f1),
             pitch: part(&self.pitch),
             timbre: part(&self.timbre),
+            caption: part(&self.captions),
             seen: (!self.scores.is_empty()).then(|| self.scores.into_iter().collect()),
         }
     }
@@ -69,8 +73,15 @@ impl Counts {
     fn count(&mut self, task: &Task, case: &Case, outcome: &Outcome, oracle: &VideoOracle) {
         self.n += 1;
         let reading = outcome.clip.as_ref().map(|clip| oracle.read(clip));
-        if let Some(reading) = reading.as_ref().filter(|_| task.video != MaskSpec::Context) {
+        if let Some(reading) = reading.as_ref().filter(|_| task.spec("video") != MaskSpec::Context) {
             self.see(task, case, reading);
+        }
+        if let Some(text) = &outcome.text {
+            let (said, scene) = (Attributes::parse(text).unwrap_or_default(), case.scene.attributes);
+            let seen = task.spec("video").has_context();
+            let moves =
+                !seen || (said.direction == Some(scene.direction) && said.speed.is_none_or(|s| s == scene.speed));
+            self.captions.push(said.colour == Some(scene.colour) && said.shape == Some(scene.shape) && moves);
         }
         if let Some(sound) = &outcome.sound {
             self.hear(task, case, reading.as_ref(), sound);
@@ -78,23 +89,23 @@ impl Counts {
     }
 
     fn see(&mut self, task: &Task, case: &Case, reading: &Reading) {
-        let forced = !matches!(task.video, MaskSpec::Target | MaskSpec::Image);
+        let forced = !matches!(task.spec("video"), MaskSpec::Target | MaskSpec::Image);
         let asked = match forced {
             true => PartialAttributes::from(case.scene.attributes),
             false => Attributes::parse(&case.caption).unwrap_or_default(),
         };
-        let frames = if task.video == MaskSpec::Image { 1 } else { case.clip.frames() };
+        let frames = if task.spec("video") == MaskSpec::Image { 1 } else { case.clip.frames() };
         self.scores.push(score(asked.within(frames), reading));
-        if task.audio == MaskSpec::Context {
+        if task.spec("audio") == MaskSpec::Context {
             let frame = case.scene.seconds_per_frame();
             let wanted: Vec<f64> = case.scene.events().iter().map(|event| event.time).collect();
             let shown: Vec<f64> = reading.bounced.iter().map(|at| at * frame).collect();
             *self.onsets.get_or_insert_default() += Onsets::of(&shown, &wanted, frame);
         }
         let last = case.clip.frames();
-        let beside = match task.video {
-            MaskSpec::First | MaskSpec::Ends => Some(task.frames),
-            MaskSpec::Last => last.checked_sub(task.frames + 1),
+        let beside = match task.spec("video") {
+            MaskSpec::First | MaskSpec::Ends => Some(task.frames_at(&case.clip)),
+            MaskSpec::Last => last.checked_sub(task.frames_at(&case.clip) + 1),
             _ => None,
         };
         if let Some(at) = beside {
@@ -109,7 +120,7 @@ impl Counts {
         self.pitch.push(hearing.colour == Some(case.scene.attributes.colour));
         self.timbre.push(hearing.shape == Some(case.scene.attributes.shape));
         let frame = case.scene.seconds_per_frame();
-        let wanted: Vec<f64> = match (task.video, reading) {
+        let wanted: Vec<f64> = match (task.spec("video"), reading) {
             // Nothing says when.
             (MaskSpec::Absent, _) => return,
             (MaskSpec::Target, Some(reading)) => reading.bounced.iter().map(|at| at * frame).collect(),
@@ -142,7 +153,7 @@ pub(super) fn tasks(
             }
         }
         all.push(counts.result(task, BACKBONE));
-        if task.video == MaskSpec::Context && task.audio == MaskSpec::Target {
+        if task.spec("video") == MaskSpec::Context && task.spec("audio") == MaskSpec::Target {
             all.push(placed(world, &oracle, task, [n as u64, seed]));
         }
     }
@@ -157,7 +168,7 @@ fn placed(world: &World, oracle: &VideoOracle, task: &Task, [n, seed]: [u64; 2])
         if sound.is_none() {
             [&mut counts.pitch, &mut counts.timbre].into_iter().for_each(|all| all.push(false));
         }
-        counts.count(task, &case, &Outcome { clip: Some(case.clip.clone()), sound }, oracle);
+        counts.count(task, &case, &Outcome { clip: Some(case.clip.clone()), sound, text: None }, oracle);
     }
     counts.result(task, "placed tones")
 }
@@ -172,7 +183,7 @@ mod tests {
     }
 
     fn task(video: MaskSpec, audio: MaskSpec) -> Task {
-        Task { name: "x".into(), video, audio, frames: 1, weight: 1.0 }
+        Task::new("x", [("video", video), ("audio", audio)])
     }
 
     /// What is told of a task where case `i` came out as `made` says.
@@ -188,21 +199,21 @@ mod tests {
 
     /// As it should be, as far as the task makes something of it.
     fn right(task: &Task, case: &Case) -> Outcome {
-        let clip = match task.video {
+        let clip = match task.spec("video") {
             MaskSpec::Absent => None,
             MaskSpec::Image => Some(case.clip.slice(0..1)),
             _ => Some(case.clip.clone()),
         };
-        let sound = case.sound.clone().filter(|_| !matches!(task.audio, MaskSpec::Absent | MaskSpec::Context));
-        Outcome { clip, sound }
+        let sound = case.sound.clone().filter(|_| !matches!(task.spec("audio"), MaskSpec::Absent | MaskSpec::Context));
+        Outcome { clip, sound, text: None }
     }
 
     /// A black clip, and silence.
     fn nothing(task: &Task, case: &Case) -> Outcome {
-        let Outcome { mut clip, sound } = right(task, case);
+        let Outcome { mut clip, sound, text } = right(task, case);
         clip.iter_mut().for_each(|clip| clip.pixels_mut().fill(0));
         let silent = |sound: Sound| Sound::new(1, sound.rate(), vec![0.0; sound.length()]).unwrap();
-        Outcome { clip, sound: sound.map(silent) }
+        Outcome { clip, sound: sound.map(silent), text }
     }
 
     #[test]
@@ -267,7 +278,7 @@ mod tests {
                 (0..clip.frames()).filter(|&at| at != t).for_each(|at| {
                     clip.pixels_mut()[at * size..][..size].copy_from_slice(&other);
                 });
-                Outcome { clip: Some(clip), sound: None }
+                Outcome { clip: Some(clip), sound: None, text: None }
             }
         };
         let cases = [(MaskSpec::First, 1, 2, 15), (MaskSpec::Last, 15, 14, 1), (MaskSpec::Ends, 1, 3, 15)];
@@ -275,6 +286,10 @@ mod tests {
             let task = task(video, MaskSpec::Absent);
             assert_eq!(result(&task, 12, only(right, far)).position, Some(1.0), "{video:?}");
             assert!(result(&task, 12, only(wrong, far)).position.unwrap() < 0.5, "{video:?}");
+            // A quarter of a second is two frames.
+            let of_seconds = Task { seconds: Some(0.25), ..task };
+            let (right, far) = if video == MaskSpec::Last { (14, 1) } else { (2, 15) };
+            assert_eq!(result(&of_seconds, 12, only(right, far)).position, Some(1.0), "{video:?}");
         }
     }
 }

@@ -16,7 +16,8 @@ impl Dataset for Greys {
 
     fn get(&self, index: u64) -> Result<Sample> {
         let clip = Clip::new([1, 8, 8], Rate::whole(8), vec![10 * index as u8 + self.0; 192])?;
-        Ok(Sample { clip: Some(clip), sound: None, caption: format!("grey {index}"), id: format!("clip {index}") })
+        let (caption, id) = (format!("grey {index}"), format!("clip {index}"));
+        Ok(Sample { clip: Some(clip), caption, id, ..Sample::default() })
     }
 
     fn shape(&self, _: Modality) -> Option<MediaShape> {

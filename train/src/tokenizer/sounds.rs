@@ -246,7 +246,7 @@ mod tests {
         fn get(&self, index: u64) -> Result<Sample> {
             let tone = (0..997).map(|i| 0.5 * ((0.1 + 0.01 * index as f32) * i as f32).sin()).collect();
             let sound = Some(Sound::new(1, Rate::whole(8000), tone)?);
-            Ok(Sample { clip: None, sound, caption: String::new(), id: String::new() })
+            Ok(Sample { sound, ..Sample::default() })
         }
 
         fn shape(&self, _: Modality) -> Option<MediaShape> {

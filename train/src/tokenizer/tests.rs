@@ -36,7 +36,7 @@ impl Dataset for Toys {
         let pitch = 0.1 + 0.5 * stream.uniform();
         let sound = (0..SAMPLES).map(|i| 0.4 * (pitch * i as f32).sin()).collect();
         let sound = Sound::new(1, Rate::whole(8000), sound)?;
-        Ok(Sample { clip: Some(clip), sound: Some(sound), caption: String::new(), id: index.to_string() })
+        Ok(Sample { clip: Some(clip), sound: Some(sound), id: index.to_string(), ..Sample::default() })
     }
 
     fn shape(&self, _: Modality) -> Option<MediaShape> {

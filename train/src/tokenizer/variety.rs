@@ -83,7 +83,7 @@ mod tests {
         fn get(&self, index: u64) -> Result<Sample> {
             assert!(self.0.is_none_or(|len| index < len), "there is no sound {index}");
             let sound = Some(sine(200.0 + 50.0 * (index % 11) as f64, 997));
-            Ok(Sample { clip: None, sound, caption: String::new(), id: String::new() })
+            Ok(Sample { sound, ..Sample::default() })
         }
 
         fn shape(&self, _: Modality) -> Option<MediaShape> {

@@ -8,13 +8,14 @@ use super::schema::{SECTIONS, schema};
 use super::source::Node;
 use super::walk::Walk;
 use super::words::choices;
-use super::{EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
+use super::{ConditionSettings, EvaluateSettings, Part, PluginPin, Recipe, Target, TrainSettings};
 use crate::canvas::CanvasShape;
 use crate::{
-    BackboneSpec, ConfigError, Factory, Make, MediaShape, MetricConfig, Modality, Registry, Role, Task, TokenShape,
+    BackboneSpec, ConfigError, Factory, Make, MediaShape, MetricConfig, Modality, Objective, Registry, Role, Schedule,
+    Task, TokenShape,
 };
 use serde_json::{Value as Json, json};
-use std::{path::Path, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::Path, path::PathBuf, sync::Arc};
 
 /// Checks the whole tree; the report holds everything that is wrong with it.
 pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Report> {
@@ -33,9 +34,11 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let text = checker.part("tokenizer.text", Make::tokenizer);
     let backbone = checker.part("backbone", Make::backbone);
     let objective = checker.part("objective", Make::objective);
+    let schedule = checker.part("schedule", Make::schedule);
     let sampler = checker.part("sampler", Make::sampler);
     let metrics: Vec<Part<dyn MetricConfig>> = checker.metrics();
-    let tasks = checker.tasks();
+    let (tasks, tracks) = (checker.tasks(), checker.tables("track"));
+    let conditions: BTreeMap<String, ConditionSettings> = checker.tables("condition");
     let program = checker.part("program", Make::program);
     let train: Option<TrainSettings> = checker.settings("train");
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
@@ -50,12 +53,14 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     checker.errors("tokenizer.text", text.as_ref().map(|part| part.component.errors()));
     checker.errors("backbone", backbone.as_ref().map(|part| part.component.errors()));
     checker.errors("objective", objective.as_ref().map(|part| part.component.errors()));
+    checker.errors("schedule", schedule.as_ref().map(|part| part.component.errors()));
     checker.errors("sampler", sampler.as_ref().map(|part| part.component.errors()));
     for (index, part) in metrics.iter().enumerate() {
         checker.errors(&format!("metric.{index}"), Some(part.component.errors()));
     }
     checker.errors("train", train.as_ref().map(TrainSettings::errors));
     checker.presence(train.as_ref());
+    let objective = checker.scheduled(objective, schedule.as_ref());
 
     let mut recipe = Recipe {
         path: path.to_path_buf(),
@@ -68,12 +73,17 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         text,
         backbone,
         objective,
+        schedule,
         sampler,
         metrics,
         tasks,
+        tracks,
+        conditions,
         program,
         train,
         evaluate,
+        buckets: Vec::new(),
+        force_weights: false,
         flow: Flow::default(),
         resolved: std::mem::take(&mut checker.json),
         paths,
@@ -81,6 +91,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         notes: Report::default(),
     };
     recipe.flow = checker.flow(&recipe);
+    recipe.buckets = checker.buckets(&recipe);
     checker.check_program(&recipe);
     checker.trainable(&recipe);
     Report(checker.found).into_result()?;
@@ -89,7 +100,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
 }
 
 /// What is known of the road once shapes have flowed along it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flow {
     /// The dataset's clips.
     pub clip: Option<MediaShape>,
@@ -102,7 +113,7 @@ pub struct Flow {
     /// What the text tokenizer makes of a prompt.
     pub text: Option<TokenShape>,
     /// The canvas.
-    pub canvas: Option<CanvasShape>,
+    pub canvas: Option<Arc<CanvasShape>>,
     /// What the backbone is on it.
     pub backbone: Option<BackboneSpec>,
 }
@@ -188,6 +199,12 @@ impl Checker<'_> {
         tasks.and_then(|tasks| serde_json::from_value(tasks).ok()).unwrap_or_default()
     }
 
+    /// Tables of one kind, by their names: `[track.*]`, `[condition.*]`.
+    fn tables<T: serde::de::DeserializeOwned>(&self, section: &str) -> BTreeMap<String, T> {
+        let tables = self.json.get(section).filter(|_| self.clean(section)).cloned();
+        tables.and_then(|tables| serde_json::from_value(tables).ok()).unwrap_or_default()
+    }
+
     fn settings<T: serde::de::DeserializeOwned>(&mut self, section: &'static str) -> Option<T> {
         match serde_json::from_value(self.section(section)?) {
             Ok(settings) => Some(settings),
@@ -219,6 +236,22 @@ impl Checker<'_> {
         self.found.push(Diagnostic::error(path, message).at(place).hint(error.hint.clone()));
     }
 
+    /// The objective with the recipe's noise schedule, where there is one that it takes.
+    fn scheduled(
+        &mut self,
+        objective: Option<Part<dyn Objective>>,
+        schedule: Option<&Part<dyn Schedule>>,
+    ) -> Option<Part<dyn Objective>> {
+        let mut part = objective?;
+        if let Some(schedule) = schedule.filter(|_| self.clean("objective") && self.clean("schedule")) {
+            let scheduled = part.component.with_schedule(schedule.component.clone());
+            if let Some(component) = self.placed("schedule", "schedule", scheduled) {
+                part.component = component;
+            }
+        }
+        Some(part)
+    }
+
     fn kinds(&self, section: &str) -> Vec<&'static str> {
         let section = SECTIONS.iter().find(|other| other.path == section);
         section.into_iter().flat_map(|section| section.components(self.registry)).map(|c| c.kind).collect()
@@ -242,12 +275,16 @@ impl Checker<'_> {
             needs.push(("data", "tokenizer.audio", "a tokenizer needs sounds, whose shape `[data]` says"));
         }
         if backbone {
-            needs.push(("data", "backbone", "a canvas needs the shape of clips"));
-            needs.push(("tokenizer.video", "backbone", "a canvas holds the tokens of a clip"));
-            needs.push(("tokenizer.text", "backbone", "a canvas begins with the tokens of a prompt"));
+            needs.push(("data", "backbone", "a canvas needs the shape of media"));
+            if !(video || audio || text) {
+                needs.push(("tokenizer.video", "backbone", "a canvas holds the tokens of media"));
+            }
         }
         for section in ["objective", "sampler"].into_iter().filter(|section| self.written(section)) {
             needs.push(("backbone", section, "without one nothing is predicted"));
+        }
+        if self.written("schedule") {
+            needs.push(("objective", "schedule", "it is what mixes noise by a schedule"));
         }
         if self.written("sampler") {
             needs.push(("objective", "sampler", "it says what a sampler has to take predictions for"));
@@ -333,20 +370,22 @@ impl Checker<'_> {
             let shape = part.component.shape(&MediaShape::Text);
             flow.text = self.placed("tokenizer.text", "tokenizer.text", shape);
         }
-        if let (Some(tokens), Some(text)) = (flow.video, flow.text) {
-            flow.canvas = self.canvas(recipe, tokens, text);
-            // A canvas has sound where there is something to make of it.
-            let heard = recipe.backbone.is_some() || !recipe.tasks.is_empty();
-            if let (Some(canvas), Some(audio), true) = (&mut flow.canvas, flow.audio, heard) {
-                canvas.sound = self.sound(recipe, &flow.clip, &flow.sound, tokens, audio);
+        let media = flow.video.is_some() || flow.audio.is_some();
+        self.names(recipe);
+        let whole = ["tokenizer", "track", "condition", "data"].into_iter().all(|section| self.clean(section));
+        if whole && (recipe.backbone.is_some() || (media && flow.text.is_some())) {
+            flow.canvas = self.canvas(recipe, &flow).map(Arc::new);
+        }
+        if let Some(canvas) = &flow.canvas {
+            self.check_tasks(recipe, canvas, canvas.frames());
+            if recipe.backbone.is_some() && !canvas.tracks.iter().any(|track| track.target) && self.clean("task") {
+                let message = "a prompt alone leaves nothing to generate";
+                let hint = "add `[tokenizer.video]`, or a `[[task]]` with `text = \"target\"`";
+                self.add("backbone", &ConfigError::new("kind", message, hint));
             }
         }
-        if let (Some(canvas), Some(MediaShape::Clip { frames, .. })) = (&mut flow.canvas, flow.clip) {
-            canvas.order = recipe.backbone.as_ref().map_or_else(Default::default, |part| part.component.order());
-            canvas.has_context = recipe.tasks.iter().any(Task::has_context);
-            self.check_tasks(recipe, canvas, frames);
-        }
-        let Some((canvas, backbone)) = flow.canvas.zip(recipe.backbone.as_ref().filter(|_| self.clean("backbone")))
+        let Some((canvas, backbone)) =
+            flow.canvas.clone().zip(recipe.backbone.as_ref().filter(|_| self.clean("backbone")))
         else {
             return flow;
         };
@@ -354,8 +393,8 @@ impl Checker<'_> {
         let Some(spec) = flow.backbone else { return flow };
         let Some(objective) = recipe.objective.as_ref().filter(|_| self.clean("objective")) else { return flow };
         let trains = self.placed("objective", "objective", objective.component.fits(&spec)).is_some();
-        // How to read a field only an objective that fits it can say.
-        let readable = trains || !matches!(spec, BackboneSpec::Diffusion { .. });
+        // How to read a field only an objective that fits it can say, by a schedule that it takes.
+        let readable = self.clean("schedule") && (trains || !matches!(spec, BackboneSpec::Diffusion { .. }));
         if let Some(sampler) = recipe.sampler.as_ref().filter(|_| readable && self.clean("sampler")) {
             let process = objective.component.process();
             let fits = sampler.component.fits(&spec, process.as_ref());
@@ -374,10 +413,9 @@ impl Checker<'_> {
         let data = recipe.data.as_ref().filter(|_| self.clean("data"))?;
         let Some(media) = media else {
             let message = format!("`{}` has no {} for this tokenizer", data.kind, modality.plural());
-            let hint = match (modality, data.kind.as_str()) {
-                (Modality::Audio, "world") => "set `data.sound = 16000`, so that bounces are heard".to_owned(),
-                _ => format!("name data that have {}, or leave `[{}]` out", modality.plural(), modality.section()),
-            };
+            let hint = data.component.enable(modality).unwrap_or_else(|| {
+                format!("name data that have {}, or leave `[{}]` out", modality.plural(), modality.section())
+            });
             self.add("data", &ConfigError::new("kind", message, hint));
             return None;
         };

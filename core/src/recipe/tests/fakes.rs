@@ -1,6 +1,6 @@
 //! Small components that are wrong in all the ways that real ones can be.
 
-use crate::canvas::{CanvasShape, CleanBatch, PromptKind};
+use crate::canvas::{CanvasShape, CleanBatch, TrackShape};
 use crate::*;
 use burn::tensor::Device;
 use schemars::JsonSchema;
@@ -237,6 +237,11 @@ struct Trunk<const CAUSAL: bool> {
     scales: bool,
 }
 
+/// The track of the clip.
+fn clip(canvas: &CanvasShape) -> Option<&TrackShape> {
+    canvas.track(Modality::Video.track())
+}
+
 impl<const CAUSAL: bool> Default for Trunk<CAUSAL> {
     fn default() -> Self {
         Self { width: 128, heads: 4, dropout: 0.0, entries: None, scales: true }
@@ -254,7 +259,8 @@ impl<const CAUSAL: bool> BackboneConfig for Trunk<CAUSAL> {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
-        match (CAUSAL, canvas.tokens.kind) {
+        let kind = clip(canvas).map(|track| track.tokens.kind);
+        match (CAUSAL, kind.ok_or_else(|| ConfigError::new("", "there are no clips", "add `[tokenizer.video]`"))?) {
             (true, TokenKind::Codes { entries, .. }) if self.entries.is_some_and(|most| entries > most) => {
                 let message = format!("codes of {entries} entries, the vocabulary ends at {}", self.entries.unwrap());
                 Err(ConfigError::new("entries", message, format!("set `entries = {entries}`")))
@@ -272,10 +278,11 @@ impl<const CAUSAL: bool> BackboneConfig for Trunk<CAUSAL> {
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
-        12 * self.width * self.width
-            + match canvas.text {
-                PromptKind::Words(rows) | PromptKind::Vectors(rows) => rows * self.width,
-            }
+        let rows = |track: &TrackShape| match track.tokens.kind {
+            TokenKind::Codes { entries, .. } => entries,
+            TokenKind::Vectors { channels } => channels,
+        };
+        12 * self.width * self.width + canvas.track("text").map_or(0, rows) * self.width
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
@@ -283,7 +290,7 @@ impl<const CAUSAL: bool> BackboneConfig for Trunk<CAUSAL> {
         Cost { forward_flops: 100.0 * length, activations: 10.0 * length, working_set: length }
     }
 
-    fn build(&self, _: &CanvasShape, _: &Device, _: &WeightInit) -> Result<Box<dyn Backbone>> {
+    fn build(&self, _: &Arc<CanvasShape>, _: &Device, _: &WeightInit) -> Result<Box<dyn Backbone>> {
         unreachable!("no test of the recipe builds anything")
     }
 }
@@ -352,11 +359,10 @@ impl Objective for Flow {
     }
 
     fn process(&self) -> Option<Process> {
-        let path = match self.noise {
-            Noise::Straight => NoisePath::Straight,
-            Noise::Cosine => NoisePath::Cosine,
-        };
-        Some(Process { path, predicts: Predicts::Velocity })
+        Some(match self.noise {
+            Noise::Straight => Process::new(schedule::Straight, Predicts::Velocity),
+            Noise::Cosine => Process::new(schedule::Cosine, Predicts::Velocity),
+        })
     }
 
     fn loss(&self, _: &dyn Backbone, _: &CleanBatch, _: RngKey) -> Result<Loss> {
@@ -407,7 +413,7 @@ impl<const CAUSAL: bool> Sampler for Steps<CAUSAL> {
                 "it steps along a field, the backbone predicts logits",
                 "set `sampler.kind = \"picks\"`",
             )),
-            (false, _) if process.is_some_and(|process| process.path != NoisePath::Straight) => {
+            (false, _) if process.is_some_and(|process| process.schedule.family() != Family::Straight) => {
                 let message = "it follows straight lines, the objective's way to noise is a cosine";
                 Err(ConfigError::new("", message, "set `objective.noise = \"straight\"`"))
             }
@@ -419,7 +425,7 @@ impl<const CAUSAL: bool> Sampler for Steps<CAUSAL> {
         2.0 * self.0.steps as f64
     }
 
-    fn begin(&self, _: &dyn Backbone, _: Option<Process>, _: &SampleRequest) -> Result<Box<dyn Sampling>> {
+    fn begin(&self, _: &dyn Backbone, _: Option<&Process>, _: &SampleRequest) -> Result<Box<dyn Sampling>> {
         unreachable!("no test of the recipe samples anything")
     }
 }

@@ -1,6 +1,7 @@
 //! Recipes that are right, and what they become.
 
 use super::*;
+use crate::canvas::{LevelPattern, TrackShape};
 use crate::files;
 use crate::{TokenKind, TokenShape};
 use proptest::prelude::*;
@@ -11,7 +12,11 @@ fn a_recipe_is_made_and_its_shapes_flow() {
     let recipe = parse(FIELD, &[]).unwrap();
     let kind = TokenKind::Codes { levels: 1, entries: 1024, bits: Some(10) };
     let canvas = recipe.need_canvas().unwrap();
-    assert_eq!(canvas, CanvasShape::new(12, 128, TokenShape { grid: [5, 8, 8], kind }));
+    let mut wanted = CanvasShape::new(12, 128, TokenShape { grid: [5, 8, 8], kind }).with_strides([4, 8, 8]);
+    // A step of the grid is four frames of eight a second; a text is a row of words.
+    wanted.tracks[0].seconds = 0.5;
+    wanted.tracks[1].tokens.grid = [1, 1, 12];
+    assert_eq!(*canvas, wanted);
     let spec = BackboneSpec::Diffusion { channels: 10, self_conditioned: false };
     assert_eq!(recipe.need_backbone_spec().unwrap(), spec);
     let video = recipe.need_tokenizer(Modality::Video).unwrap();
@@ -20,6 +25,33 @@ fn a_recipe_is_made_and_its_shapes_flow() {
     assert_eq!(video.config["stages"], json!([{ "channels": 32, "blocks": 1 }]));
     assert_eq!((recipe.name.as_str(), recipe.evaluate), ("small", EvaluateSettings::default()));
 }
+
+#[test]
+fn a_canvas_has_the_tracks_that_there_are_tokenizers_for() {
+    // Without prompts.
+    let text = "[tokenizer.text]\nkind = \"words\"\nweights = \"words.json\"\n";
+    let recipe = parse(&edited(text, ""), &[]).unwrap();
+    let canvas = recipe.need_canvas().unwrap();
+    assert_eq!(canvas.tracks.iter().map(|track| &*track.name).collect::<Vec<_>>(), ["video"]);
+    assert_eq!(canvas.length(), 320);
+    // Of the tasks it follows what of a track may be given, and what is generated.
+    let tasks = parse(&edited("[train]", &format!("{TASKS}\n[train]")), &[]).unwrap().need_canvas().unwrap();
+    assert!(tasks.tracks.iter().all(|track| track.context && track.target));
+    let plain = parse(FIELD, &[]).unwrap().need_canvas().unwrap();
+    let of = |track: &TrackShape| (track.context, track.target, track.pattern, track.factors);
+    let wanted = [(false, true, LevelPattern::Parallel, 1), (true, false, LevelPattern::Parallel, 1)];
+    assert_eq!(plain.tracks.iter().map(of).collect::<Vec<_>>(), wanted);
+    // A pattern is that of its track's table.
+    let delayed = edited("[train]", "[track.video]\npattern = \"delay\"\n\n[train]");
+    let delayed = parse(&delayed, &[]).unwrap().need_canvas().unwrap();
+    assert_eq!(delayed.tracks[0].pattern, LevelPattern::Delay);
+    // Of one codebook it has no effect.
+    assert_eq!((delayed.tracks[0].pattern(), delayed.length()), (LevelPattern::Parallel, 332));
+}
+
+/// A caption, and what goes on with a clip.
+const TASKS: &str = "[[task]]\nname = \"caption\"\nvideo = \"context\"\ntext = \"target\"\n\n\
+                     [[task]]\nname = \"goes-on\"\nvideo = \"first\"\nframes = 5\n";
 
 #[test]
 fn a_tokenizer_is_a_recipe() {

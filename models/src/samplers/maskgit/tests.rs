@@ -1,7 +1,8 @@
 use super::*;
 use crate::masked::MaskedConfig;
-use crate::testing::{self, Asked, Fake, keys};
+use crate::testing::{self, Asked, Fake, fitted, keys, of_codes, prompts};
 use burn::tensor::{Device, activation::softmax};
+use musiva_core::canvas::PerDigit;
 use musiva_core::{BackboneConfig, TokenKind, TokenShape, WeightInit};
 
 /// Three tokens of two entries whose probabilities are known: each token of the one before it, or of
@@ -20,7 +21,7 @@ impl Chain {
         one(0.3, codes[0]) * one(second, codes[1]) * one(third, codes[2])
     }
 
-    /// On a grid of three places.
+    /// On a grid of three tokens.
     fn backbone(self, grid: [usize; 3]) -> Fake {
         let canvas = CanvasShape::new(
             1,
@@ -32,7 +33,7 @@ impl Chain {
         })
     }
 
-    /// The exact chances of a place, given what is not hidden: summed over all triples.
+    /// The exact chances of a token, given what is not hidden: summed over all triples.
     fn logits(self, asked: &Asked, position: usize) -> Vec<f32> {
         let mut sums = [0.0f64; 2];
         for i in 0..8u32 {
@@ -51,7 +52,7 @@ const SAMPLES: usize = 6000;
 /// χ² of the triples that come out against `wanted`; 7 degrees of freedom: above 24.3 once in a
 /// thousand.
 fn chi2(settings: MaskGit, model: &Fake, wanted: impl Fn([u32; 3]) -> f64) -> f64 {
-    let request = SampleRequest::prompts(vec![vec![1u32]; SAMPLES], keys(11, SAMPLES), &model.canvas);
+    let request = SampleRequest::prompts(&vec![vec![1]; SAMPLES], keys(11, SAMPLES), &model.canvas);
     let mut counts = [0.0f64; 8];
     for sampled in testing::sampled(&settings, model, None, &request) {
         let codes = testing::codes(&sampled);
@@ -105,8 +106,8 @@ fn as_many_steps_as_tokens_in_random_order_are_autoregression() {
 #[test]
 fn digits_of_a_token_hang_on_each_other() {
     let tokens = TokenShape { grid: [1, 1, 1], kind: TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) } };
-    let canvas = CanvasShape::new(1, 2, tokens);
     let config = MaskedConfig { width: 16, depth: 1, heads: 1, digits: 2, ..MaskedConfig::default() };
+    let canvas = fitted(&config, &CanvasShape::new(1, 2, tokens));
     let mut model = config.build(&canvas, &Device::flex(), &WeightInit::Seed(2)).unwrap();
     model.parameters_mut().update(&mut |path, _, value| match path.contains("seen") {
         true => value * 100.0,
@@ -115,16 +116,19 @@ fn digits_of_a_token_hang_on_each_other() {
     // What the model says of all 16 tokens: of the first digit, and of the second after each first one.
     let device = model.device();
     let logits = |code: u32| {
-        let codes = ints(&[code], [1, 1], &device);
-        let input = ModelInput::Masked(MaskedCodes { codes: codes.clone(), mask: Tensor::ones([1, 1, 1], &device) });
-        let conditioning = Conditioning::prompt(ints(&[1], [1, 1], &device), &canvas);
-        let Prediction::Logits(mut all) = model.forward(&CanvasBatch { conditioning, input }) else { panic!("logits") };
-        let per_digit = all.remove(0).per_digit(&codes).into_iter();
-        per_digit.map(|(_, logits)| softmax(logits, 2).into_data().iter::<f64>().collect()).collect::<Vec<Vec<f64>>>()
+        let layout = Layout::whole(&canvas);
+        let digits = ints(&layout.digits(&of_codes(&canvas, vec![code])).unwrap(), [1, 1, 2], &device);
+        let input = ModelInput::Masked(MaskedCodes { codes: digits.clone(), mask: Tensor::ones([1, 1, 1], &device) });
+        let conditioning = prompts(&canvas, &[&[1]], &device);
+        let Prediction::Logits(mut all) = model.forward(&CanvasBatch { conditioning, input }).unwrap() else {
+            panic!("logits")
+        };
+        let chances = |PerDigit { logits, .. }: PerDigit| softmax(logits, 2).into_data().iter::<f64>().collect();
+        all.remove(0).per_digit(&digits).into_iter().map(chances).collect::<Vec<Vec<f64>>>()
     };
     let chances: Vec<f64> =
         (0..16).map(|c| (c, logits(c))).map(|(c, p)| p[0][c as usize / 4] * p[1][c as usize % 4]).collect();
-    let request = SampleRequest::prompts(vec![vec![1u32]; SAMPLES], keys(12, SAMPLES), &canvas);
+    let request = SampleRequest::prompts(&vec![vec![1]; SAMPLES], keys(12, SAMPLES), &canvas);
     let mut counts = [0.0f64; 16];
     for sampled in testing::sampled(&settings(1), &*model, None, &request) {
         counts[testing::codes(&sampled)[0] as usize] += 1.0;
@@ -147,7 +151,7 @@ fn frames_one_after_the_other_are_autoregression_in_time() {
     assert!(chi2(in_time, &model, |codes| digit_conditioning.probability(codes)) < 24.3);
     // Two steps are too few for each frame to see the one before.
     assert!(chi2(MaskGit { steps: 2, ..in_time }, &model, |codes| digit_conditioning.probability(codes)) > 100.0);
-    let request = SampleRequest::prompts(vec![vec![1u32]], vec![RngKey::new(1)], &model.canvas);
+    let request = SampleRequest::prompts(&[vec![1]], vec![RngKey::new(1)], &model.canvas);
     let mut sampling = in_time.begin(&model, None, &request).unwrap();
     sampling.step(&model).unwrap();
     let first = |sampling: &dyn Sampling| testing::codes(&sampling.tokens().unwrap()[0])[0];

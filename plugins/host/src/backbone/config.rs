@@ -1,12 +1,15 @@
 //! The configuration: one instance that tells what it would be.
 
+use super::canvas::ClipCanvas;
 use super::model::{HostedBackbone, Model};
 use super::theta::Theta;
-use super::{Parameter, describe, parameters, vocabulary};
+use super::{Parameter, describe, parameters};
 use crate::instance::Instance;
 use crate::library::Library;
 use burn::tensor::Device;
-use musiva_core::{Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Error, Result, WeightInit};
+use musiva_core::{
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, ConfigError, Cost, Error, ErrorKind, Result, WeightInit,
+};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,37 +42,23 @@ impl BackboneConfig for HostedBackboneConfig {
     }
 
     fn spec(&self, canvas: &CanvasShape) -> Result<BackboneSpec, ConfigError> {
+        let canvas = ClipCanvas::of(canvas)?.words;
         let held = self.held();
         let error =
             |error: Error| ConfigError::new("", error.message(), "change the plugin's settings, or the tokenizer's");
-        if canvas.sound.is_some() || canvas.has_context {
-            let message =
-                "a plugin's backbone makes clips from prompts; this recipe has sound, or tasks with more given";
-            return Err(ConfigError::new(
-                "kind",
-                message,
-                "leave `[tokenizer.audio]` and `[[task]]` out, or name a built-in",
-            ));
-        }
-        if vocabulary(canvas).is_none() {
-            let message = "a plugin's backbone reads prompts as words; this recipe's text tokenizer makes vectors";
-            return Err(ConfigError::new(
-                "kind",
-                message,
-                "set `tokenizer.text.kind = \"bpe\"`, or name a built-in backbone",
-            ));
-        }
         // What is wrong with its parameters shows before they are made.
         parameters(&held, canvas).map_err(error)?;
         describe(&held, canvas).map(|(spec, _)| spec).map_err(error)
     }
 
     fn parameters(&self, canvas: &CanvasShape) -> usize {
-        parameters(&self.held(), canvas).map_or(0, |all| all.iter().map(Parameter::count).sum())
+        let Ok(canvas) = ClipCanvas::of(canvas) else { return 0 };
+        parameters(&self.held(), canvas.words).map_or(0, |all| all.iter().map(Parameter::count).sum())
     }
 
     fn cost(&self, canvas: &CanvasShape) -> Cost {
-        describe(&self.held(), canvas).map(|(_, cost)| cost).unwrap_or_default()
+        let Ok(canvas) = ClipCanvas::of(canvas) else { return Cost::default() };
+        describe(&self.held(), canvas.words).map(|(_, cost)| cost).unwrap_or_default()
     }
 
     fn trains(&self) -> Result<(), ConfigError> {
@@ -80,12 +69,14 @@ impl BackboneConfig for HostedBackboneConfig {
         Err(ConfigError::new("kind", message, "use its own weights as they are, or train another backbone"))
     }
 
-    fn build(&self, canvas: &CanvasShape, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
+    fn build(&self, canvas: &Arc<CanvasShape>, device: &Device, weight_init: &WeightInit) -> Result<Box<dyn Backbone>> {
+        let clip = ClipCanvas::of(canvas).map_err(|error| error.into_error(ErrorKind::Recipe, "backbone"))?;
         let held = self.library.create(&self.id, &self.config)?;
-        let (spec, _) = describe(&held, canvas)?;
-        let parameters: Arc<[Parameter]> = parameters(&held, canvas)?.into();
+        let (spec, _) = describe(&held, clip.words)?;
+        let parameters: Arc<[Parameter]> = parameters(&held, clip.words)?.into();
         let (library, id, config) = (self.library.clone(), self.id.clone(), self.config.clone());
-        let model = Arc::new(Model { library, id, config, held: Mutex::new(held), canvas: *canvas, spec });
+        let (canvas, held) = (canvas.clone(), Mutex::new(held));
+        let model = Arc::new(Model { library, id, config, held, canvas, clip, spec });
         let mut theta = Theta::new(parameters, &weight_init.init(device));
         weight_init.load(&mut theta)?;
         Ok(Box::new(HostedBackbone::new(model, theta, device)))

@@ -1,5 +1,6 @@
 //! Backbones of plugins behind the contract: the host owns their parameters.
 
+mod canvas;
 mod config;
 mod model;
 mod pass;
@@ -12,8 +13,8 @@ pub use pass::Pass;
 use crate::ask::{Ask, Canvas};
 use crate::instance::Instance;
 use crate::wrong;
-use musiva_core::canvas::{PromptKind, TokenBatch};
-use musiva_core::{BackboneSpec, CanvasShape, Cost, Result, TokenKind};
+use burn::tensor::{Int, Tensor};
+use musiva_core::{BackboneSpec, Cost, Result};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -65,12 +66,13 @@ impl Parameter {
 }
 
 /// What the instance is on this canvas.
-fn describe(instance: &Instance, canvas: &CanvasShape) -> Result<(BackboneSpec, Cost)> {
-    let canvas = in_words(canvas);
+fn describe(instance: &Instance, canvas: Canvas) -> Result<(BackboneSpec, Cost)> {
     let answer: Answer = instance.answer(Ask::DescribeOn(canvas))?;
     let bad = |message: &str| wrong(instance.id(), format!("describe: {message}"));
     let spec = match answer.predicts {
-        Predicts::Codes if canvas.entries == 0 => return Err(bad("it predicts codes, the tokens are none")),
+        Predicts::Codes if canvas.entries == 0 => {
+            return Err(bad("it predicts codes of one codebook, the tokens are none"));
+        }
         Predicts::Codes => BackboneSpec::NextToken,
         Predicts::Field if canvas.channels == 0 => return Err(bad("it predicts vectors, the tokens have none")),
         Predicts::Field => {
@@ -86,8 +88,8 @@ fn describe(instance: &Instance, canvas: &CanvasShape) -> Result<(BackboneSpec, 
 }
 
 /// What the instance learns on this canvas.
-fn parameters(instance: &Instance, canvas: &CanvasShape) -> Result<Vec<Parameter>> {
-    let all: Vec<Parameter> = instance.answer(Ask::Parameters(in_words(canvas)))?;
+fn parameters(instance: &Instance, canvas: Canvas) -> Result<Vec<Parameter>> {
+    let all: Vec<Parameter> = instance.answer(Ask::Parameters(canvas))?;
     let bad = |message: String| Err(wrong(instance.id(), format!("parameters: {message}")));
     let (mut names, mut sum) = (BTreeSet::new(), 0usize);
     for one in &all {
@@ -111,34 +113,7 @@ fn parameters(instance: &Instance, canvas: &CanvasShape) -> Result<Vec<Parameter
     Ok(all)
 }
 
-/// How many words there are in the prompts of a canvas; `None` where these are vectors, which the ABI has none of.
-fn vocabulary(canvas: &CanvasShape) -> Option<usize> {
-    match canvas.text {
-        PromptKind::Words(words) => Some(words),
-        PromptKind::Vectors(_) => None,
-    }
-}
-
-/// Prompts `[B, P]`, row after row.
-fn words(prompt: &TokenBatch) -> Vec<i64> {
-    let TokenBatch::Codes(words) = prompt else {
-        panic!("the recipe's checker let vectors through to a plugin's backbone")
-    };
-    words.to_data().convert::<i64>().try_into_vec().expect("converted before")
-}
-
-/// The canvas in the words of the ABI.
-fn in_words(canvas: &CanvasShape) -> Canvas {
-    let entries = match canvas.tokens.kind {
-        TokenKind::Codes { levels: 1, entries, .. } => entries,
-        // The ABI knows codes of one codebook.
-        TokenKind::Codes { .. } | TokenKind::Vectors { .. } => 0,
-    };
-    Canvas {
-        prompt: canvas.prompt as i64,
-        words: vocabulary(canvas).unwrap_or(0) as i64,
-        grid: canvas.tokens.grid.map(|side| side as i64),
-        entries: entries as i64,
-        channels: canvas.tokens.kind.channels().unwrap_or(0) as i64,
-    }
+/// Codes or words, on the host.
+fn values_of(codes: &Tensor<3, Int>) -> Vec<i64> {
+    codes.to_data().convert::<i64>().try_into_vec().expect("converted before")
 }

@@ -1,16 +1,18 @@
 //! The backbone: an instance, its canvas, and the parameters that the host owns.
 
+use super::canvas::ClipCanvas;
 use super::pass::Pass;
 use super::session::HostedSession;
 use super::theta::Theta;
-use super::words;
+use super::values_of;
 use crate::instance::Instance;
 use crate::library::Library;
-use crate::op::{escape, predict};
-use burn::tensor::{Device, Int, Tensor};
+use crate::op::predict;
+use crate::wrong;
+use burn::tensor::{Device, Tensor};
 use musiva_core::canvas::{CanvasBatch, Conditioning, Logits, ModelInput, Prediction};
 use musiva_core::parameters::to_vec;
-use musiva_core::{Backbone, BackboneSpec, CanvasShape, Parameters, Session, TokenKind};
+use musiva_core::{Backbone, BackboneSpec, CanvasShape, Parameters, Result, Session};
 use serde_json::Value;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +23,8 @@ pub struct Model {
     pub id: String,
     pub config: Value,
     pub held: Mutex<Instance>,
-    pub canvas: CanvasShape,
+    pub canvas: Arc<CanvasShape>,
+    pub clip: ClipCanvas,
     pub spec: BackboneSpec,
 }
 
@@ -38,10 +41,9 @@ impl Model {
 
     /// Length of a prediction: `K` logits or `C` numbers.
     pub fn width(&self) -> usize {
-        match (self.spec, self.canvas.tokens.kind) {
-            (BackboneSpec::Diffusion { channels, .. }, _) => channels,
-            (BackboneSpec::NextToken, TokenKind::Codes { levels: 1, entries, .. }) => entries,
-            (BackboneSpec::NextToken | BackboneSpec::Masked, _) => unreachable!("looked at when it was described"),
+        match self.spec {
+            BackboneSpec::Diffusion { channels, .. } => channels,
+            BackboneSpec::NextToken | BackboneSpec::Masked => self.clip.words.entries as usize,
         }
     }
 }
@@ -64,7 +66,7 @@ impl Backbone for HostedBackbone {
         self.model.spec
     }
 
-    fn canvas(&self) -> &CanvasShape {
+    fn canvas(&self) -> &Arc<CanvasShape> {
         &self.model.canvas
     }
 
@@ -72,43 +74,46 @@ impl Backbone for HostedBackbone {
         self.device.clone()
     }
 
-    fn forward(&self, batch: &CanvasBatch) -> Prediction {
-        let whole = |ints: &Tensor<2, Int>| ints.to_data().convert::<i64>().try_into_vec().expect("converted before");
+    fn forward(&self, batch: &CanvasBatch) -> Result<Prediction> {
+        let (model, conditioning) = (&self.model, &batch.conditioning);
         let mut pass = Pass {
-            model: self.model.clone(),
-            batch: batch.conditioning.size(),
-            prompt: words(&batch.conditioning.prompt),
+            model: model.clone(),
+            batch: conditioning.size,
+            prompt: model.clip.prompts(&model.id, conditioning)?,
             codes: None,
             times: None,
             guess: None,
         };
-        let x = match &batch.input {
-            ModelInput::Codes(codes) => {
-                pass.codes = Some(whole(codes));
+        let x = match (&batch.input, model.spec) {
+            (ModelInput::Codes(codes), BackboneSpec::NextToken) => {
+                pass.codes = Some(values_of(codes));
                 Tensor::zeros([1, 1, 1], &self.device)
             }
-            ModelInput::Masked(_) => unreachable!("no plugin describes itself as a masked model"),
-            ModelInput::NoisyVectors(field) => {
+            (ModelInput::NoisyVectors(field), BackboneSpec::Diffusion { .. }) => {
                 let at = field.at.iter().map(|&at| at as i64).collect();
                 pass.times = Some((to_vec(field.times.clone()), field.times.dims()[1], at));
                 pass.guess = field.x0_prev.clone().map(to_vec);
                 field.values.clone()
             }
+            (_, BackboneSpec::NextToken | BackboneSpec::Masked) => return Err(wrong(&model.id, "it reads codes")),
+            (_, BackboneSpec::Diffusion { .. }) => return Err(wrong(&model.id, "it reads vectors")),
         };
-        let predicted = predict(self.theta.value.clone(), x, pass);
-        match self.model.spec {
-            BackboneSpec::NextToken | BackboneSpec::Masked => Prediction::Logits(vec![Logits::whole(vec![predicted])]),
+        let predicted = predict(self.theta.value.clone(), x, pass)?;
+        Ok(match model.spec {
+            BackboneSpec::NextToken | BackboneSpec::Masked => Prediction::Logits(vec![Logits::of_one(
+                model.clip.video,
+                (0..model.clip.length()).collect(),
+                predicted,
+            )]),
             BackboneSpec::Diffusion { .. } => Prediction::Vector(predicted),
-        }
+        })
     }
 
-    fn session(&self, conditioning: Conditioning) -> Option<Box<dyn Session>> {
+    fn session(&self, conditioning: Conditioning) -> Result<Option<Box<dyn Session>>> {
         if self.model.spec != BackboneSpec::NextToken {
-            return None;
+            return Ok(None);
         }
-        let session = HostedSession::begin(&self.model, &self.theta.value, &conditioning.prompt, &self.device);
-        // Errors leave as those of `forward` do.
-        Some(Box::new(session.unwrap_or_else(|error| escape(error))))
+        Ok(Some(Box::new(HostedSession::begin(&self.model, &self.theta.value, &conditioning, &self.device)?)))
     }
 
     fn parameters(&self) -> &dyn Parameters {

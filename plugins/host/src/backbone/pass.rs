@@ -1,7 +1,6 @@
 //! A forward pass and its gradients, on the host's memory.
 
 use super::config::gradients;
-use super::in_words;
 use super::model::Model;
 use crate::ask::{Ask, Element, Input, View};
 use crate::call::Wanted;
@@ -24,16 +23,16 @@ pub struct Pass {
 impl Pass {
     /// Sides of the predictions.
     pub fn output(&self) -> [usize; 3] {
-        [self.batch, self.model.canvas.tokens.length(), self.model.width()]
+        [self.batch, self.model.clip.length(), self.model.width()]
     }
 
     fn input<'a>(&'a self, theta: &'a [f32], x: &'a [f32]) -> Input<View<'a>> {
-        let (batch, length) = (self.batch, self.model.canvas.tokens.length());
+        let (batch, length) = (self.batch, self.model.clip.length());
         let field = [batch, length, self.model.width()];
         Input {
-            canvas: in_words(&self.model.canvas),
+            canvas: self.model.clip.words,
             theta: View::of(theta, &[theta.len()]),
-            prompt: View::of(&self.prompt, &[batch, self.model.canvas.prompt]),
+            prompt: View::of(&self.prompt, &[batch, self.model.clip.prompt()]),
             x: Some(match &self.codes {
                 Some(codes) => View::of(codes, &field[..2]),
                 None => View::of(x, &field),

@@ -2,15 +2,15 @@
 
 use super::model::Model;
 use super::pass::Pass;
-use super::{in_words, words};
 use crate::ask::{Ask, Element, Input, View};
 use crate::call::Wanted;
 use crate::instance::Instance;
-use crate::op::escape;
+use crate::wrong;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::canvas::TokenBatch;
+use musiva_core::canvas::Conditioning;
 use musiva_core::parameters::to_vec;
 use musiva_core::{Result, Session};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Decoding step by step: by the plugin's own cache, or else by a whole pass for each token.
@@ -26,12 +26,12 @@ pub struct HostedSession {
 }
 
 impl HostedSession {
-    /// After the prompts `[B, P]`.
-    pub fn begin(model: &Arc<Model>, theta: &Tensor<1>, prompt: &TokenBatch, device: &Device) -> Result<Self> {
-        let batch = prompt.size();
+    /// After the prompts.
+    pub fn begin(model: &Arc<Model>, theta: &Tensor<1>, prompts: &Conditioning, device: &Device) -> Result<Self> {
+        let (batch, prompt) = (prompts.size, model.clip.prompts(&model.id, prompts)?);
         let (theta, device) = (theta.clone().inner(), device.clone().inner());
-        let codes = Some(vec![0; batch * model.canvas.tokens.length()]);
-        let pass = Pass { model: model.clone(), batch, prompt: words(prompt), codes, times: None, guess: None };
+        let codes = Some(vec![0; batch * model.clip.length()]);
+        let pass = Pass { model: model.clone(), batch, prompt, codes, times: None, guess: None };
         let mut this = Self { pass, theta: to_vec(theta), cached: None, logits: Vec::new(), done: 0, device };
         if model.held().extras().cache {
             this.cached = Some(model.library.create(&model.id, &model.config)?);
@@ -55,11 +55,11 @@ impl HostedSession {
     fn cached_logits(&self, instance: &Instance, codes: Option<&[i64]>) -> Result<Vec<f32>> {
         let [batch, _, width] = self.pass.output();
         let wanted = [Wanted::exact("the logits", Element::F32, &[batch, width])];
-        let canvas = &self.pass.model.canvas;
+        let clip = &self.pass.model.clip;
         let input = Input {
-            canvas: in_words(canvas),
+            canvas: clip.words,
             theta: View::of(&self.theta, &[self.theta.len()]),
-            prompt: View::of(&self.pass.prompt, &[batch, canvas.prompt]),
+            prompt: View::of(&self.pass.prompt, &[batch, clip.prompt()]),
             x: None,
             times: None,
             at: None,
@@ -91,16 +91,19 @@ impl HostedSession {
 }
 
 impl Session for HostedSession {
-    fn logits(&self, _: &[Vec<u32>]) -> Tensor<2> {
+    fn digits(&self) -> Range<usize> {
+        0..1
+    }
+
+    fn logits(&self, _: &[Vec<u32>]) -> Result<Tensor<2>> {
         let [batch, _, width] = self.pass.output();
-        Tensor::from_data(TensorData::new(self.logits.clone(), [batch, width]), &self.device)
+        Ok(Tensor::from_data(TensorData::new(self.logits.clone(), [batch, width]), &self.device))
     }
 
-    fn heads(&self) -> usize {
-        1
-    }
-
-    fn push(&mut self, codes: &[u32]) {
-        self.go_on(codes).unwrap_or_else(|error| escape(error));
+    fn push(&mut self, picked: &[Vec<u32>]) -> Result<()> {
+        match picked {
+            [codes] if codes.len() == self.pass.batch => self.go_on(codes),
+            _ => Err(wrong(&self.pass.model.id, "it goes on by a code for each sample")),
+        }
     }
 }

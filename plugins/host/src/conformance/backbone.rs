@@ -6,9 +6,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::canvas::{CanvasBatch, Conditioning, ModelInput, NoisyVectors, Prediction, ints};
 use musiva_core::parameters::to_vec;
 use musiva_core::{
-    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Result, TokenKind, TokenShape, WeightInit, Weights,
+    Backbone, BackboneConfig, BackboneSpec, CanvasShape, Layout, Result, TokenKind, TokenShape, WeightInit, Weights,
 };
+use std::sync::Arc;
 
+/// Places of the clip's tokens, `LENGTH` in all.
+const GRID: [usize; 3] = [2, 3, 2];
+const LENGTH: usize = GRID[0] * GRID[1] * GRID[2];
+/// Words of a prompt.
+const PROMPT: usize = 3;
 /// Words that prompts have to choose from.
 const WORDS: usize = 11;
 /// Samples of a batch.
@@ -39,7 +45,7 @@ pub fn check(kit: &mut Kit) {
     let whole = Inputs::new(&canvas, BATCH, spec);
     let mut first = Vec::new();
     let ran = kit.run("forward", || {
-        let made = guarded(|| Ok(predict(&*built(&Device::flex())?, &whole)))?;
+        let made = built(&Device::flex()).and_then(|model| predict(&*model, &whole)).map_err(words)?;
         let finite = made.iter().all(|value| value.is_finite());
         first = made;
         if finite { Ok(format!("{} numbers", first.len())) } else { Err("a prediction is not a finite number".into()) }
@@ -51,14 +57,14 @@ pub fn check(kit: &mut Kit) {
         let model = built(&Device::flex()).map_err(words)?;
         let row = first.len() / BATCH;
         for b in 0..BATCH {
-            let alone = guarded(|| Ok(predict(&*model, &whole.row(b, &canvas))))?;
+            let alone = predict(&*model, &whole.row(b)).map_err(words)?;
             close(&alone, &first[b * row..(b + 1) * row], "a sample's predictions depend on the batch around it")?;
         }
         Ok("a sample is the same alone".into())
     });
     if spec == BackboneSpec::NextToken {
-        kit.run("causality", || causality(&*built(&Device::flex()).map_err(words)?, &whole, &first, &canvas));
-        kit.run("step by step", || steps(&*built(&Device::flex()).map_err(words)?, &whole, &first, &canvas));
+        kit.run("causality", || causality(&*built(&Device::flex()).map_err(words)?, &whole, &first));
+        kit.run("step by step", || steps(&*built(&Device::flex()).map_err(words)?, &whole, &first));
     } else {
         kit.skip("causality", "it predicts all vectors at once");
     }
@@ -73,14 +79,14 @@ pub fn check(kit: &mut Kit) {
         drop(instance);
         let config = HostedBackboneConfig::new(library.clone(), &id, settings.clone())?;
         let model = config.build(&canvas, &Device::flex(), &WeightInit::Seed(7))?;
-        Ok(super::bytes(&predict(&*model, &whole)))
+        Ok(super::bytes(&predict(&*model, &whole)?))
     });
 }
 
 /// A small canvas, of codes with bits, so that both kinds of backbones can read it.
-fn canvas() -> CanvasShape {
+fn canvas() -> Arc<CanvasShape> {
     let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
-    CanvasShape::new(3, WORDS, TokenShape { grid: [2, 3, 2], kind })
+    Arc::new(CanvasShape::new(PROMPT, WORDS, TokenShape { grid: GRID, kind }))
 }
 
 /// What a prediction is made of.
@@ -92,28 +98,27 @@ struct Inputs {
     times: Vec<f32>,
     guess: Option<Vec<f32>>,
     field: bool,
-    canvas: CanvasShape,
+    canvas: Arc<CanvasShape>,
 }
 
 impl Inputs {
-    fn new(canvas: &CanvasShape, batch: usize, spec: BackboneSpec) -> Self {
-        let length = canvas.tokens.length();
+    fn new(canvas: &Arc<CanvasShape>, batch: usize, spec: BackboneSpec) -> Self {
         let count = |n: usize, most: u32, step: u32| (0..n as u32).map(|i| i * step % most).collect();
-        let numbers = batch * length * canvas.tokens.kind.channels().unwrap_or(0);
+        let numbers = batch * LENGTH * canvas.channels().unwrap_or(0);
         let guessed = matches!(spec, BackboneSpec::Diffusion { self_conditioned: true, .. });
         Self {
             batch,
-            prompt: count(batch * canvas.prompt, WORDS as u32, 5),
-            codes: count(batch * length, 16, 7),
+            prompt: count(batch * PROMPT, WORDS as u32, 5),
+            codes: count(batch * LENGTH, 16, 7),
             values: noise(numbers, 1),
             times: (0..batch).map(|b| 0.3 + 0.4 * b as f32).collect(),
             guess: guessed.then(|| noise(numbers, 2)),
             field: spec != BackboneSpec::NextToken,
-            canvas: *canvas,
+            canvas: canvas.clone(),
         }
     }
 
-    fn row(&self, b: usize, canvas: &CanvasShape) -> Self {
+    fn row(&self, b: usize) -> Self {
         fn part<T: Clone>(all: &[T], b: usize, batch: usize) -> Vec<T> {
             let size = all.len() / batch;
             all[b * size..(b + 1) * size].to_vec()
@@ -127,42 +132,45 @@ impl Inputs {
             times: part(&self.times, b, n),
             guess: self.guess.as_ref().map(|guess| part(guess, b, n)),
             field: self.field,
-            canvas: *canvas,
+            canvas: self.canvas.clone(),
         }
     }
 
-    fn batch(&self, device: &Device) -> CanvasBatch {
-        let length = self.canvas.tokens.length();
+    fn conditioning(&self, device: &Device) -> Result<Conditioning> {
+        let prompts: Vec<_> = self.prompt.chunks(PROMPT).map(|words| self.canvas.prompt(words)).collect();
+        Conditioning::new(&Arc::new(Layout::whole(&self.canvas)), &prompts, self.field, device)
+    }
+
+    fn batch(&self, device: &Device) -> Result<CanvasBatch> {
         let tensor = |values: &[f32]| {
-            let channels = values.len() / (self.batch * length);
-            Tensor::<3>::from_data(TensorData::new(values.to_vec(), [self.batch, length, channels]), device)
+            let channels = values.len() / (self.batch * LENGTH);
+            Tensor::<3>::from_data(TensorData::new(values.to_vec(), [self.batch, LENGTH, channels]), device)
         };
         let input = match self.field {
-            false => ModelInput::Codes(ints(&self.codes, [self.batch, length], device)),
+            false => ModelInput::Codes(ints(&self.codes, [self.batch, LENGTH, 1], device)),
             true => ModelInput::NoisyVectors(NoisyVectors {
                 values: tensor(&self.values),
                 times: Tensor::from_data(TensorData::new(self.times.clone(), [self.batch, 1]), device),
-                at: vec![0; length],
+                at: vec![0; LENGTH],
                 x0_prev: self.guess.as_deref().map(tensor),
             }),
         };
-        let prompt = ints(&self.prompt, [self.batch, self.canvas.prompt], device);
-        CanvasBatch { conditioning: Conditioning::prompt(prompt, &self.canvas), input }
+        Ok(CanvasBatch { conditioning: self.conditioning(device)?, input })
     }
 }
 
 fn of(prediction: Prediction) -> Tensor<3> {
     match prediction {
         Prediction::Vector(field) => field,
-        Prediction::Logits(mut all) => all.remove(0).heads.remove(0),
+        Prediction::Logits(mut all) => all.remove(0).heads.remove(0).logits,
     }
 }
 
-fn predict(model: &dyn Backbone, inputs: &Inputs) -> Vec<f32> {
-    to_vec(of(model.forward(&inputs.batch(&model.device()))))
+fn predict(model: &dyn Backbone, inputs: &Inputs) -> Result<Vec<f32>> {
+    Ok(to_vec(of(model.forward(&inputs.batch(&model.device())?)?)))
 }
 
-/// What unwinds from a prediction is the plugin's error.
+/// What unwinds from a backward pass is the plugin's error.
 fn guarded<T>(body: impl FnOnce() -> Result<T>) -> std::result::Result<T, String> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) {
         Ok(outcome) => outcome.map_err(words),
@@ -182,13 +190,12 @@ fn close(a: &[f32], b: &[f32], otherwise: &str) -> Checked {
     }
 }
 
-fn causality(model: &dyn Backbone, whole: &Inputs, first: &[f32], canvas: &CanvasShape) -> Checked {
-    let length = canvas.tokens.length();
-    let (row, position) = (first.len() / BATCH, length / 2);
-    let mut changed = whole.row(0, canvas);
+fn causality(model: &dyn Backbone, whole: &Inputs, first: &[f32]) -> Checked {
+    let (row, position) = (first.len() / BATCH, LENGTH / 2);
+    let mut changed = whole.row(0);
     changed.codes[position] ^= 5;
-    let after = guarded(|| Ok(predict(model, &changed)))?;
-    let before = row / length * (position + 1);
+    let after = predict(model, &changed).map_err(words)?;
+    let before = row / LENGTH * (position + 1);
     close(&after[..before], &first[..before], "a prediction depends on its own or a later code")?;
     match after[before..] == first[before..row] {
         true => Err("no prediction depends on an earlier code".into()),
@@ -196,26 +203,22 @@ fn causality(model: &dyn Backbone, whole: &Inputs, first: &[f32], canvas: &Canva
     }
 }
 
-fn steps(model: &dyn Backbone, whole: &Inputs, first: &[f32], canvas: &CanvasShape) -> Checked {
-    let length = canvas.tokens.length();
-    let width = first.len() / BATCH / length;
-    guarded(|| {
-        let prompt = ints(&whole.prompt, [BATCH, canvas.prompt], &model.device());
-        let mut session =
-            model.session(Conditioning::prompt(prompt, canvas)).expect("a model of codes decodes step by step");
-        for position in 0..length {
-            let logits = to_vec(session.logits(&[]));
-            for b in 0..BATCH {
-                let wanted = &first[(b * length + position) * width..][..width];
-                let otherwise = "step by step it predicts something else than at once";
-                if let Err(message) = close(&logits[b * width..][..width], wanted, otherwise) {
-                    return Ok(Err(format!("at token {position} {message}")));
-                }
-            }
-            session.push(&[whole.codes[position], whole.codes[length + position]]);
+fn steps(model: &dyn Backbone, whole: &Inputs, first: &[f32]) -> Checked {
+    let width = first.len() / BATCH / LENGTH;
+    let conditioning = whole.conditioning(&model.device()).map_err(words)?;
+    let session = model.session(conditioning).map_err(words)?;
+    let mut session = session.expect("a model of codes decodes step by step");
+    for position in 0..LENGTH {
+        let logits = to_vec(session.logits(&[]).map_err(words)?);
+        for b in 0..BATCH {
+            let wanted = &first[(b * LENGTH + position) * width..][..width];
+            let otherwise = "step by step it predicts something else than at once";
+            close(&logits[b * width..][..width], wanted, otherwise)
+                .map_err(|message| format!("at token {position} {message}"))?;
         }
-        Ok(Ok("the same as at once".into()))
-    })?
+        session.push(&[vec![whole.codes[position], whole.codes[LENGTH + position]]]).map_err(words)?;
+    }
+    Ok("the same as at once".into())
 }
 
 /// Gradients against central differences along random directions, and whether they are linear.
@@ -233,12 +236,12 @@ fn gradients(model: &mut dyn Backbone, whole: &Inputs) -> Checked {
     }
     model.parameters_mut().load(&moved, "the check").map_err(words)?;
     let device = model.device();
-    let batch = whole.batch(&device);
-    let dims = of(guarded(|| Ok(model.forward(&batch)))?).dims();
+    let batch = whole.batch(&device).map_err(words)?;
+    let dims = of(model.forward(&batch).map_err(words)?).dims();
     let dy = Tensor::<3>::from_data(TensorData::new(noise(dims.iter().product(), 3), dims), &device);
     let slope = |model: &dyn Backbone, scale: f32| {
         guarded(|| {
-            let loss = (of(model.forward(&batch)) * dy.clone() * scale).sum();
+            let loss = (of(model.forward(&batch)?) * dy.clone() * scale).sum();
             let mut found = loss.backward();
             let mut all = Weights::new();
             model.parameters().gradients(&mut found, &mut |name, value| {
@@ -272,7 +275,7 @@ fn gradients(model: &mut dyn Backbone, whole: &Inputs) -> Checked {
             let values = &mut there.get_mut(name).expect("of the same model").values;
             values.iter_mut().zip(&direction).for_each(|(value, d)| *value = (f64::from(*value) + step * d) as f32);
             model.parameters_mut().load(&there, "the check").map_err(words)?;
-            let y = guarded(|| Ok(to_vec(of(model.forward(&batch)).inner())))?;
+            let y = to_vec(of(model.forward(&batch).map_err(words)?).inner());
             let dy = to_vec(dy.clone());
             Ok::<f64, String>(y.iter().zip(&dy).map(|(&y, &d)| f64::from(y) * f64::from(d)).sum())
         };

@@ -7,6 +7,7 @@ use musiva_core::*;
 use musiva_data::WorldConfig;
 use musiva_data::world::{Attributes, Colour, Direction, Shape, Speed, World};
 use std::path::Path;
+use std::sync::Arc;
 
 const SIDE: usize = 32;
 const FRAMES: usize = 9;
@@ -118,7 +119,7 @@ impl Tokenizer for Said {
 }
 
 /// It is asked for nothing.
-struct Nothing(CanvasShape);
+struct Nothing(Arc<CanvasShape>);
 
 struct NothingConfig;
 
@@ -135,8 +136,8 @@ impl BackboneConfig for NothingConfig {
     fn cost(&self, _: &CanvasShape) -> Cost {
         Cost::default()
     }
-    fn build(&self, canvas: &CanvasShape, _: &Device, _: &WeightInit) -> Result<Box<dyn Backbone>> {
-        Ok(Box::new(Nothing(*canvas)))
+    fn build(&self, canvas: &Arc<CanvasShape>, _: &Device, _: &WeightInit) -> Result<Box<dyn Backbone>> {
+        Ok(Box::new(Nothing(canvas.clone())))
     }
 }
 
@@ -144,17 +145,17 @@ impl Backbone for Nothing {
     fn spec(&self) -> BackboneSpec {
         BackboneSpec::Diffusion { channels: CHANNELS, self_conditioned: false }
     }
-    fn canvas(&self) -> &CanvasShape {
+    fn canvas(&self) -> &Arc<CanvasShape> {
         &self.0
     }
     fn device(&self) -> Device {
         Device::flex()
     }
-    fn forward(&self, _: &CanvasBatch) -> Prediction {
-        Prediction::Vector(Tensor::zeros([1, 1, 1], &Device::flex()))
+    fn forward(&self, _: &CanvasBatch) -> Result<Prediction> {
+        Ok(Prediction::Vector(Tensor::zeros([1, 1, 1], &Device::flex())))
     }
-    fn session(&self, _: Conditioning) -> Option<Box<dyn Session>> {
-        None
+    fn session(&self, _: Conditioning) -> Result<Option<Box<dyn Session>>> {
+        Ok(None)
     }
     fn parameters(&self) -> &dyn Parameters {
         unreachable!("it has none")
@@ -197,10 +198,10 @@ impl Sampler for Scripted {
     fn forwards(&self, _: &CanvasShape) -> f64 {
         1.0
     }
-    fn begin(&self, _: &dyn Backbone, _: Option<Process>, order: &SampleRequest) -> Result<Box<dyn Sampling>> {
+    fn begin(&self, _: &dyn Backbone, _: Option<&Process>, order: &SampleRequest) -> Result<Box<dyn Sampling>> {
         let world = World::new(config()).unwrap();
-        let clip = |(prompt, key): (&Values, &RngKey)| {
-            let Values::Vectors(said) = prompt else { panic!("vectors") };
+        let clip = |(context, key): (&Values, &RngKey)| {
+            let TokenValues::Vectors { values: said, .. } = &context.tracks[1] else { panic!("vectors") };
             let at = |i: usize| (said[i] as usize).saturating_sub(1);
             let attributes = Attributes {
                 shape: Shape::ALL[at(0)],
@@ -210,9 +211,12 @@ impl Sampler for Scripted {
             };
             let clip = world.scene_of(attributes, *key).render();
             let shown = if key.sample % 4 == 3 { 0.0 } else { 1.0 };
-            Values::Vectors(clip.pixels().iter().map(|&pixel| shown * f32::from(pixel)).collect())
+            let pixels = clip.pixels().iter().map(|&pixel| shown * f32::from(pixel)).collect();
+            let nothing = TokenValues::Vectors { channels: SAID, values: Vec::new() };
+            let tracks = vec![TokenValues::Vectors { channels: CHANNELS, values: pixels }, nothing];
+            Values { tracks, ..Values::default() }
         };
-        Ok(Box::new(Made(order.prompt.iter().zip(&order.keys).map(clip).collect(), 0)))
+        Ok(Box::new(Made(order.context.iter().zip(&order.keys).map(clip).collect(), 0)))
     }
 }
 

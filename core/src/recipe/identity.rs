@@ -1,0 +1,271 @@
+//! What weights are: everything that changes their meaning and that counting numbers cannot see.
+//!
+//! Training writes it into the weights file, `musiva.identity`; whoever reads the file compares it with the recipe. A
+//! tokenizer is known by a hash of what it computes: its settings and its numbers, not the bytes of its file.
+
+use super::{Part, Recipe, Report, Target};
+use crate::canvas::{Axes, LevelPattern, TrackShape};
+use crate::{Error, ErrorKind, Result, TokenizerConfig, WeightInit, files};
+use safetensors::SafeTensors;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Under which key weights files say what they are, as JSON.
+pub const IDENTITY: &str = "musiva.identity";
+
+/// Keys of recipes, and their values.
+pub type Identity = BTreeMap<String, Json>;
+
+/// A key by which weights and recipe differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unlike {
+    /// The key.
+    pub key: String,
+    /// What the weights say.
+    pub weights: Json,
+    /// What the recipe says.
+    pub recipe: Json,
+}
+
+impl Recipe {
+    /// What weights of a part mean in this recipe.
+    ///
+    /// # Errors
+    /// Where a tokenizer's weights cannot be read.
+    pub fn identity(&self, target: Target) -> Result<Identity> {
+        let mut identity = Identity::new();
+        match target {
+            Target::Video | Target::Audio | Target::Text => {
+                let part = [&self.video, &self.audio, &self.text].into_iter().flatten();
+                if let Some(part) = part.into_iter().find(|part| part.section == target.section()) {
+                    settings(&mut identity, part.section, &part.kind, &part.config, part.component.neutral());
+                }
+            }
+            Target::Backbone => {
+                let Some(part) = &self.backbone else { return Ok(identity) };
+                settings(&mut identity, part.section, &part.kind, &part.config, part.component.neutral());
+                if let Some(objective) = &self.objective {
+                    identity.insert("objective.kind".into(), objective.kind.clone().into());
+                    for key in objective.component.meaning() {
+                        identity.insert(format!("objective.{key}"), objective.config[*key].clone());
+                    }
+                    match (&self.schedule, objective.component.process()) {
+                        (Some(part), _) => settings(&mut identity, part.section, &part.kind, &part.config, &[]),
+                        // The objective's own is said too: a recipe with another one is told so.
+                        (None, Some(process)) => {
+                            identity.insert("schedule.kind".into(), process.schedule.name().into());
+                        }
+                        (None, None) => {}
+                    }
+                }
+                for condition in self.flow.canvas.iter().flat_map(|canvas| &canvas.conditions) {
+                    let [low, high] = condition.range;
+                    let said = format!("{} by {}, {low} to {high}", condition.from, condition.route.word());
+                    identity.insert(format!("condition.{}", condition.name), said.into());
+                }
+                let fixed = part.component.lengths_are_fixed();
+                for track in self.flow.canvas.iter().flat_map(|canvas| &canvas.tracks) {
+                    identity.insert(format!("track.{}", track.name), shape(track, fixed).into());
+                    let tokenizer = self.tokenizer(track.modality);
+                    if let Some(tokenizer) = tokenizer.filter(|part| part.weights.as_ref().is_some_and(|p| p.is_file()))
+                    {
+                        identity.insert(tokenizer.section.into(), computes(tokenizer)?.into());
+                    }
+                }
+            }
+        }
+        Ok(identity)
+    }
+
+    /// By what the weights `file` of a part are not what this recipe says; nothing where they do not say what they are.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub fn unlike(&self, target: Target, file: &Path) -> Result<Vec<Unlike>> {
+        let Some(found) = said(file)? else { return Ok(Vec::new()) };
+        let mut wanted = self.identity(target)?;
+        let mut unlike = Vec::new();
+        for (key, weights) in found {
+            // A key that the recipe does not have is of another version, or of a track that it leaves out.
+            let Some(recipe) = wanted.remove(&key) else { continue };
+            if weights != recipe {
+                unlike.push(Unlike { key, weights, recipe });
+            }
+        }
+        Ok(unlike)
+    }
+
+    /// Writes into the weights file of a part that it is what this recipe says: for weights that do not say what they are.
+    ///
+    /// # Errors
+    /// Where the recipe names no safetensors file for it, or it cannot be read or written.
+    pub fn sign(&self, target: Target) -> Result<()> {
+        fn named<T: ?Sized>(part: &Option<Part<T>>) -> Option<&Path> {
+            part.as_ref().and_then(|part| part.weights.as_deref())
+        }
+        let file = match target {
+            Target::Video => named(&self.video),
+            Target::Audio => named(&self.audio),
+            Target::Text => named(&self.text),
+            Target::Backbone => named(&self.backbone),
+        };
+        let section = target.section();
+        let file = file.ok_or_else(|| Error::new(ErrorKind::Recipe, section, "the recipe names no weights for it"))?;
+        let bytes = files::read(file, 64 * files::GIGABYTE)?;
+        let broken = |error: safetensors::SafeTensorError| {
+            Error::new(ErrorKind::Weights, file.display().to_string(), error.to_string())
+        };
+        let (_, head) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
+        let mut metadata = head.metadata().clone().unwrap_or_default();
+        metadata.insert(IDENTITY.into(), serde_json::to_string(&self.identity(target)?).unwrap_or_default());
+        let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
+        let signed = files::safetensors(tensors.iter(), metadata).map_err(broken)?;
+        files::write(file, &signed)
+    }
+
+    /// Where the numbers of a part come from when it is used, not trained: its weights file, which is what this recipe says.
+    ///
+    /// # Errors
+    /// Where it learns, and the recipe names none; where they are not what the recipe says, unless
+    /// [`Recipe::force_weights`] is set.
+    pub fn weight_init<T: ?Sized>(&self, part: &Part<T>) -> Result<WeightInit> {
+        let weight_init = part.weight_init()?;
+        if let (WeightInit::File(file), Some(target)) = (&weight_init, Target::of_section(part.section)) {
+            self.compare(target, file, &format!("{}.weights", part.section))?;
+        }
+        Ok(weight_init)
+    }
+
+    /// Where training starts: `train.start`, which is what this recipe says, or a seed.
+    ///
+    /// # Errors
+    /// As [`Recipe::weight_init`].
+    pub fn start(&self) -> Result<WeightInit> {
+        let train = self.need_train()?;
+        let weight_init = train.weight_init();
+        // Weights of single frames are those of another tokenizer.
+        if let (WeightInit::File(file), false) = (&weight_init, train.inflate) {
+            self.compare(train.target, file, "train.start")?;
+        }
+        Ok(weight_init)
+    }
+
+    fn compare(&self, target: Target, file: &Path, path: &str) -> Result<()> {
+        let report = Report(self.same(path, file, target));
+        match report.failed() {
+            true => {
+                let message =
+                    format!("these weights are not what the recipe says\n\n{}", report.to_string().trim_end());
+                Err(Error::new(ErrorKind::Weights, file.display().to_string(), message))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+impl Unlike {
+    /// Both values, in words.
+    pub fn message(&self, file: &Path) -> String {
+        let Self { key, weights, recipe } = self;
+        let file = file.display();
+        match (weights, recipe) {
+            (Json::String(_), Json::String(_)) if key.starts_with("tokenizer.") && !key[10..].contains('.') => {
+                let [weights, recipe] =
+                    [weights, recipe].map(|hash| hash.as_str().unwrap_or_default()[..12].to_owned());
+                format!("{file} was trained with another `{key}` ({weights}…) than the recipe's ({recipe}…)")
+            }
+            _ => format!("{file} was trained with `{key} = {weights}`, the recipe says {recipe}"),
+        }
+    }
+
+    /// The smallest edits that mend it.
+    pub fn hint(&self) -> String {
+        let back = match &*self.key {
+            key if key.starts_with("track.") => {
+                format!("set data, tokenizers and `[{key}]` back to those of the weights")
+            }
+            key if key.starts_with("condition.") => {
+                format!("set `[{key}]` back: {}", self.weights.as_str().unwrap_or_default())
+            }
+            key if key.starts_with("tokenizer.") && !key[10..].contains('.') => {
+                format!("set `[{key}]`, its weights or its settings, back to what it was trained with")
+            }
+            key => format!("set `{key} = {}`", super::words::toml(&self.weights)),
+        };
+        format!("{back}, or name other weights; --force-weights takes them at your own risk")
+    }
+}
+
+/// What a weights file says of itself, where it does.
+fn said(file: &Path) -> Result<Option<Identity>> {
+    if file.extension().is_none_or(|extension| extension != "safetensors") {
+        return Ok(None);
+    }
+    let bytes = files::read(file, 64 * files::GIGABYTE)?;
+    // A file that is broken is told by who reads its numbers.
+    let Ok((_, head)) = SafeTensors::read_metadata(&bytes) else { return Ok(None) };
+    let said = head.metadata().as_ref().and_then(|metadata| metadata.get(IDENTITY).cloned());
+    let wrong = |error: serde_json::Error| {
+        Error::new(ErrorKind::Weights, file.display().to_string(), format!("`{IDENTITY}` is no JSON ({error})"))
+            .hint("fetch or train it again")
+    };
+    said.map(|text| serde_json::from_str(&text).map_err(wrong)).transpose()
+}
+
+/// A component's kind and settings, key by key, but for those that change nothing of what its weights mean.
+fn settings(identity: &mut Identity, section: &str, kind: &str, config: &Json, neutral: &[&str]) {
+    identity.insert(format!("{section}.kind"), kind.into());
+    fn walk(identity: &mut Identity, section: &str, path: &str, value: &Json, neutral: &[&str]) {
+        match value {
+            _ if neutral.contains(&path) => {}
+            Json::Object(entries) => entries.iter().for_each(|(key, value)| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                walk(identity, section, &path, value, neutral);
+            }),
+            value => drop(identity.insert(format!("{section}.{path}"), value.clone())),
+        }
+    }
+    walk(identity, section, "", config, neutral);
+}
+
+/// A track in words: its tokens, and where they lie.
+fn shape(track: &TrackShape, fixed: bool) -> String {
+    let tokens = if fixed { track.tokens.to_string() } else { track.tokens.kind.to_string() };
+    let axes = match track.axes {
+        Axes::Text => String::new(),
+        Axes::Grid { scale } if scale == [1.0; 2] => String::new(),
+        Axes::Grid { scale: [h, w] } => format!(", each {h}×{w} of the clip's"),
+        Axes::Time { frames: [frames, tokens], stride } => {
+            format!(", {tokens} as long as {frames} frames, a step has {stride}")
+        }
+    };
+    let pattern = match track.pattern() {
+        LevelPattern::Parallel => "",
+        LevelPattern::Delay => ", delayed",
+        LevelPattern::Flat => ", flat",
+    };
+    format!("{tokens}{axes}{pattern}")
+}
+
+/// A hash of what a tokenizer computes.
+fn computes(part: &Part<dyn TokenizerConfig>) -> Result<String> {
+    let mut identity = Identity::new();
+    settings(&mut identity, part.section, &part.kind, &part.config, part.component.neutral());
+    let mut all = serde_json::json!([identity, part.component.spec().range]).to_string().into_bytes();
+    if let Some(path) = &part.weights {
+        let bytes = files::read(path, 64 * files::GIGABYTE)?;
+        match SafeTensors::deserialize(&bytes) {
+            Ok(tensors) => {
+                let mut tensors: Vec<_> = tensors.iter().collect();
+                tensors.sort_by_key(|(name, _)| *name);
+                for (name, view) in tensors {
+                    all.extend(format!("{name} {:?} {:?}", view.dtype(), view.shape()).into_bytes());
+                    all.extend_from_slice(view.data());
+                }
+            }
+            Err(_) => all.extend(bytes),
+        }
+    }
+    Ok(files::sha256(&all))
+}

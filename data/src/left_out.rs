@@ -1,0 +1,75 @@
+//! What a folder has and training does not see, counted by the reason.
+
+use crate::dataset::Dropped;
+use std::collections::BTreeMap;
+
+/// Why something is left out, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reason {
+    /// A file that cannot be read.
+    Unreadable,
+    /// A clip whose sound cannot be read.
+    Sound,
+    /// A clip without a single window.
+    TooShort,
+    /// A file without a caption.
+    NoCaption,
+    /// A file whose caption cannot be read.
+    Caption,
+    /// A caption without a file.
+    Missing,
+    /// A line of metadata that says nothing.
+    Line,
+    /// A folder that was not looked into.
+    Folder,
+}
+
+/// How much was left out, and the first of each reason.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut(BTreeMap<Reason, (u64, String)>);
+
+impl LeftOut {
+    /// One more; `example` is its name, and what else helps to find what is wrong.
+    pub fn push(&mut self, reason: Reason, example: String) {
+        self.0.entry(reason).or_insert((0, example)).0 += 1;
+    }
+
+    /// All of these, each a name.
+    pub fn extend(&mut self, reason: Reason, examples: impl IntoIterator<Item = String>) {
+        examples.into_iter().for_each(|example| self.push(reason, example));
+    }
+
+    /// The reason for most of it.
+    pub fn most(&self) -> Option<Reason> {
+        self.0.iter().rev().max_by_key(|(_, (count, _))| count).map(|(&reason, _)| reason)
+    }
+
+    pub fn has(&self, reason: Reason) -> bool {
+        self.0.contains_key(&reason)
+    }
+
+    /// For a report; `too_short` says what a clip would have to be.
+    pub fn summary(&self, too_short: &str) -> Vec<Dropped> {
+        let words = |reason| match reason {
+            Reason::Unreadable => "unreadable",
+            Reason::Sound => "with a sound that cannot be read",
+            Reason::TooShort => too_short,
+            Reason::NoCaption => "without a caption",
+            Reason::Caption => "with a caption that cannot be read",
+            Reason::Missing => "listed in the metadata but not there",
+            Reason::Line => "lines of metadata that cannot be used",
+            Reason::Folder => "folders that were not looked into",
+        };
+        let dropped = |(&reason, (count, example)): (&Reason, &(u64, String))| Dropped {
+            reason: words(reason).to_owned(),
+            count: *count,
+            example: example.clone(),
+        };
+        self.0.iter().map(dropped).collect()
+    }
+}
+
+/// The same in a sentence.
+pub(crate) fn told(dropped: &[Dropped]) -> String {
+    dropped.iter().map(|d| format!("{} {} (such as {})", d.count, d.reason, d.example)).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,113 @@
+//! Clips of somebody's own, with their sound and their captions: looked at, trained on, and made.
+
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use lab::Lab;
+use musiva_core::{Clip, Rate, Sound};
+use musiva_media::{Metadata, ReadOptions, SoundOptions, WriteOptions, read_clip, read_sound, write_movie};
+use std::{f32::consts::TAU, fs};
+
+const OWN: &str = r#"
+schema = 1
+extends = "world.toml"
+name = "own"
+objective = { kind = "next-token", prompt_dropout = 0.1 }
+sampler = { kind = "autoregressive", guidance = 2.0 }
+[data]
+kind = "folder"
+path = "clips"
+frames = 5
+size = [16, 16]
+fps = 8
+sound = 8000
+[tokenizer.audio]
+kind = "soundstream"
+channels = 4
+strides = [4, 5, 5]
+quantizer = { kind = "rvq", levels = 2, entries = 8, channels = 4, decay = 0.9 }
+weights = "audio.safetensors"
+[backbone]
+kind = "lm"
+width = 16
+depth = 1
+heads = 2
+weights = "own.safetensors"
+"#;
+
+/// Four clips of a second and a half, each of its own grey and its own tone, with captions in all the ways that there are.
+fn clips(lab: &Lab) {
+    fs::create_dir_all(lab.path("clips/more")).unwrap();
+    for (i, name) in (1u8..).zip(["a", "b", "more/c", "more/d"]) {
+        let pixels = vec![50 * i; 36 * 32 * 48 * 3];
+        let clip = Clip::new([36, 32, 48], Rate::whole(24), pixels).unwrap();
+        let tone = |k: usize| (TAU * 220.0 * f32::from(i) * k as f32 / 22_050.0).sin() * 0.5;
+        let sound = Sound::new(1, Rate::whole(22_050), (0..33_075).map(tone).collect()).unwrap();
+        let path = lab.path(&format!("clips/{name}.mp4"));
+        write_movie(path, &clip, &sound, &Metadata::new(), &WriteOptions::default()).unwrap();
+    }
+    fs::write(lab.path("clips/a.txt"), "a red ring moves left\n").unwrap();
+    let lines = "{\"file_name\": \"b.mp4\", \"text\": \"a blue ring moves up\"}\nnot a line of JSON\n";
+    fs::write(lab.path("clips/metadata.jsonl"), lines).unwrap();
+    let table = "\u{feff}file_name,caption\r\nc.mp4,\"a ring, red, moves up\"\r\n./d.mp4,a blue square moves left\r\n";
+    fs::write(lab.path("clips/more/metadata.csv"), table).unwrap();
+    fs::write(lab.path("own.toml"), OWN).unwrap();
+}
+
+#[test]
+fn clips_with_sound_are_looked_at_trained_on_and_made() {
+    let lab = Lab::trained();
+    clips(&lab);
+    let said = lab.run(&["data", "own.toml"]).succeeds().out;
+    for text in [
+        "clips of shape [5, 16, 16, 3]",
+        "sounds of shape [5000, 1] at 8000 Hz",
+        "found          4\n",
+        "windows        8\n",
+        "left out       1 lines of metadata that cannot be used, such as metadata.jsonl:2: ",
+        "\"a red ring moves left\"  (a.mp4 from frame 0)",
+        "\"a blue ring moves up\"  (b.mp4 from frame 5)",
+        "\"a ring, red, moves up\"  (more/c.mp4 from frame 0)",
+        "\"a blue square moves left\"  (more/d.mp4 from frame 5)",
+        " % silent, of 8 sounds",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+
+    lab.run(&["train", "own.toml", "--steps", "2"]).succeeds();
+    fs::copy(lab.path("runs/own/weights.safetensors"), lab.path("own.safetensors")).unwrap();
+    lab.run(&["generate", "own.toml", "--prompt", "a red ring moves left", "-o", "made.mp4"]).succeeds();
+    let clip = read_clip(lab.path("made.mp4"), &ReadOptions::default()).unwrap().clip;
+    let sound = read_sound(lab.path("made.mp4"), &SoundOptions::default()).unwrap().sound;
+    assert_eq!((clip.frames(), clip.rate()), (5, Rate::whole(8)));
+    assert_eq!((sound.shape(), sound.rate()), ([5000, 1], Rate::whole(8000)));
+}
+
+#[test]
+fn the_recipe_of_the_docs_fits_a_folder_of_clips() {
+    let lab = Lab::bare();
+    clips(&lab);
+    let page = include_str!("../docs/your-own-clips.md");
+    let recipe = page.split("```toml\n").nth(1).and_then(|text| text.split("```").next()).unwrap();
+    fs::write(lab.path("my-clips.toml"), recipe).unwrap();
+    // Clips of a second and a half are too short for its windows of two.
+    let said = lab.run(&["data", "my-clips.toml", "--set", "data.frames=9", "-o", "sheet.png"]).succeeds().out;
+    for text in ["windows        4\n", "clips of shape [9, 64, 64, 3] at 8 fps, sounds of shape [18000, 1] at 16000 Hz"]
+    {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+    lab.run(&["data", "my-clips.toml"]).fails(4, &["4 shorter than 17 frames at 8 per second", "set fewer `frames`"]);
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let lab = Lab::trained();
+    clips(&lab);
+    lab.run(&["data", "own.toml", "--set", "data.sound=100"]).fails(3, &["data.sound", "8000 to 192000"]);
+    lab.run(&["data", "own.toml", "--set", "data.caption_column=file_name"]).fails(3, &["data.caption_column"]);
+    let no_column = ["data", "own.toml", "--set", "data.caption_column=title"];
+    let said = lab.run(&no_column).succeeds().out;
+    assert!(said.contains("found          4\n") && said.contains("windows        2\n"), "{said}");
+    assert!(said.contains("3 without a caption, such as b.mp4"), "{said}");
+}

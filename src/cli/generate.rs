@@ -31,7 +31,7 @@ const COLUMNS: usize = 9;
 ///   musiva generate world-dit --video ring.mp4 --prompt "a blue ring moves left" --strength 0.6 -o blue.mp4
 ///   musiva generate world-lm --video silent.mp4 -o heard.mp4
 ///   musiva generate world-lm --audio steps.wav -o seen.mp4
-///   musiva generate world-lm --video ring.mp4 -o caption.txt
+///   musiva generate world-captions-lm --video ring.mp4 -o caption.txt
 ///   musiva generate sound-lm --prompt "a red ring moves left" -o ring.wav
 ///   musiva generate sound-lm --audio ring.wav --extend 2 -o longer.wav
 ///

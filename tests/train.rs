@@ -115,7 +115,8 @@ fn what_is_computed_again_is_what_would_have_been_kept() {
 fn a_run_writes_down_what_it_was() {
     let lab = Lab::trained();
     let said = lab.run(&["train", "dit.toml", "--run", "run"]).succeeds().out;
-    assert!(said.contains("cp run/weights.safetensors dit.safetensors"), "{said}");
+    // The recipe's weights are there: nobody is told to write over them.
+    assert!(said.contains("use them: --set backbone.weights=run/weights.safetensors"), "{said}");
     let environment: serde_json::Value = serde_json::from_str(&lab.text("run/environment.json")).unwrap();
     let session = &environment["sessions"][0];
     assert_eq!((&session["device"], &session["recipe"]), (&"cpu".into(), &"dit".into()));

@@ -9,6 +9,7 @@ use musiva_core::{
     Clip, Media, MediaShape, Modality, Rate, RngKey, RngStream, Tokenizer, TokenizerConfig, Tokens, WeightInit, Weights,
 };
 use musiva_tokenizers::losses::{LossWeights, Target, tokenizer_loss};
+use musiva_tokenizers::settings::TokenizerLoss;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -79,7 +80,7 @@ impl Step {
         let tokenizer = build(&*recipe.need_tokenizer(Modality::Video)?.component, &device)?;
         let shape = [train.frames.unwrap_or(frames), height, width];
         let clips = (0..train.batch as u64).map(|seed| clip(seed, shape)).collect::<Result<Vec<_>>>()?;
-        let l = &train.loss;
+        let l = train.tables.get::<TokenizerLoss>().copied().unwrap_or_default();
         let weights = LossWeights {
             l1: l.l1 as f32,
             l2: l.l2 as f32,

@@ -6,6 +6,7 @@
 
 use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Conditioning, PositionOrder, Prediction, Route, Values};
 use crate::parameters::open_weights;
+use crate::recipe::TrainSettings;
 use crate::{
     Clip, ConfigError, Error, ErrorKind, Init, Media, MediaShape, Parameters, Process, Result, RngKey, SampleRequest,
     Schedule, TokenKind, TokenShape, Tokens, Weights,
@@ -149,6 +150,10 @@ pub trait TokenizerConfig: Send + Sync {
     /// Why it cannot be trained, if it cannot.
     fn trains(&self) -> Result<(), ConfigError> {
         Ok(())
+    }
+    /// Why it cannot be trained as `[train]` says; the path is relative to `[train]`.
+    fn unfit(&self, _train: &TrainSettings) -> Option<ConfigError> {
+        None
     }
     /// Keys of its configuration, dotted, that change nothing of what its weights mean.
     fn neutral(&self) -> &'static [&'static str] {

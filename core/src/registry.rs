@@ -6,6 +6,7 @@
 
 use crate::contract::{BackboneConfig, MetricConfig, Objective, Role, Sampler, TokenizerConfig};
 use crate::dataset::{Dataset, Part};
+use crate::recipe::TrainTableKind;
 use crate::{ConfigError, Error, ErrorKind, MediaShape, Modality, Program, Result, Schedule};
 use serde_json::Value;
 use std::{any::Any, collections::BTreeMap, sync::Arc};
@@ -201,6 +202,7 @@ pub struct Component {
 #[derive(Default)]
 pub struct Registry {
     components: BTreeMap<(Role, &'static str), Component>,
+    train_tables: Vec<TrainTableKind>,
 }
 
 impl Registry {
@@ -223,6 +225,24 @@ impl Registry {
         }
         self.components.insert(key, component);
         Ok(())
+    }
+
+    /// Adds a table of `[train]`.
+    ///
+    /// # Errors
+    /// Where `[train]` has that table already.
+    pub fn register_train_table(&mut self, kind: TrainTableKind) -> Result<()> {
+        if self.train_tables.iter().any(|known| known.key == kind.key) {
+            let message = format!("two tables are called `train.{}`", kind.key);
+            return Err(Error::new(ErrorKind::Recipe, "", message).hint("leave one of the two out"));
+        }
+        self.train_tables.push(kind);
+        Ok(())
+    }
+
+    /// All tables of `[train]`, in the order in which they came.
+    pub fn train_tables(&self) -> impl Iterator<Item = &TrainTableKind> {
+        self.train_tables.iter()
     }
 
     /// The component of that role and kind.

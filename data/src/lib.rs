@@ -3,7 +3,6 @@
 //! - [`world`]: an endless procedural world of moving shapes, and oracles that read a clip back.
 //! - [`folder`]: a folder of clips or images with their sound and captions, cut into windows.
 //! - [`sounds`]: a folder of sounds, cut into windows.
-//! - [`noisy()`]: noise behind sounds.
 //!
 //! # Nomenclature
 //!
@@ -22,7 +21,6 @@ mod csv;
 mod files;
 pub mod folder;
 mod left_out;
-mod noise;
 mod order;
 mod register;
 mod scan;
@@ -32,7 +30,6 @@ pub mod world;
 pub use buckets::ClipShape;
 pub use folder::{Folder, FolderConfig};
 pub use musiva_core::dataset::{self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
-pub use noise::{noisy, power};
 pub use order::shuffled;
 pub use register::register;
 pub use sounds::{Sounds, SoundsConfig};

@@ -405,6 +405,8 @@ impl Backbone for Dit {
         if !tokens.is_empty() {
             x = Tensor::cat(tokens.into_iter().chain([x]).collect(), 1);
         }
+        assert_shape!(x, [size, prefix + length, self.config.width]);
+        assert_shape!(condition.vectors, [size, times + 1, self.config.width]);
         let rotary = Rotary::new(layout, self.config.width / self.config.heads, &self.device.clone().inner());
         for block in &network.blocks {
             x = block.forward(x, &condition, &rotary);

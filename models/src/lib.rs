@@ -3,6 +3,13 @@
 
 #![forbid(unsafe_code)]
 
+/// Panics where a tensor does not have this shape: a shape comment that is checked.
+macro_rules! assert_shape {
+    ($tensor:expr, [$($size:expr),+]) => {
+        assert_eq!($tensor.dims(), [$($size),+], concat!("the shape of `", stringify!($tensor), "`"))
+    };
+}
+
 mod code_network;
 #[cfg(test)]
 mod conditioning_tests;

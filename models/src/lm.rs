@@ -263,6 +263,7 @@ impl Backbone for Lm {
         let before = network.tracks.target(layout, digits).slice_dim(1, 0..length - 1);
         let target = Tensor::cat(vec![start, before], 1) + positions; // [B, L, D]
         let mut x = Tensor::cat(context.into_iter().chain([target]).collect(), 1); // [B, G + L, D]
+        assert_shape!(x, [batch.conditioning.size, prefix + length, network.width()]);
         let (rotary, visible) = (self.rotary(layout), self.config.prefix.visible(prefix));
         for block in &network.blocks {
             x = block.forward(x, &rotary, visible, None);

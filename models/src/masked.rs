@@ -135,6 +135,7 @@ impl Backbone for Masked {
         let tokens = network.tracks.target(layout, &masked.codes);
         let target = tokens * (-mask.clone() + 1.0) + network.vector() * mask + positions; // [B, L, D]
         let mut x = Tensor::cat(context.into_iter().chain([target]).collect(), 1); // [B, G + L, D]
+        assert_shape!(x, [batch.conditioning.size, prefix + length, network.width()]);
         let rotary = Rotary::new(layout, self.config.width / self.config.heads, &self.device.clone().inner());
         for block in &network.blocks {
             x = block.forward(x, &rotary, Visible::Full, None);

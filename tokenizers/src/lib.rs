@@ -2,7 +2,7 @@
 //!
 //! [`magvit2`] and [`cvivit`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
 //! between latents and tokens.
-//! What only training needs stands apart, in [`losses`] and [`discriminators`], and is no part of a tokenizer.
+//! What only training needs stands apart, in [`losses`], [`discriminators`] and their [`settings`], and is no part of a tokenizer.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod discriminators;
 pub mod losses;
 pub mod magvit2;
 pub mod quantizers;
+pub mod settings;
 pub mod soundstream;
 mod stft;
 mod stream_state;
@@ -64,7 +65,8 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema: schemars::schema_for!(losses::LpipsConfig).into(),
         learns: false,
         make: Make::Metric(|value| Ok(Box::new(serde_json::from_value::<losses::LpipsConfig>(value)?))),
-    })
+    })?;
+    settings::register(registry)
 }
 
 /// The page's code, compiled and run.

@@ -1,8 +1,8 @@
 //! Held-out sounds with noise behind them, through a tokenizer that can take it out.
 
-use musiva_core::recipe::Noise;
+use crate::noise::{noisy, power};
 use musiva_core::{Media, Modality, Result, RngKey, RngStream, Sound, Tokenizer};
-use musiva_data::{noisy, power};
+use musiva_tokenizers::settings::Noise;
 
 /// A sound with noise behind it.
 ///

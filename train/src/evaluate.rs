@@ -27,6 +27,7 @@ use musiva_core::recipe::{Part, Recipe};
 use musiva_core::{Clip, Error, ErrorKind, Metric, Modality, Result, RngKey, Task};
 use musiva_data::world::{Attributes, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
+use musiva_tokenizers::settings::Noise;
 use serde::Serialize;
 use sound::{Sources, resound};
 use std::collections::BTreeMap;
@@ -202,7 +203,8 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
                 held_out: &*held_out_of(recipe)?,
                 train: if recipe.evaluate.read_captions { Some(dataset_of(recipe)?) } else { None },
             };
-            let noise = recipe.train.as_ref().and_then(|train| train.noise).unwrap_or_default();
+            let noise =
+                recipe.train.as_ref().and_then(|train| train.tables.get::<Noise>()).copied().unwrap_or_default();
             denoised = denoise::denoise(codec.tokenizer(), &sources, &noise, [n as u64, seed], progress)?;
             Some(resound(codec, &sources, [n as u64, seed], baselines, progress)?)
         }

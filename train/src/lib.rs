@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod health;
 pub mod log;
 pub mod measure;
+mod noise;
 pub mod optimizer;
 pub mod shards;
 pub mod sources;

@@ -8,7 +8,6 @@
 //! line and its hint ([`Report`], `hints`). The modules below stand in layers, none of which knows one above it:
 //! `source`, `keywords`; `report`, `words`; `parse`, `hints`, `schema`; `merge`, `walk`; `check`; `file`.
 
-mod adversarial;
 mod canonical;
 mod check;
 mod condition;
@@ -17,9 +16,7 @@ mod file;
 mod hints;
 mod identity;
 mod keywords;
-mod losses;
 mod merge;
-mod noise;
 mod parse;
 mod plugin;
 mod reference;
@@ -32,18 +29,16 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod track;
+mod train_table;
 mod walk;
 mod weights;
 mod words;
 
-pub use adversarial::{Adversarial, AdversarialLoss, Perceptual};
 pub use canonical::Difference;
 pub use check::Flow;
 pub use condition::ConditionSettings;
 pub use file::RecipeFile;
 pub use identity::{IDENTITY, Identity, Unlike};
-pub use losses::{SoundLoss, TokenizerLoss};
-pub use noise::Noise;
 pub use plugin::PluginPin;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
@@ -52,6 +47,7 @@ pub use settings::{EvaluateSettings, OnFailure, Schedule, Target, TrainSettings}
 pub use source::{Document, Place};
 pub use summary::{Edge, Generation, Summary, Training};
 pub use track::TrackSettings;
+pub use train_table::{TrainTable, TrainTableKind, TrainTables};
 
 use crate::canvas::CanvasShape;
 use crate::{

@@ -107,6 +107,14 @@ pub fn schema(registry: &Registry) -> Json {
     fixed("task", schemars::schema_for!(Task));
     fixed("track", schemars::schema_for!(TrackSettings));
     fixed("condition", schemars::schema_for!(ConditionSettings));
+    for kind in registry.train_tables() {
+        let name = format!("train.{}", kind.key);
+        let schema = embedded(&name, kind.schema.clone(), &mut defs);
+        defs.insert(name, schema);
+        if let Some(train) = defs.get_mut("train") {
+            train["properties"][kind.key] = kind.property.clone();
+        }
+    }
     // What is to be trained has to be said: the default is only there for the struct's sake.
     if let Some(train) = defs.get_mut("train") {
         train["required"] = json!(["target"]);

@@ -1,8 +1,6 @@
 //! The sections that are no components: `[train]` and `[evaluate]`.
 
-use super::adversarial::{Adversarial, Perceptual};
-use super::losses::{SoundLoss, TokenizerLoss};
-use super::noise::Noise;
+use super::TrainTables;
 use crate::{ConfigError, WeightInit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,7 +80,7 @@ pub enum OnFailure {
 }
 
 /// How the recipe is trained: `[train]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainSettings {
     /// Which part learns; the others are frozen.
@@ -174,7 +172,7 @@ pub struct TrainSettings {
     /// a tokenizer that treats each frame as that one did.
     pub inflate: bool,
     /// `start` names the weights of a backbone of a smaller canvas, of clips without sound or without context tokens,
-    /// or of an audio tokenizer without `film`: missing parameters are initialised.
+    /// or of an audio tokenizer without a denoise flag: missing parameters are initialised.
     pub grow: bool,
     /// Frozen parameters, by how their names begin: `["encoder"]` trains a tokenizer's decoder alone, so that its
     /// tokens stay the same.
@@ -192,19 +190,9 @@ pub struct TrainSettings {
     /// How many old checkpoints are kept.
     #[schemars(range(min = 1))]
     pub keep: usize,
-    /// The loss of a video tokenizer.
-    pub loss: TokenizerLoss,
-    /// The loss of an audio tokenizer.
-    pub sound_loss: SoundLoss,
-    /// Noise that an audio tokenizer with `film` learns to remove; left out, there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub noise: Option<Noise>,
-    /// The discriminator that a tokenizer is trained against; left out, there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub adversarial: Option<Adversarial>,
-    /// The perceptual loss of a video tokenizer, by features of an image network; left out, there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub perceptual: Option<Perceptual>,
+    /// The tables that other crates bring: losses, discriminators, …
+    #[serde(skip)]
+    pub tables: TrainTables,
 }
 
 impl Default for TrainSettings {
@@ -243,11 +231,7 @@ impl Default for TrainSettings {
             checkpoint_every: 500,
             sample_every: 1000,
             keep: 2,
-            loss: TokenizerLoss::default(),
-            sound_loss: SoundLoss::default(),
-            noise: None,
-            adversarial: None,
-            perceptual: None,
+            tables: TrainTables::default(),
         }
     }
 }
@@ -316,22 +300,7 @@ impl TrainSettings {
             let message = "only weights that a backbone or an audio tokenizer starts from can be added to";
             errors.push(ConfigError::new("grow", message, "name them by `start`, or delete this key"));
         }
-        if self.perceptual.is_some() && self.target != Target::Video {
-            let message = format!("it is for a video tokenizer, the target is \"{}\"", self.target);
-            errors.push(ConfigError::new("perceptual", message, "delete this table"));
-        }
-        errors.extend(self.noise.iter().flat_map(|noise| noise.errors(self.target)));
-        match (&self.adversarial, self.target) {
-            (Some(adversarial), Target::Video | Target::Audio) => {
-                let found = adversarial.errors(self.target == Target::Audio, self.samples).into_iter();
-                errors.extend(found.map(|error| ConfigError { path: format!("adversarial.{}", error.path), ..error }));
-            }
-            (Some(_), target) => {
-                let message = format!("a discriminator is for a tokenizer of media, the target is \"{target}\"");
-                errors.push(ConfigError::new("adversarial", message, "delete this table"));
-            }
-            (None, _) => {}
-        }
+        errors.extend(self.tables.errors(self));
         errors
     }
 
@@ -339,20 +308,6 @@ impl TrainSettings {
     pub fn of_images(&self, part: u64) -> bool {
         let so_far = |parts: u64| (self.images * parts as f64 + 1e-9).floor();
         so_far(part + 1) > so_far(part)
-    }
-
-    /// How the discriminator is trained, where there is one.
-    pub fn adversary(&self) -> Option<Self> {
-        let its = self.adversarial.as_ref()?;
-        Some(Self {
-            learning_rate: its.learning_rate,
-            betas: its.betas,
-            muon: None,
-            weight_decay: 0.0,
-            ema: 0.0,
-            freeze: Vec::new(),
-            ..self.clone()
-        })
     }
 
     /// The learning rate of step `step`, counted from zero.

@@ -4,7 +4,7 @@ mod screen;
 
 use super::args::{DeviceArgs, RecipeArgs};
 use super::print::say;
-use musiva::recipe::Recipe;
+use musiva::recipe::{Recipe, Target};
 use musiva::train::{Ended, RunFolder, train};
 use musiva::training::tokenizer::summary;
 use musiva::{ConfigError, Error, ErrorKind, Result};
@@ -75,7 +75,17 @@ pub fn run(args: &Args) -> Result<()> {
         let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
         say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
     }
-    say!("use them: --set {}.weights={}", settings.target, weights.display());
+    let named = match settings.target {
+        Target::Text => recipe.text.as_ref().and_then(|part| part.weights.as_ref()),
+        Target::Video => recipe.video.as_ref().and_then(|part| part.weights.as_ref()),
+        Target::Audio => recipe.audio.as_ref().and_then(|part| part.weights.as_ref()),
+        Target::Backbone => recipe.backbone.as_ref().and_then(|part| part.weights.as_ref()),
+    };
+    match named {
+        // Weights that are there already may be the only copy of something better.
+        Some(path) if !path.exists() => say!("use them: cp {} {}", weights.display(), path.display()),
+        _ => say!("use them: --set {}.weights={}", settings.target, weights.display()),
+    }
     Ok(())
 }
 

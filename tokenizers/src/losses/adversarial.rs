@@ -9,9 +9,9 @@
 //! | non-saturating (Goodfellow et al. 2014) | `log(1 + exp(-D(y)))` | `log(1 + exp(-D(x))) + log(1 + exp(D(y)))` |
 
 use crate::discriminators::Judgement;
+use crate::settings::AdversarialLoss;
 use burn::tensor::{Tensor, activation};
 use musiva_core::parameters;
-use musiva_core::recipe::AdversarialLoss;
 
 /// How far from real media their neighbours lie that [`gradient_penalty`] looks at: root mean square of the change of a
 /// number, of media within `[-1, 1]`.

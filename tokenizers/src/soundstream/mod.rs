@@ -12,10 +12,12 @@ mod tests;
 pub use film::FilmConfig;
 
 use crate::quantizers::{AnyQuantizer, Quantizer, QuantizerConfig, RvqTokens};
+use crate::settings::Noise;
 use crate::stream_state::StreamState;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::parameters::to_vec;
+use musiva_core::recipe::TrainSettings;
 use musiva_core::{
     ConfigError, Cost, Decoding, Encoding, Error, ErrorKind, Media, MediaShape, Modality, Parameters, Quantized, Rate,
     Reconstruction, Result, RngKey, Sound, TokenShape, Tokenizer, TokenizerConfig, TokenizerSpec, Tokens,
@@ -144,6 +146,14 @@ impl TokenizerConfig for SoundStreamConfig {
             working_set: 4.0 * self.channels as f64 * piece,
         };
         [half; 2]
+    }
+
+    fn unfit(&self, train: &TrainSettings) -> Option<ConfigError> {
+        if self.film.is_none() || train.tables.get::<Noise>().is_some() {
+            return None;
+        }
+        let message = "this `soundstream` has a denoise flag, and training has no noise";
+        Some(ConfigError::new("target", message, "add `[train.noise]`, or delete `film` from `[tokenizer.audio]`"))
     }
 
     fn denoises(&self) -> Option<bool> {

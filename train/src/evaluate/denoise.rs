@@ -3,10 +3,10 @@
 use super::sound::{Measures, Sources, Sums};
 use super::{Progress, SoundFigures};
 use crate::denoise::{switched, with_noise};
-use musiva_core::recipe::Noise;
+use crate::noise::power;
 use musiva_core::{Result, RngKey, Tokenizer};
-use musiva_data::power;
 use musiva_data::world::Split;
+use musiva_tokenizers::settings::Noise;
 use serde::Serialize;
 
 /// What becomes of sounds with noise behind them.

@@ -3,12 +3,13 @@
 use crate::health::AdversarialStats;
 use burn::tensor::{Device, Tensor};
 use musiva_core::parameters::{learning, to_vec};
-use musiva_core::recipe::{Adversarial, TrainSettings};
+use musiva_core::recipe::TrainSettings;
 use musiva_core::{Init, Loss, Modality, Parameters};
 use musiva_tokenizers::discriminators::{Discriminator, DiscriminatorConfig};
 use musiva_tokenizers::losses::adversarial::{
     accuracy, adaptive_weight, discriminator_loss, feature_matching, generator_loss, gradient_penalty, lecam,
 };
+use musiva_tokenizers::settings::Adversarial;
 
 /// A discriminator in training.
 pub struct Adversary {
@@ -26,10 +27,24 @@ pub(super) fn config(game: &Adversarial) -> DiscriminatorConfig {
     DiscriminatorConfig { channels: game.channels, widest: game.widest, blocks: game.blocks, window: game.window }
 }
 
+/// How the discriminator's optimizer is set, beside a tokenizer that is trained by these `settings`.
+fn own_settings(game: &Adversarial, settings: TrainSettings) -> TrainSettings {
+    TrainSettings {
+        learning_rate: game.learning_rate,
+        betas: game.betas,
+        muon: None,
+        weight_decay: 0.0,
+        ema: 0.0,
+        freeze: Vec::new(),
+        ..settings
+    }
+}
+
 impl Adversary {
-    /// A fresh one, trained as `settings` say; `None` where they speak of none.
+    /// A fresh one, beside a tokenizer that is trained by these `settings`; `None` where they have none.
     pub(super) fn new(settings: TrainSettings, modality: Modality, device: &Device) -> Option<Self> {
-        let game = settings.adversarial.clone()?;
+        let game = settings.tables.get::<Adversarial>()?.clone();
+        let settings = own_settings(&game, settings);
         let init = Init::new(settings.seed, device).part("discriminator");
         let discriminator = Discriminator::new(&config(&game), modality, &init);
         Some(Self { settings, game, discriminator, media: None, adversarial_stats: [None, None] })

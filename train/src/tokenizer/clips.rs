@@ -4,7 +4,7 @@ use super::Medium;
 use crate::measure::psnr;
 use crate::trainer::Samples;
 use burn::tensor::{Device, Tensor};
-use musiva_core::recipe::{Perceptual, TrainSettings};
+use musiva_core::recipe::TrainSettings;
 use musiva_core::{
     Clip, Error, ErrorKind, Loss, Media, Modality, Quantized, Result, RngKey, RngStream, Tokenizer, TokenizerConfig,
     Tokens,
@@ -12,6 +12,7 @@ use musiva_core::{
 use musiva_data::{Dataset, shuffled};
 use musiva_tokenizers::losses::perceptual::FeatureNet;
 use musiva_tokenizers::losses::{LossWeights, Target, distortion, latent_loss};
+use musiva_tokenizers::settings::{Perceptual, TokenizerLoss};
 
 /// Clips shown and measured at each look.
 const SHOWN: u64 = 8;
@@ -38,7 +39,7 @@ impl Medium for Clips {
     ) -> Result<Self> {
         let shown = (0..held_out.len().unwrap_or(SHOWN).min(SHOWN)).map(|i| held_out.get(i)?.into_clip());
         let shown: Vec<Clip> = shown.collect::<Result<_>>()?;
-        let perceptual = match &settings.perceptual {
+        let perceptual = match settings.tables.get::<Perceptual>() {
             Some(perceptual) => {
                 let small = |clip: &Clip| clip.shape()[1..].iter().any(|&side| side < FeatureNet::SMALLEST);
                 if shown.iter().any(small) {
@@ -133,7 +134,7 @@ fn window(settings: &TrainSettings, wanted: Option<usize>, data: &dyn Dataset, i
 
 /// The weights of the loss at `step`: the diversity term is annealed once the codes stand apart.
 fn weights(settings: &TrainSettings, step: u64) -> LossWeights {
-    let l = &settings.loss;
+    let l = settings.tables.get::<TokenizerLoss>().copied().unwrap_or_default();
     let done = step as f64 / settings.steps.max(1) as f64;
     LossWeights {
         l1: l.l1 as f32,

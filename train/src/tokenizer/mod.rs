@@ -23,6 +23,7 @@ use musiva_data::Dataset;
 use musiva_tokenizers::losses::perceptual::FeatureNet;
 use musiva_tokenizers::losses::sum;
 use musiva_tokenizers::quantizers::CodeUse;
+use musiva_tokenizers::settings::{Adversarial, Perceptual};
 use std::sync::Arc;
 
 /// What differs between clips and sounds in training.
@@ -119,7 +120,7 @@ impl<'a, M: Medium> TokenizerTraining<'a, M> {
         };
         trained(&mut tokenizer, M::MODALITY)?;
         let medium = M::new(settings, config, held_out, &device)?;
-        let adversary = settings.adversary().and_then(|its| Adversary::new(its, M::MODALITY, &device));
+        let adversary = Adversary::new(settings.clone(), M::MODALITY, &device);
         let (its, strides) = (settings.clone(), config.spec().strides);
         let batches = Ahead::new(move |part| M::cut(&its, strides, &*data, part));
         Ok(Self { settings: settings.clone(), config, tokenizer, adversary, medium, batches, last: None, device })
@@ -220,7 +221,7 @@ pub fn summary(recipe: &Recipe) -> Summary {
     let Ok(media) = recipe.need_media(modality) else { return summary };
     let media = window.map_or(media, |window| media.window(window));
     let (batch, part) = (settings.batch as f64, (settings.batch / settings.accumulate) as f64);
-    if let Some(game) = &settings.adversarial {
+    if let Some(game) = settings.tables.get::<Adversarial>() {
         let size = adversary::config(game).size(&media);
         // Forwards: real media once, made ones for each side. Backwards: of its own weights twice, of made media once.
         training.flops_per_step += batch * size.flops * (3.0 + 2.0 * 2.0 + 1.0);
@@ -228,7 +229,9 @@ pub fn summary(recipe: &Recipe) -> Summary {
         training.memory_bytes += 4.0 * (5.0 * size.parameters as f64 + 2.0 * size.activations * part);
         summary.parameters.push(("train.adversarial", size.parameters));
     }
-    if let (Some(perceptual), MediaShape::Clip { frames, height, width, .. }) = (&settings.perceptual, media) {
+    if let (Some(perceptual), MediaShape::Clip { frames, height, width, .. }) =
+        (settings.tables.get::<Perceptual>(), media)
+    {
         let size = FeatureNet::size(perceptual.weights.is_some(), [height, width]);
         let frames = perceptual.frames.unwrap_or(frames).min(frames) as f64;
         // Both pictures forwards, the made one backwards.

@@ -4,16 +4,18 @@ use super::Medium;
 use super::variety::varied;
 use crate::denoise::{switched, with_noise};
 use crate::measure::si_snr;
+use crate::noise::{noisy, power};
 use crate::trainer::Samples;
 use burn::tensor::{Device, Tensor, TensorData};
-use musiva_core::recipe::{Noise, SoundLoss, TrainSettings};
+use musiva_core::recipe::TrainSettings;
 use musiva_core::{
     Error, ErrorKind, Loss, Media, Modality, Quantized, Reconstruction, Result, RngKey, RngStream, Sound, Stream,
     Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer,
 };
-use musiva_data::{Dataset, noisy, power};
+use musiva_data::Dataset;
 use musiva_media::spectrogram;
 use musiva_tokenizers::losses::{MelScales, SoundLossWeights, sound_distortion, sound_latent_loss};
+use musiva_tokenizers::settings::{Adversarial, Noise, SoundLoss};
 
 /// Sounds heard and measured at each look.
 const HEARD: u64 = 8;
@@ -52,7 +54,7 @@ impl Medium for Sounds {
         let heard: Vec<Sound> = heard.collect::<Result<_>>()?;
         let first = heard.first().ok_or_else(|| Error::new(ErrorKind::Data, "data", "there are no sounds"))?;
         let window = settings.samples.unwrap_or(first.length()).next_multiple_of(config.spec().strides[0]);
-        let spectrum = settings.adversarial.as_ref().map_or(0, |adversarial| adversarial.window);
+        let spectrum = settings.tables.get::<Adversarial>().map_or(0, |adversarial| adversarial.window);
         for (shortest, whose) in [(MelScales::SHORTEST, "any spectrogram's"), (spectrum, "the discriminator's")] {
             if window < shortest {
                 let message = format!("windows of {window} samples are shorter than {whose}");
@@ -60,16 +62,17 @@ impl Medium for Sounds {
                     .hint(format!("set `train.samples = {shortest}` or more")));
             }
         }
-        let mel = MelScales::new(first.rate(), window, device).with_floor(settings.sound_loss.floor);
-        let noisy = match settings.noise {
+        let loss = settings.tables.get::<SoundLoss>().copied().unwrap_or_default();
+        let mel = MelScales::new(first.rate(), window, device).with_floor(loss.floor);
+        let noisy = match settings.tables.get::<Noise>() {
             Some(noise) => {
-                let noise = Noise { clean: 0.0, ..noise };
+                let noise = Noise { clean: 0.0, ..*noise };
                 let key = |i| RngKey::new(settings.seed).sample(i);
                 (0..).zip(&heard).map(|(i, sound)| with_noise(sound, &noise, key(i))).collect::<Result<_>>()?
             }
             None => Vec::new(),
         };
-        Ok(Self { settings: settings.sound_loss, mel, heard, noisy, device: device.clone() })
+        Ok(Self { settings: loss, mel, heard, noisy, device: device.clone() })
     }
 
     fn cut(settings: &TrainSettings, strides: [usize; 3], data: &dyn Dataset, part: u64) -> Result<Windows> {
@@ -163,7 +166,8 @@ pub struct Windows {
 /// Windows of the sounds of `part` of the run; silence fills the last token of each. With noise behind them every other
 /// one is to be made without it.
 fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) -> Result<Windows> {
-    let mut windows = Windows { wanted: Vec::new(), noisy: settings.noise.map(|_| Default::default()), count: 0 };
+    let mut windows =
+        Windows { wanted: Vec::new(), noisy: settings.tables.get::<Noise>().map(|_| Default::default()), count: 0 };
     for index in settings.samples(part) {
         let sound = varied(settings, data, index)?;
         let window = settings.samples.unwrap_or(sound.length()).min(sound.length());
@@ -177,7 +181,7 @@ fn windows(settings: &TrainSettings, data: &dyn Dataset, hop: usize, part: u64) 
         windows.count += 1;
         let filled = windows.count * window.next_multiple_of(hop);
         let mut wanted = clean.clone();
-        if let (Some(noise), Some((input, denoise_flag))) = (&settings.noise, &mut windows.noisy) {
+        if let (Some(noise), Some((input, denoise_flag))) = (settings.tables.get::<Noise>(), &mut windows.noisy) {
             let mut stream = RngKey::new(settings.seed).sample(index).stream(RngStream::Background);
             let with_noise = noisy(&clean, power(sound.samples()) * f64::from(gain).powi(2), noise, &mut stream);
             let on = index.is_multiple_of(2);
@@ -214,6 +218,7 @@ fn start(sound: &Sound, window: usize, stream: &mut Stream) -> usize {
 mod tests {
     use super::*;
     use musiva_core::recipe::Target;
+    use musiva_core::recipe::TrainTables;
     use musiva_core::{MediaShape, Rate};
     use musiva_data::{DataReport, Sample};
 
@@ -260,9 +265,11 @@ mod tests {
 
     #[test]
     fn every_other_window_is_to_be_made_without_its_noise() {
-        let noise = Some(Noise { snr: [5.0, 5.0], slope: [-6.0, 0.0], clean: 0.5 });
-        let with = TrainSettings { target: Target::Audio, batch: 12, noise, ..TrainSettings::default() };
-        let without = windows(&TrainSettings { noise: None, ..with.clone() }, &Tones, 20, 1).unwrap();
+        let noise = Noise { snr: [5.0, 5.0], slope: [-6.0, 0.0], clean: 0.5 };
+        let tables = TrainTables::default().with(noise);
+        let with = TrainSettings { target: Target::Audio, batch: 12, tables, ..TrainSettings::default() };
+        let without =
+            windows(&TrainSettings { tables: TrainTables::default(), ..with.clone() }, &Tones, 20, 1).unwrap();
         let Windows { wanted, noisy, count } = windows(&with, &Tones, 20, 1).unwrap();
         let (input, denoise_flag) = noisy.unwrap();
         assert_eq!((count, wanted.len(), input.len(), denoise_flag.len()), (12, 12 * 1000, 12 * 1000, 12 * 50));

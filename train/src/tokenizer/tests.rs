@@ -4,11 +4,12 @@ use crate::health::FailureMode;
 use crate::measure::si_snr;
 use crate::trainer::{Callbacks, Ended, Run};
 use musiva_core::parameters::{Weight, to_vec};
-use musiva_core::recipe::{Adversarial, AdversarialLoss, Noise, OnFailure, Perceptual, SoundLoss};
+use musiva_core::recipe::{OnFailure, TrainTables};
 use musiva_core::{Clip, MediaShape, Rate, RngStream, Sound};
 use musiva_data::{DataReport, Sample};
 use musiva_tokenizers::magvit2::Magvit2Config;
 use musiva_tokenizers::quantizers::{QuantizerConfig, RvqTokens};
+use musiva_tokenizers::settings::{Adversarial, AdversarialLoss, Noise, Perceptual, SoundLoss};
 use musiva_tokenizers::soundstream::{FilmConfig, SoundStreamConfig};
 use serde_json::json;
 use std::path::Path;
@@ -100,9 +101,14 @@ fn settings(target: Target) -> TrainSettings {
         checkpoint_every: 100,
         sample_every: 0,
         keep: 9,
-        adversarial: Some(game),
+        tables: TrainTables::default().with(game),
         ..TrainSettings::default()
     }
+}
+
+/// The discriminator of [`settings`].
+fn game() -> Adversarial {
+    settings(Target::Video).tables.get::<Adversarial>().unwrap().clone()
 }
 
 /// Stops after a step, and remembers what it was told.
@@ -194,8 +200,8 @@ fn goes_on_to_the_bit<M: Medium>(settings: TrainSettings, config: &dyn Tokenizer
 
 #[test]
 fn a_video_tokenizer_against_a_discriminator_goes_on_to_the_bit() {
-    let perceptual = Some(Perceptual { frames: Some(2), ..Perceptual::default() });
-    let settings = TrainSettings { frames: Some(3), images: 0.5, perceptual, ..settings(Target::Video) };
+    let mut settings = TrainSettings { frames: Some(3), images: 0.5, ..settings(Target::Video) };
+    settings.tables = settings.tables.with(Perceptual { frames: Some(2), ..Perceptual::default() });
     goes_on_to_the_bit::<Clips>(settings, &of_clips());
 }
 
@@ -207,8 +213,8 @@ fn an_audio_tokenizer_against_a_discriminator_goes_on_to_the_bit() {
 
 #[test]
 fn an_audio_tokenizer_that_takes_noise_out_goes_on_to_the_bit() {
-    let noise = Some(Noise::default());
-    let settings = TrainSettings { samples: Some(390), noise, ..settings(Target::Audio) };
+    let mut settings = TrainSettings { samples: Some(390), ..settings(Target::Audio) };
+    settings.tables = settings.tables.with(Noise::default());
     let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..of_sounds() };
     goes_on_to_the_bit::<Sounds>(settings, &config);
 }
@@ -220,7 +226,8 @@ fn a_switch_is_added_to_a_tokenizer_that_has_none() {
     let weights = of_sounds().build(&Device::flex(), &WeightInit::Seed(9)).unwrap().learned().unwrap().weights();
     let save = musiva_core::parameters::save_weights;
     save(&path, &weights, musiva_core::parameters::Precision::F32, Default::default()).unwrap();
-    let settings = TrainSettings { grow: true, noise: Some(Noise::default()), ..settings(Target::Audio) };
+    let mut settings = TrainSettings { grow: true, ..settings(Target::Audio) };
+    settings.tables = settings.tables.with(Noise::default());
     let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..of_sounds() };
     let started = trainable::<Sounds>(&settings, &config, &WeightInit::File(path)).parameters().weights();
     let (new, old): (Weights, Weights) = started.into_iter().partition(|(name, _)| !weights.contains_key(name));
@@ -231,17 +238,18 @@ fn a_switch_is_added_to_a_tokenizer_that_has_none() {
 #[test]
 fn noise_is_learnt_to_be_taken_out() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = TrainSettings {
-        steps: 300,
-        batch: 8,
-        accumulate: 1,
-        learning_rate: 3e-3,
-        log_every: 100,
-        noise: Some(Noise { snr: [0.0, 0.0], slope: [0.0, 0.0], clean: 0.0 }),
-        sound_loss: SoundLoss { wave: 0.0, noise: 10.0, mel: 0.0, ..SoundLoss::default() },
-        adversarial: None,
-        ..settings(Target::Audio)
-    };
+    let settings =
+        TrainSettings {
+            steps: 300,
+            batch: 8,
+            accumulate: 1,
+            learning_rate: 3e-3,
+            log_every: 100,
+            tables: TrainTables::default()
+                .with(Noise { snr: [0.0, 0.0], slope: [0.0, 0.0], clean: 0.0 })
+                .with(SoundLoss { wave: 0.0, noise: 10.0, mel: 0.0, ..SoundLoss::default() }),
+            ..settings(Target::Audio)
+        };
     // Numbers enough for all of the samples: what is taken out is not merely what there is no room for.
     let quantizer = QuantizerConfig::Kl { channels: 8 };
     let film = Some(FilmConfig { denoise: true });
@@ -288,8 +296,9 @@ fn gradient(trainable: &TokenizerTraining<Clips>, loss: Tensor<1>) -> Vec<(Strin
 fn the_pull_on_media_is_the_gradient_of_the_sum_of_losses() {
     use musiva_tokenizers::discriminators::Discriminator;
     use musiva_tokenizers::losses::adversarial::{feature_matching, generator_loss};
-    let game = Adversarial { adaptive: None, start: 0, ..settings(Target::Video).adversarial.unwrap() };
-    let with = TrainSettings { adversarial: Some(game.clone()), warmup: 0, ..settings(Target::Video) };
+    let game = Adversarial { adaptive: None, start: 0, ..game() };
+    let with =
+        TrainSettings { tables: TrainTables::default().with(game.clone()), warmup: 0, ..settings(Target::Video) };
     let config = of_clips();
     let mut pulled = trainable::<Clips>(&with, &config, &WeightInit::Seed(3));
     let loss = pulled.loss(0, 0).unwrap().total;
@@ -297,8 +306,11 @@ fn the_pull_on_media_is_the_gradient_of_the_sum_of_losses() {
     let pulled = gradient(&pulled, loss);
 
     // The other road: one graph with the discriminator in it.
-    let mut plain =
-        trainable::<Clips>(&TrainSettings { adversarial: None, ..with.clone() }, &config, &WeightInit::Seed(3));
+    let mut plain = trainable::<Clips>(
+        &TrainSettings { tables: TrainTables::default(), ..with.clone() },
+        &config,
+        &WeightInit::Seed(3),
+    );
     let target = plain.medium.target(plain.batches.get(0).unwrap());
     let made = plain.tokenizer.trainable().unwrap().reconstruct(target.clips.clone(), true, RngKey::new(with.seed));
     let init = musiva_core::Init::new(with.seed, &plain.device).part("discriminator");
@@ -342,7 +354,7 @@ fn a_discriminator_that_wins_is_told_by_name() {
         adaptive: None,
         r1: 0.0,
         lecam: 0.0,
-        ..settings(Target::Video).adversarial.unwrap()
+        ..game()
     };
     // A tokenizer that hardly learns, against one that learns fast.
     let settings = TrainSettings {
@@ -350,7 +362,7 @@ fn a_discriminator_that_wins_is_told_by_name() {
         learning_rate: 1e-7,
         warmup: 0,
         on_failure: OnFailure::Warn,
-        adversarial: Some(game),
+        tables: TrainTables::default().with(game.clone()),
         ..settings(Target::Video)
     };
     let (_, _, callbacks) = train::<Clips>(&settings, &of_clips(), folder.path(), false, u64::MAX);
@@ -363,7 +375,7 @@ fn a_discriminator_that_wins_is_told_by_name() {
     let gentle = TrainSettings {
         learning_rate: 1e-3,
         steps: 30,
-        adversarial: Some(Adversarial { learning_rate: 1e-5, ..settings.adversarial.clone().unwrap() }),
+        tables: TrainTables::default().with(Adversarial { learning_rate: 1e-5, ..game }),
         ..settings
     };
     let other = tempfile::tempdir().unwrap();

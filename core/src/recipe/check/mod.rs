@@ -2,7 +2,6 @@
 
 mod canvas;
 
-use super::noise::unfit;
 use super::report::{Diagnostic, Report};
 use super::schema::{SECTIONS, schema};
 use super::source::Node;
@@ -40,7 +39,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let (tasks, tracks) = (checker.tasks(), checker.tables("track"));
     let conditions: BTreeMap<String, ConditionSettings> = checker.tables("condition");
     let program = checker.part("program", Make::program);
-    let train: Option<TrainSettings> = checker.settings("train");
+    let train = checker.train();
     let evaluate: EvaluateSettings = checker.settings("evaluate").unwrap_or_default();
     if let Some(resolved) = checker.json.as_object_mut() {
         resolved.insert("evaluate".into(), json!(evaluate));
@@ -215,6 +214,21 @@ impl Checker<'_> {
         }
     }
 
+    /// `[train]` with the tables that other crates bring.
+    fn train(&mut self) -> Option<TrainSettings> {
+        let mut json = self.section("train")?;
+        let own = json.as_object_mut()?;
+        let tables = self.registry.train_tables().filter_map(|kind| Some(kind.read(own.remove(kind.key)?)));
+        let tables = tables.collect::<Result<_, _>>();
+        match tables.and_then(|tables| Ok(TrainSettings { tables, ..serde_json::from_value(json)? })) {
+            Ok(settings) => Some(settings),
+            Err(error) => {
+                self.add("train", &ConfigError::new("", error.to_string(), ""));
+                None
+            }
+        }
+    }
+
     fn errors(&mut self, section: &str, errors: Option<Vec<ConfigError>>) {
         for error in errors.into_iter().flatten() {
             self.add(section, &error);
@@ -339,8 +353,13 @@ impl Checker<'_> {
         if let Some(trains) = trains {
             self.placed(section, section, trains);
         }
-        if let (Target::Audio, Some(train), Some(part)) = (target, &recipe.train, &recipe.audio)
-            && let Some(error) = unfit(train.noise.as_ref(), part)
+        let part = match target {
+            Target::Video => recipe.video.as_ref(),
+            Target::Audio => recipe.audio.as_ref(),
+            Target::Text | Target::Backbone => None,
+        };
+        if let (Some(train), Some(part)) = (&recipe.train, part)
+            && let Some(error) = train.tables.unfit(part).or_else(|| part.component.unfit(train))
         {
             self.add("train", &error);
         }

@@ -1,6 +1,7 @@
 //! Small components that are wrong in all the ways that real ones can be.
 
 use crate::canvas::{CanvasShape, CleanBatch, TrackShape};
+use crate::recipe::{Part as RecipePart, Target, TrainSettings, TrainTable, TrainTableKind};
 use crate::*;
 use burn::tensor::Device;
 use schemars::JsonSchema;
@@ -430,6 +431,55 @@ impl<const CAUSAL: bool> Sampler for Steps<CAUSAL> {
     }
 }
 
+/// `[train.loss]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Penalty {
+    /// Weight of the absolute error.
+    #[schemars(range(min = 0.0))]
+    pub l1: f64,
+}
+
+impl Default for Penalty {
+    fn default() -> Self {
+        Self { l1: 1.0 }
+    }
+}
+
+impl TrainTable for Penalty {
+    fn key(&self) -> &'static str {
+        "loss"
+    }
+}
+
+/// `[train.rival]`, of tokenizers of clips alone, and of those whose kind is not `words`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rival {
+    /// First step.
+    start: usize,
+}
+
+impl TrainTable for Rival {
+    fn key(&self) -> &'static str {
+        "rival"
+    }
+
+    fn errors(&self, train: &TrainSettings) -> Vec<ConfigError> {
+        let late = ConfigError::new("start", "it starts after the last step", format!("set `start = {}`", train.steps));
+        let backbone = ConfigError::new("", "a rival is for a tokenizer", "delete this table");
+        [(self.start > train.steps, late), (train.target == Target::Backbone, backbone)]
+            .into_iter()
+            .filter_map(|(wrong, error)| wrong.then_some(error))
+            .collect()
+    }
+
+    fn unfit(&self, tokenizer: &RecipePart<dyn TokenizerConfig>) -> Option<ConfigError> {
+        let found = format!("`{}` of {} has no rival", tokenizer.kind, tokenizer.section);
+        (self.start == 7).then(|| ConfigError::new("start", found, "set `start = 8`"))
+    }
+}
+
 /// One of everything.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
@@ -460,5 +510,7 @@ pub fn registry() -> Registry {
     add("picks", "token after token", schema, false, make);
     let (schema, make) = make!(Sampler, Steps<false>);
     add("euler", "steps along the field", schema, false, make);
+    registry.register_train_table(TrainTableKind::always::<Penalty>("What is penalised.")).unwrap();
+    registry.register_train_table(TrainTableKind::optional::<Rival>("Who judges.")).unwrap();
     registry
 }

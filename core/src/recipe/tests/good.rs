@@ -41,17 +41,37 @@ fn a_canvas_has_the_tracks_that_there_are_tokenizers_for() {
     let of = |track: &TrackShape| (track.context, track.target, track.pattern, track.factors);
     let wanted = [(false, true, LevelPattern::Parallel, 1), (true, false, LevelPattern::Parallel, 1)];
     assert_eq!(plain.tracks.iter().map(of).collect::<Vec<_>>(), wanted);
-    // A pattern is that of its track's table.
-    let delayed = edited("[train]", "[track.video]\npattern = \"delay\"\n\n[train]");
-    let delayed = parse(&delayed, &[]).unwrap().need_canvas().unwrap();
-    assert_eq!(delayed.tracks[0].pattern, LevelPattern::Delay);
-    // Of one codebook it has no effect.
-    assert_eq!((delayed.tracks[0].pattern(), delayed.length()), (LevelPattern::Parallel, 332));
 }
 
 /// A caption, and what goes on with a clip.
 const TASKS: &str = "[[task]]\nname = \"caption\"\nvideo = \"context\"\ntext = \"target\"\n\n\
                      [[task]]\nname = \"goes-on\"\nvideo = \"first\"\nframes = 5\n";
+
+#[test]
+fn tables_of_training_are_read_by_those_who_brought_them() {
+    use super::fakes::{Penalty, Rival};
+    let clips = "schema = 1\n[data]\nkind = \"clips\"\n[tokenizer.video]\nkind = \"blocks\"\n\
+                 [train]\ntarget = \"tokenizer.video\"\n";
+    let tables = |text: &str| parse(&format!("{clips}{text}"), &[]).unwrap().train.unwrap().tables;
+    // Without the table its defaults hold, or there is none.
+    assert_eq!(tables("").get::<Penalty>().unwrap().l1, 1.0);
+    assert!(tables("").get::<Rival>().is_none());
+    assert_eq!(tables("[train.loss]\nl1 = 2.5\n").get::<Penalty>().unwrap().l1, 2.5);
+    let both = tables("[train.rival]\n");
+    assert!(both.get::<Rival>().is_some());
+    assert!(both.clone().without::<Rival>().get::<Rival>().is_none());
+    assert_eq!(both.with(Penalty { l1: 3.0 }).get::<Penalty>().unwrap().l1, 3.0);
+    // What is wrong is told at its place.
+    let found = |text: &str| {
+        let report = parse(&format!("{clips}{text}"), &[]).unwrap_err();
+        report.0.iter().map(|found| format!("{}: {}", found.path, found.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(found("[train.rival]\nstart = 20000\n"), ["train.rival.start: it starts after the last step"]);
+    let unfit = found("[train.rival]\nstart = 7\n");
+    assert_eq!(unfit, ["train.rival.start: `blocks` of tokenizer.video has no rival"]);
+    let report = parse(&format!("{FIELD}\n[train.rival]\n"), &[]).unwrap_err();
+    assert_eq!(report.0[0].path, "train.rival");
+}
 
 #[test]
 fn a_tokenizer_is_a_recipe() {
@@ -75,7 +95,7 @@ fn what_is_written_down_in_full_is_the_same_recipe() {
     assert_eq!(again.hash(), recipe.hash());
     assert_eq!(again.flow(), recipe.flow());
     assert_eq!(recipe.need_data().unwrap().config["path"], "clips");
-    assert_eq!(again.train, recipe.train);
+    assert_eq!(serde_json::json!(again.train), serde_json::json!(recipe.train));
     assert_eq!(recipe.differences(&text, &registry()).unwrap(), []);
     assert!(Path::new(&again.need_tokenizer(Modality::Video).unwrap().weights.clone().unwrap()).is_absolute());
 }

@@ -87,6 +87,7 @@ fn parts_that_do_not_fit() {
         ("sampler_of_another_process", "kind = \"flow\"", "kind = \"flow\"\nnoise = \"cosine\""),
         ("track_without_tokenizer", "[train]", "[track.audio]\npattern = \"flat\"\n\n[train]"),
         ("pattern_misspelt", "[train]", "[track.video]\npattern = \"delays\"\n\n[train]"),
+        ("pattern_of_one_codebook", "[train]", "[track.video]\npattern = \"delay\"\n\n[train]"),
         (
             "task_of_an_unknown_track",
             "[train]",

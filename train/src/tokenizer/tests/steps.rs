@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::measure::psnr;
-use musiva_core::recipe::TokenizerLoss;
 use musiva_core::{Media, TokenValues};
+use musiva_tokenizers::settings::TokenizerLoss;
 
 /// What each sample of a batch counts for by itself: no emphasis, no entropies over a batch.
 fn plain(target: Target, accumulate: usize) -> TrainSettings {
@@ -15,8 +15,7 @@ fn plain(target: Target, accumulate: usize) -> TrainSettings {
         warmup: 0,
         clip: 0.1,
         ema: 0.0,
-        adversarial: None,
-        loss,
+        tables: TrainTables::default().with(loss),
         ..settings(target)
     }
 }
@@ -63,7 +62,7 @@ fn parts_of_a_batch_of_sounds_teach_what_the_batch_teaches() {
 #[test]
 fn the_average_is_looked_at_not_the_weights_of_the_moment() {
     let config = of_clips();
-    let settings = TrainSettings { adversarial: None, ..settings(Target::Video) };
+    let settings = TrainSettings { tables: TrainTables::default(), ..settings(Target::Video) };
     let mut trainable = trainable::<Clips>(&settings, &config, &WeightInit::Seed(3));
     let built = |seed| config.build(&Device::flex(), &WeightInit::Seed(seed)).unwrap();
     let (now, other) = (trainable.parameters().weights(), built(8));

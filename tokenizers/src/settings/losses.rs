@@ -1,5 +1,6 @@
 //! What the losses of tokenizers weigh: `[train.loss]` and `[train.sound_loss]`.
 
+use musiva_core::recipe::TrainTable;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,18 @@ pub struct SoundLoss {
 impl Default for SoundLoss {
     fn default() -> Self {
         Self { wave: 1.0, noise: 0.0, mel: 1.0, floor: -80.0, commitment: 0.25, unquantized: 0 }
+    }
+}
+
+impl TrainTable for TokenizerLoss {
+    fn key(&self) -> &'static str {
+        "loss"
+    }
+}
+
+impl TrainTable for SoundLoss {
+    fn key(&self) -> &'static str {
+        "sound_loss"
     }
 }
 

@@ -1,7 +1,7 @@
 //! Noise that an audio tokenizer learns to take out of sounds: `[train.noise]`.
 
-use super::{Part, Target};
-use crate::{ConfigError, TokenizerConfig};
+use musiva_core::recipe::{Part, Target, TrainSettings, TrainTable};
+use musiva_core::{ConfigError, TokenizerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,43 +31,32 @@ impl Default for Noise {
     }
 }
 
-impl Noise {
-    /// What is wrong with it in `[train]`, beyond what its schema says.
-    pub fn errors(&self, target: Target) -> Vec<ConfigError> {
+impl TrainTable for Noise {
+    fn key(&self) -> &'static str {
+        "noise"
+    }
+
+    fn errors(&self, train: &TrainSettings) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        if target != Target::Audio {
-            let message = format!("it is for an audio tokenizer, the target is \"{target}\"");
-            errors.push(ConfigError::new("noise", message, "delete this table"));
+        if train.target != Target::Audio {
+            let message = format!("it is for an audio tokenizer, the target is \"{}\"", train.target);
+            errors.push(ConfigError::new("", message, "delete this table"));
         }
         for (key, [least, most]) in [("snr", self.snr), ("slope", self.slope)] {
             if least > most {
                 let message = format!("{least} to {most} decibels: the least is more than the most");
-                errors.push(ConfigError::new(
-                    format!("noise.{key}"),
-                    message,
-                    format!("set `{key} = [{most:?}, {least:?}]`"),
-                ));
+                errors.push(ConfigError::new(key, message, format!("set `{key} = [{most:?}, {least:?}]`")));
             }
         }
         errors
     }
-}
 
-/// What in `[train]` does not fit the audio tokenizer that is trained, with `noise` or without.
-pub fn unfit(noise: Option<&Noise>, part: &Part<dyn TokenizerConfig>) -> Option<ConfigError> {
-    let kind = &part.kind;
-    match (noise, part.component.denoises()) {
-        (Some(_), None) => Some(ConfigError::new(
-            "noise",
-            format!("this `{kind}` has no denoise flag"),
-            "set `tokenizer.audio.film = { denoise = true }`, or delete this table",
-        )),
-        (None, Some(_)) => Some(ConfigError::new(
-            "target",
-            format!("this `{kind}` has a denoise flag, and training has no noise"),
-            "add `[train.noise]`, or delete `film` from `[tokenizer.audio]`",
-        )),
-        _ => None,
+    fn unfit(&self, tokenizer: &Part<dyn TokenizerConfig>) -> Option<ConfigError> {
+        if tokenizer.component.denoises().is_some() {
+            return None;
+        }
+        let message = format!("this `{}` has no denoise flag", tokenizer.kind);
+        Some(ConfigError::new("", message, "set `tokenizer.audio.film = { denoise = true }`, or delete this table"))
     }
 }
 
@@ -78,11 +67,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_with_its_hint() {
         let told = |noise: Noise, target| -> Vec<String> {
-            noise.errors(target).into_iter().map(|error| format!("{}: {}", error.path, error.hint)).collect()
+            let train = TrainSettings { target, ..TrainSettings::default() };
+            noise.errors(&train).into_iter().map(|error| format!("{}: {}", error.path, error.hint)).collect()
         };
         assert!(told(Noise::default(), Target::Audio).is_empty());
-        assert_eq!(told(Noise::default(), Target::Video), ["noise: delete this table"]);
+        assert_eq!(told(Noise::default(), Target::Video), [": delete this table"]);
         let turned = Noise { snr: [10.0, -2.5], slope: [3.0, 3.0], clean: 1.0 };
-        assert_eq!(told(turned, Target::Audio), ["noise.snr: set `snr = [-2.5, 10.0]`"]);
+        assert_eq!(told(turned, Target::Audio), ["snr: set `snr = [-2.5, 10.0]`"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Noise behind sounds, for tokenizers that learn to take it out again.
 
 use musiva_core::Stream;
-use musiva_core::recipe::Noise;
+use musiva_tokenizers::settings::Noise;
 use std::f64::consts::TAU;
 
 /// Octaves, from half the sample rate down, over which noise has its slope; below it is white.

@@ -1,6 +1,7 @@
 //! What a tokenizer's training may add to its plain losses: `[train.adversarial]` and `[train.perceptual]`.
 
-use crate::ConfigError;
+use musiva_core::ConfigError;
+use musiva_core::recipe::{Target, TrainSettings, TrainTable};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -91,8 +92,8 @@ impl Adversarial {
         step.checked_sub(self.start as u64)
     }
 
-    /// What is wrong with it beyond what its schema says, for clips or for sounds in windows of so many `samples`.
-    pub fn errors(&self, of_sounds: bool, samples: Option<usize>) -> Vec<ConfigError> {
+    /// What is wrong with it for clips, or for sounds in windows of so many `samples`.
+    fn misfits(&self, of_sounds: bool, samples: Option<usize>) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         if self.widest < self.channels {
             let message =
@@ -125,6 +126,20 @@ impl Adversarial {
     }
 }
 
+impl TrainTable for Adversarial {
+    fn key(&self) -> &'static str {
+        "adversarial"
+    }
+
+    fn errors(&self, train: &TrainSettings) -> Vec<ConfigError> {
+        if !matches!(train.target, Target::Video | Target::Audio) {
+            let message = format!("a discriminator is for a tokenizer of media, the target is \"{}\"", train.target);
+            return vec![ConfigError::new("", message, "delete this table")];
+        }
+        self.misfits(train.target == Target::Audio, train.samples)
+    }
+}
+
 /// A loss by what a network for pictures sees in them: `[train.perceptual]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -149,6 +164,20 @@ impl Default for Perceptual {
     }
 }
 
+impl TrainTable for Perceptual {
+    fn key(&self) -> &'static str {
+        "perceptual"
+    }
+
+    fn errors(&self, train: &TrainSettings) -> Vec<ConfigError> {
+        if train.target == Target::Video {
+            return Vec::new();
+        }
+        let message = format!("it is for a video tokenizer, the target is \"{}\"", train.target);
+        vec![ConfigError::new("", message, "delete this table")]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +185,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_with_its_hint() {
         let paths = |a: &Adversarial, sounds, samples| -> Vec<String> {
-            a.errors(sounds, samples).into_iter().map(|error| format!("{}: {}", error.path, error.hint)).collect()
+            a.misfits(sounds, samples).into_iter().map(|error| format!("{}: {}", error.path, error.hint)).collect()
         };
         let fine = Adversarial::default();
         assert!(paths(&fine, true, Some(2400)).is_empty() && paths(&fine, false, None).is_empty());

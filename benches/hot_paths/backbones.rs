@@ -158,7 +158,7 @@ pub fn sampling(name: &'static str, recipe: Recipe) -> Result<Group> {
     let process = recipe.need_objective()?.component.process();
     let [words, vocabulary] = text(&canvas);
     let prompt = draw(1, words, vocabulary);
-    let request = SampleRequest::prompts(&[prompt.clone()], vec![RngKey::new(1).sample(0)], &canvas);
+    let request = SampleRequest::prompts(std::slice::from_ref(&prompt), vec![RngKey::new(1).sample(0)], &canvas);
     let forwards = sampler.forwards(&canvas) * recipe.need_backbone()?.component.cost(&canvas).forward_flops;
     let noise = request.keys[0].stream(RngStream::Noise);
     let (channels, length) = (canvas.channels().ok_or("a dit makes vectors")?, clip(&canvas).length());

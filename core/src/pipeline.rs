@@ -13,7 +13,7 @@ use crate::{
     Tokens,
 };
 use burn::tensor::Device;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A tokenizer of the recipe with its weights, and the rate that tokens do not know.
@@ -83,10 +83,45 @@ impl Codec {
     }
 }
 
+/// The tokenizers of a canvas: each track has that of its modality.
+pub struct Codecs {
+    codecs: BTreeMap<Modality, Codec>,
+    /// What each track is of, by its name.
+    tracks: BTreeMap<String, Modality>,
+}
+
+impl Codecs {
+    /// The tokenizers of `recipe` that the tracks of `canvas` have, with their weights.
+    ///
+    /// # Errors
+    /// As [`Codec::build`].
+    pub fn build(recipe: &Recipe, canvas: &CanvasShape, device: &Device) -> Result<Self> {
+        let modalities: BTreeSet<Modality> = canvas.tracks.iter().map(|track| track.modality).collect();
+        let build = |modality| Ok((modality, Codec::build(recipe, modality, device)?));
+        Ok(Self::new(canvas, modalities.into_iter().map(build).collect::<Result<_>>()?))
+    }
+
+    /// These tokenizers for the tracks of `canvas`.
+    pub fn new(canvas: &CanvasShape, codecs: BTreeMap<Modality, Codec>) -> Self {
+        let tracks = canvas.tracks.iter().map(|track| (track.name.clone(), track.modality)).collect();
+        Self { codecs, tracks }
+    }
+
+    /// That of a track, where the canvas has it.
+    pub fn get(&self, track: &str) -> Option<&Codec> {
+        self.codecs.get(self.tracks.get(track)?)
+    }
+
+    /// Those of all tracks, by name.
+    pub fn encoders(&self) -> Encoders<'_> {
+        let encoder = |track: &String| Some((track.clone(), self.get(track)?.tokenizer()));
+        self.tracks.keys().filter_map(encoder).collect()
+    }
+}
+
 /// Everything that generating takes, with its weights.
 pub struct Pipeline {
-    /// The tokenizer of each track of the canvas.
-    codecs: BTreeMap<String, Arc<Codec>>,
+    codecs: Codecs,
     backbone: Box<dyn Backbone>,
     sampler: Arc<dyn Sampler>,
     process: Option<Process>,
@@ -131,7 +166,7 @@ impl Pipeline {
         let backbone = recipe.need_backbone()?;
         let canvas = recipe.need_canvas()?;
         Ok(Self {
-            codecs: codecs(recipe, &canvas, device)?,
+            codecs: Codecs::build(recipe, &canvas, device)?,
             backbone: backbone.component.build(&canvas, device, &recipe.weight_init(backbone)?)?,
             process: recipe.objective.as_ref().and_then(|objective| objective.component.process()),
             sampler,
@@ -147,7 +182,7 @@ impl Pipeline {
     pub fn decode(&self, task: &Task, tokens: &CanvasTokens) -> Result<TrackMediaOne> {
         let mut media = TrackMediaOne::new();
         for (track, tokens) in &tokens.tracks {
-            let Some(codec) = self.codecs.get(track).filter(|_| task.spec(track) != MaskSpec::Context) else {
+            let Some(codec) = self.codec(track).filter(|_| task.spec(track) != MaskSpec::Context) else {
                 continue;
             };
             media.insert(track.clone(), codec.decode(tokens)?);
@@ -191,7 +226,7 @@ impl Pipeline {
 
     /// The tokenizer of a track, where the canvas has it.
     pub fn codec(&self, track: &str) -> Option<&Codec> {
-        self.codecs.get(track).map(|codec| &**codec)
+        self.codecs.get(track)
     }
 
     /// What the backbone was trained for.
@@ -311,7 +346,7 @@ impl Pipeline {
     }
 
     fn encoders(&self) -> Encoders<'_> {
-        self.codecs.iter().map(|(track, codec)| (track.clone(), codec.tokenizer())).collect()
+        self.codecs.encoders()
     }
 
     /// The prompt as the model reads it: its tokens turned back into text. `None` where it reads none, or vectors, which do
@@ -354,20 +389,5 @@ impl Pipeline {
 /// One medium for each track, by name.
 pub type TrackMediaOne = BTreeMap<String, Media>;
 
-/// The tokenizer of each track of a canvas; tracks of one tokenizer share it.
-///
-/// # Errors
-/// As [`Codec::build`].
-pub fn codecs(recipe: &Recipe, canvas: &CanvasShape, device: &Device) -> Result<BTreeMap<String, Arc<Codec>>> {
-    let mut built: BTreeMap<Modality, Arc<Codec>> = BTreeMap::new();
-    let mut codecs = BTreeMap::new();
-    for track in &canvas.tracks {
-        let codec = match built.get(&track.modality) {
-            Some(codec) => codec.clone(),
-            None => Arc::new(Codec::build(recipe, track.modality, device)?),
-        };
-        built.insert(track.modality, codec.clone());
-        codecs.insert(track.name.clone(), codec);
-    }
-    Ok(codecs)
-}
+/// A pipeline may be built on one thread and used on another.
+const _: fn(&Pipeline) -> &(dyn Send + '_) = |pipeline| pipeline;

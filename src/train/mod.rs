@@ -12,7 +12,7 @@ use crate::recipes::cache;
 use crate::shards::origin;
 use burn::tensor::Device;
 use musiva_core::dataset::Part;
-use musiva_core::pipeline::codecs;
+use musiva_core::pipeline::Codecs;
 use musiva_core::recipe::{Bucket, IDENTITY, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
 use musiva_tokenizers::text;
@@ -109,7 +109,7 @@ fn parts<'a>(recipe: &'a Recipe, device: &Device) -> Result<BackboneParts<'a>> {
     let canvas = recipe.need_canvas()?;
     Ok(BackboneParts {
         config: &*recipe.need_backbone()?.component,
-        codecs: codecs(recipe, &canvas, device)?,
+        codecs: Codecs::build(recipe, &canvas, device)?,
         canvas,
         objective: &*recipe.need_objective()?.component,
         sampler: &*recipe.need_sampler()?.component,

@@ -385,7 +385,7 @@ fn losses(lab: &Lab, name: &str, registry: &Registry) -> Vec<f64> {
     let canvas = recipe.need_canvas().unwrap();
     let parts = BackboneParts {
         config: &*recipe.need_backbone().unwrap().component,
-        codecs: musiva_core::pipeline::codecs(&recipe, &canvas, &device).unwrap(),
+        codecs: musiva_core::pipeline::Codecs::build(&recipe, &canvas, &device).unwrap(),
         canvas,
         objective: &*recipe.need_objective().unwrap().component,
         sampler: &*recipe.need_sampler().unwrap().component,

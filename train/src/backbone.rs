@@ -5,7 +5,7 @@ use crate::trainer::{Samples, Trainable, learning_on};
 use burn::tensor::Device;
 use musiva_core::canvas::{CleanBatch, Values};
 use musiva_core::parameters::{grown, open_weights, to_vec};
-use musiva_core::pipeline::Codec;
+use musiva_core::pipeline::Codecs;
 use musiva_core::recipe::TrainSettings;
 use musiva_core::{
     Backbone, BackboneConfig, CanvasShape, Encoders, Error, ErrorKind, Loss, Media, MediaShape, Modality, Objective,
@@ -13,7 +13,6 @@ use musiva_core::{
 };
 use musiva_data::Dataset;
 use musiva_media::spectrogram;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Clips made at each look.
@@ -31,8 +30,8 @@ pub struct BackboneParts<'a> {
     pub objective: &'a dyn Objective,
     /// The `[sampler]`, to look at samples by.
     pub sampler: &'a dyn Sampler,
-    /// The frozen tokenizers of the canvas' tracks, by name.
-    pub codecs: BTreeMap<String, Arc<Codec>>,
+    /// The frozen tokenizers of the canvas' tracks.
+    pub codecs: Codecs,
     /// What it learns.
     pub tasks: Vec<Task>,
 }
@@ -40,7 +39,7 @@ pub struct BackboneParts<'a> {
 impl BackboneParts<'_> {
     /// The tokenizers of the tracks.
     pub fn encoders(&self) -> Encoders<'_> {
-        self.codecs.iter().map(|(track, codec)| (track.clone(), codec.tokenizer())).collect()
+        self.codecs.encoders()
     }
 }
 

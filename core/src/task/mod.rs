@@ -81,14 +81,15 @@ impl MaskSpec {
     pub fn divide(self, length: usize, n: usize, clip: bool) -> Parts {
         let n = n.min(length);
         let (last, rest) = (length - n, length - n + usize::from(clip && n > 0));
-        let [context, target]: [Vec<Range<usize>>; 2] = match self {
+        let one = |range: Range<usize>| vec![range];
+        let [context, target] = match self {
             Self::Absent => [vec![], vec![]],
-            Self::Target | Self::Outside | Self::Inside => [vec![], vec![0..length]],
-            Self::Context => [vec![0..length], vec![]],
-            Self::Image => [vec![], vec![0..1]],
-            Self::First => [vec![0..n], vec![n..length]],
-            Self::Last => [vec![last..length], vec![0..rest]],
-            Self::Ends => [vec![0..n, last..length], vec![n..rest]],
+            Self::Target | Self::Outside | Self::Inside => [vec![], one(0..length)],
+            Self::Context => [one(0..length), vec![]],
+            Self::Image => [vec![], one(0..1)],
+            Self::First => [one(0..n), one(n..length)],
+            Self::Last => [one(last..length), one(0..rest)],
+            Self::Ends => [vec![0..n, last..length], one(n..rest)],
         };
         Parts { context, target }
     }

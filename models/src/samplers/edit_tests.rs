@@ -58,8 +58,11 @@ fn data(backbone: &Fake, samples: u64) -> Vec<Values> {
     (0..samples).map(clip).collect()
 }
 
+/// A sampler, and the process that it reverses, by what a backbone predicts.
+type Reversal = (Box<dyn Sampler>, fn(Predicts) -> Process);
+
 /// Every diffusion sampler with a shift that rounds, in so many steps.
-fn diffusion(steps: usize) -> Vec<(Box<dyn Sampler>, fn(Predicts) -> Process)> {
+fn diffusion(steps: usize) -> Vec<Reversal> {
     let plain = Steps { steps, shift: 2.9, ..Steps::default() };
     let late = Steps { frame_offset: 0.7, eta: 0.3, ..plain };
     vec![

@@ -8,6 +8,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use musiva_core::canvas::{CanvasBatch, Conditioning, Prediction};
 use musiva_core::parameters::Weight;
+use musiva_core::pipeline::Codec;
 use musiva_core::{
     BackboneSpec, Clip, ConfigError, Cost, Init, Layout, MaskSpec, Process, Rate, SampleRequest, Sampling, Session,
     TokenKind, TokenShape, TokenValues, Tokenizer, TokenizerSpec, Tokens,
@@ -249,9 +250,12 @@ fn trainable<'a>(settings: &TrainSettings, tasks: &[Task], held_out: u64, told: 
         canvas: canvas(),
         objective: told,
         sampler: &Paint,
-        codecs: [Modality::Video, Modality::Text]
-            .map(|modality| (modality.track().to_owned(), Arc::new(Codec::new(plain(modality), Rate::whole(8)))))
-            .into(),
+        codecs: Codecs::new(
+            &canvas(),
+            [Modality::Video, Modality::Text]
+                .map(|modality| (modality, Codec::new(plain(modality), Rate::whole(8))))
+                .into(),
+        ),
         tasks: tasks.to_vec(),
     };
     let data = Arc::new(Greys(TRAINED));

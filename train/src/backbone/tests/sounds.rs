@@ -99,7 +99,7 @@ impl Tokenizer for Number {
     }
 }
 
-fn codecs(canvas: &CanvasShape) -> BTreeMap<String, Arc<Codec>> {
+fn codecs(canvas: &CanvasShape) -> Codecs {
     let codec = |track: &TrackShape| {
         let (modality, kind, strides) = (track.modality, track.tokens.kind, track.strides);
         let spec = TokenizerSpec { modality, kind, codes: kind, strides, causal: true, range: [0.0, 1.0] };
@@ -107,9 +107,9 @@ fn codecs(canvas: &CanvasShape) -> BTreeMap<String, Arc<Codec>> {
             Modality::Audio => Box::new(Steps(spec)),
             _ => Box::new(Number(spec)),
         };
-        (track.name.clone(), Arc::new(Codec::new(tokenizer, Rate::whole(RATE))))
+        (modality, Codec::new(tokenizer, Rate::whole(RATE)))
     };
-    canvas.tracks.iter().map(codec).collect()
+    Codecs::new(canvas, canvas.tracks.iter().map(codec).collect())
 }
 
 /// What a run says.

@@ -1,10 +1,12 @@
 //! `schema`: the recipe language.
 
 use super::print::{print, say};
-use musiva::recipe::{reference, schema};
+use musiva::recipe::{published, reference};
 use musiva::{Result, registry};
 
-/// Print the JSON Schema of the recipe language
+/// Print the JSON Schema of the recipe language, for editors
+///
+/// Of a recipe that extends another it requires nothing that the other may say.
 ///
 ///   musiva schema > recipe.schema.json
 ///   musiva schema --markdown > docs/recipes.md
@@ -20,7 +22,7 @@ pub fn run(args: &Args) -> Result<()> {
     let registry = registry()?;
     match args.markdown {
         true => print(&reference(&registry)),
-        false => say!("{:#}", schema(&registry)),
+        false => say!("{:#}", published(&registry)),
     }
     Ok(())
 }

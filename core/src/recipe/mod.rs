@@ -3,10 +3,10 @@
 //! A recipe comes in two states. *As typed* ([`RecipeFile`]) it is a tree in which every key knows its line
 //! (`source`, `parse`): files that extend each other and `--set` arguments merge into one (`merge`), once.
 //! *As checked* ([`Recipe`]) its components are made, shapes have flowed from clip to canvas, and
-//! work and memory are known, all without touching a weight. The schema that editors read is the
-//! one that is enforced ([`schema()`], `walk`), and whatever is wrong is told at once, each with its
+//! work and memory are known, all without touching a weight. The schema that is enforced ([`schema()`], `walk`) is the one
+//! that editors read, but for `extends` ([`published()`]), and whatever is wrong is told at once, each with its
 //! line and its hint ([`Report`], `hints`). The modules below stand in layers, none of which knows one above it:
-//! `source`, `keywords`; `report`, `words`; `parse`, `hints`, `schema`; `merge`, `walk`; `check`; `file`.
+//! `source`, `keywords`; `report`, `words`; `parse`, `hints`, `schema`; `published`; `merge`, `walk`; `check`; `file`.
 
 mod canonical;
 mod check;
@@ -19,6 +19,7 @@ mod keywords;
 mod merge;
 mod parse;
 mod plugin;
+mod published;
 mod reference;
 mod renamed;
 mod report;
@@ -40,6 +41,7 @@ pub use condition::ConditionSettings;
 pub use file::RecipeFile;
 pub use identity::{IDENTITY, Identity, Unlike};
 pub use plugin::PluginPin;
+pub use published::published;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use schema::{SECTIONS, Section, schema};
@@ -203,9 +205,15 @@ impl Recipe {
         RecipeFile::parse(text, path, sets)?.check(registry)
     }
 
-    /// What the recipe says in words that have been replaced since, each with the new one.
+    /// What the recipe says in words that have been replaced since, each with the new one; and what was
+    /// [added](Self::add_note).
     pub fn notes(&self) -> &Report {
         &self.notes
+    }
+
+    /// Adds to what is to be said of it: of where it was found, such as.
+    pub fn add_note(&mut self, note: Diagnostic) {
+        self.notes.0.push(note.note());
     }
 
     /// The shapes along the road, as far as the recipe goes.

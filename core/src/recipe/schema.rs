@@ -1,6 +1,6 @@
 //! The JSON Schema of the recipe language, assembled from the fixed sections and the registered
-//! components. Editors read it, the reference page is made of it, and `walk` enforces it: there is
-//! no second description that could differ.
+//! components. The reference page is made of it, `walk` enforces it, and what editors read is derived from it
+//! (`published`): there is no second description that could differ.
 
 use super::condition::ConditionSettings;
 use super::plugin::PluginPin;
@@ -120,6 +120,10 @@ pub fn schema(registry: &Registry) -> Json {
         train["required"] = json!(["target"]);
         if let Some(Json::Object(target)) = train.pointer_mut("/properties/target") {
             target.remove("default");
+        }
+        // It follows from the steps.
+        if let Some(Json::Object(warmup)) = train.pointer_mut("/properties/warmup") {
+            warmup.remove("default");
         }
     }
     json!({

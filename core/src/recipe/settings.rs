@@ -101,7 +101,7 @@ pub struct TrainSettings {
     /// Learning rate after the warm-up.
     #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
     pub learning_rate: f64,
-    /// Steps in which the learning rate rises from zero.
+    /// Steps in which the learning rate rises from zero; left out, a tenth of all steps, 200 at most.
     pub warmup: usize,
     /// Schedule of the learning rate after the warm-up.
     pub schedule: Schedule,
@@ -204,7 +204,7 @@ impl Default for TrainSettings {
             accumulate: 1,
             gradient_checkpointing: false,
             learning_rate: 3e-4,
-            warmup: 200,
+            warmup: Self::warmup_of(10_000),
             schedule: Schedule::Cosine,
             final_rate: 0.05,
             muon: None,
@@ -237,6 +237,11 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
+    /// The warm-up of so many steps, where nobody says another.
+    pub fn warmup_of(steps: usize) -> usize {
+        (steps / 10).min(200)
+    }
+
     /// Where training starts from.
     pub fn weight_init(&self) -> WeightInit {
         self.start.clone().map_or(WeightInit::Seed(self.seed), WeightInit::File)

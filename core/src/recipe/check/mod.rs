@@ -220,8 +220,10 @@ impl Checker<'_> {
         let own = json.as_object_mut()?;
         let tables = self.registry.train_tables().filter_map(|kind| Some(kind.read(own.remove(kind.key)?)));
         let tables = tables.collect::<Result<_, _>>();
+        let warmup = json.get("warmup").is_some();
         match tables.and_then(|tables| Ok(TrainSettings { tables, ..serde_json::from_value(json)? })) {
-            Ok(settings) => Some(settings),
+            Ok(settings) if warmup => Some(settings),
+            Ok(settings) => Some(TrainSettings { warmup: TrainSettings::warmup_of(settings.steps), ..settings }),
             Err(error) => {
                 self.add("train", &ConfigError::new("", error.to_string(), ""));
                 None

@@ -1,0 +1,148 @@
+//! The schema that editors read, derived from the one that is enforced.
+//!
+//! The checker sees a recipe after its `extends`, an editor sees one file. So of a file that extends another nothing is
+//! required that the other may say. And a `kind` selects its schema by `if` and `then`: what is wrong is told once, at its
+//! key, and not once for each component that it could have been.
+
+use super::keywords::{deref, tag};
+use super::schema::{SECTIONS, schema};
+use crate::Registry;
+use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeSet;
+
+/// A table nests no deeper.
+const DEEPEST: usize = 16;
+
+/// The JSON Schema (draft 2020-12) of a recipe's file, for this set of components. It accepts every file that the checker
+/// accepts; what only the whole recipe shows is the checker's to tell.
+pub fn published(registry: &Registry) -> Json {
+    let whole = schema(registry);
+    let mut root = whole.clone();
+    by_kind(&mut root, &whole);
+    // A kind with a dot is that of a plugin, which only the checker asks.
+    for section in SECTIONS.iter().map(|section| section.path).chain(["metric"]) {
+        if let Some(kind) = root.pointer_mut(&format!("/$defs/{section}/properties/kind")) {
+            let built_in = kind["enum"].take();
+            *kind = json!({ "type": "string", "anyOf": [{ "enum": built_in }, { "pattern": "\\." }] });
+        }
+    }
+    let needs = needs(&root, &root, 0).unwrap_or_default();
+    ask_nothing(&mut root);
+    root["if"] = json!({ "required": ["extends"] });
+    root["else"] = needs;
+    root
+}
+
+/// Replaces every choice of tables with a `kind` by the schema that the kind selects. A table without a kind, which one that
+/// it extends may have, has keys of any of them.
+fn by_kind(json: &mut Json, whole: &Json) {
+    let object = match json {
+        Json::Array(all) => return all.iter_mut().for_each(|json| by_kind(json, whole)),
+        Json::Object(object) => object,
+        _ => return,
+    };
+    object.values_mut().for_each(|json| by_kind(json, whole));
+    let Some(Json::Array(branches)) = object.get("oneOf") else { return };
+    let kinds = branches.iter().map(|branch| tag(deref(whole, branch), "kind").map(str::to_owned));
+    let Some(kinds) = kinds.collect::<Option<Vec<_>>>() else { return };
+    let branches = branches.clone();
+    object.shift_remove("oneOf");
+    let mut keys: Map<String, Json> = Map::new();
+    for branch in &branches {
+        let properties = deref(whole, branch).get("properties").and_then(Json::as_object);
+        for (key, property) in properties.into_iter().flatten().filter(|(key, _)| *key != "kind") {
+            let either = keys.entry(key.clone()).or_insert_with(|| json!({ "anyOf": [] }));
+            if let Some(Json::Array(either)) = either.get_mut("anyOf").filter(|either| !has(either, property)) {
+                either.push(property.clone());
+            }
+        }
+    }
+    for either in keys.values_mut() {
+        if let Some([one]) = either["anyOf"].as_array().map(Vec::as_slice) {
+            *either = one.clone();
+        }
+        by_kind(either, whole);
+    }
+    let none = json!({
+        "if": { "not": { "required": ["kind"] } },
+        "then": { "additionalProperties": false, "properties": keys },
+    });
+    let each = kinds.iter().zip(branches).map(|(kind, branch)| {
+        let named = json!({ "required": ["kind"], "properties": { "kind": { "const": kind } } });
+        json!({ "if": named, "then": branch })
+    });
+    let all: Vec<Json> = each.chain([none]).collect();
+    object.insert("type".into(), "object".into());
+    object.insert("required".into(), json!(["kind"]));
+    object.insert("properties".into(), json!({ "kind": { "enum": kinds } }));
+    object.insert("allOf".into(), all.into());
+}
+
+fn has(all: &Json, one: &Json) -> bool {
+    all.as_array().is_some_and(|all| all.contains(one))
+}
+
+/// What is required of the tables of `schema` that merge with those of another file, and nothing else of it. Arrays do not
+/// merge.
+fn needs(root: &Json, schema: &Json, depth: usize) -> Option<Json> {
+    if depth > DEEPEST {
+        return None;
+    }
+    let schema = deref(root, schema);
+    let below = |schema: &Json| needs(root, schema, depth + 1);
+    let mut out = Map::new();
+    out.extend(schema.get("required").map(|keys| ("required".to_owned(), keys.clone())));
+    let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
+    let properties: Map<String, Json> =
+        properties.filter_map(|(key, property)| Some((key.clone(), below(property)?))).collect();
+    if !properties.is_empty() {
+        out.insert("properties".into(), properties.into());
+    }
+    let others = schema.get("additionalProperties").filter(|others| others.is_object());
+    out.extend(others.and_then(|others| Some(("additionalProperties".to_owned(), below(others)?))));
+    let mut all = Vec::new();
+    for part in schema.get("allOf").and_then(Json::as_array).into_iter().flatten() {
+        match (part.get("if"), part.get("then")) {
+            (Some(condition), Some(then)) => {
+                all.extend(below(then).map(|then| json!({ "if": condition, "then": then })));
+            }
+            _ => all.extend(below(part)),
+        }
+    }
+    // A table or nothing: there is no nothing in TOML.
+    let choice = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
+    if let [one] = choice.filter(|one| one["type"] != "null").collect::<Vec<_>>()[..] {
+        all.extend(below(one));
+    }
+    if !all.is_empty() {
+        out.insert("allOf".into(), all.into());
+    }
+    (!out.is_empty()).then(|| out.into())
+}
+
+/// Takes out what is required of tables that merge.
+fn ask_nothing(root: &mut Json) {
+    let mut seen = BTreeSet::new();
+    let mut next = Vec::new();
+    optional(root, &mut next);
+    while let Some(name) = next.pop() {
+        if let (true, Some(definition)) = (seen.insert(name.clone()), root["$defs"].get_mut(&name)) {
+            optional(definition, &mut next);
+        }
+    }
+}
+
+/// The same of one schema; `refs` gets the definitions that it refers to.
+fn optional(schema: &mut Json, refs: &mut Vec<String>) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.shift_remove("required");
+    for (key, value) in object.iter_mut() {
+        match (key.as_str(), value) {
+            ("$ref", Json::String(target)) => refs.extend(target.strip_prefix("#/$defs/").map(str::to_owned)),
+            ("properties", Json::Object(each)) => each.values_mut().for_each(|value| optional(value, refs)),
+            ("allOf" | "anyOf" | "oneOf", Json::Array(each)) => each.iter_mut().for_each(|value| optional(value, refs)),
+            ("additionalProperties" | "then", value) => optional(value, refs),
+            _ => {}
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What every format's reader gives to [`VideoReader`](crate::VideoReader).
 
 use crate::{fault::Outcome, info::SourceInfo, timeline::Schedule};
+use musiva_core::Rate;
 use std::io::{Read, Seek};
 
 /// A file, or bytes in memory.
@@ -22,4 +23,15 @@ pub(crate) struct Stream {
     pub info: SourceInfo,
     pub schedule: Schedule,
     pub source: Box<dyn Source>,
+}
+
+impl Stream {
+    /// Hands out frames at `rate` from now on.
+    pub(crate) fn sample(&mut self, rate: Rate) -> Outcome<()> {
+        self.schedule = self.schedule.at(rate)?;
+        let Schedule { rate, frames, .. } = self.schedule;
+        let constant_rate = self.schedule.is_even();
+        self.info = SourceInfo { rate, frames, constant_rate, ..self.info.clone() };
+        Ok(())
+    }
 }

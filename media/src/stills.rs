@@ -3,13 +3,14 @@
 
 use crate::{
     fault::{Fault, Outcome, broken, guard},
-    info::{Format, Matrix, Orientation, Range, SourceInfo},
+    info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
     metadata::Metadata,
     source::{ReadSeek, Source, Stream},
     timeline::Schedule,
 };
-use musiva_core::{Clip, Rate};
+use musiva_core::Clip;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 /// Larger files are no pictures that one would train on.
@@ -64,6 +65,7 @@ fn info(format: Format, codec: &str, stored: [usize; 2], orientation: Orientatio
         codec: codec.into(),
         matrix: Matrix::Rgb,
         range: Range::Full,
+        transfer: Transfer::Sdr,
         colour_stated: true,
         orientation,
         stored,
@@ -71,6 +73,7 @@ fn info(format: Format, codec: &str, stored: [usize; 2], orientation: Orientatio
         rate: schedule.rate,
         constant_rate: schedule.is_even(),
         frames: schedule.frames,
+        still: schedule.is_still(),
         start: 0.0,
     }
 }
@@ -85,7 +88,7 @@ fn still(
     if pixels.len() != stored[0] * stored[1] * 3 {
         return Err(broken("its picture is cut off"));
     }
-    let schedule = Schedule::even(Rate::whole(1), Some(1));
+    let schedule = Schedule::still();
     let info = info(format, codec, stored, orientation, &schedule);
     Ok(Stream { info, schedule, source: Box::new(Still { pixels, shown: false }) })
 }
@@ -94,7 +97,7 @@ fn png_refused(error: png::DecodingError) -> Fault {
     match error {
         png::DecodingError::IoError(error) => error.into(),
         png::DecodingError::LimitsExceeded => Fault::TooBig("its PNG data are larger than the limits".into()),
-        other => broken(format!("its PNG data are damaged: {other}")),
+        _ => broken("its PNG data are damaged"),
     }
 }
 
@@ -166,7 +169,10 @@ pub(crate) fn open_jpeg(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
         return Err(broken("the file ends in the middle of its picture"));
     }
     guard("JPEG", || {
-        let refused = |error| broken(format!("its JPEG data are damaged: {error}"));
+        let refused = |error| match error {
+            DecodeErrors::Unsupported(_) => Fault::Foreign("it is a JPEG of a rare kind".into()),
+            _ => broken("its JPEG data are damaged"),
+        };
         let options = DecoderOptions::default()
             .set_max_width(1 << 16)
             .set_max_height(1 << 16)
@@ -185,7 +191,7 @@ pub(crate) fn open_jpeg(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
 fn webp_refused(error: image_webp::DecodingError) -> Fault {
     match error {
         image_webp::DecodingError::IoError(error) => error.into(),
-        other => broken(format!("its WebP data are damaged: {other}")),
+        _ => broken("its WebP data are damaged"),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, S
 use crate::left_out::{LeftOut, Reason, told};
 use crate::scan;
 use beside::Beside;
-use framing::{Framing, lasts, shown};
+use framing::Framing;
 use musiva_core::{
     Clip, ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound, Timing,
 };
@@ -51,6 +51,8 @@ struct Silence {
     whole: Option<(u64, String)>,
     /// How many have none at their beginning or their end, and the first of them.
     parts: Option<(u64, String)>,
+    /// How many have more than their pictures, and the first of them.
+    cut: Option<(u64, String)>,
 }
 
 /// A clip that has at least one window.
@@ -141,13 +143,12 @@ impl Folder {
     /// The pictures of a window from frame `start` on.
     fn pictures(&self, entry: &Entry, start: usize) -> Result<Clip> {
         let FolderConfig { frames, size, fps, .. } = self.config;
-        // A picture has frame 0 alone, whatever its rate; the last frame of a file is its last one.
-        let wanted: Vec<_> =
-            (start..start + frames).map(|i| shown(i, fps, entry.probe.rate).min(entry.probe.frames - 1)).collect();
         let framing = Framing::new(entry.probe.size, size);
         let mut pixels = Vec::with_capacity(frames * size[0] * size[1] * 3);
         let mut fits = true;
-        self.reader.frames(&entry.path, &wanted, &mut |frame| fits &= framing.apply(frame, &mut pixels))?;
+        let wanted = start..start + frames;
+        self.reader
+            .frames(&entry.path, Rate::whole(fps), wanted, &mut |frame| fits &= framing.apply(frame, &mut pixels))?;
         if !fits || pixels.len() != frames * size[0] * size[1] * 3 {
             return Err(entry.changed());
         }
@@ -183,14 +184,15 @@ impl Entry {
         silence: &mut Silence,
     ) -> Result<Self, (Reason, Option<String>)> {
         let failed = |reason: Reason| move |error: Error| (reason, Some(error.message().to_owned()));
-        let probe = reader.probe(&file.path).map_err(failed(Reason::Unreadable))?;
+        let fps = Rate::whole(config.fps);
+        let probe = reader.probe(&file.path, fps).map_err(failed(Reason::Unreadable))?;
         let caption = match file.caption.map_err(|why| (Reason::Caption, Some(why)))? {
             None if config.captions == Captions::Required => return Err((Reason::NoCaption, None)),
             caption => caption.unwrap_or_default(),
         };
         let starts = windows(config, &probe, part);
         if starts.len() == 0 {
-            let lasts = format!("{} frames at {} per second", probe.frames, probe.rate);
+            let lasts = format!("{} frames", probe.frames);
             return Err((Reason::TooShort, Some(lasts)));
         }
         let sound = match config.sound.map(Rate::whole) {
@@ -198,7 +200,7 @@ impl Entry {
             Some(rate) => {
                 let track = reader.sound(&file.path, rate).map_err(failed(Reason::Sound))?;
                 let sound = track.map(|track| Beside::new(&probe, &track, rate));
-                silence.note(&file.name, sound.as_ref(), &probe, [Rate::whole(config.fps), rate]);
+                silence.note(&file.name, sound.as_ref(), &probe, [fps, rate]);
                 sound
             }
         };
@@ -219,12 +221,17 @@ impl Silence {
             self.whole.get_or_insert((0, name.to_owned())).0 += 1;
             return;
         };
-        let lasts = probe.frames as f64 / probe.rate.as_f64();
+        let lasts = probe.frames as f64 / fps.as_f64();
         let [before, behind] = sound.silence(lasts, rate);
         if before.max(behind) * fps.as_f64() > 1.0 {
             let example =
                 format!("{name}, whose sound lasts from {before:.2} to {:.2} s of {lasts:.2}", lasts - behind);
             self.parts.get_or_insert((0, example)).0 += 1;
+        }
+        let [before, behind] = sound.cut(lasts, rate);
+        if before.max(behind) * fps.as_f64() > 1.0 {
+            let example = format!("{name}, {before:.2} s before and {behind:.2} s behind its pictures");
+            self.cut.get_or_insert((0, example)).0 += 1;
         }
     }
 
@@ -233,7 +240,8 @@ impl Silence {
         let whole = ("sounds of files that have none: they are silent", &self.whole);
         let parts =
             ("parts of sounds that start later or end earlier than their pictures: silence is there", &self.parts);
-        [whole, parts].into_iter().filter_map(|(reason, noted)| {
+        let cut = ("sounds that last beyond their pictures: the rest is cut", &self.cut);
+        [whole, parts, cut].into_iter().filter_map(|(reason, noted)| {
             let (count, example) = noted.clone()?;
             Some(Dropped { reason: reason.to_owned(), count, example })
         })
@@ -242,10 +250,8 @@ impl Silence {
 
 /// The first frames of the windows of `part` of a file.
 fn windows(config: &FolderConfig, probe: &Probe, part: Part) -> StepBy<Range<usize>> {
-    let FolderConfig { frames, fps, .. } = *config;
-    let stride = config.stride.unwrap_or(frames);
-    // A picture stands for itself, at whatever rate its reader states.
-    let lasts = if probe.frames == 1 { 1 } else { lasts(probe.frames, probe.rate, fps) };
+    let FolderConfig { frames, .. } = *config;
+    let (stride, lasts) = (config.stride.unwrap_or(frames), probe.frames);
     if probe.size.contains(&0) || probe.frames == 0 {
         return (0..0).step_by(stride);
     }

@@ -3,12 +3,11 @@
 use super::blocks::survey;
 use crate::{
     fault::{Fault, Outcome, broken, guard},
-    info::{Format, Matrix, Orientation, Range, SourceInfo},
+    info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
     source::{ReadSeek, Source, Stream},
-    timeline::{Schedule, Timeline, rate},
+    timeline::{Schedule, Timeline},
 };
 use gif::{ColorOutput, DecodeOptions, DecodingError, DisposalMethod, MemoryLimit};
-use musiva_core::Rate;
 use std::{
     io::{BufReader, Read, Seek, SeekFrom},
     num::NonZeroU64,
@@ -63,8 +62,8 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
     }
     let schedule = match survey.delays[..] {
         [] => return Err(broken("it holds no pictures")),
-        [0] => Schedule::even(Rate::whole(1), Some(1)),
-        [delay] => Schedule::even(rate(100, delay.into()), Some(1)),
+        // Of one picture the delay says nothing.
+        [_] => Schedule::still(),
         _ => {
             let mut end = 0;
             let mut starts = Vec::with_capacity(survey.delays.len());
@@ -80,6 +79,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
         codec: "GIF".into(),
         matrix: Matrix::Rgb,
         range: Range::Full,
+        transfer: Transfer::Sdr,
         colour_stated: true,
         orientation: Orientation::default(),
         stored: survey.size,
@@ -87,6 +87,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
         rate: schedule.rate,
         constant_rate: schedule.is_even(),
         frames: schedule.frames,
+        still: schedule.is_still(),
         start: 0.0,
     };
     let file = Shared(Arc::new(Mutex::new(file)));
@@ -106,7 +107,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
 fn refused(error: DecodingError) -> Fault {
     match error {
         DecodingError::Io(error) => error.into(),
-        other => broken(format!("its GIF data are damaged: {other}")),
+        _ => broken("its GIF data are damaged"),
     }
 }
 

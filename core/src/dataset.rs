@@ -208,7 +208,8 @@ impl Dataset for Readable {
         if let Some(first) = files.first() {
             let count = files.iter().map(|file| file.count).sum();
             let reason = "windows that cannot be read".to_owned();
-            report.dropped.insert(0, Dropped { reason, count, example: format!("{}: {}", first.place, first.why) });
+            let example = format!("{}: {}", first.place, first.why);
+            report.dropped.insert(0, Dropped { reason, count, example, others: Vec::new() });
         }
         report
     }
@@ -296,6 +297,17 @@ pub struct Dropped {
     pub count: u64,
     /// The first of them.
     pub example: String,
+    /// The others.
+    #[serde(skip)]
+    pub others: Vec<String>,
+}
+
+impl Dropped {
+    /// All of these, each a name and what is wrong with it.
+    pub fn of(reason: &str, all: &[String]) -> Self {
+        let (first, others) = all.split_first().map_or((String::new(), &[][..]), |(f, others)| (f.clone(), others));
+        Self { reason: reason.to_owned(), count: all.len() as u64, example: first, others: others.to_vec() }
+    }
 }
 
 /// Range and mean of pixel values, 0 to 255.

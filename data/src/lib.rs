@@ -31,7 +31,9 @@ pub mod world;
 
 pub use buckets::ClipShape;
 pub use folder::{Folder, FolderConfig};
-pub use musiva_core::dataset::{self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Readable, Sample, Unreadable};
+pub use musiva_core::dataset::{
+    self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Readable, Sample, Unreadable,
+};
 pub use noise::{noisy, power};
 pub use order::shuffled;
 pub use register::register;

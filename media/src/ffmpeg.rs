@@ -301,10 +301,12 @@ impl Pipe {
         };
         let range = if range == Range::Full { "pc" } else { "tv" };
         let scale = "scale=flags=bilinear+accurate_rnd+full_chroma_int:out_range=pc";
-        let scale = matrix.map_or(scale.to_owned(), |matrix| format!("{scale}:in_color_matrix={matrix}:in_range={range}"));
+        let scale =
+            matrix.map_or(scale.to_owned(), |matrix| format!("{scale}:in_color_matrix={matrix}:in_range={range}"));
         let pixels = if transfer == Transfer::Sdr { "rgb24" } else { "rgb48be" };
         // Each picture once: the option's older name is gone in newer versions.
-        let once = if (1..=6).contains(&version().unwrap_or(0)) { ["-vsync", "0"] } else { ["-fps_mode", "passthrough"] };
+        let once =
+            if (1..=6).contains(&version().unwrap_or(0)) { ["-vsync", "0"] } else { ["-fps_mode", "passthrough"] };
         let arguments = ["-map", "0:v:0", "-vf", &scale, once[0], once[1], "-f", "image2pipe", "-c:v", "ppm"];
         Program::start(path, &[&arguments[..], &["-pix_fmt", pixels]].concat())
     }

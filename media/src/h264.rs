@@ -94,10 +94,7 @@ impl Encoder {
     }
 
     pub(crate) fn push(&mut self, picture: &Planes) -> Outcome<Coded> {
-        let stream = self
-            .0
-            .encode(&Source(picture))
-            .map_err(|_| broken("the H.264 encoder refuses a picture"))?;
+        let stream = self.0.encode(&Source(picture)).map_err(|_| broken("the H.264 encoder refuses a picture"))?;
         let mut nals = Vec::new();
         for layer in (0..stream.num_layers()).filter_map(|index| stream.layer(index)) {
             for nal in (0..layer.nal_count()).filter_map(|index| layer.nal_unit(index)) {

@@ -11,8 +11,7 @@ const WHITE: f32 = 203.0;
 /// Luminance of the brightest white of HLG on the display that BT.2100 describes, in cd/m².
 const HLG_PEAK: f32 = 1000.0;
 /// BT.2020's red, green and blue in BT.709's (ITU-R BT.2087).
-const TO_709: [[f32; 3]; 3] =
-    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]];
+const TO_709: [[f32; 3]; 3] = [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]];
 /// Steps of the table of sRGB's curve.
 const STEPS: usize = 1 << 14;
 

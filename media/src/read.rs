@@ -308,7 +308,8 @@ impl VideoReader {
         let frame_bytes = (height * width * 3) as u64;
         let most = (options.max_frames as u64).min(options.max_bytes / frame_bytes.max(1));
         if wanted as u64 > most {
-            let message = format!("{wanted} frames of {width}×{height} are more than the limits allow, which is {most}");
+            let message =
+                format!("{wanted} frames of {width}×{height} are more than the limits allow, which is {most}");
             return Err(Fault::TooBig(message).at(&self.place));
         }
         self.seek(options.start)?;

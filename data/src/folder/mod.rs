@@ -16,7 +16,7 @@ pub use config::{Captions, FolderConfig};
 pub use reader::{Probe, Reader, SoundTrack};
 
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
-use crate::left_out::{LeftOut, Reason, told};
+use crate::left_out::{LeftOut, Reason, printable, told};
 use crate::scan;
 use beside::Beside;
 use framing::Framing;
@@ -47,12 +47,12 @@ pub struct Folder {
 /// Files that have no sound for some time, although it is asked for.
 #[derive(Default)]
 struct Silence {
-    /// How many have none at all, and the first of them.
-    whole: Option<(u64, String)>,
-    /// How many have none at their beginning or their end, and the first of them.
-    parts: Option<(u64, String)>,
-    /// How many have more than their pictures, and the first of them.
-    cut: Option<(u64, String)>,
+    /// Those that have none at all.
+    whole: Vec<String>,
+    /// Those that have none at their beginning or their end.
+    parts: Vec<String>,
+    /// Those that have more than their pictures.
+    cut: Vec<String>,
 }
 
 /// A clip that has at least one window.
@@ -99,6 +99,7 @@ impl Folder {
         }
         left_out.extend(Reason::Missing, listing.missing);
         left_out.extend(Reason::Line, listing.broken);
+        left_out.extend(Reason::Unread, listing.unread);
         left_out.extend(Reason::Folder, listing.passed);
         let too_short = format!("shorter than {} frames at {} per second", config.frames, config.fps);
         let dropped = left_out.summary(&too_short);
@@ -113,6 +114,9 @@ impl Folder {
             false => format!("nothing to train on: of {} clips and images, {}", self.found, told(&self.dropped)),
         };
         let hint = match left_out.most() {
+            Some(Reason::NoCaption) if left_out.has(Reason::Unread) => {
+                "write the captions as `metadata.jsonl` or `metadata.csv`, with `file_name` and `text`"
+            }
             Some(Reason::NoCaption | Reason::Line) if left_out.has(Reason::Line) => {
                 "give each clip a line with its `file_name` and its `text`, or name another column by `caption_column`"
             }
@@ -122,7 +126,7 @@ impl Folder {
             Some(Reason::Sound) => "convert the files to H.264 and AAC in MP4, or delete `sound`",
             Some(Reason::Caption) => "save captions as UTF-8",
             Some(Reason::Missing) => "name files in the metadata by their path below the folder of the metadata",
-            Some(Reason::Line | Reason::Folder) | None => {
+            Some(Reason::Line | Reason::Unread | Reason::Folder) | None => {
                 "set `path` to a folder of .mp4, .mov, .gif, .png, .jpg or .webp files"
             }
         };
@@ -217,21 +221,21 @@ impl Entry {
 impl Silence {
     /// Notes where a file is silent for longer than a frame. `rates` are those of windows and of their sound.
     fn note(&mut self, name: &str, sound: Option<&Beside>, probe: &Probe, [fps, rate]: [Rate; 2]) {
+        let name = printable(name);
         let Some(sound) = sound else {
-            self.whole.get_or_insert((0, name.to_owned())).0 += 1;
-            return;
+            return self.whole.push(name);
         };
         let lasts = probe.frames as f64 / fps.as_f64();
         let [before, behind] = sound.silence(lasts, rate);
         if before.max(behind) * fps.as_f64() > 1.0 {
             let example =
                 format!("{name}, whose sound lasts from {before:.2} to {:.2} s of {lasts:.2}", lasts - behind);
-            self.parts.get_or_insert((0, example)).0 += 1;
+            self.parts.push(example);
         }
         let [before, behind] = sound.cut(lasts, rate);
         if before.max(behind) * fps.as_f64() > 1.0 {
             let example = format!("{name}, {before:.2} s before and {behind:.2} s behind its pictures");
-            self.cut.get_or_insert((0, example)).0 += 1;
+            self.cut.push(example);
         }
     }
 
@@ -241,10 +245,8 @@ impl Silence {
         let parts =
             ("parts of sounds that start later or end earlier than their pictures: silence is there", &self.parts);
         let cut = ("sounds that last beyond their pictures: the rest is cut", &self.cut);
-        [whole, parts, cut].into_iter().filter_map(|(reason, noted)| {
-            let (count, example) = noted.clone()?;
-            Some(Dropped { reason: reason.to_owned(), count, example })
-        })
+        let noted = [whole, parts, cut].into_iter().filter(|(_, noted)| !noted.is_empty());
+        noted.map(|(reason, noted)| Dropped::of(reason, noted))
     }
 }
 
@@ -278,7 +280,7 @@ impl Dataset for Folder {
     fn get(&self, index: u64) -> Result<Sample> {
         let (entry, start) = self.window(index)?;
         let (clip, sound) = (Some(self.pictures(entry, start)?), self.sound(entry, start)?);
-        let id = format!("{} from frame {start}", entry.name);
+        let id = format!("{} from frame {start}", printable(&entry.name));
         Ok(Sample { clip, sound, caption: entry.caption.clone(), id, ..Sample::default() })
     }
 

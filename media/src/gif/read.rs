@@ -4,25 +4,14 @@ use super::blocks::survey;
 use crate::{
     fault::{Fault, Outcome, broken, guard},
     info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
-    source::{ReadSeek, Source, Stream},
+    source::{ReadSeek, Shared, Source, Stream},
     timeline::{Schedule, Timeline},
 };
 use gif::{ColorOutput, DecodeOptions, DecodingError, DisposalMethod, MemoryLimit};
 use std::{
-    io::{BufReader, Read, Seek, SeekFrom},
+    io::{BufReader, Seek, SeekFrom},
     num::NonZeroU64,
-    sync::{Arc, Mutex, PoisonError},
 };
-
-/// The file, lent to one decoder after another.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Box<dyn ReadSeek>>>);
-
-impl Read for Shared {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buffer)
-    }
-}
 
 struct Animation {
     file: Shared,
@@ -90,7 +79,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
         still: schedule.is_still(),
         start: 0.0,
     };
-    let file = Shared(Arc::new(Mutex::new(file)));
+    let file = Shared::new(file);
     let decoder = decoder(&file)?;
     let source = Animation {
         size: survey.size,
@@ -112,7 +101,7 @@ fn refused(error: DecodingError) -> Fault {
 }
 
 fn decoder(file: &Shared) -> Outcome<gif::Decoder<BufReader<Shared>>> {
-    file.0.lock().unwrap_or_else(PoisonError::into_inner).seek(SeekFrom::Start(0))?;
+    file.clone().seek(SeekFrom::Start(0))?;
     guard("GIF", || {
         let mut options = DecodeOptions::new();
         options.set_color_output(ColorOutput::RGBA);

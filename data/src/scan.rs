@@ -10,9 +10,15 @@ use std::{
 };
 
 /// What counts as a clip or an image, by its extension.
-pub(crate) const CLIPS: &[&str] = &["mp4", "mov", "m4v", "mkv", "webm", "avi", "gif", "png", "jpg", "jpeg", "webp"];
+pub(crate) const CLIPS: &[&str] = &[
+    "mp4", "mov", "m4v", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "wmv", "flv", "3gp", "ogv", "gif", "png", "apng",
+    "jpg", "jpeg", "webp",
+];
 /// What counts as a sound, by its extension.
-pub(crate) const SOUNDS: &[&str] = &["wav", "flac", "mp3", "ogg", "oga", "aac", "m4a", "mp4", "mov"];
+pub(crate) const SOUNDS: &[&str] = &[
+    "wav", "flac", "mp3", "ogg", "oga", "opus", "aac", "m4a", "mp4", "mov", "mkv", "mka", "webm", "wma", "aiff", "aif",
+    "caf",
+];
 /// Folders within folders, at most: deeper ones are a mistake or a loop.
 const DEPTH: usize = 16;
 

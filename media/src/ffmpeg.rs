@@ -64,6 +64,8 @@ struct Pictures {
     codec: String,
     colours: Colours,
     timeline: Timeline,
+    /// Whether it is one picture in a format of pictures alone, whose times mean nothing.
+    still: bool,
     /// Seconds on the file's timeline before the first picture.
     start: f64,
 }
@@ -71,11 +73,14 @@ struct Pictures {
 /// Opens the first video stream; ffmpeg turns the pictures upright.
 pub(crate) fn open(path: &Path, max_pixels: u64) -> Outcome<Stream> {
     let pictures = pictures(path)?;
-    let schedule = Schedule::of(pictures.timeline.clone())?;
+    let schedule = match pictures.still {
+        true => Schedule::still(),
+        false => Schedule::of(pictures.timeline.clone())?,
+    };
     let mut pipe = Pipe::start(path, pictures.colours, max_pixels)?;
     pipe.size = pipe.header()?.ok_or_else(|| broken("ffmpeg finds no picture in it"))?;
+    pipe.within = true;
     let stored = pipe.size;
-    pipe.restart()?;
     let Colours { matrix, range, transfer, stated, .. } = pictures.colours;
     let info = SourceInfo {
         format: Format::Ffmpeg,
@@ -90,7 +95,7 @@ pub(crate) fn open(path: &Path, max_pixels: u64) -> Outcome<Stream> {
         rate: schedule.rate,
         constant_rate: schedule.is_even(),
         frames: schedule.frames,
-        still: false,
+        still: pictures.still,
         start: pictures.start,
     };
     Ok(Stream { info, schedule, source: Box::new(pipe) })
@@ -162,7 +167,7 @@ fn time_base(stream: &HashMap<String, String>) -> Option<(u64, u64)> {
 fn probe(path: &Path) -> Outcome<Pictures> {
     let of_stream = "codec_name,width,height,pix_fmt,time_base,color_range,color_space,color_transfer,color_primaries";
     // Which of the last two is there hangs on the version.
-    let entries = format!("stream={of_stream}:frame=best_effort_timestamp,duration,pkt_duration");
+    let entries = format!("stream={of_stream}:frame=best_effort_timestamp,duration,pkt_duration:format=format_name");
     let lines = ask(path, "v:0", &entries)?;
     let stream = lines.iter().find(|line| line["section"] == "stream");
     let stream = stream.ok_or_else(|| broken("neither our own readers nor ffmpeg find pictures in it"))?;
@@ -188,9 +193,15 @@ fn probe(path: &Path) -> Outcome<Pictures> {
     Ok(Pictures {
         codec: stream.get("codec_name").cloned().unwrap_or_default(),
         colours: colours(stream, stored)?,
+        still: starts.len() == 1 && lines.iter().any(is_of_pictures),
         timeline,
         start: first as f64 * numerator as f64 / f64::from(scale),
     })
+}
+
+/// Whether a line names a format that holds pictures alone.
+fn is_of_pictures(line: &HashMap<String, String>) -> bool {
+    line.get("format_name").is_some_and(|name| name == "image2" || name.ends_with("_pipe"))
 }
 
 /// What ffprobe says of colours, in the numbers of ITU-T H.273.
@@ -242,6 +253,8 @@ struct Pipe {
     size: [usize; 2],
     program: Program,
     index: usize,
+    /// Whether the header of the next picture was read already.
+    within: bool,
 }
 
 /// ffmpeg, and what it writes.
@@ -289,7 +302,16 @@ impl Pipe {
     fn start(path: &Path, colours: Colours, max_pixels: u64) -> Outcome<Self> {
         let program = Self::program(path, colours)?;
         let tone_map = ToneMap::new(colours.transfer, colours.wide).map(Arc::new);
-        Ok(Self { path: path.to_owned(), colours, tone_map, max_pixels, size: [0; 2], program, index: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            colours,
+            tone_map,
+            max_pixels,
+            size: [0; 2],
+            program,
+            index: 0,
+            within: false,
+        })
     }
 
     fn program(path: &Path, Colours { matrix, range, transfer, .. }: Colours) -> Outcome<Program> {
@@ -313,7 +335,7 @@ impl Pipe {
 
     fn restart(&mut self) -> Outcome<()> {
         self.program = Self::program(&self.path, self.colours)?;
-        self.index = 0;
+        (self.index, self.within) = (0, false);
         Ok(())
     }
 
@@ -346,7 +368,8 @@ impl Pipe {
 
 impl Source for Pipe {
     fn next(&mut self, into: Option<&mut Vec<u8>>) -> Outcome<bool> {
-        let Some([height, width]) = self.header()? else { return Ok(false) };
+        let size = if std::mem::take(&mut self.within) { Some(self.size) } else { self.header()? };
+        let Some([height, width]) = size else { return Ok(false) };
         if [height, width] != self.size {
             return Err(broken("its pictures change their size"));
         }

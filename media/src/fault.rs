@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Colours(String),
     /// Nothing is wrong with it, but it has no sound, and that was asked for.
     Silent(String),
+    /// Nothing is wrong with it, but it has no pictures, and they were asked for.
+    Pictureless(String),
     /// Larger than the limits that the caller set.
     TooBig(String),
     /// The file system.
@@ -44,6 +46,9 @@ impl Fault {
             Self::Colours(found) => Error::new(ErrorKind::Unsupported, place, found)
                 .hint("convert it, e.g. `ffmpeg -i FILE -vf scale=out_color_matrix=bt709 -colorspace bt709 out.mp4`"),
             Self::Silent(found) => Error::new(ErrorKind::Media, place, found).hint("name a file that has sound"),
+            Self::Pictureless(found) => {
+                Error::new(ErrorKind::Media, place, found).hint("name a file that has pictures")
+            }
             Self::TooBig(found) => Error::new(ErrorKind::Media, place, found)
                 .hint("read a window of it (`start`, `frames`), or raise the limits in `ReadOptions`"),
             Self::Io(error) => Error::io(path, "read or write", error),
@@ -66,6 +71,7 @@ impl fmt::Display for Fault {
             | Self::Undecoded(text)
             | Self::Colours(text)
             | Self::Silent(text)
+            | Self::Pictureless(text)
             | Self::TooBig(text) => f.write_str(text),
             Self::Io(error) => error.fmt(f),
         }

@@ -419,16 +419,17 @@ pub(crate) fn open_sound(path: &Path) -> Outcome<(SoundInfo, SoundPipe)> {
         return Err(Fault::TooBig(format!("its sound has {channels} channels at {rate} Hz")));
     }
     let start = lines.iter().find_map(|line| number::<f64>(line, &["start_time"])).unwrap_or(0.0);
-    // ffmpeg counts from the start that the container states: below zero lies what a decoder needs to get going.
-    let zero = (-start * f64::from(rate)).round().max(0.0) as u64;
-    let filter = format!("aresample=async=1:min_hard_comp=0.02:first_pts={zero}");
+    // Below zero lies what a decoder needs to get going; streams that were cut out of longer ones start far above it.
+    let start = start.max(0.0);
+    let first = (start * f64::from(rate)).round() as u64;
+    let filter = format!("aresample=async=1:min_hard_comp=0.02:first_pts={first}");
     let info = SoundInfo {
         format: Format::Ffmpeg,
         codec: stream.get("codec_name").cloned().unwrap_or_default(),
         channels,
         rate: Rate::whole(rate),
         length: None,
-        start: start.max(0.0),
+        start,
     };
     let program = SoundPipe::program(path, &filter)?;
     Ok((info, SoundPipe { path: path.to_owned(), filter, channels, program, at: 0 }))
@@ -436,7 +437,8 @@ pub(crate) fn open_sound(path: &Path) -> Outcome<(SoundInfo, SoundPipe)> {
 
 impl SoundPipe {
     fn program(path: &Path, filter: &str) -> Outcome<Program> {
-        Program::start(path, &["-map", "0:a:0", "-af", filter, "-f", "f32le", "-c:a", "pcm_f32le"])
+        // The times of the file, not counted from its start: versions differ in what they take for that.
+        Program::start(path, &["-copyts", "-map", "0:a:0", "-af", filter, "-f", "f32le", "-c:a", "pcm_f32le"])
     }
 
     /// Goes to sample `index`.

@@ -96,6 +96,7 @@ pub(crate) enum Kind {
     Flac,
     Ogg,
     Mpeg,
+    Empty,
     Unknown,
 }
 
@@ -111,7 +112,9 @@ pub(crate) fn sniff(file: &mut Box<dyn ReadSeek>) -> Outcome<Kind> {
     }
     file.seek(SeekFrom::Start(0))?;
     let starts = |magic: &[u8]| head.starts_with(magic);
-    Ok(if starts(b"\x89PNG\r\n\x1a\n") {
+    Ok(if filled == 0 {
+        Kind::Empty
+    } else if starts(b"\x89PNG\r\n\x1a\n") {
         Kind::Png
     } else if starts(b"GIF87a") || starts(b"GIF89a") {
         Kind::Gif
@@ -143,7 +146,8 @@ fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stream> {
         Kind::Png => stills::open_png(file, max_pixels),
         Kind::Jpeg => stills::open_jpeg(file, max_pixels),
         Kind::WebP => stills::open_webp(file, max_pixels),
-        Kind::Wav | Kind::Flac | Kind::Mpeg => Err(broken("it is a sound, without pictures")),
+        Kind::Wav | Kind::Flac | Kind::Mpeg => Err(Fault::Pictureless("it is a sound, without pictures".into())),
+        Kind::Empty => Err(broken("it is empty")),
         // An Ogg may hold Theora.
         Kind::Ogg | Kind::Unknown => Err(Fault::Foreign("it is none of MP4, MOV, GIF, PNG, JPEG and WebP".into())),
     }

@@ -124,6 +124,7 @@ fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
         Kind::Ogg => packets::open(file, Format::Ogg),
         Kind::Mpeg => packets::open(file, Format::Mpeg),
         Kind::Gif | Kind::Png | Kind::Jpeg | Kind::WebP => Err(silent("it is an image, without sound")),
+        Kind::Empty => Err(broken("it is empty")),
         Kind::Unknown => Err(packets::foreign("it is none of WAV, FLAC, Ogg, MP3, MP4 and MOV")),
     }
 }

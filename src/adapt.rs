@@ -3,7 +3,7 @@
 use crate::frames::Frames;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, Media, MediaShape, Modality, Observer, Result, Sound};
-use musiva_media::{ReadOptions, SoundOptions, SoundReader, read_sound, resample};
+use musiva_media::{ReadOptions, SoundInfo, SoundOptions, SoundReader, VideoReader, read_sound, resample};
 use std::path::Path;
 
 /// How much of a file is wanted.
@@ -42,6 +42,7 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observ
         return Err(Error::new(ErrorKind::Unsupported, "data", "a recipe of sounds needs data of sounds"));
     };
     let info = SoundReader::open(path)?.info().clone();
+    let shift = shift(path, &info)?;
     let lasts = info.length.map_or("unknown length".to_owned(), |n| format!("{:.2} s", n as f64 / info.rate.as_f64()));
     let channels = if info.channels == 1 { "one channel".to_owned() } else { format!("{} channels", info.channels) };
     observer.note(&format!("{}: {}, {channels}, {} Hz, {lasts}", path.display(), info.codec, info.rate));
@@ -49,7 +50,11 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observ
         // A little more, for the filter's sake.
         Extent::Sample => {
             let wanted = (samples as f64 / rate.as_f64() * info.rate.as_f64()).ceil() as usize + 4096;
-            SoundOptions::window(0, info.length.map_or(wanted, |length| wanted.min(length)))
+            let wanted = wanted.saturating_add_signed(shift as isize);
+            match info.length {
+                Some(length) => SoundOptions::window(0, wanted.min(length)),
+                None => SoundOptions::default(),
+            }
         }
         Extent::Whole | Extent::Uncut => SoundOptions::default(),
     };
@@ -57,6 +62,14 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observ
     if sound.channels() > 1 {
         sound = sound.mono();
         observer.note("  the mean of all channels");
+    }
+    if shift != 0 {
+        let seconds = shift.unsigned_abs() as f64 / info.rate.as_f64();
+        observer.note(&match shift > 0 {
+            true => format!("  without its first {seconds:.2} s, which are heard before the first picture"),
+            false => format!("  behind {seconds:.2} s of silence: it starts so much later than the pictures"),
+        });
+        sound = shifted(&sound, shift)?;
     }
     if sound.rate() != rate {
         observer.note(&format!("  {} → {rate} Hz", sound.rate()));
@@ -67,6 +80,32 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observ
         sound = sound.slice(0..samples);
     }
     Ok(sound)
+}
+
+/// How many samples of a sound are heard before the first picture of its file; below zero where it starts later. 0 where
+/// there are no pictures.
+fn shift(path: &Path, sound: &SoundInfo) -> Result<i64> {
+    let pictures = match VideoReader::open(path) {
+        Ok(reader) if !reader.info().still => reader.info().start,
+        _ => return Ok(0),
+    };
+    let samples = (pictures - sound.start) * sound.rate.as_f64();
+    let longest = SoundOptions::default().max_samples as f64;
+    if samples.abs() > longest {
+        let message = format!("its sound starts {:.0} s apart from its pictures", (pictures - sound.start).abs());
+        return Err(Error::new(ErrorKind::Media, path.display().to_string(), message).hint("cut the file"));
+    }
+    Ok(samples.round() as i64)
+}
+
+/// A sound of one channel without so many samples in front, or with so many of silence.
+fn shifted(sound: &Sound, shift: i64) -> Result<Sound> {
+    let apart = shift.unsigned_abs() as usize;
+    let samples = match shift > 0 {
+        true => sound.samples().get(apart..).filter(|rest| !rest.is_empty()).unwrap_or(&[0.0]).to_vec(),
+        false => [&vec![0.0; apart], sound.samples()].concat(),
+    };
+    Sound::new(1, sound.rate(), samples)
 }
 
 /// At the recipe's rate and size.

@@ -8,16 +8,10 @@ use std::path::Path;
 /// Frames at a rate and of a size, read as they are wanted.
 pub struct Frames {
     reader: VideoReader,
-    /// Rate of the file; none of a still.
-    from: Option<Rate>,
     rate: Rate,
     /// Height and width before the middle is cut out, and after.
     resized: [usize; 2],
     size: [usize; 2],
-    /// Number of the frame that comes next.
-    next: usize,
-    /// The last frame and its number in the file: it may be on show for longer.
-    held: Option<(usize, Clip)>,
 }
 
 impl Frames {
@@ -39,12 +33,12 @@ impl Frames {
         };
         let mut reader = VideoReader::open(path)?;
         observer.note(&format!("{}: {}", path.display(), reader.info()));
-        let (found, old) = (reader.info().rate, reader.size());
-        let still = is_still(&mut reader)?;
+        let (found, old, still) = (reader.info().rate, reader.size(), reader.info().still);
         let rate = if native && !still { found } else { rate };
         if !still && found != rate {
             observer.note(&format!("  {found} → {rate} frames per second: each frame is the one on show at its time"));
         }
+        reader = reader.at_rate(rate)?;
         let [old_height, old_width] = old;
         let (resized, size) = if native {
             let [_, h, w] = recipe.need_tokenizer(Modality::Video)?.component.spec().strides;
@@ -64,7 +58,7 @@ impl Frames {
         if size != resized {
             observer.note(&format!("  the middle {}×{} pixels", size[1], size[0]));
         }
-        Ok(Self { reader, from: (!still).then_some(found), rate, resized, size, next: 0, held: None })
+        Ok(Self { reader, rate, resized, size })
     }
 
     /// Frames per second.
@@ -94,36 +88,10 @@ impl Frames {
         Clip::new([count, height, width], self.rate, pixels).map(Some)
     }
 
-    fn frame(&mut self) -> Result<Option<&Clip>> {
-        // Frame k shows frame floor(k · old / new) of the file, as `resample_rate` has it.
-        let at = match self.from {
-            None => self.next,
-            Some(old) => {
-                let numerator = u128::from(old.numerator) * u128::from(self.rate.denominator);
-                let denominator = u128::from(old.denominator) * u128::from(self.rate.numerator);
-                usize::try_from(self.next as u128 * numerator / denominator).unwrap_or(usize::MAX)
-            }
-        };
-        if self.held.as_ref().is_none_or(|(held, _)| *held != at) {
-            self.held = None;
-            self.reader.seek(at)?;
-            let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
-            let clip = Clip::new([1, frame.height, frame.width], self.rate, frame.pixels)?;
-            let clip = resize(&clip, self.resized[0], self.resized[1], Filter::Triangle)?;
-            self.held = Some((at, center_crop(&clip, self.size[0], self.size[1])?));
-        }
-        self.next += 1;
-        Ok(self.held.as_ref().map(|(_, clip)| clip))
+    fn frame(&mut self) -> Result<Option<Clip>> {
+        let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
+        let clip = Clip::new([1, frame.height, frame.width], self.rate, frame.pixels)?;
+        let clip = resize(&clip, self.resized[0], self.resized[1], Filter::Triangle)?;
+        center_crop(&clip, self.size[0], self.size[1]).map(Some)
     }
-}
-
-/// Whether the file shows one picture alone, which has no rate.
-fn is_still(reader: &mut VideoReader) -> Result<bool> {
-    if let Some(frames) = reader.info().frames {
-        return Ok(frames == 1);
-    }
-    reader.seek(1)?;
-    let still = reader.next_frame()?.is_none();
-    reader.seek(0)?;
-    Ok(still)
 }

@@ -57,7 +57,14 @@ fn media(path: &Path) -> Result<Inspection> {
     let contents = match VideoReader::open(path) {
         Ok(reader) => Contents::Pictures(reader.info().to_string()),
         Err(no_pictures) => {
-            let Ok(reader) = SoundReader::open(path) else { return Err(no_pictures) };
+            let reader = match SoundReader::open(path) {
+                Ok(reader) => reader,
+                // A sound that needs another program, not a clip that is broken.
+                Err(no_sound) if no_sound.kind() == ErrorKind::Unsupported => {
+                    return Err(if no_pictures.kind() == ErrorKind::Media { no_sound } else { no_pictures });
+                }
+                Err(_) => return Err(no_pictures),
+            };
             let info = reader.info();
             let (codec, length) = (info.codec.to_string(), info.length.map(|length| length as u64));
             Contents::Sound { codec, channels: info.channels, rate: info.rate, length }

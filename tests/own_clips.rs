@@ -111,3 +111,37 @@ fn what_does_not_fit_is_said() {
     assert!(said.contains("found          4\n") && said.contains("windows        2\n"), "{said}");
     assert!(said.contains("3 without a caption, such as b.mp4"), "{said}");
 }
+
+#[test]
+fn damage_deep_in_a_file_is_left_out_and_named() {
+    let lab = Lab::trained();
+    clips(&lab);
+    // The index lies in front: what is cut off shows when the last pictures are asked for.
+    let path = lab.path("clips/b.mp4");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() * 6 / 10]).unwrap();
+    fs::write(lab.path("clips/metadata.parquet"), "PAR1").unwrap();
+    let said = lab.run(&["data", "own.toml", "--verify"]).succeeds().out;
+    for text in [
+        "files of metadata of a kind that is not read (metadata.jsonl and metadata.csv are), such as metadata.parquet",
+        "verified       8 windows that are trained on: ",
+        "clips/b.mp4: the file ends before its last ",
+        " left out\n",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+    let said = lab.run(&["train", "own.toml", "--steps", "2"]).succeeds().err;
+    assert!(
+        said.contains("left out, because it cannot be read: clips/b.mp4: the file ends before its last "),
+        "{said}"
+    );
+    assert!(said.contains(" windows of 1 files that cannot be read"), "{said}");
+
+    // Where nothing can be read, it says so.
+    for name in ["a", "b", "more/c", "more/d"] {
+        let path = lab.path(&format!("clips/{name}.mp4"));
+        let moov = whole.windows(4).position(|kind| kind == b"mdat").unwrap() + 8;
+        fs::write(path, &whole[..moov]).unwrap();
+    }
+    lab.run(&["data", "own.toml"]).fails(4, &["none of its 8 samples can be read, such as"]);
+}

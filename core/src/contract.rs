@@ -191,6 +191,14 @@ pub trait Tokenizer: Send {
     fn encode_all(&self, media: &[Media]) -> Result<Vec<Tokens>> {
         media.iter().map(|media| self.encode(media)).collect()
     }
+    /// The beginning of a text that it has room for; `None`: it has room for all of it, as here.
+    ///
+    /// # Errors
+    /// Where it is no text that it reads.
+    fn shortened(&self, text: &str) -> Result<Option<String>> {
+        let _ = text;
+        Ok(None)
+    }
     /// Tokens to media.
     fn decode(&self, tokens: &Tokens) -> Result<Media>;
     /// Starts on media that come piece by piece, where it can: the tokens of all pieces together are those of

@@ -2,7 +2,12 @@
 
 use crate::{Clip, Error, ErrorKind, Media, MediaShape, Modality, Result, Sound};
 use serde::Serialize;
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The number that every clip tells: frames a second.
 pub const FPS: &str = "fps";
@@ -93,7 +98,7 @@ fn missing(id: &str, modality: Modality) -> Error {
 ///
 /// # For who implements it
 /// All clips have one shape, and so have all sounds. A sample that turns out unreadable after the dataset was opened is an
-/// error, never another sample in its place.
+/// error; [`Readable`] around the dataset leaves it out.
 pub trait Dataset: Send + Sync {
     /// How many samples there are; `None`: endless.
     fn len(&self) -> Option<u64>;
@@ -114,6 +119,104 @@ pub trait Dataset: Send + Sync {
 
     /// What was found and what was dropped, and the range of the pixels.
     fn report(&self) -> DataReport;
+
+    /// What turned out unreadable when it was asked for, so far, and was left out: in the order in which it was found.
+    fn unreadable(&self) -> Vec<Unreadable> {
+        Vec::new()
+    }
+}
+
+/// Samples of one file that were left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The file.
+    pub place: String,
+    /// What is wrong with the first of them.
+    pub why: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let samples = if self.count == 1 { "sample" } else { "samples" };
+        write!(f, "{} {samples} of {}: {}", self.count, self.place, self.why)
+    }
+}
+
+/// A dataset whose samples that cannot be read are left out: the next one that can be read stands in for each of them. So a
+/// sample still follows from its number alone, whoever asks for it, and training that goes on is the same as training that
+/// never stopped.
+pub struct Readable {
+    inner: Arc<dyn Dataset>,
+    bad: Mutex<(BTreeSet<u64>, Vec<Unreadable>)>,
+}
+
+impl Readable {
+    /// Around `inner`.
+    pub fn new(inner: Arc<dyn Dataset>) -> Self {
+        Self { inner, bad: Mutex::default() }
+    }
+
+    fn bad(&self) -> MutexGuard<'_, (BTreeSet<u64>, Vec<Unreadable>)> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, index: u64, error: &Error) {
+        let (known, files) = &mut *self.bad();
+        if !known.insert(index) {
+            return;
+        }
+        match files.iter_mut().find(|file| file.place == error.place()) {
+            Some(file) => file.count += 1,
+            None => {
+                let (place, why) = (error.place().to_owned(), error.message().to_owned());
+                files.push(Unreadable { place, why, count: 1 });
+            }
+        }
+    }
+}
+
+impl Dataset for Readable {
+    fn len(&self) -> Option<u64> {
+        self.inner.len()
+    }
+
+    fn get(&self, index: u64) -> Result<Sample> {
+        let Some(count) = self.len().filter(|&count| index < count) else { return self.inner.get(index) };
+        for index in (index..count).chain(0..index) {
+            if self.bad().0.contains(&index) {
+                continue;
+            }
+            match self.inner.get(index) {
+                Ok(sample) => return Ok(sample),
+                Err(error) => self.note(index, &error),
+            }
+        }
+        let example = self.bad().1.first().map_or(String::new(), |file| format!(", such as {file}"));
+        Err(Error::new(ErrorKind::Data, "data", format!("none of its {count} samples can be read{example}"))
+            .hint("convert the files to H.264 and AAC in MP4, or name another folder"))
+    }
+
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.inner.shape(modality)
+    }
+
+    fn report(&self) -> DataReport {
+        let mut report = self.inner.report();
+        let files = self.unreadable();
+        if let Some(first) = files.first() {
+            let count = files.iter().map(|file| file.count).sum();
+            let reason = "windows that cannot be read".to_owned();
+            let example = format!("{}: {}", first.place, first.why);
+            report.dropped.insert(0, Dropped { reason, count, example, others: Vec::new() });
+        }
+        report
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.bad().1.clone()
+    }
 }
 
 /// Which part of a dataset.
@@ -194,6 +297,17 @@ pub struct Dropped {
     pub count: u64,
     /// The first of them.
     pub example: String,
+    /// The others.
+    #[serde(skip)]
+    pub others: Vec<String>,
+}
+
+impl Dropped {
+    /// All of these, each a name and what is wrong with it.
+    pub fn of(reason: &str, all: &[String]) -> Self {
+        let (first, others) = all.split_first().map_or((String::new(), &[][..]), |(f, others)| (f.clone(), others));
+        Self { reason: reason.to_owned(), count: all.len() as u64, example: first, others: others.to_vec() }
+    }
 }
 
 /// Range and mean of pixel values, 0 to 255.
@@ -258,6 +372,50 @@ impl PixelRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// So many samples, whose captions are their numbers, of which some cannot be read.
+    struct Damaged(u64, fn(u64) -> bool);
+
+    impl Dataset for Damaged {
+        fn len(&self) -> Option<u64> {
+            Some(self.0)
+        }
+        fn get(&self, index: u64) -> Result<Sample> {
+            match index < self.0 && self.1(index) {
+                true => Ok(Sample { caption: index.to_string(), ..Sample::default() }),
+                false => Err(Error::new(ErrorKind::Media, format!("{}.mp4", index / 3), "it is damaged")),
+            }
+        }
+        fn shape(&self, _: Modality) -> Option<MediaShape> {
+            None
+        }
+        fn report(&self) -> DataReport {
+            DataReport { clips: None, windows: self.len(), dropped: Vec::new(), pixels: None, loudness: None }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_whatever_is_asked_for_first() {
+        let readable = || Readable::new(Arc::new(Damaged(7, |index| ![2, 3, 6].contains(&index))));
+        let wanted = ["0", "1", "4", "4", "4", "5", "0"];
+        for order in [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [3, 0, 6, 2, 5, 1, 4]] {
+            let data = readable();
+            for index in order {
+                assert_eq!(data.get(index).unwrap().caption, wanted[index as usize]);
+            }
+            let mut files = data.unreadable();
+            files.sort_by(|a, b| a.place.cmp(&b.place));
+            let told: Vec<_> = files.iter().map(|file| (file.place.as_str(), file.count)).collect();
+            assert_eq!(told, [("0.mp4", 1), ("1.mp4", 1), ("2.mp4", 1)]);
+            assert_eq!(data.report().dropped[0].count, 3);
+            assert!(data.get(7).is_err(), "beyond the end");
+        }
+        let nothing = Readable::new(Arc::new(Damaged(7, |_| false)));
+        let error = nothing.get(3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data);
+        assert!(error.message().contains("none of its 7 samples can be read, such as"), "{error}");
+        assert_eq!(nothing.unreadable().iter().map(|file| file.count).sum::<u64>(), 7);
+    }
 
     #[test]
     fn an_endless_dataset_holds_out_its_first_samples_and_a_long_one_its_last() {

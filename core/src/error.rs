@@ -81,6 +81,11 @@ impl Error {
         self.kind
     }
 
+    /// Where it is.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// What was found and expected, without place and hint.
     pub fn message(&self) -> &str {
         &self.message

@@ -12,6 +12,14 @@ use std::{
 
 /// The files of captions.
 pub(crate) const FILES: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+/// Whether a file with this name looks as if it held the metadata of others, in a format or a spelling that is not read.
+pub(crate) fn looks_like_metadata(file: &str) -> bool {
+    const KINDS: [&str; 9] = ["jsonl", "csv", "parquet", "json", "tsv", "arrow", "txt", "gz", "zip"];
+    let file = file.to_lowercase();
+    let end = file.strip_prefix("metadata.").and_then(|kinds| kinds.rsplit('.').next());
+    end.is_some_and(|kind| KINDS.contains(&kind))
+}
+
 /// The column with the names of files.
 const NAME: &str = "file_name";
 /// The columns that are captions where the recipe names none, the first before the second.
@@ -219,6 +227,7 @@ impl<'a> Table<'a> {
 
 /// The path `file` from `folder` on, without `.` and `..` in it; `None` where it is none, or leads out of everything.
 fn joined(folder: &str, file: &str) -> Option<String> {
+    let file = file.trim_start_matches('\u{feff}');
     let path = format!("{folder}{}", file.replace('\\', "/"));
     let mut parts = Vec::new();
     for part in path.split('/') {

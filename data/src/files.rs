@@ -10,37 +10,21 @@ use std::{ops::Range, path::Path};
 pub struct Files;
 
 impl Reader for Files {
-    fn probe(&self, path: &Path) -> Result<Probe> {
-        let mut reader = VideoReader::open(path)?;
-        let (size, rate, start) = (reader.size(), reader.info().rate, reader.info().start);
-        let frames = match reader.info().frames {
-            Some(frames) => frames,
-            None => {
-                let mut frames = 0;
-                while reader.next_frame()?.is_some() {
-                    frames += 1;
-                }
-                frames
-            }
-        };
-        Ok(Probe { frames, size, rate, start })
+    fn probe(&self, path: &Path, rate: Rate) -> Result<Probe> {
+        let reader = VideoReader::open(path)?.at_rate(rate)?;
+        let info = reader.info();
+        Ok(Probe { frames: info.frames, size: reader.size(), start: info.start })
     }
 
-    fn frames(&self, path: &Path, wanted: &[usize], each: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let mut reader = VideoReader::open(path)?;
-        let mut held: Option<(usize, Vec<u8>)> = None;
-        for &index in wanted {
-            if held.as_ref().is_none_or(|(at, _)| *at != index) {
-                reader.seek(index)?;
-                let frame = reader.next_frame()?.ok_or_else(|| {
-                    Error::new(ErrorKind::Data, path.display().to_string(), format!("it ends before frame {index}"))
-                        .hint("leave the files alone while they are trained on")
-                })?;
-                held = Some((index, frame.pixels));
-            }
-            if let Some((_, pixels)) = &held {
-                each(pixels);
-            }
+    fn frames(&self, path: &Path, rate: Rate, wanted: Range<usize>, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut reader = VideoReader::open(path)?.at_rate(rate)?;
+        reader.seek(wanted.start)?;
+        for index in wanted {
+            let frame = reader.next_frame()?.ok_or_else(|| {
+                Error::new(ErrorKind::Data, path.display().to_string(), format!("it ends before frame {index}"))
+                    .hint("leave the files alone while they are trained on")
+            })?;
+            each(&frame.pixels);
         }
         Ok(())
     }

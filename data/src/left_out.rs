@@ -20,18 +20,20 @@ pub(crate) enum Reason {
     Missing,
     /// A line of metadata that says nothing.
     Line,
+    /// Metadata of a kind that is not read.
+    Unread,
     /// A folder that was not looked into.
     Folder,
 }
 
-/// How much was left out, and the first of each reason.
+/// What was left out, by reason.
 #[derive(Debug, Default)]
-pub(crate) struct LeftOut(BTreeMap<Reason, (u64, String)>);
+pub(crate) struct LeftOut(BTreeMap<Reason, Vec<String>>);
 
 impl LeftOut {
     /// One more; `example` is its name, and what else helps to find what is wrong.
     pub fn push(&mut self, reason: Reason, example: String) {
-        self.0.entry(reason).or_insert((0, example)).0 += 1;
+        self.0.entry(reason).or_default().push(printable(&example));
     }
 
     /// All of these, each a name.
@@ -41,7 +43,7 @@ impl LeftOut {
 
     /// The reason for most of it.
     pub fn most(&self) -> Option<Reason> {
-        self.0.iter().rev().max_by_key(|(_, (count, _))| count).map(|(&reason, _)| reason)
+        self.0.iter().rev().max_by_key(|(_, examples)| examples.len()).map(|(&reason, _)| reason)
     }
 
     pub fn has(&self, reason: Reason) -> bool {
@@ -58,15 +60,21 @@ impl LeftOut {
             Reason::Caption => "with a caption that cannot be read",
             Reason::Missing => "listed in the metadata but not there",
             Reason::Line => "lines of metadata that cannot be used",
+            Reason::Unread => "files of metadata of a kind that is not read (metadata.jsonl and metadata.csv are)",
             Reason::Folder => "folders that were not looked into",
         };
-        let dropped = |(&reason, (count, example)): (&Reason, &(u64, String))| Dropped {
-            reason: words(reason).to_owned(),
-            count: *count,
-            example: example.clone(),
-        };
+        let dropped = |(&reason, examples): (&Reason, &Vec<String>)| Dropped::of(words(reason), examples);
         self.0.iter().map(dropped).collect()
     }
+}
+
+/// A name with its line breaks and other control characters written out, so that it stays on its line.
+pub(crate) fn printable(name: &str) -> String {
+    let written = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    name.chars().map(written).collect()
 }
 
 /// The same in a sentence.

@@ -29,7 +29,9 @@ pub mod world;
 
 pub use buckets::ClipShape;
 pub use folder::{Folder, FolderConfig};
-pub use musiva_core::dataset::{self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
+pub use musiva_core::dataset::{
+    self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Readable, Sample, Unreadable,
+};
 pub use order::shuffled;
 pub use register::register;
 pub use sounds::{Sounds, SoundsConfig};

@@ -1,6 +1,6 @@
 //! The datasets that recipes can name.
 
-use crate::dataset::{Dataset, Part, part};
+use crate::dataset::{Dataset, Part, Readable, part};
 use crate::files::Files;
 use crate::folder::Captions;
 use crate::world::TestScenes;
@@ -130,10 +130,11 @@ impl DatasetConfig for FolderConfig {
 
     fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
         let folder = |part| Folder::open(self.clone(), Arc::new(Files), part).map(Arc::new);
-        match self.held_out > 0.0 {
-            true => Ok(folder(wanted)?),
-            false => Ok(part(folder(Part::Train)?, wanted)),
-        }
+        let data: Arc<dyn Dataset> = match self.held_out > 0.0 {
+            true => folder(wanted)?,
+            false => part(folder(Part::Train)?, wanted),
+        };
+        Ok(Arc::new(Readable::new(data)))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -162,7 +163,7 @@ impl DatasetConfig for SoundsConfig {
     }
 
     fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {
-        Ok(Arc::new(Sounds::open(self.clone(), Arc::new(Files), part)?))
+        Ok(Arc::new(Readable::new(Arc::new(Sounds::open(self.clone(), Arc::new(Files), part)?))))
     }
 
     fn as_any(&self) -> &dyn Any {

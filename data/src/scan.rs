@@ -10,9 +10,15 @@ use std::{
 };
 
 /// What counts as a clip or an image, by its extension.
-pub(crate) const CLIPS: &[&str] = &["mp4", "mov", "m4v", "mkv", "webm", "avi", "gif", "png", "jpg", "jpeg", "webp"];
+pub(crate) const CLIPS: &[&str] = &[
+    "mp4", "mov", "m4v", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "wmv", "flv", "3gp", "ogv", "gif", "png", "apng",
+    "jpg", "jpeg", "webp",
+];
 /// What counts as a sound, by its extension.
-pub(crate) const SOUNDS: &[&str] = &["wav", "flac", "mp3", "ogg", "oga", "aac", "m4a", "mp4", "mov"];
+pub(crate) const SOUNDS: &[&str] = &[
+    "wav", "flac", "mp3", "ogg", "oga", "opus", "aac", "m4a", "mp4", "mov", "mkv", "mka", "webm", "wma", "aiff", "aif",
+    "caf",
+];
 /// Folders within folders, at most: deeper ones are a mistake or a loop.
 const DEPTH: usize = 16;
 
@@ -49,14 +55,17 @@ pub(crate) struct Listing {
     pub broken: Vec<String>,
     /// Folders that were not looked into, and why.
     pub passed: Vec<String>,
+    /// Files that look like metadata, of kinds that are not read.
+    pub unread: Vec<String>,
 }
 
 /// Lists `folder`: files of one of the `extensions` in it and below, hidden ones left out, with their captions from
 /// metadata or else from `name.txt` beside `name.mp4`. `column` names the captions in the metadata.
 pub(crate) fn scan(folder: &Path, extensions: &[&str], column: Option<&str>) -> Result<Listing> {
-    let mut walk = Walk { extensions, files: Vec::new(), metadata: Vec::new(), passed: Vec::new() };
+    let mut walk = Walk { extensions, files: Vec::new(), metadata: Vec::new(), passed: Vec::new(), unread: Vec::new() };
     walk.look(folder, "", DEPTH).map_err(|error| Error::io(folder, "list the folder", error))?;
-    let Walk { mut files, mut metadata, passed, .. } = walk;
+    let Walk { mut files, mut metadata, passed, mut unread, .. } = walk;
+    unread.sort();
     files.sort();
     metadata.sort();
     let mut listed = Listed::default();
@@ -68,11 +77,15 @@ pub(crate) fn scan(folder: &Path, extensions: &[&str], column: Option<&str>) -> 
             Some(caption) => Ok(Some(caption)),
             None => beside(&path.with_extension("txt")),
         };
-        let trimmed = |caption: String| Some(caption.trim().to_owned()).filter(|caption| !caption.is_empty());
+        // Byte order marks are no part of a caption, wherever an editor or a table has left one.
+        let trimmed = |caption: String| {
+            Some(caption.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}').to_owned())
+                .filter(|c| !c.is_empty())
+        };
         Found { path, name, caption: caption.map(|caption| caption.and_then(trimmed)) }
     });
     let found = found.collect();
-    Ok(Listing { found, missing: listed.left().collect(), broken: listed.broken, passed })
+    Ok(Listing { found, missing: listed.left().collect(), broken: listed.broken, passed, unread })
 }
 
 /// A walk through folders.
@@ -83,6 +96,7 @@ struct Walk<'a> {
     /// Names of folders, and paths of metadata in them.
     metadata: Vec<(String, PathBuf)>,
     passed: Vec<String>,
+    unread: Vec<String>,
 }
 
 impl Walk<'_> {
@@ -107,6 +121,8 @@ impl Walk<'_> {
                 self.passed.push(format!("{name}: it is a link to a folder"));
             } else if captions::FILES.contains(&file.as_str()) {
                 self.metadata.push((prefix.to_owned(), path));
+            } else if captions::looks_like_metadata(&file) {
+                self.unread.push(name);
             } else if path
                 .extension()
                 .is_some_and(|e| self.extensions.iter().any(|known| e.eq_ignore_ascii_case(known)))
@@ -184,6 +200,37 @@ mod tests {
         ];
         assert_eq!(captions.collect::<Vec<_>>(), wanted);
         assert_eq!((listing.missing, listing.broken, listing.passed), (vec!["gone.mp4".into()], vec![], vec![]));
+        assert!(listing.unread.is_empty());
+    }
+
+    #[test]
+    fn metadata_of_other_kinds_are_named() {
+        let folder = folder(&[
+            ("a.mp4", b""),
+            ("metadata.parquet", b"PAR1"),
+            ("sub/Metadata.JSONL", b""),
+            ("sub/metadata.csv.gz", b""),
+            ("sub/b.mp4", b""),
+            ("captions.json", b"{}"),
+            ("metadata.mp4", b""),
+        ]);
+        let listing = scan(folder.path(), CLIPS, None).unwrap();
+        assert_eq!(listing.unread, ["metadata.parquet", "sub/Metadata.JSONL", "sub/metadata.csv.gz"]);
+        assert_eq!(listing.found.len(), 3);
+    }
+
+    #[test]
+    fn byte_order_marks_are_no_part_of_a_caption() {
+        let folder = folder(&[
+            ("a.mp4", b""),
+            ("b.mp4", b""),
+            ("c.mp4", b""),
+            ("metadata.csv", "\u{feff}file_name,text\na.mp4,\u{feff}red\n\u{feff}b.mp4,blue\n".as_bytes()),
+            ("c.txt", "\u{feff} \u{feff}green\r\n\u{feff}".as_bytes()),
+        ]);
+        let listing = scan(folder.path(), CLIPS, None).unwrap();
+        let captions: Vec<_> = listing.found.iter().map(|file| file.caption.clone().unwrap().unwrap()).collect();
+        assert_eq!(captions, ["red", "blue", "green"]);
     }
 
     #[test]

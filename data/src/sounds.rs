@@ -2,7 +2,7 @@
 //! `metadata.jsonl` or `metadata.csv`, as Hugging Face's `audiofolder` has it.
 
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, Sample};
-use crate::left_out::{LeftOut, Reason, told};
+use crate::left_out::{LeftOut, Reason, printable, told};
 use crate::{captions, scan};
 use musiva_core::{ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound};
 use schemars::JsonSchema;
@@ -163,6 +163,7 @@ impl Sounds {
         }
         left_out.extend(Reason::Missing, listing.missing);
         left_out.extend(Reason::Line, listing.broken);
+        left_out.extend(Reason::Unread, listing.unread);
         left_out.extend(Reason::Folder, listing.passed);
         let dropped = left_out.summary("too short");
         let kept = if config.held_out.is_empty() { end - end.div_ceil(HELD_OUT).min(end / 2) } else { end };
@@ -205,7 +206,7 @@ impl Dataset for Sounds {
             found.iter_mut().for_each(|sample| *sample *= gain);
         }
         let sound = Sound::new(1, Rate::whole(rate), found)?;
-        let id = format!("{} from sample {start}", entry.name);
+        let id = format!("{} from sample {start}", printable(&entry.name));
         Ok(Sample { clip: None, sound: Some(sound), caption: entry.caption.clone(), id, ..Sample::default() })
     }
 

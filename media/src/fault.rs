@@ -14,10 +14,14 @@ pub(crate) enum Fault {
     Broken(String),
     /// Well-formed, as far as we can tell, but nothing that our own readers know; ffmpeg may.
     Foreign(String),
-    /// As [`Foreign`](Self::Foreign), of sound, for which there is no other reader.
-    ForeignSound(String),
+    /// What our decoder cannot decode; ffmpeg may.
+    Undecoded(String),
+    /// Colours that nobody here converts.
+    Colours(String),
     /// Nothing is wrong with it, but it has no sound, and that was asked for.
     Silent(String),
+    /// Nothing is wrong with it, but it has no pictures, and they were asked for.
+    Pictureless(String),
     /// Larger than the limits that the caller set.
     TooBig(String),
     /// The file system.
@@ -35,15 +39,27 @@ impl Fault {
             Self::Broken(found) => {
                 Error::new(ErrorKind::Media, place, found).hint("fetch or make the file again: it is damaged or cut off")
             }
-            Self::Foreign(found) => Error::new(ErrorKind::Unsupported, place, found)
-                .hint("install ffmpeg, which reads it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or convert the file to H.264 in MP4"),
-            Self::ForeignSound(found) => Error::new(ErrorKind::Unsupported, place, found)
-                .hint("convert the sound, e.g. `ffmpeg -i FILE out.flac`"),
+            Self::Foreign(found) => Error::new(ErrorKind::Unsupported, place, format!("{found}: it needs ffmpeg"))
+                .hint("install ffmpeg, which may read it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg), or convert the file to H.264 and AAC in MP4"),
+            Self::Undecoded(found) => Error::new(ErrorKind::Unsupported, place, format!("{found}: it needs ffmpeg"))
+                .hint("install ffmpeg (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg); if it cannot read it either, make the file again"),
+            Self::Colours(found) => Error::new(ErrorKind::Unsupported, place, found)
+                .hint("convert it, e.g. `ffmpeg -i FILE -vf scale=out_color_matrix=bt709 -colorspace bt709 out.mp4`"),
             Self::Silent(found) => Error::new(ErrorKind::Media, place, found).hint("name a file that has sound"),
+            Self::Pictureless(found) => {
+                Error::new(ErrorKind::Media, place, found).hint("name a file that has pictures")
+            }
             Self::TooBig(found) => Error::new(ErrorKind::Media, place, found)
                 .hint("read a window of it (`start`, `frames`), or raise the limits in `ReadOptions`"),
             Self::Io(error) => Error::io(path, "read or write", error),
         }
+    }
+}
+
+impl Fault {
+    /// Whether ffmpeg may know better: it is no damage, or damage that only a decoder has seen.
+    pub(crate) fn asks_ffmpeg(&self) -> bool {
+        matches!(self, Self::Foreign(_) | Self::Undecoded(_))
     }
 }
 
@@ -52,8 +68,10 @@ impl fmt::Display for Fault {
         match self {
             Self::Broken(text)
             | Self::Foreign(text)
-            | Self::ForeignSound(text)
+            | Self::Undecoded(text)
+            | Self::Colours(text)
             | Self::Silent(text)
+            | Self::Pictureless(text)
             | Self::TooBig(text) => f.write_str(text),
             Self::Io(error) => error.fmt(f),
         }

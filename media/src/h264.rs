@@ -2,7 +2,7 @@
 
 use crate::{
     colour::Planes,
-    fault::{Outcome, broken, guard},
+    fault::{Fault, Outcome, broken, guard},
 };
 use musiva_core::Rate;
 use openh264::{
@@ -15,31 +15,34 @@ use openh264::{
 /// Decodes whole pictures; hands them out in the order in which they are shown.
 pub(crate) struct Decoder(decoder::Decoder);
 
-fn refused(error: &openh264::Error) -> crate::fault::Fault {
-    broken(format!("its H.264 stream is damaged: {error}"))
+/// The decoder does not know profiles beyond High, and cannot tell them from damage.
+fn refused(_: impl Sized) -> Fault {
+    Fault::Undecoded("its H.264 pictures are not decoded by our own decoder".into())
 }
 
 impl Decoder {
     pub(crate) fn new() -> Outcome<Self> {
         // Flushing after each picture, the wrapper's default, breaks the order of B-frames.
         let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
-        decoder::Decoder::with_api_config(OpenH264API::from_source(), config).map(Self).map_err(|error| refused(&error))
+        decoder::Decoder::with_api_config(OpenH264API::from_source(), config).map(Self).map_err(refused)
     }
 
     /// Takes one coded picture as NAL units with start codes; hands out a picture, if one is due.
     pub(crate) fn push(&mut self, picture: &[u8]) -> Outcome<Option<Planes>> {
         guard("H.264", || {
-            let decoded = self.0.decode(picture).map_err(|error| refused(&error))?;
+            let decoded = self.0.decode(picture).map_err(refused)?;
             Ok(decoded.as_ref().map(planes))
         })
+        .map_err(refused)
     }
 
     /// Hands out what is left at the end of the stream.
     pub(crate) fn finish(&mut self) -> Outcome<Vec<Planes>> {
         guard("H.264", || {
-            let rest = self.0.flush_remaining().map_err(|error| refused(&error))?;
+            let rest = self.0.flush_remaining().map_err(refused)?;
             Ok(rest.iter().map(planes).collect())
         })
+        .map_err(refused)
     }
 }
 
@@ -87,14 +90,11 @@ impl Encoder {
             .vui(VuiConfig::bt709());
         encoder::Encoder::with_api_config(OpenH264API::from_source(), config)
             .map(Self)
-            .map_err(|error| broken(format!("the H.264 encoder does not start: {error}")))
+            .map_err(|_| broken("the H.264 encoder does not start"))
     }
 
     pub(crate) fn push(&mut self, picture: &Planes) -> Outcome<Coded> {
-        let stream = self
-            .0
-            .encode(&Source(picture))
-            .map_err(|error| broken(format!("the H.264 encoder refuses a picture: {error}")))?;
+        let stream = self.0.encode(&Source(picture)).map_err(|_| broken("the H.264 encoder refuses a picture"))?;
         let mut nals = Vec::new();
         for layer in (0..stream.num_layers()).filter_map(|index| stream.layer(index)) {
             for nal in (0..layer.nal_count()).filter_map(|index| layer.nal_unit(index)) {

@@ -1,5 +1,6 @@
 //! What a file says about itself, and what was assumed where it says nothing.
 
+use crate::fault::{Fault, Outcome};
 use musiva_core::Rate;
 use std::fmt;
 
@@ -10,7 +11,7 @@ pub enum Format {
     Mp4,
     /// GIF, still or animated.
     Gif,
-    /// PNG; of an animated one, its default image.
+    /// PNG; of an animated one, all its pictures.
     Png,
     /// JPEG.
     Jpeg,
@@ -50,6 +51,17 @@ pub enum Range {
     Full,
 }
 
+/// By which curve light became codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// Those of standard dynamic range: their codes are taken for sRGB as they are.
+    Sdr,
+    /// Perceptual quantization (SMPTE ST 2084), which becomes sRGB with its highlights cut off.
+    Pq,
+    /// Hybrid log-gamma (ARIB STD-B67), which becomes sRGB likewise.
+    Hlg,
+}
+
 /// The turn that makes a stored picture upright: mirrored left to right first, where it is
 /// mirrored, then turned clockwise by a number of quarters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +83,8 @@ pub struct SourceInfo {
     pub matrix: Matrix,
     /// Range from which the pixels were converted.
     pub range: Range,
+    /// The curve from which the pixels were converted.
+    pub transfer: Transfer,
     /// Whether the file states matrix and range; if not, they follow the rule of [`Matrix::assumed`].
     pub colour_stated: bool,
     /// The turn that was applied to the pixels.
@@ -81,13 +95,76 @@ pub struct SourceInfo {
     pub pixel_aspect: (u32, u32),
     /// Rate of the frames that are handed out.
     pub rate: Rate,
-    /// Whether each frame is one picture of the file. If not, the file has no constant rate, and
-    /// pictures were repeated or left out to get one.
+    /// Whether each frame is one picture of the file. If not, pictures are repeated or left out: each frame is the one on
+    /// show at its time.
     pub constant_rate: bool,
-    /// Number of frames that are handed out, where it is known before the last one is read.
-    pub frames: Option<usize>,
+    /// Number of frames that are handed out.
+    pub frames: usize,
+    /// Whether it is one picture without any time, such as a photograph.
+    pub still: bool,
     /// Seconds that the file waits before it shows the first picture; not part of the clip.
     pub start: f64,
+}
+
+/// What a file states of its colours, in the numbers of ITU-T H.273.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stated {
+    pub primaries: Option<u8>,
+    pub transfer: Option<u8>,
+    pub matrix: Option<u8>,
+    pub full_range: Option<bool>,
+}
+
+/// How pixels become 8-bit full-range sRGB: the one place where it is decided, for every container and decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Colours {
+    pub matrix: Matrix,
+    pub range: Range,
+    pub transfer: Transfer,
+    /// Whether the primaries are BT.2020's, which matters for high dynamic range alone.
+    pub wide: bool,
+    /// Whether matrix and range are stated.
+    pub stated: bool,
+}
+
+impl Stated {
+    /// What is said here, and where nothing is, what `other` says.
+    pub(crate) fn or(self, other: Self) -> Self {
+        // Number 2 is "unspecified".
+        let number = |own: Option<u8>, other: Option<u8>| own.filter(|&own| own != 2).or(other.filter(|&n| n != 2));
+        Self {
+            primaries: number(self.primaries, other.primaries),
+            transfer: number(self.transfer, other.transfer),
+            matrix: number(self.matrix, other.matrix),
+            full_range: self.full_range.or(other.full_range),
+        }
+    }
+}
+
+impl Colours {
+    /// Of luma and chroma.
+    ///
+    /// # Errors
+    /// Where the matrix is one that we do not know.
+    pub(crate) fn of(stated: Stated, [height, width]: [usize; 2]) -> Outcome<Self> {
+        let stated = stated.or(Stated::default());
+        let transfer = match stated.transfer {
+            Some(16) => Transfer::Pq,
+            Some(18) => Transfer::Hlg,
+            _ => Transfer::Sdr,
+        };
+        let matrix = match stated.matrix {
+            None if transfer != Transfer::Sdr => Matrix::Bt2020,
+            None => Matrix::assumed(height, width),
+            Some(1) => Matrix::Bt709,
+            Some(4..=6) => Matrix::Bt601,
+            Some(9) => Matrix::Bt2020,
+            Some(other) => return Err(Fault::Colours(format!("its colour matrix is number {other} of ITU-T H.273"))),
+        };
+        let range = if stated.full_range == Some(true) { Range::Full } else { Range::Limited };
+        let wide = stated.primaries.is_none_or(|primaries| primaries == 9);
+        Ok(Self { matrix, range, transfer, wide, stated: stated.matrix.is_some() && stated.full_range.is_some() })
+    }
 }
 
 impl Matrix {
@@ -162,12 +239,17 @@ impl Orientation {
 impl fmt::Display for SourceInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [height, width] = self.orientation.turned(self.stored);
-        write!(f, "{:?}, {}, {width}×{height}, {} fps", self.format, self.codec, self.rate)?;
-        if let Some(frames) = self.frames {
-            write!(f, ", {frames} frames")?;
+        write!(f, "{:?}, {}, {width}×{height}", self.format, self.codec)?;
+        if !self.still {
+            let uneven = if self.constant_rate { "" } else { " (pictures are held or come at uneven times)" };
+            write!(f, ", {} fps{uneven}, {} frames", self.rate, self.frames)?;
         }
         let stated = if self.colour_stated { "" } else { " (assumed)" };
-        write!(f, ", {:?} {:?}{stated}", self.matrix, self.range)
+        write!(f, ", {:?} {:?}{stated}", self.matrix, self.range)?;
+        match self.transfer {
+            Transfer::Sdr => Ok(()),
+            transfer => write!(f, ", {transfer:?} clipped to sRGB"),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod ffmpeg;
 mod font;
 mod gif;
 mod h264;
+mod hdr;
 mod info;
 mod metadata;
 mod mp4;
@@ -24,7 +25,7 @@ mod writer;
 
 pub use codecs::{Coded, H264, Opus};
 pub use error_map::error_map;
-pub use info::{Format, Matrix, Orientation, Range, SourceInfo};
+pub use info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer};
 pub use metadata::{Metadata, metadata_of_bytes, read_metadata};
 pub use read::{Frame, Opened, ReadOptions, VideoReader, read_clip};
 pub use resize::{Filter, center_crop, resample_rate, resize};

@@ -3,12 +3,12 @@
 use crate::{
     fault::{Fault, Outcome, broken},
     ffmpeg, gif,
-    info::SourceInfo,
+    info::{Format, SourceInfo},
     mp4,
     source::{ReadSeek, Stream},
     stills,
 };
-use musiva_core::{Clip, Error, ErrorKind, Result};
+use musiva_core::{Clip, Error, ErrorKind, Rate, Result};
 use std::{
     fs::File,
     io::{BufReader, Cursor, SeekFrom},
@@ -72,6 +72,8 @@ pub struct Frame {
 /// As an iterator it ends after its first error.
 pub struct VideoReader {
     place: PathBuf,
+    /// Most pixels of a frame, where `place` is a file, which ffmpeg may be asked for.
+    file: Option<u64>,
     stream: Stream,
     /// Number of the frame that comes next.
     next: usize,
@@ -94,6 +96,7 @@ pub(crate) enum Kind {
     Flac,
     Ogg,
     Mpeg,
+    Empty,
     Unknown,
 }
 
@@ -109,7 +112,9 @@ pub(crate) fn sniff(file: &mut Box<dyn ReadSeek>) -> Outcome<Kind> {
     }
     file.seek(SeekFrom::Start(0))?;
     let starts = |magic: &[u8]| head.starts_with(magic);
-    Ok(if starts(b"\x89PNG\r\n\x1a\n") {
+    Ok(if filled == 0 {
+        Kind::Empty
+    } else if starts(b"\x89PNG\r\n\x1a\n") {
         Kind::Png
     } else if starts(b"GIF87a") || starts(b"GIF89a") {
         Kind::Gif
@@ -141,7 +146,8 @@ fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stream> {
         Kind::Png => stills::open_png(file, max_pixels),
         Kind::Jpeg => stills::open_jpeg(file, max_pixels),
         Kind::WebP => stills::open_webp(file, max_pixels),
-        Kind::Wav | Kind::Flac | Kind::Mpeg => Err(broken("it is a sound, without pictures")),
+        Kind::Wav | Kind::Flac | Kind::Mpeg => Err(Fault::Pictureless("it is a sound, without pictures".into())),
+        Kind::Empty => Err(broken("it is empty")),
         // An Ogg may hold Theora.
         Kind::Ogg | Kind::Unknown => Err(Fault::Foreign("it is none of MP4, MOV, GIF, PNG, JPEG and WebP".into())),
     }
@@ -161,10 +167,11 @@ impl VideoReader {
     pub fn open_with(path: &Path, max_pixels: u64) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::io(path, "open it", error))?;
         let opened = match open(Box::new(BufReader::new(file)), max_pixels) {
-            Err(Fault::Foreign(_)) if ffmpeg::is_there() => ffmpeg::open(path, max_pixels),
+            Err(fault) if fault.asks_ffmpeg() && ffmpeg::is_there() => ffmpeg::open(path, max_pixels),
             other => other,
         };
-        Ok(Self::over(path, opened.map_err(|fault| fault.at(path))?))
+        let reader = Self::over(path, opened.map_err(|fault| fault.at(path))?);
+        Ok(Self { file: Some(max_pixels), ..reader })
     }
 
     /// Opens bytes in memory; without the help of ffmpeg.
@@ -174,7 +181,19 @@ impl VideoReader {
     }
 
     fn over(place: &Path, stream: Stream) -> Self {
-        Self { place: place.to_owned(), stream, next: 0, upcoming: 0, held: None, failed: false }
+        Self { place: place.to_owned(), file: None, stream, next: 0, upcoming: 0, held: None, failed: false }
+    }
+
+    /// The same file at another rate, from its first frame on: frame `k` is the picture that is on show at `k / rate`. A
+    /// still stays one frame.
+    ///
+    /// # Errors
+    /// Where it then has too many frames.
+    pub fn at_rate(mut self, rate: Rate) -> Result<Self> {
+        self.stream.sample(rate).map_err(|fault| fault.at(&self.place))?;
+        (self.next, self.held) = (0, None);
+        self.seek(0)?;
+        Ok(self)
     }
 
     /// What the file says.
@@ -211,8 +230,27 @@ impl VideoReader {
         if self.failed {
             return Ok(None);
         }
-        let outcome = self.step();
+        let outcome = match self.step() {
+            Err(fault) if fault.asks_ffmpeg() => self.step_by_ffmpeg(fault),
+            other => other,
+        };
         self.checked(outcome)
+    }
+
+    /// The next frame by ffmpeg, where our own decoder failed.
+    fn step_by_ffmpeg(&mut self, fault: Fault) -> Outcome<Option<Frame>> {
+        let Some(max_pixels) = self.file.filter(|_| self.info().format != Format::Ffmpeg && ffmpeg::is_there()) else {
+            return Err(fault);
+        };
+        let (rate, size) = (self.info().rate, self.size());
+        let mut stream = ffmpeg::open(&self.place, max_pixels)?;
+        stream.sample(rate)?;
+        if (stream.info.stored, stream.schedule.frames) != (size, self.stream.schedule.frames) {
+            return Err(fault);
+        }
+        (self.stream, self.upcoming, self.held) = (stream, 0, None);
+        self.go(self.next)?;
+        self.step()
     }
 
     fn checked<T>(&mut self, outcome: Outcome<T>) -> Result<T> {
@@ -257,7 +295,7 @@ impl VideoReader {
     /// Where the window reaches beyond the end, or the clip would be larger than the limits.
     pub fn read(&mut self, options: &ReadOptions) -> Result<Clip> {
         let total = self.info().frames;
-        let wanted = options.frames.or(total.map(|total| total.saturating_sub(options.start)));
+        let wanted = options.frames.unwrap_or(total.saturating_sub(options.start));
         let [height, width] = self.size();
         let place = self.place.display().to_string();
         let beyond = |total: usize| {
@@ -268,38 +306,25 @@ impl VideoReader {
             Error::new(ErrorKind::Media, place.clone(), format!("it has {total} frames; asked for were {asked}"))
                 .hint(format!("ask for a window within its {total} frames"))
         };
-        if let (Some(total), Some(wanted)) = (total, wanted)
-            && (wanted == 0 || options.start.checked_add(wanted).is_none_or(|end| end > total))
-        {
+        if wanted == 0 || options.start.checked_add(wanted).is_none_or(|end| end > total) {
             return Err(beyond(total));
         }
         let frame_bytes = (height * width * 3) as u64;
         let most = (options.max_frames as u64).min(options.max_bytes / frame_bytes.max(1));
-        let too_long = |frames: &str| {
-            Fault::TooBig(format!(
-                "{frames} frames of {width}×{height} are more than the limits allow, which is {most}"
-            ))
-            .at(&self.place)
-        };
-        if let Some(wanted) = wanted.filter(|&wanted| wanted as u64 > most) {
-            return Err(too_long(&wanted.to_string()));
+        if wanted as u64 > most {
+            let message =
+                format!("{wanted} frames of {width}×{height} are more than the limits allow, which is {most}");
+            return Err(Fault::TooBig(message).at(&self.place));
         }
-        let too_long = too_long("its");
         self.seek(options.start)?;
         // A small file may declare many frames: room is made as they come.
         let mut pixels = Vec::new();
-        pixels.reserve_exact((wanted.unwrap_or(1) as u64 * frame_bytes).min(256 << 20) as usize);
+        pixels.reserve_exact((wanted as u64 * frame_bytes).min(256 << 20) as usize);
         let mut count = 0;
-        while wanted.is_none_or(|wanted| count < wanted) {
-            let Some(frame) = self.next_frame()? else { break };
+        while count < wanted {
+            let Some(frame) = self.next_frame()? else { return Err(beyond(self.next)) };
             count += 1;
-            if count as u64 > most {
-                return Err(too_long);
-            }
             pixels.extend_from_slice(&frame.pixels);
-        }
-        if count == 0 || wanted.is_some_and(|wanted| count < wanted) {
-            return Err(beyond(self.next));
         }
         Clip::new([count, height, width], self.info().rate, pixels)
     }
@@ -316,7 +341,7 @@ impl Iterator for VideoReader {
 /// Reads a video or an image, or a window of it, into memory.
 ///
 /// The format is found by the content, never by the name. Frames come in the order in which they are
-/// shown, upright, at a constant rate, as 8-bit full-range RGB by the file's own matrix and range.
+/// shown, upright, at a constant rate, as 8-bit full-range sRGB by the file's own matrix and range.
 ///
 /// # Errors
 /// Where the file cannot be read, is damaged or cut off, is larger than the limits of `options`, ends

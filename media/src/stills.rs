@@ -1,15 +1,18 @@
 //! PNG, JPEG and WebP. Sixteen bits become eight; what is transparent is laid over black; profiles
 //! and gamma are left alone: the numbers in the file are taken for sRGB.
 
+mod apng;
+
 use crate::{
     fault::{Fault, Outcome, broken, guard},
-    info::{Format, Matrix, Orientation, Range, SourceInfo},
+    info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
     metadata::Metadata,
-    source::{ReadSeek, Source, Stream},
+    source::{ReadSeek, Shared, Source, Stream},
     timeline::Schedule,
 };
-use musiva_core::{Clip, Rate};
+use musiva_core::Clip;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 /// Larger files are no pictures that one would train on.
@@ -64,6 +67,7 @@ fn info(format: Format, codec: &str, stored: [usize; 2], orientation: Orientatio
         codec: codec.into(),
         matrix: Matrix::Rgb,
         range: Range::Full,
+        transfer: Transfer::Sdr,
         colour_stated: true,
         orientation,
         stored,
@@ -71,6 +75,7 @@ fn info(format: Format, codec: &str, stored: [usize; 2], orientation: Orientatio
         rate: schedule.rate,
         constant_rate: schedule.is_even(),
         frames: schedule.frames,
+        still: schedule.is_still(),
         start: 0.0,
     }
 }
@@ -85,7 +90,7 @@ fn still(
     if pixels.len() != stored[0] * stored[1] * 3 {
         return Err(broken("its picture is cut off"));
     }
-    let schedule = Schedule::even(Rate::whole(1), Some(1));
+    let schedule = Schedule::still();
     let info = info(format, codec, stored, orientation, &schedule);
     Ok(Stream { info, schedule, source: Box::new(Still { pixels, shown: false }) })
 }
@@ -94,28 +99,76 @@ fn png_refused(error: png::DecodingError) -> Fault {
     match error {
         png::DecodingError::IoError(error) => error.into(),
         png::DecodingError::LimitsExceeded => Fault::TooBig("its PNG data are larger than the limits".into()),
-        other => broken(format!("its PNG data are damaged: {other}")),
+        _ => broken("its PNG data are damaged"),
     }
 }
 
-/// Opens a PNG.
-pub(crate) fn open_png(file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stream> {
+/// A decoder of a PNG whose pictures are no larger than `max_pixels`.
+fn png_decoder(mut file: Shared, max_pixels: u64) -> Outcome<png::Reader<BufReader<Shared>>> {
+    file.seek(SeekFrom::Start(0))?;
+    let bytes = usize::try_from(max_pixels.saturating_mul(8)).unwrap_or(usize::MAX).saturating_add(64 << 20);
+    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes });
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let header = decoder.read_header_info().map_err(png_refused)?;
+    check_size(header.height as usize, header.width as usize, max_pixels)?;
+    decoder.read_info().map_err(png_refused)
+}
+
+/// Opens a PNG, still or animated.
+pub(crate) fn open_png(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stream> {
+    let durations = png_durations(&mut file)?;
+    let file = Shared::new(file);
     guard("PNG", || {
-        let bytes = usize::try_from(max_pixels.saturating_mul(8)).unwrap_or(usize::MAX).saturating_add(64 << 20);
-        let mut decoder = png::Decoder::new_with_limits(File::new(file), png::Limits { bytes });
-        decoder.set_transformations(png::Transformations::normalize_to_color8());
-        let header = decoder.read_header_info().map_err(png_refused)?;
-        let (height, width) = (header.height as usize, header.width as usize);
-        check_size(height, width, max_pixels)?;
-        let mut reader = decoder.read_info().map_err(png_refused)?;
+        let mut reader = png_decoder(file.clone(), max_pixels)?;
+        let (height, width) = (reader.info().height as usize, reader.info().width as usize);
         let size = reader.output_buffer_size().ok_or_else(|| broken("its size is out of range"))?;
+        let orientation = reader.info().exif_metadata.as_deref().map_or(Orientation::default(), exif_orientation);
+        if let Some(durations) = durations.filter(|durations| durations.len() > 1) {
+            let schedule = Schedule::of(apng::timeline(&durations))?;
+            let stored = [height, width];
+            let info = info(Format::Png, "APNG", stored, orientation, &schedule);
+            let source = apng::Animation::new(reader, file, stored, durations.len(), max_pixels)?;
+            return Ok(Stream { info, schedule, source: Box::new(source) });
+        }
         let mut pixels = vec![0; size];
         let frame = reader.next_frame(&mut pixels).map_err(png_refused)?;
         pixels.truncate(frame.buffer_size());
-        let orientation = reader.info().exif_metadata.as_deref().map_or(Orientation::default(), exif_orientation);
         let pixels = to_rgb(&pixels, frame.color_type.samples());
         still(Format::Png, "PNG", [height, width], orientation, pixels)
     })
+}
+
+/// Seconds of each picture of an animated PNG as a fraction (`fcTL` of the PNG specification, third edition); `None` of a
+/// still one.
+fn png_durations(file: &mut Box<dyn ReadSeek>) -> Outcome<Option<Vec<(u16, u16)>>> {
+    const MOST: usize = 1 << 20;
+    let length = file.seek(SeekFrom::End(0))?;
+    let (mut durations, mut animated, mut at) = (Vec::new(), false, 8);
+    while at + 12 <= length {
+        file.seek(SeekFrom::Start(at))?;
+        let mut head = [0; 8];
+        file.read_exact(&mut head)?;
+        let size = u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
+        match &head[4..] {
+            b"acTL" => animated = true,
+            // An animation says so in front of its pictures.
+            b"IDAT" if !animated => break,
+            b"fcTL" if size >= 26 => {
+                let mut control = [0; 26];
+                file.read_exact(&mut control)?;
+                durations.push((
+                    u16::from_be_bytes([control[20], control[21]]),
+                    u16::from_be_bytes([control[22], control[23]]),
+                ));
+                if durations.len() > MOST {
+                    return Err(broken("it has too many pictures"));
+                }
+            }
+            _ => {}
+        }
+        at += 12 + size;
+    }
+    Ok(animated.then_some(durations))
 }
 
 /// The text chunks in front of a PNG's pixels.
@@ -166,7 +219,10 @@ pub(crate) fn open_jpeg(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
         return Err(broken("the file ends in the middle of its picture"));
     }
     guard("JPEG", || {
-        let refused = |error| broken(format!("its JPEG data are damaged: {error}"));
+        let refused = |error| match error {
+            DecodeErrors::Unsupported(_) => Fault::Foreign("it is a JPEG of a rare kind".into()),
+            _ => broken("its JPEG data are damaged"),
+        };
         let options = DecoderOptions::default()
             .set_max_width(1 << 16)
             .set_max_height(1 << 16)
@@ -185,7 +241,7 @@ pub(crate) fn open_jpeg(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
 fn webp_refused(error: image_webp::DecodingError) -> Fault {
     match error {
         image_webp::DecodingError::IoError(error) => error.into(),
-        other => broken(format!("its WebP data are damaged: {other}")),
+        _ => broken("its WebP data are damaged"),
     }
 }
 

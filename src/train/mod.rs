@@ -20,7 +20,7 @@ use musiva_train::backbone::{BackboneParts, BackboneTraining, TrainingBucket};
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::token_set::TokenSet;
 use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTraining};
-use musiva_train::trainer::{Run, Trainable};
+use musiva_train::trainer::{LeftOut, Run, Trainable};
 use std::path::{Path, PathBuf};
 
 /// Trains what `recipe` trains in `folder`, from its newest checkpoint where it was [reopened](RunFolder::reopen): the
@@ -49,8 +49,8 @@ pub fn train(recipe: &Recipe, folder: &RunFolder, device: DeviceName, callbacks:
     };
     match settings.target {
         Target::Text => train_text(recipe, settings, folder.path(), callbacks).map(Ended::Done),
-        Target::Video => learn(&mut tokenizer::<Clips>(recipe, settings, &device)?, callbacks),
-        Target::Audio => learn(&mut tokenizer::<Sounds>(recipe, settings, &device)?, callbacks),
+        Target::Video => learn(&mut tokenizer::<Clips>(recipe, settings, &device, callbacks)?, callbacks),
+        Target::Audio => learn(&mut tokenizer::<Sounds>(recipe, settings, &device, callbacks)?, callbacks),
         Target::Backbone => {
             let parts = parts(recipe, &device)?;
             let own = recipe.need_data()?;
@@ -74,10 +74,13 @@ fn tokenizer<'a, M: Medium>(
     recipe: &'a Recipe,
     settings: &TrainSettings,
     device: &Device,
+    callbacks: &mut dyn Callbacks,
 ) -> Result<TokenizerTraining<'a, M>> {
     let config = &*recipe.need_tokenizer(M::MODALITY)?.component;
     let (data, held_out) = (dataset_of(recipe)?, held_out_of(recipe)?);
-    TokenizerTraining::new(settings, config, &recipe.start()?, data, &*held_out, device)
+    let training = TokenizerTraining::new(settings, config, &recipe.start()?, data, &*held_out, device)?;
+    LeftOut::default().tell(held_out.unreadable(), callbacks);
+    Ok(training)
 }
 
 /// Byte-pair encoding has no steps: all captions at once.
@@ -99,6 +102,7 @@ fn train_text(
         Ok(data.get(index)?.caption)
     });
     let captions: Vec<String> = captions.collect::<Result<_>>()?;
+    LeftOut::default().tell(data.unreadable(), callbacks);
     let path = folder.join("tokenizer.json");
     text::train(&config, captions.into_iter(), &path)?;
     Ok(path)
@@ -164,9 +168,19 @@ fn tokens(
             cache()?.join("tokens").join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
         }
     };
-    TokenSet::cached(&path, canvas, || {
+    let set = TokenSet::cached(&path, canvas, || {
         TokenSet::new(&*data, count, canvas, &parts.encoders(), &mut |done| {
             callbacks.prepare("tokenize the clips", done, count)
         })
-    })
+    })?;
+    let left_out = data.unreadable();
+    let mut told = LeftOut::default();
+    told.sum(&left_out, callbacks);
+    told.tell(left_out, callbacks);
+    if let Some((count, example)) = set.shortened() {
+        callbacks.warn(&format!(
+            "{count} captions are longer than `tokenizer.text.length` has room for; of each the beginning is trained on: \"{example}\""
+        ));
+    }
+    Ok(set)
 }

@@ -19,6 +19,8 @@ pub struct TokenSet {
     tracks: Vec<Rows>,
     /// Of each condition of the canvas the number of each sample.
     conditions: Vec<Vec<f64>>,
+    /// Captions that were too long and of which the beginning is there: how many, and the first of them.
+    shortened: Option<(u64, String)>,
 }
 
 /// The tokens of one track: each kind as it is, so that codes beside latents take no more than alone.
@@ -122,10 +124,16 @@ impl TokenSet {
         Ok(set)
     }
 
+    /// Captions that were too long for their track, of which the beginning was taken when the set was made: how many
+    /// different ones, and the first of them.
+    pub fn shortened(&self) -> Option<&(u64, String)> {
+        self.shortened.as_ref()
+    }
+
     /// None yet.
     fn empty(canvas: &CanvasShape) -> Self {
         let tracks = (0..canvas.tracks.len()).map(|track| Rows::new(canvas, track)).collect();
-        Self { count: 0, tracks, conditions: vec![Vec::new(); canvas.conditions.len()] }
+        Self { count: 0, tracks, conditions: vec![Vec::new(); canvas.conditions.len()], shortened: None }
     }
 
     /// Puts the captions of samples behind the others', and encodes those that are not among the `known`.
@@ -138,16 +146,25 @@ impl TokenSet {
         encoders: &Encoders,
     ) -> Result<()> {
         let (shape, rows) = (&canvas.tracks[track], &mut self.tracks[track]);
+        let encoder = encoder(encoders, &shape.name)?;
         let mut new = Vec::new();
         for caption in captions {
-            let next = known.len() as u32;
-            let row = known.entry(caption).or_insert_with_key(|caption| {
-                new.push(Media::Text(caption.clone()));
-                next
-            });
-            rows.of.get_or_insert_default().push(*row);
+            let row = match known.get(&caption) {
+                Some(&row) => row,
+                None => {
+                    let short = encoder.shortened(&caption)?;
+                    if short.is_some() {
+                        self.shortened.get_or_insert((0, caption.clone())).0 += 1;
+                    }
+                    new.push(Media::Text(short.unwrap_or_else(|| caption.clone())));
+                    let row = known.len() as u32;
+                    known.insert(caption, row);
+                    row
+                }
+            };
+            rows.of.get_or_insert_default().push(row);
         }
-        for tokens in encoder(encoders, &shape.name)?.encode_all(&new)? {
+        for tokens in encoder.encode_all(&new)? {
             rows.push(tokens.fitting(&shape.tokens)?)?;
         }
         Ok(())

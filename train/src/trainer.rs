@@ -6,6 +6,7 @@ use crate::log::Log;
 use crate::optimizer::Optimizer;
 use crate::tokenizer::Adversary;
 use burn::tensor::{Device, Tensor};
+use musiva_core::dataset::Unreadable;
 use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::recipe::{OnFailure, TrainSettings};
 use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Sound, Weights};
@@ -30,6 +31,10 @@ pub trait Trainable {
     /// What learns against it, to change.
     fn adversary_mut(&mut self) -> Option<&mut Adversary> {
         None
+    }
+    /// What it could not read so far, and left out.
+    fn unreadable(&self) -> Vec<Unreadable> {
+        Vec::new()
     }
     /// What the last loss shows of a tokenizer's health; `None` of what is no tokenizer.
     fn stats(&mut self) -> Option<Stats> {
@@ -130,6 +135,7 @@ impl Run<'_> {
         };
         let mut monitor = HealthMonitor::default();
         let mut started = (Instant::now(), step);
+        let mut left_out = LeftOut::default();
         while step < total {
             let logged = every(step + 1, s.log_every) || step + 1 == total;
             let mut measures: Vec<(String, f64)> = Vec::new();
@@ -152,6 +158,7 @@ impl Run<'_> {
                 return Err(Error::new(ErrorKind::Training, format!("step {step}"), "the loss is not a finite number")
                     .hint("lower `train.learning_rate` and resume from the last checkpoint"));
             }
+            left_out.tell(trainable.unreadable(), callbacks);
             let norm = optimizers.step(step, trainable)?;
             step += 1;
             if logged {
@@ -188,11 +195,34 @@ impl Run<'_> {
                 return Ok(Ended::Stopped(step));
             }
         }
+        left_out.sum(&trainable.unreadable(), callbacks);
         let path = self.folder.join("weights.safetensors");
         let mut metadata = self.metadata.clone();
         metadata.insert("musiva.steps".into(), step.to_string());
         save_weights(&path, &optimizers.own.average(), Precision::F16, metadata)?;
         Ok(Ended::Done(path))
+    }
+}
+
+/// Files with samples that were left out, each of which is told once.
+#[derive(Default)]
+pub struct LeftOut(usize);
+
+impl LeftOut {
+    /// Tells of those that are new among `files`, which only grow.
+    pub fn tell(&mut self, files: Vec<Unreadable>, callbacks: &mut dyn Callbacks) {
+        for file in files.iter().skip(self.0) {
+            callbacks.warn(&format!("left out, because it cannot be read: {}: {}", file.place, file.why));
+        }
+        self.0 = self.0.max(files.len());
+    }
+
+    /// Tells how much was left out in all.
+    pub fn sum(&self, files: &[Unreadable], callbacks: &mut dyn Callbacks) {
+        if !files.is_empty() {
+            let samples: u64 = files.iter().map(|file| file.count).sum();
+            callbacks.warn(&format!("left out in all: {samples} windows of {} files that cannot be read", files.len()));
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub struct ConditionSettings {
     /// The range that it lies in.
     pub range: [f64; 2],
     /// Probability of training without it, so that it may be left out; 0: it is always there.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("minimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub dropout: f32,
 }
 

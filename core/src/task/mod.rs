@@ -228,6 +228,11 @@ impl Task {
         let ends = if specs.iter().any(|(_, spec)| *spec == MaskSpec::Ends) { 2 } else { 1 };
         let clips = canvas.tracks.iter().any(|track| track.modality == Modality::Video);
         if specs.is_empty() {
+            let unused = [("frames", self.frames != 1), ("seconds", self.seconds.is_some())];
+            for (key, _) in unused.into_iter().filter(|(_, unused)| *unused) {
+                let message = format!("no track of `{}` is \"first\", \"last\" or \"ends\"", self.name);
+                error(key, message, "delete this key".into());
+            }
         } else if let Some(seconds) = self.seconds {
             if self.frames != 1 {
                 let message = format!("{} frames and {seconds} seconds are given", self.frames);

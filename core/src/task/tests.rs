@@ -144,6 +144,9 @@ fn flaws_are_told_with_their_hint() {
     assert_eq!(told(task(Image, Target, 1)), ["audio"]);
     assert_eq!(told(task(Ends, Absent, 5)), ["frames"]);
     assert!(told(task(First, First, 5)).is_empty());
+    // Frames that no track counts would be believed to do something.
+    assert_eq!(told(task(Target, Absent, 5)), ["frames"]);
+    assert_eq!(told(Task { seconds: Some(1.0), ..task(Target, Absent, 1) }), ["seconds"]);
     let mut silent = CanvasShape::clone(&canvas);
     silent.tracks.remove(1);
     assert_eq!(task(Target, Target, 1).errors(&silent, 9)[0].path, "audio");

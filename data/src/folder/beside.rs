@@ -28,6 +28,12 @@ impl Beside {
         (from as usize..to as usize, (from - start).clamp(0, length as i128) as usize)
     }
 
+    /// Seconds of the sound that are cut before and behind pictures that last so many seconds.
+    pub fn cut(&self, seconds: f64, rate: Rate) -> [f64; 2] {
+        let [first, length] = [self.first as f64, self.length as f64].map(|samples| samples / rate.as_f64());
+        [first, length - first - seconds].map(|cut| cut.clamp(0.0, length))
+    }
+
     /// Seconds of silence before and behind the sound, during pictures that last so many seconds.
     pub fn silence(&self, seconds: f64, rate: Rate) -> [f64; 2] {
         let [first, length] = [self.first as f64, self.length as f64].map(|samples| samples / rate.as_f64());
@@ -40,7 +46,7 @@ mod tests {
     use super::*;
 
     fn beside(pictures: f64, sound: f64, length: usize) -> Beside {
-        let probe = Probe { frames: 9, size: [8, 8], rate: Rate::whole(8), start: pictures };
+        let probe = Probe { frames: 9, size: [8, 8], start: pictures };
         Beside::new(&probe, &SoundTrack { start: sound, length }, Rate::whole(100))
     }
 
@@ -72,5 +78,7 @@ mod tests {
         assert_eq!(beside(0.0, 0.25, 50).silence(1.0, rate), [0.25, 0.25]);
         assert_eq!(beside(0.5, 0.0, 100).silence(1.0, rate), [0.0, 0.5]);
         assert_eq!(beside(0.0, 7.0, 100).silence(1.0, rate), [1.0, 0.0]);
+        assert_eq!(beside(0.0, 0.25, 50).cut(1.0, rate), [0.0, 0.0]);
+        assert_eq!(beside(0.5, 0.0, 200).cut(1.0, rate), [0.5, 0.5]);
     }
 }

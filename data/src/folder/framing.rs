@@ -1,18 +1,4 @@
-//! From the frames of a file to those of a window: which ones, and how they fit its size.
-
-use musiva_core::Rate;
-
-/// The frame of a file at `rate` that is on show at frame `index` of a clip at `fps`, exactly.
-pub(super) fn shown(index: usize, fps: u32, rate: Rate) -> usize {
-    let ticks = index as u128 * u128::from(rate.numerator);
-    usize::try_from(ticks / (u128::from(fps) * u128::from(rate.denominator))).unwrap_or(usize::MAX)
-}
-
-/// How many frames at `fps` a file of `frames` at `rate` lasts.
-pub(super) fn lasts(frames: usize, rate: Rate, fps: u32) -> usize {
-    let ticks = frames as u128 * u128::from(fps) * u128::from(rate.denominator);
-    usize::try_from(ticks.div_ceil(u128::from(rate.numerator))).unwrap_or(usize::MAX)
-}
+//! From the frames of a file to those of a window: how they fit its size.
 
 /// Scales frames until they cover a size, by a triangle filter that is as wide as two pixels of
 /// the coarser of both grids, and cuts out the middle.
@@ -126,21 +112,6 @@ mod tests {
         let fine = framed([96, 96], [12, 12], |_, j, _| if j % 2 == 0 { 0 } else { 200 });
         let inside = |k: usize| (1..11).contains(&(k / 3 % 12));
         assert!((0..fine.len()).filter(|&k| inside(k)).all(|k| fine[k].abs_diff(100) <= 3), "{fine:?}");
-    }
-
-    #[test]
-    fn frames_are_those_on_show() {
-        let ntsc = Rate::new(30_000, 1001).unwrap();
-        assert_eq!((0..5).map(|i| shown(i, 8, Rate::whole(24))).collect::<Vec<_>>(), [0, 3, 6, 9, 12]);
-        assert_eq!((0..5).map(|i| shown(i, 8, ntsc)).collect::<Vec<_>>(), [0, 3, 7, 11, 14]);
-        assert_eq!((0..5).map(|i| shown(i, 12, Rate::whole(8))).collect::<Vec<_>>(), [0, 0, 1, 2, 2]);
-        for (frames, rate, fps) in
-            [(49, Rate::whole(24), 8), (48, Rate::whole(24), 8), (101, ntsc, 7), (5, Rate::whole(8), 24)]
-        {
-            // The last of them is still within the file, the next one is not.
-            let count = lasts(frames, rate, fps);
-            assert!(shown(count - 1, fps, rate) < frames && shown(count, fps, rate) >= frames);
-        }
     }
 
     #[test]

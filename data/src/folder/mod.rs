@@ -16,10 +16,10 @@ pub use config::{Captions, FolderConfig};
 pub use reader::{Probe, Reader, SoundTrack};
 
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
-use crate::left_out::{LeftOut, Reason, told};
+use crate::left_out::{LeftOut, Reason, printable, told};
 use crate::scan;
 use beside::Beside;
-use framing::{Framing, lasts, shown};
+use framing::Framing;
 use musiva_core::{
     Clip, ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound, Timing,
 };
@@ -47,10 +47,12 @@ pub struct Folder {
 /// Files that have no sound for some time, although it is asked for.
 #[derive(Default)]
 struct Silence {
-    /// How many have none at all, and the first of them.
-    whole: Option<(u64, String)>,
-    /// How many have none at their beginning or their end, and the first of them.
-    parts: Option<(u64, String)>,
+    /// Those that have none at all.
+    whole: Vec<String>,
+    /// Those that have none at their beginning or their end.
+    parts: Vec<String>,
+    /// Those that have more than their pictures.
+    cut: Vec<String>,
 }
 
 /// A clip that has at least one window.
@@ -97,6 +99,7 @@ impl Folder {
         }
         left_out.extend(Reason::Missing, listing.missing);
         left_out.extend(Reason::Line, listing.broken);
+        left_out.extend(Reason::Unread, listing.unread);
         left_out.extend(Reason::Folder, listing.passed);
         let too_short = format!("shorter than {} frames at {} per second", config.frames, config.fps);
         let dropped = left_out.summary(&too_short);
@@ -111,6 +114,9 @@ impl Folder {
             false => format!("nothing to train on: of {} clips and images, {}", self.found, told(&self.dropped)),
         };
         let hint = match left_out.most() {
+            Some(Reason::NoCaption) if left_out.has(Reason::Unread) => {
+                "write the captions as `metadata.jsonl` or `metadata.csv`, with `file_name` and `text`"
+            }
             Some(Reason::NoCaption | Reason::Line) if left_out.has(Reason::Line) => {
                 "give each clip a line with its `file_name` and its `text`, or name another column by `caption_column`"
             }
@@ -120,7 +126,7 @@ impl Folder {
             Some(Reason::Sound) => "convert the files to H.264 and AAC in MP4, or delete `sound`",
             Some(Reason::Caption) => "save captions as UTF-8",
             Some(Reason::Missing) => "name files in the metadata by their path below the folder of the metadata",
-            Some(Reason::Line | Reason::Folder) | None => {
+            Some(Reason::Line | Reason::Unread | Reason::Folder) | None => {
                 "set `path` to a folder of .mp4, .mov, .gif, .png, .jpg or .webp files"
             }
         };
@@ -141,13 +147,12 @@ impl Folder {
     /// The pictures of a window from frame `start` on.
     fn pictures(&self, entry: &Entry, start: usize) -> Result<Clip> {
         let FolderConfig { frames, size, fps, .. } = self.config;
-        // A picture has frame 0 alone, whatever its rate; the last frame of a file is its last one.
-        let wanted: Vec<_> =
-            (start..start + frames).map(|i| shown(i, fps, entry.probe.rate).min(entry.probe.frames - 1)).collect();
         let framing = Framing::new(entry.probe.size, size);
         let mut pixels = Vec::with_capacity(frames * size[0] * size[1] * 3);
         let mut fits = true;
-        self.reader.frames(&entry.path, &wanted, &mut |frame| fits &= framing.apply(frame, &mut pixels))?;
+        let wanted = start..start + frames;
+        self.reader
+            .frames(&entry.path, Rate::whole(fps), wanted, &mut |frame| fits &= framing.apply(frame, &mut pixels))?;
         if !fits || pixels.len() != frames * size[0] * size[1] * 3 {
             return Err(entry.changed());
         }
@@ -183,14 +188,15 @@ impl Entry {
         silence: &mut Silence,
     ) -> Result<Self, (Reason, Option<String>)> {
         let failed = |reason: Reason| move |error: Error| (reason, Some(error.message().to_owned()));
-        let probe = reader.probe(&file.path).map_err(failed(Reason::Unreadable))?;
+        let fps = Rate::whole(config.fps);
+        let probe = reader.probe(&file.path, fps).map_err(failed(Reason::Unreadable))?;
         let caption = match file.caption.map_err(|why| (Reason::Caption, Some(why)))? {
             None if config.captions == Captions::Required => return Err((Reason::NoCaption, None)),
             caption => caption.unwrap_or_default(),
         };
         let starts = windows(config, &probe, part);
         if starts.len() == 0 {
-            let lasts = format!("{} frames at {} per second", probe.frames, probe.rate);
+            let lasts = format!("{} frames", probe.frames);
             return Err((Reason::TooShort, Some(lasts)));
         }
         let sound = match config.sound.map(Rate::whole) {
@@ -198,7 +204,7 @@ impl Entry {
             Some(rate) => {
                 let track = reader.sound(&file.path, rate).map_err(failed(Reason::Sound))?;
                 let sound = track.map(|track| Beside::new(&probe, &track, rate));
-                silence.note(&file.name, sound.as_ref(), &probe, [Rate::whole(config.fps), rate]);
+                silence.note(&file.name, sound.as_ref(), &probe, [fps, rate]);
                 sound
             }
         };
@@ -215,16 +221,21 @@ impl Entry {
 impl Silence {
     /// Notes where a file is silent for longer than a frame. `rates` are those of windows and of their sound.
     fn note(&mut self, name: &str, sound: Option<&Beside>, probe: &Probe, [fps, rate]: [Rate; 2]) {
+        let name = printable(name);
         let Some(sound) = sound else {
-            self.whole.get_or_insert((0, name.to_owned())).0 += 1;
-            return;
+            return self.whole.push(name);
         };
-        let lasts = probe.frames as f64 / probe.rate.as_f64();
+        let lasts = probe.frames as f64 / fps.as_f64();
         let [before, behind] = sound.silence(lasts, rate);
         if before.max(behind) * fps.as_f64() > 1.0 {
             let example =
                 format!("{name}, whose sound lasts from {before:.2} to {:.2} s of {lasts:.2}", lasts - behind);
-            self.parts.get_or_insert((0, example)).0 += 1;
+            self.parts.push(example);
+        }
+        let [before, behind] = sound.cut(lasts, rate);
+        if before.max(behind) * fps.as_f64() > 1.0 {
+            let example = format!("{name}, {before:.2} s before and {behind:.2} s behind its pictures");
+            self.cut.push(example);
         }
     }
 
@@ -233,19 +244,16 @@ impl Silence {
         let whole = ("sounds of files that have none: they are silent", &self.whole);
         let parts =
             ("parts of sounds that start later or end earlier than their pictures: silence is there", &self.parts);
-        [whole, parts].into_iter().filter_map(|(reason, noted)| {
-            let (count, example) = noted.clone()?;
-            Some(Dropped { reason: reason.to_owned(), count, example })
-        })
+        let cut = ("sounds that last beyond their pictures: the rest is cut", &self.cut);
+        let noted = [whole, parts, cut].into_iter().filter(|(_, noted)| !noted.is_empty());
+        noted.map(|(reason, noted)| Dropped::of(reason, noted))
     }
 }
 
 /// The first frames of the windows of `part` of a file.
 fn windows(config: &FolderConfig, probe: &Probe, part: Part) -> StepBy<Range<usize>> {
-    let FolderConfig { frames, fps, .. } = *config;
-    let stride = config.stride.unwrap_or(frames);
-    // A picture stands for itself, at whatever rate its reader states.
-    let lasts = if probe.frames == 1 { 1 } else { lasts(probe.frames, probe.rate, fps) };
+    let FolderConfig { frames, .. } = *config;
+    let (stride, lasts) = (config.stride.unwrap_or(frames), probe.frames);
     if probe.size.contains(&0) || probe.frames == 0 {
         return (0..0).step_by(stride);
     }
@@ -272,7 +280,7 @@ impl Dataset for Folder {
     fn get(&self, index: u64) -> Result<Sample> {
         let (entry, start) = self.window(index)?;
         let (clip, sound) = (Some(self.pictures(entry, start)?), self.sound(entry, start)?);
-        let id = format!("{} from frame {start}", entry.name);
+        let id = format!("{} from frame {start}", printable(&entry.name));
         Ok(Sample { clip, sound, caption: entry.caption.clone(), id, ..Sample::default() })
     }
 

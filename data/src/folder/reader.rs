@@ -9,12 +9,10 @@ use std::{ops::Range, path::Path};
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probe {
-    /// Number of frames at `rate`; 1 for an image.
+    /// Number of frames at the rate that was asked for; 1 for an image.
     pub frames: usize,
     /// Height and width of a frame as it is shown, in pixels.
     pub size: [usize; 2],
-    /// Frames per second; of an image, any.
-    pub rate: Rate,
     /// Seconds on the file's timeline before the first frame.
     pub start: f64,
 }
@@ -35,20 +33,21 @@ pub struct SoundTrack {
 /// [`samples`](Self::samples), as long as the file does not change.
 ///
 /// # For who implements it
-/// Frames come upright, 8-bit full-range sRGB `[H, W, 3]`, at a constant rate.
+/// Frames come upright, 8-bit full-range sRGB `[H, W, 3]`: frame `k` is the picture that is on show `k / rate` seconds after
+/// the first one appears, by the file's own times.
 pub trait Reader: Send + Sync {
-    /// What the file at `path` holds; cheap, because it is asked of every file of a folder.
+    /// What the file at `path` holds at `rate` frames a second; cheap, because it is asked of every file of a folder.
     ///
     /// # Errors
     /// Where it cannot be read as a clip or an image.
-    fn probe(&self, path: &Path) -> Result<Probe>;
+    fn probe(&self, path: &Path, rate: Rate) -> Result<Probe>;
 
-    /// Hands frames number `wanted` (ascending, the same one perhaps several times) to `each`, one
-    /// at a time and once for each number, so that no more than a frame needs to be held.
+    /// Hands the frames `wanted`, at `rate` frames a second, to `each`, one at a time, so that no more than a frame needs
+    /// to be held.
     ///
     /// # Errors
     /// Where the file cannot be read so far.
-    fn frames(&self, path: &Path, wanted: &[usize], each: &mut dyn FnMut(&[u8])) -> Result<()>;
+    fn frames(&self, path: &Path, rate: Rate, wanted: Range<usize>, each: &mut dyn FnMut(&[u8])) -> Result<()>;
 
     /// The sound of the file at `path`, at `rate` samples a second; `None`: it has none, as here.
     ///

@@ -17,13 +17,14 @@ fn seconds(milliseconds: usize) -> f64 {
 }
 
 impl Reader for Numbers {
-    fn probe(&self, path: &Path) -> Result<Probe> {
+    fn probe(&self, path: &Path, rate: Rate) -> Result<Probe> {
         let numbers = numbers(path)?;
         let [frames, height, width, fps, ref sound @ ..] = numbers[..] else {
             return Err(Error::new(ErrorKind::Media, path.display().to_string(), "not four numbers"));
         };
         let start = seconds(sound.first().copied().unwrap_or_default());
-        Ok(Probe { frames, size: [height, width], rate: Rate::whole(fps as u32), start })
+        let frames = if frames == 1 { 1 } else { (frames * rate.numerator as usize).div_ceil(fps) };
+        Ok(Probe { frames, size: [height, width], start })
     }
 
     fn sound(&self, path: &Path, _: Rate) -> Result<Option<SoundTrack>> {
@@ -39,11 +40,12 @@ impl Reader for Numbers {
         Ok(range.map(|k| (k + 1) as f32).collect())
     }
 
-    fn frames(&self, path: &Path, wanted: &[usize], each: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let Probe { frames, size: [height, width], .. } = self.probe(path)?;
-        for &k in wanted {
+    fn frames(&self, path: &Path, rate: Rate, wanted: Range<usize>, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let Probe { frames, size: [height, width], .. } = self.probe(path, rate)?;
+        let fps = numbers(path)?[3];
+        for k in wanted {
             assert!(k < frames, "frame {k} of {frames}");
-            each(&vec![k as u8; height * width * 3]);
+            each(&vec![(k * fps / rate.numerator as usize) as u8; height * width * 3]);
         }
         Ok(())
     }
@@ -159,7 +161,7 @@ fn what_is_left_out_is_reported() {
         dropped,
         [
             ("unreadable", 1, "e.mp4: not four numbers"),
-            ("shorter than 5 frames at 8 per second", 2, "b.mp4: 4 frames at 8 per second"),
+            ("shorter than 5 frames at 8 per second", 2, "b.mp4: 4 frames"),
             ("without a caption", 1, "d.mp4"),
             ("listed in the metadata but not there", 1, "gone.mp4"),
         ]

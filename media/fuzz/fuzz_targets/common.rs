@@ -13,7 +13,7 @@ pub fn read(magic: &[u8], at: usize, data: &[u8]) {
     listen(bytes.clone());
     let Ok(mut reader) = VideoReader::from_bytes(bytes, options.max_pixels) else { return };
     let _ = reader.read(&options);
-    if reader.seek(reader.info().frames.unwrap_or(0) / 2).is_ok() {
+    if reader.seek(reader.info().frames / 2).is_ok() {
         let _ = reader.next_frame();
     }
 }

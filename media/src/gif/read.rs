@@ -3,27 +3,15 @@
 use super::blocks::survey;
 use crate::{
     fault::{Fault, Outcome, broken, guard},
-    info::{Format, Matrix, Orientation, Range, SourceInfo},
-    source::{ReadSeek, Source, Stream},
-    timeline::{Schedule, Timeline, rate},
+    info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
+    source::{ReadSeek, Shared, Source, Stream},
+    timeline::{Schedule, Timeline},
 };
 use gif::{ColorOutput, DecodeOptions, DecodingError, DisposalMethod, MemoryLimit};
-use musiva_core::Rate;
 use std::{
-    io::{BufReader, Read, Seek, SeekFrom},
+    io::{BufReader, Seek, SeekFrom},
     num::NonZeroU64,
-    sync::{Arc, Mutex, PoisonError},
 };
-
-/// The file, lent to one decoder after another.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Box<dyn ReadSeek>>>);
-
-impl Read for Shared {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buffer)
-    }
-}
 
 struct Animation {
     file: Shared,
@@ -63,8 +51,8 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
     }
     let schedule = match survey.delays[..] {
         [] => return Err(broken("it holds no pictures")),
-        [0] => Schedule::even(Rate::whole(1), Some(1)),
-        [delay] => Schedule::even(rate(100, delay.into()), Some(1)),
+        // Of one picture the delay says nothing.
+        [_] => Schedule::still(),
         _ => {
             let mut end = 0;
             let mut starts = Vec::with_capacity(survey.delays.len());
@@ -80,6 +68,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
         codec: "GIF".into(),
         matrix: Matrix::Rgb,
         range: Range::Full,
+        transfer: Transfer::Sdr,
         colour_stated: true,
         orientation: Orientation::default(),
         stored: survey.size,
@@ -87,9 +76,10 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
         rate: schedule.rate,
         constant_rate: schedule.is_even(),
         frames: schedule.frames,
+        still: schedule.is_still(),
         start: 0.0,
     };
-    let file = Shared(Arc::new(Mutex::new(file)));
+    let file = Shared::new(file);
     let decoder = decoder(&file)?;
     let source = Animation {
         size: survey.size,
@@ -106,12 +96,12 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
 fn refused(error: DecodingError) -> Fault {
     match error {
         DecodingError::Io(error) => error.into(),
-        other => broken(format!("its GIF data are damaged: {other}")),
+        _ => broken("its GIF data are damaged"),
     }
 }
 
 fn decoder(file: &Shared) -> Outcome<gif::Decoder<BufReader<Shared>>> {
-    file.0.lock().unwrap_or_else(PoisonError::into_inner).seek(SeekFrom::Start(0))?;
+    file.clone().seek(SeekFrom::Start(0))?;
     guard("GIF", || {
         let mut options = DecodeOptions::new();
         options.set_color_output(ColorOutput::RGBA);

@@ -5,7 +5,8 @@ use crate::{
     colour::{Planes, planes_to_rgb},
     fault::{Fault, Outcome, broken},
     h264::Decoder,
-    info::{Format, Matrix, Range, SourceInfo},
+    hdr::ToneMap,
+    info::{Colours, Format, SourceInfo},
     source::{ReadSeek, Source, Stream},
     timeline::Schedule,
 };
@@ -16,8 +17,9 @@ struct Movie {
     file: Box<dyn ReadSeek>,
     file_length: u64,
     track: Track,
-    matrix: Matrix,
-    range: Range,
+    colours: Colours,
+    /// For high dynamic range.
+    tone_map: Option<ToneMap>,
     max_pixels: u64,
     decoder: Decoder,
     /// The sample that is to be fed next, in decoding order.
@@ -38,36 +40,29 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
     let (sps, size) = (&track.sps, track.sps.size);
     within(sps, max_pixels)?;
     // ISO/IEC 14496-12 §12.1.5: what the container says about colour goes before the codec's word.
-    let stated = track.colour.map(|(matrix, _)| matrix).or(sps.matrix).filter(|&matrix| matrix != 2);
-    let matrix = match stated {
-        None => Matrix::assumed(size[0], size[1]),
-        Some(1) => Matrix::Bt709,
-        Some(4..=6) => Matrix::Bt601,
-        Some(9) => Matrix::Bt2020,
-        Some(other) => return Err(Fault::Foreign(format!("its colour matrix is number {other}"))),
-    };
-    let full = track.colour.map(|(_, full)| full).or(sps.full_range);
-    let range = if full == Some(true) { Range::Full } else { Range::Limited };
+    let colours = Colours::of(track.colour.or(sps.colour), size)?;
     let schedule = Schedule::of(track.timeline.clone())?;
     let info = SourceInfo {
         format: Format::Mp4,
         codec: format!("H.264 {}", sps.profile_name()).trim_end().to_owned(),
-        matrix,
-        range,
-        colour_stated: stated.is_some() && full.is_some(),
+        matrix: colours.matrix,
+        range: colours.range,
+        transfer: colours.transfer,
+        colour_stated: colours.stated,
         orientation: track.orientation,
         stored: size,
         pixel_aspect: track.pixel_aspect.or(sps.pixel_aspect).unwrap_or((1, 1)),
         rate: schedule.rate,
         constant_rate: schedule.is_even(),
         frames: schedule.frames,
+        still: false,
         start: track.start,
     };
     let mut movie = Movie {
         file,
         file_length,
-        matrix,
-        range,
+        colours,
+        tone_map: ToneMap::new(colours.transfer, colours.wide),
         max_pixels,
         decoder: Decoder::new()?,
         fed: 0,
@@ -107,7 +102,14 @@ impl Source for Movie {
             }
             if let Some(pixels) = into {
                 pixels.clear();
-                planes_to_rgb(&planes, self.matrix, self.range, pixels);
+                planes_to_rgb(&planes, self.colours.matrix, self.colours.range, pixels);
+                if let Some(map) = &self.tone_map {
+                    // 255 · 257 is 65,535.
+                    let wide = pixels.chunks_exact(3).map(|p| [p[0], p[1], p[2]].map(|code| u16::from(code) * 257));
+                    let mut mapped = Vec::with_capacity(pixels.len());
+                    map.apply(wide, &mut mapped);
+                    *pixels = mapped;
+                }
             }
             return Ok(true);
         }
@@ -158,7 +160,7 @@ impl Movie {
                 self.ready.extend(self.decoder.push(&picture)?);
                 self.fed += 1;
             } else if self.finished {
-                return Err(broken("fewer pictures can be decoded than it lists"));
+                return Err(Fault::Undecoded("our decoder makes fewer pictures than it lists".into()));
             } else {
                 self.ready.extend(self.decoder.finish()?);
                 self.finished = true;

@@ -70,9 +70,24 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
         end = to;
     }
     // Packets that all hold equally much follow each other whatever the clock says: some recorders
-    // write down when a packet came, not how long it is.
+    // write down when a packet came, not how long it is. One that lasts for several is followed by a gap.
     let starts: Vec<i64> = match description.each {
-        Some(each) => (0..=table.times.len() as i64).map(|index| index * each - from).collect(),
+        Some(each) => {
+            let lasts = |&ticks: &u32| match sample(ticks.into()) {
+                long if long > 3 * each => long,
+                _ => each,
+            };
+            let ends = table.durations.iter().scan(-from, |at, ticks| {
+                *at = at.saturating_add(lasts(ticks));
+                Some(*at)
+            });
+            let mut starts: Vec<i64> = std::iter::once(-from).chain(ends).collect();
+            // Behind the last one there is nothing that a gap would part it from.
+            if let [.., last, end] = &mut starts[..] {
+                *end = last.saturating_add(each);
+            }
+            starts
+        }
         None => {
             let ends = table.durations.iter().scan(0i64, |clock, &ticks| {
                 *clock += i64::from(ticks);

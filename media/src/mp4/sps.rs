@@ -2,6 +2,7 @@
 //! before a decoder is let loose on the stream.
 
 use crate::fault::{Fault, Outcome, broken};
+use crate::info::Stated;
 
 /// What a sequence parameter set says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +13,8 @@ pub(crate) struct Sps {
     pub size: [usize; 2],
     /// Height times width as coded, before cropping: what a decoder allocates by.
     pub coded_pixels: u64,
-    /// `matrix_coefficients`, where it is stated.
-    pub matrix: Option<u8>,
-    /// `video_full_range_flag`, where it is stated.
-    pub full_range: Option<bool>,
+    /// What it states of colours.
+    pub colour: Stated,
     /// Width and height of a pixel, where they are stated.
     pub pixel_aspect: Option<(u32, u32)>,
 }
@@ -139,8 +138,7 @@ impl Sps {
             profile,
             size: [height as usize, width as usize],
             coded_pixels,
-            matrix: None,
-            full_range: None,
+            colour: Stated::default(),
             pixel_aspect: None,
         };
         if bits.flag()? {
@@ -183,10 +181,11 @@ impl Sps {
         }
         if bits.flag()? {
             bits.bits(3)?; // video_format
-            self.full_range = Some(bits.flag()?);
+            self.colour.full_range = Some(bits.flag()?);
             if bits.flag()? {
-                bits.bits(16)?; // primaries, transfer
-                self.matrix = Some(bits.bits(8)? as u8);
+                self.colour.primaries = Some(bits.bits(8)? as u8);
+                self.colour.transfer = Some(bits.bits(8)? as u8);
+                self.colour.matrix = Some(bits.bits(8)? as u8);
             }
         }
         Ok(())
@@ -256,7 +255,7 @@ mod tests {
         let sps = Sps::parse(&nal).unwrap();
         assert_eq!(sps.size, [180, 320]);
         assert_eq!(sps.coded_pixels, 320 * 192);
-        assert_eq!((sps.matrix, sps.full_range, sps.pixel_aspect), (Some(1), Some(false), Some((1, 1))));
+        assert_eq!((sps.colour.matrix, sps.colour.full_range, sps.pixel_aspect), (Some(1), Some(false), Some((1, 1))));
         for length in 0..10 {
             assert!(Sps::parse(&nal[..length]).is_err());
         }

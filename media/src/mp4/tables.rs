@@ -69,6 +69,8 @@ pub(crate) struct Edit {
     pub to: Option<i64>,
     /// Seconds before it.
     pub wait: f64,
+    /// A tick of the movie's clock, in ticks of the track's, rounded up: edit lists are no finer.
+    pub tick: i64,
 }
 
 impl Edit {
@@ -83,7 +85,8 @@ impl Edit {
     fn parse(mut elst: Bytes, scale: u32, movie_scale: u32) -> Outcome<Self> {
         let version = elst.u32()? >> 24;
         let count = elst.entries(if version == 1 { 20 } else { 12 })?;
-        let mut edit = Self::default();
+        let tick = i64::from(scale.div_ceil(movie_scale.max(1)));
+        let mut edit = Self { tick, ..Self::default() };
         let mut seen = false;
         for _ in 0..count {
             let (duration, from) = match version {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     fault::{Fault, Outcome, broken},
-    info::Orientation,
+    info::{Orientation, Stated},
     timeline::Timeline,
 };
 
@@ -29,8 +29,8 @@ pub(crate) struct Track {
     pub sps: Sps,
     /// Bytes of the length in front of each NAL unit: 1, 2 or 4.
     pub length_size: usize,
-    /// Matrix and full-range flag of the `colr` box.
-    pub colour: Option<(u8, bool)>,
+    /// What the `colr` box states.
+    pub colour: Stated,
     pub pixel_aspect: Option<(u32, u32)>,
 }
 
@@ -65,8 +65,8 @@ impl Track {
         let mut order: Vec<u32> = (0..samples.len() as u32).collect();
         order.sort_by_key(|&index| samples[index as usize].time);
         let time = |place: usize| samples[order[place] as usize].time;
-        let last_duration = durations.last().map_or(1, |&ticks| i64::from(ticks.max(1)));
-        let ends = |place: usize| if place + 1 < order.len() { time(place + 1) } else { time(place) + last_duration };
+        let lasts = |place: usize| durations.get(order[place] as usize).map_or(0, |&ticks| i64::from(ticks));
+        let ends = |place: usize| if place + 1 < order.len() { time(place + 1) } else { time(place) + lasts(place) };
         let first = (0..order.len()).position(|place| time(place) >= edit.from).unwrap_or(order.len());
         // A picture counts where at least half of it is inside: edit lists round their durations.
         let inside = |&place: &usize| edit.to.is_none_or(|to| time(place) + (ends(place) - time(place)) / 2 < to);
@@ -75,10 +75,12 @@ impl Track {
             return Err(broken("its edit list shows none of its pictures"));
         }
         let from = time(first);
+        // Edit lists round: what is within a tick of the movie's clock is not cut.
+        let end = edit.to.filter(|&to| to + edit.tick < ends(last - 1)).unwrap_or(ends(last - 1));
         let timeline = Timeline {
             scale,
             starts: (first..last).map(|place| (time(place) - from) as u64).collect(),
-            end: (ends(last - 1) - from) as u64,
+            end: (end - from).max(0) as u64,
         };
         Ok(Self {
             order,
@@ -114,7 +116,7 @@ struct Description {
     parameter_sets: Vec<Vec<u8>>,
     sps: Sps,
     length_size: usize,
-    colour: Option<(u8, bool)>,
+    colour: Stated,
     pixel_aspect: Option<(u32, u32)>,
 }
 
@@ -144,13 +146,14 @@ impl Description {
         let sps = Sps::parse(sps)?;
         let colour = match entry.find(b"colr")? {
             Some(mut colr) if colr.0.starts_with(b"nclx") || colr.0.starts_with(b"nclc") => {
-                colr.take(8)?;
-                let matrix = colr.u16()?;
+                colr.take(4)?;
+                let mut number = || -> Outcome<_> { Ok(u8::try_from(colr.u16()?).ok()) };
+                let [primaries, transfer, matrix] = [number()?, number()?, number()?];
                 // `nclc` is QuickTime's older form without the flag.
-                let full = colr.u8().is_ok_and(|flags| flags & 0x80 != 0);
-                u8::try_from(matrix).ok().map(|matrix| (matrix, full))
+                let full_range = colr.u8().ok().map(|flags| flags & 0x80 != 0);
+                Stated { primaries, transfer, matrix, full_range }
             }
-            _ => None,
+            _ => Stated::default(),
         };
         let pixel_aspect = match entry.find(b"pasp")? {
             Some(mut pasp) => Some((pasp.u32()?, pasp.u32()?)).filter(|&(w, h)| w > 0 && h > 0),

@@ -10,6 +10,7 @@ pub(crate) mod packets;
 mod quantize;
 mod read;
 mod resample;
+mod riff;
 mod spectrogram;
 mod wav;
 mod waveform;

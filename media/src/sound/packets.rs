@@ -72,9 +72,14 @@ struct Bytes {
     seekable: Arc<AtomicBool>,
 }
 
-/// Nothing that we know, and no help for it but another program.
+/// Nothing that we know; ffmpeg may.
 pub(crate) fn foreign(found: &str) -> Fault {
-    Fault::ForeignSound(found.to_owned())
+    Fault::Foreign(found.to_owned())
+}
+
+/// What our decoder does not know, or what is damaged: it cannot tell which.
+pub(crate) fn undecoded(what: &str) -> Fault {
+    Fault::Undecoded(format!("its {what} is not decoded by our own decoder"))
 }
 
 /// What Symphonia says, in our words.
@@ -84,19 +89,20 @@ pub(crate) fn fault(error: Error, what: &str) -> Fault {
             broken("the file ends in the middle of its data")
         }
         // Symphonia's own readers of bits use it, over bytes that are in memory.
-        Error::IoError(error) if error.kind() == io::ErrorKind::Other => {
-            broken(format!("its {what} is damaged: {error}"))
-        }
+        Error::IoError(error) if error.kind() == io::ErrorKind::Other => undecoded(what),
         Error::IoError(error) => Fault::Io(error),
-        Error::Unsupported(found) => foreign(&format!("its {what} is not supported ({found})")),
-        Error::LimitError(found) => Fault::TooBig(format!("its {what} is too large ({found})")),
+        Error::Unsupported(_) => foreign(&format!("its {what} is of a kind that is not ours")),
+        Error::LimitError(_) => Fault::TooBig(format!("its {what} is out of all proportion")),
         Error::ResetRequired => foreign("several streams follow each other in it"),
-        other => broken(format!("its {what} is damaged: {other}")),
+        _ => undecoded(what),
     }
 }
 
 /// Opens the first track of sound of a WAV, FLAC, Ogg or MPEG file.
 pub(crate) fn open(mut file: Box<dyn ReadSeek>, format: Format) -> Outcome<Coded> {
+    if format == Format::Wav {
+        file = super::riff::with_known_size(file)?;
+    }
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(0))?;
     // Where an MPEG file does not state its length, Symphonia would take an estimate for it and cut

@@ -3,6 +3,7 @@
 use super::packets::{self, Coded, Packets};
 use crate::{
     fault::{Fault, Outcome, broken, guard, silent},
+    ffmpeg::{self, SoundPipe},
     info::Format,
     mp4,
     read::{Kind, sniff},
@@ -78,18 +79,35 @@ pub struct OpenedSound {
 pub struct SoundReader {
     place: PathBuf,
     info: SoundInfo,
-    packets: Box<dyn Packets>,
-    decoder: Box<dyn AudioDecoder>,
+    /// Whether `place` is a file, which ffmpeg may be asked for.
+    file: bool,
+    decoding: Decoding,
     /// The samples of the last packet, `[N, C]`.
     block: Vec<f32>,
     /// How many of them were handed out.
     taken: usize,
+    /// Samples of silence that come before them: there is a gap in the file.
+    silence: usize,
     /// Number of the sample that comes next.
     position: usize,
     /// Number of the sample that the next packet starts with; `None` where only that packet knows.
     upcoming: Option<i64>,
     state: State,
 }
+
+/// Who decodes.
+enum Decoding {
+    /// Our own decoders.
+    Own { packets: Box<dyn Packets>, decoder: Box<dyn AudioDecoder> },
+    /// ffmpeg, whose sample 0 is so many samples before ours.
+    Ffmpeg { pipe: SoundPipe, before: usize },
+}
+
+/// Samples that ffmpeg is asked for at once.
+const PIECE: usize = 1 << 13;
+/// A packet that starts later than the last one ended by more than this many of its lengths comes behind a gap; by less,
+/// its time is only imprecise.
+const JITTER: i64 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -106,6 +124,7 @@ fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
         Kind::Ogg => packets::open(file, Format::Ogg),
         Kind::Mpeg => packets::open(file, Format::Mpeg),
         Kind::Gif | Kind::Png | Kind::Jpeg | Kind::WebP => Err(silent("it is an image, without sound")),
+        Kind::Empty => Err(broken("it is empty")),
         Kind::Unknown => Err(packets::foreign("it is none of WAV, FLAC, Ogg, MP3, MP4 and MOV")),
     }
 }
@@ -119,17 +138,26 @@ impl SoundReader {
     /// Opens a sound, or the sound of a video.
     ///
     /// # Errors
-    /// Where the file cannot be read, is damaged, has no sound, or is of a format or codec that we do
-    /// not know.
+    /// Where the file cannot be read, is damaged, has no sound, or needs ffmpeg and there is none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::over(path, bytes_of(path)?).map_err(|fault| fault.at(path))
+        Self::of_file(path)?.map_err(|fault| fault.at(path))
+    }
+
+    /// By our own decoders, or else by ffmpeg.
+    fn of_file(path: &Path) -> Result<Outcome<Self>> {
+        let opened = match Self::over(path, bytes_of(path)?) {
+            Err(fault) if fault.asks_ffmpeg() && ffmpeg::is_there() => ffmpeg::open_sound(path)
+                .map(|(info, pipe)| Self::with(path, info, Decoding::Ffmpeg { pipe, before: 0 })),
+            other => other,
+        };
+        Ok(opened.map(|reader| Self { file: true, ..reader }))
     }
 
     /// Opens the sound of a video, as [`open`](Self::open) does; `None` where a video or an image has none.
     pub fn open_if_any(path: impl AsRef<Path>) -> Result<Option<Self>> {
         let path = path.as_ref();
-        match Self::over(path, bytes_of(path)?) {
+        match Self::of_file(path)? {
             Ok(reader) => Ok(Some(reader)),
             Err(Fault::Silent(_)) => Ok(None),
             Err(fault) => Err(fault.at(path)),
@@ -150,17 +178,22 @@ impl SoundReader {
             made.map_err(|error| packets::fault(error, "codec"))
         })?;
         info.codec = decoder.codec_info().short_name.to_owned();
-        Ok(Self {
+        Ok(Self::with(place, info, Decoding::Own { packets, decoder }))
+    }
+
+    fn with(place: &Path, info: SoundInfo, decoding: Decoding) -> Self {
+        Self {
             place: place.to_owned(),
+            file: false,
             info,
-            packets,
-            decoder,
+            decoding,
             block: Vec::new(),
             taken: 0,
+            silence: 0,
             position: 0,
             upcoming: None,
             state: State::Reading,
-        })
+        }
     }
 
     /// What the file says.
@@ -185,6 +218,14 @@ impl SoundReader {
         assert!(into.len().is_multiple_of(channels), "{} samples are not whole in {channels} channels", into.len());
         let mut filled = 0;
         while filled < into.len() {
+            if self.silence > 0 {
+                let count = self.silence.min((into.len() - filled) / channels);
+                into[filled..filled + count * channels].fill(0.0);
+                filled += count * channels;
+                self.silence -= count;
+                self.position += count;
+                continue;
+            }
             if self.taken == self.block.len() {
                 match self.fill() {
                     Ok(true) => continue,
@@ -210,10 +251,16 @@ impl SoundReader {
         if self.state == State::Failed || self.state == State::Reading && self.position == index {
             return Ok(());
         }
-        let sought = self.packets.seek(index);
-        self.decoder.reset();
+        let sought = match &mut self.decoding {
+            Decoding::Own { packets, decoder } => {
+                let sought = packets.seek(index);
+                decoder.reset();
+                sought
+            }
+            Decoding::Ffmpeg { pipe, before } => pipe.seek(index.saturating_add(*before)).map(|()| true),
+        };
         self.block.clear();
-        (self.taken, self.position, self.upcoming) = (0, index, None);
+        (self.taken, self.silence, self.position, self.upcoming) = (0, 0, index, None);
         match sought {
             Ok(found) => self.state = if found { State::Reading } else { State::Ended },
             Err(fault) => {
@@ -227,16 +274,11 @@ impl SoundReader {
     /// Decodes until there is a sample at `position`; `false` at the end.
     fn fill(&mut self) -> Outcome<bool> {
         while self.state == State::Reading && self.info.length.is_none_or(|length| self.position < length) {
-            let Some(packet) = self.packets.next()? else {
-                self.state = State::Ended;
-                if let Some(length) = self.info.length {
-                    let found = self.position;
-                    return Err(broken(format!("it ends after {found} of the {length} samples that it declares")));
-                }
-                return Ok(false);
-            };
-            self.decode(&packet)?;
-            if self.taken < self.block.len() {
+            match self.fill_once() {
+                Err(fault) if fault.asks_ffmpeg() => self.ask_ffmpeg(fault)?,
+                other => _ = other?,
+            }
+            if self.silence > 0 || self.taken < self.block.len() {
                 return Ok(true);
             }
         }
@@ -245,12 +287,74 @@ impl SoundReader {
         Ok(false)
     }
 
+    /// Replaces `block` by what comes next, which may be nothing yet.
+    fn fill_once(&mut self) -> Outcome<()> {
+        self.block.clear();
+        self.taken = 0;
+        let packet = match &mut self.decoding {
+            Decoding::Ffmpeg { pipe, .. } => {
+                pipe.next(PIECE, &mut self.block)?;
+                let channels = self.info.channels;
+                match self.info.length {
+                    Some(length) => self.block.truncate((length - self.position).saturating_mul(channels)),
+                    None if self.block.is_empty() => self.state = State::Ended,
+                    None => {}
+                }
+                if self.info.length.is_some() && self.block.is_empty() {
+                    return Err(self.cut_off());
+                }
+                return self.finite();
+            }
+            Decoding::Own { packets, .. } => packets.next()?,
+        };
+        match packet {
+            Some(packet) => self.decode(&packet),
+            None if self.info.length.is_some() => Err(self.cut_off()),
+            None => {
+                self.state = State::Ended;
+                Ok(())
+            }
+        }
+    }
+
+    fn cut_off(&self) -> Fault {
+        let (found, length) = (self.position, self.info.length.unwrap_or(0));
+        broken(format!("it ends after {found} of the {length} samples that it declares"))
+    }
+
+    /// Goes on by ffmpeg, where our own decoder failed by `fault`.
+    fn ask_ffmpeg(&mut self, fault: Fault) -> Outcome<()> {
+        if !self.file || matches!(self.decoding, Decoding::Ffmpeg { .. }) || !ffmpeg::is_there() {
+            return Err(fault);
+        }
+        let (info, mut pipe) = ffmpeg::open_sound(&self.place)?;
+        let before = ((self.info.start - info.start) * info.rate.as_f64()).round();
+        if (info.rate, info.channels) != (self.info.rate, self.info.channels) || before < 0.0 {
+            return Err(fault);
+        }
+        let before = before as usize;
+        pipe.seek(self.position.saturating_add(before))?;
+        self.decoding = Decoding::Ffmpeg { pipe, before };
+        self.info.codec = info.codec;
+        Ok(())
+    }
+
+    /// Refuses samples of `block` that are no numbers.
+    fn finite(&self) -> Outcome<()> {
+        match self.block[self.taken..].iter().position(|sample| !sample.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let at = self.position + self.silence + at / self.info.channels;
+                Err(broken(format!("its sample {at} is not a finite number")))
+            }
+        }
+    }
+
     /// Replaces `block` by the samples of `packet` that are at or behind `position`.
     fn decode(&mut self, packet: &Packet) -> Outcome<()> {
         let SoundInfo { channels, rate, length, .. } = self.info;
-        let (decoder, block) = (&mut self.decoder, &mut self.block);
-        block.clear();
-        self.taken = 0;
+        let Decoding::Own { packets, decoder } = &mut self.decoding else { return Ok(()) };
+        let block = &mut self.block;
         let decoded = guard("sound", || {
             let decoded = decoder.decode(packet).map_err(|error| packets::fault(error, "sound"))?;
             let spec = decoded.spec();
@@ -260,29 +364,33 @@ impl SoundReader {
             decoded.copy_to_vec_interleaved(block);
             Ok(decoded.frames())
         });
+        let decoded = decoded.map_err(|fault| match fault {
+            Fault::Broken(_) => packets::undecoded("sound"),
+            other => other,
+        });
         let frames = match decoded {
             Ok(frames) => frames as i64,
             // Right behind a seek, a packet may want others that were never read; what it cannot
             // decode is not asked for.
-            Err(Fault::Broken(_)) if self.upcoming.is_none() && self.packets.warms_up(packet, self.position) => 0,
+            Err(Fault::Undecoded(_)) if self.upcoming.is_none() && packets.warms_up(packet, self.position) => 0,
             Err(fault) => return Err(fault),
         };
         if frames == 0 {
             return Ok(());
         }
-        let start = self.upcoming.unwrap_or_else(|| self.packets.start_of(packet));
+        let stated = packets.start_of(packet);
+        let start = self.upcoming.filter(|&next| stated.saturating_sub(next) <= JITTER * frames).unwrap_or(stated);
         self.upcoming = Some(start.saturating_add(frames));
         let wanted = self.position as i64;
-        if start > wanted {
-            return Err(broken(format!("there is a gap in it, from sample {wanted} to {start}")));
-        }
-        let end = length.map_or(frames, |length| frames.min(length as i64 - start)).max(0);
+        let end = length.map_or(frames, |length| frames.min((length as i64).saturating_sub(start))).max(0);
         self.block.truncate(end as usize * channels);
-        self.taken = ((wanted - start).min(end) as usize) * channels;
-        if let Some(at) = self.block[self.taken..].iter().position(|sample| !sample.is_finite()) {
-            return Err(broken(format!("its sample {} is not a finite number", wanted as usize + at / channels)));
+        if start > wanted {
+            let until = length.map_or(start, |length| start.min(length as i64));
+            self.silence = (until - wanted).max(0) as usize;
+        } else {
+            self.taken = ((wanted - start).min(end) as usize) * channels;
         }
-        Ok(())
+        self.finite()
     }
 
     /// Reads the window that `options` name as one sound.
@@ -357,8 +465,8 @@ impl fmt::Display for SoundInfo {
 /// their full scale, 2^(bits − 1), which is exact up to 24 bits.
 ///
 /// # Errors
-/// Where the file cannot be read, is damaged or cut off, has no sound, is larger than the limit of
-/// `options`, ends before the window does, or is of a format or codec that we do not know.
+/// Where the file cannot be read, is damaged or cut off, has no sound, is larger than the limit of `options`, ends before
+/// the window does, or needs ffmpeg and there is none.
 pub fn read_sound(path: impl AsRef<Path>, options: &SoundOptions) -> Result<OpenedSound> {
     let mut reader = SoundReader::open(path)?;
     let sound = reader.read(options)?;

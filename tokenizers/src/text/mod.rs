@@ -101,17 +101,64 @@ impl Text {
     pub fn open(config: &TextConfig, path: &Path) -> Result<Self> {
         let place = path.display().to_string();
         let bytes = files::read(path, files::GIGABYTE)?;
-        let inner = HuggingFace::from_bytes(&bytes)
-            .map_err(|e| Error::new(ErrorKind::Weights, &place, format!("not a tokenizer.json: {e}")))?;
-        let entries = inner.get_vocab_size(true) + 1;
+        // A byte order mark says how the file is written, and is no part of it.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let mut inner = HuggingFace::from_bytes(bytes).map_err(|_| unreadable(bytes, &place))?;
+        // They are of whoever trained a model with it: here the canvas says how long a prompt is.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| Error::new(ErrorKind::Weights, &place, e.to_string()))?;
+        // Numbers may leave some out.
+        let highest = inner.get_vocab(true).into_values().max().map_or(0, |highest| highest as usize + 1);
+        let entries = highest.max(inner.get_vocab_size(true)) + 1;
         if entries > config.vocabulary {
-            let message =
-                format!("it has {entries} entries with \"no word\", the recipe's vocabulary {}", config.vocabulary);
+            let message = format!(
+                "its tokens have numbers up to {}, which takes {entries} entries with \"no word\"; the recipe's vocabulary has {}",
+                entries - 2,
+                config.vocabulary
+            );
             return Err(Error::new(ErrorKind::Weights, place, message)
                 .hint(format!("set `tokenizer.text.vocabulary = {entries}`")));
         }
         Ok(Self { spec: config.spec(), length: config.length, inner })
     }
+}
+
+/// Why the bytes of a `tokenizer.json` cannot be read: the part of it that nobody knows, where leaving it out helps.
+fn unreadable(bytes: &[u8], place: &str) -> Error {
+    let Ok(serde_json::Value::Object(whole)) = serde_json::from_slice(bytes) else {
+        return Error::new(ErrorKind::Weights, place, "it is no tokenizer.json: it is not an object of JSON")
+            .hint("name the file that `train.target = \"tokenizer.text\"` or the `tokenizers` library has written");
+    };
+    for part in ["normalizer", "pre_tokenizer", "post_processor", "decoder"] {
+        let mut without = whole.clone();
+        let Some(kind) = without.insert(part.to_owned(), serde_json::Value::Null) else { continue };
+        if serde_json::from_value::<HuggingFace>(without.into()).is_ok() {
+            let kind = kind.get("type").and_then(|kind| kind.as_str()).unwrap_or("?");
+            let message = format!("its {part} is `{kind}` with what belongs to it, and that is not known here");
+            return Error::new(ErrorKind::Weights, place, message).hint(format!(
+                "write it with `tokenizers` 0.22 or older, or set `\"{part}\": null` in the file where it can do without"
+            ));
+        }
+    }
+    let kind = whole.get("model").and_then(|model| model.get("type")).and_then(|kind| kind.as_str());
+    let message = match kind {
+        Some(kind) => format!("its model `{kind}`, or more than one other part of it, is not known here"),
+        None => "it is no tokenizer.json: it has no model".to_owned(),
+    };
+    Error::new(ErrorKind::Weights, place, message)
+        .hint("name a tokenizer.json of the kind BPE, WordPiece, WordLevel or Unigram")
+}
+
+impl Text {
+    /// The file's tokens of a text, from 0.
+    fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|error| prompt_error(text, error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+fn prompt_error(text: &str, message: String) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("prompt \"{text}\""), message)
 }
 
 impl Tokenizer for Text {
@@ -123,16 +170,26 @@ impl Tokenizer for Text {
         let Media::Text(text) = media else {
             return Err(media.unexpected("tokenizer.text", Modality::Text));
         };
-        let wrong = |message: String| Error::new(ErrorKind::Unsupported, format!("prompt \"{text}\""), message);
-        let encoding = self.inner.encode_fast(text.as_str(), false).map_err(|e| wrong(e.to_string()))?;
-        let mut codes: Vec<u32> = encoding.get_ids().iter().map(|id| id + 1).collect();
+        let mut codes: Vec<u32> = self.tokens(text)?.iter().map(|id| id + 1).collect();
         if codes.len() > self.length {
             let message = format!("{} tokens, the canvas has room for {}", codes.len(), self.length);
-            return Err(wrong(message).hint("say it in fewer words"));
+            return Err(prompt_error(text, message).hint("say it in fewer words"));
         }
         codes.resize(self.length, PAD);
         let TokenKind::Codes { entries, .. } = self.spec.kind else { unreachable!("text tokens are codes") };
         Tokens::codes([1, 1, self.length], entries, codes)
+    }
+
+    fn shortened(&self, text: &str) -> Result<Option<String>> {
+        let wrong = |error: tokenizers::Error| prompt_error(text, error.to_string());
+        let encoding = self.inner.encode(text, false).map_err(wrong)?;
+        let Some(&(end, _)) = encoding.get_offsets().get(self.length) else { return Ok(None) };
+        // A word that is cut off may take more tokens than it took within the text.
+        let mut short = text.get(..end).unwrap_or_default().trim_end();
+        while self.tokens(short)?.len() > self.length {
+            short = short.rsplit_once(char::is_whitespace).map_or("", |(short, _)| short.trim_end());
+        }
+        Ok(Some(short.to_owned()))
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
@@ -197,6 +254,77 @@ mod tests {
         assert!(
             text.decode(&levels).unwrap_err().to_string().contains("2 codebooks of 512 entries where codes of one")
         );
+    }
+
+    /// The trained file with other parts.
+    fn changed(path: &Path, parts: &[(&str, serde_json::Value)]) -> Vec<u8> {
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for (part, value) in parts {
+            json[*part] = value.clone();
+        }
+        serde_json::to_vec(&json).unwrap()
+    }
+
+    #[test]
+    fn truncation_and_padding_of_the_file_do_not_touch_prompts() {
+        let (folder, config) = trained();
+        let path = folder.path().join("tokenizer.json");
+        let prompt = Media::Text("a red ring moves left".into());
+        let wanted = Text::open(&config, &path).unwrap().encode(&prompt).unwrap();
+        let truncation = serde_json::json!({
+            "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0
+        });
+        let padding = serde_json::json!({
+            "strategy": { "Fixed": 7 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 3, "pad_type_id": 0,
+            "pad_token": "a"
+        });
+        for parts in [vec![("truncation", truncation.clone())], vec![("truncation", truncation), ("padding", padding)]]
+        {
+            let other = folder.path().join("other.json");
+            std::fs::write(&other, [&b"\xef\xbb\xbf"[..], &changed(&path, &parts)].concat()).unwrap();
+            assert_eq!(Text::open(&config, &other).unwrap().encode(&prompt).unwrap(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_part_that_nobody_knows_is_named() {
+        let (folder, config) = trained();
+        let path = folder.path().join("tokenizer.json");
+        for (part, kind) in [("pre_tokenizer", "Zauberwort"), ("normalizer", "Kleinkram"), ("decoder", "Rückwärts")] {
+            let other = folder.path().join("other.json");
+            std::fs::write(&other, changed(&path, &[(part, serde_json::json!({ "type": kind }))])).unwrap();
+            let said = Text::open(&config, &other).err().unwrap().to_string();
+            let null = format!("`\"{part}\": null`");
+            assert!(said.contains(&format!("its {part} is `{kind}`")) && said.contains(&null), "{said}");
+        }
+        // A token whose number is far above the others'.
+        let added = serde_json::json!([
+            { "id": 0, "content": "[UNK]", "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+              "normalized": false },
+            { "id": 500, "content": "<extra>", "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+              "normalized": false },
+        ]);
+        let other = folder.path().join("other.json");
+        std::fs::write(&other, changed(&path, &[("added_tokens", added)])).unwrap();
+        match Text::open(&config, &other) {
+            // Whatever number the library gives it, it fits the vocabulary.
+            Ok(text) => assert!(text.encode(&Media::Text("red <extra>".into())).is_ok()),
+            Err(error) => assert!(error.to_string().contains("tokenizer.text.vocabulary = "), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_long_caption_is_cut_where_it_no_longer_fits() {
+        let (folder, config) = trained();
+        let text = Text::open(&config, &folder.path().join("tokenizer.json")).unwrap();
+        assert_eq!(text.shortened("a red ring moves left").unwrap(), None);
+        let long = "a red ring moves left the blue square goes up";
+        assert!(text.encode(&Media::Text(long.into())).is_err());
+        let short = text.shortened(long).unwrap().unwrap();
+        assert_eq!(short, "a red ring moves left the blue square");
+        assert!(text.encode(&Media::Text(short)).is_ok());
+        let one = text.shortened(&"x".repeat(100)).unwrap();
+        assert!(one.is_none_or(|one| text.encode(&Media::Text(one)).is_ok()), "one word without an end");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use musiva_core::{
     Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, RngKey, TokenKind,
     Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, WeightInit, Weights,
 };
-use musiva_data::Dataset;
+use musiva_data::{Dataset, Unreadable};
 use musiva_tokenizers::losses::perceptual::FeatureNet;
 use musiva_tokenizers::losses::sum;
 use musiva_tokenizers::quantizers::CodeUse;
@@ -85,6 +85,7 @@ pub struct TokenizerTraining<'a, M: Medium> {
     tokenizer: Box<dyn Tokenizer>,
     adversary: Option<Adversary>,
     medium: M,
+    data: Arc<dyn Dataset>,
     batches: Ahead<M::Cut>,
     last: Option<LastBatch>,
     device: Device,
@@ -122,8 +123,10 @@ impl<'a, M: Medium> TokenizerTraining<'a, M> {
         let medium = M::new(settings, config, held_out, &device)?;
         let adversary = Adversary::new(settings.clone(), M::MODALITY, &device);
         let (its, strides) = (settings.clone(), config.spec().strides);
-        let batches = Ahead::new(move |part| M::cut(&its, strides, &*data, part));
-        Ok(Self { settings: settings.clone(), config, tokenizer, adversary, medium, batches, last: None, device })
+        let read = data.clone();
+        let batches = Ahead::new(move |part| M::cut(&its, strides, &*read, part));
+        let settings = settings.clone();
+        Ok(Self { settings, config, tokenizer, adversary, medium, data, batches, last: None, device })
     }
 }
 
@@ -168,6 +171,10 @@ impl<M: Medium> Trainable for TokenizerTraining<'_, M> {
             None => distortion(made.media),
         };
         Ok(sum(of_media, self.medium.latent_loss(&target, made.quantized, step)))
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.data.unreadable()
     }
 
     fn adversary(&self) -> Option<&Adversary> {

@@ -40,7 +40,7 @@ fn source() -> RecipeSource {
 }
 
 pub(crate) fn run(folder: &Path) -> Result<Vec<Output>> {
-    let ended = train(&source().open()?, &RunFolder::new(folder)?, DeviceName::Cpu, &mut ())?;
+    let ended = train(&source().open()?, &RunFolder::new(folder, &mut ())?, DeviceName::Cpu, &mut ())?;
     let Ended::Done(weights) = ended else { return Err(Error::new(ErrorKind::Interrupted, "train", "it was stopped")) };
     let recipe = source().set(format!("backbone.weights={}", json!(weights.display().to_string()))).open()?;
     let pipeline = Pipeline::build(&recipe, &DeviceName::Cpu.open()?)?;

@@ -36,7 +36,7 @@ impl Callbacks for Losses {
 pub(crate) fn run(folder: &Path, losses: &mut Losses) -> Result<Ended> {
     let debug = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/debug/tokenizer-video.toml");
     let source = RecipeSource::file(debug).set("train.steps=4").set("train.log_every=1").set("train.sample_every=2");
-    train(&source.open()?, &RunFolder::new(folder)?, DeviceName::Cpu, losses)
+    train(&source.open()?, &RunFolder::new(folder, &mut ())?, DeviceName::Cpu, losses)
 }
 
 pub(crate) fn main() -> Result<()> {

@@ -22,6 +22,7 @@
 //! | to | call |
 //! |---|---|
 //! | open a recipe by name, file or text, with overrides and components of your own | [`RecipeSource`] |
+//! | write the recipes that fit a folder of one's own | [`new_recipes`] |
 //! | know what it is and takes | [`check()`] |
 //! | make clips and sounds | [`generate()`], [`generate_with`] |
 //! | train | [`train::train`] |
@@ -38,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod adapt;
+mod cache;
 mod check;
 pub mod decode;
 mod device;
@@ -47,6 +49,7 @@ mod gallery;
 mod generate;
 mod inputs;
 pub mod inspect;
+mod new;
 mod pieces;
 mod plugins;
 mod provenance;
@@ -59,15 +62,17 @@ mod tokenize;
 pub mod train;
 
 pub use adapt::{Extent, read_media};
+pub use cache::cache;
 pub use check::{CheckReport, Missing, check};
 pub use device::DeviceName;
 pub use gallery::gallery;
 pub use generate::{generate, generate_with, outline, program_of};
 pub use inputs::InputFiles;
+pub use new::{NewOptions, NewRecipes, Paradigm, Purpose, new_recipes};
 pub use pieces::TileOptions;
-pub use plugins::{PluginOptions, trust_file};
+pub use plugins::{PluginOptions, trust_file, trusted};
 pub use provenance::Provenance;
-pub use recipes::{RecipeSource, built_in, cache, registry};
+pub use recipes::{RecipeSource, built_in, registry};
 pub use tokenize::{TokenizeOptions, tokenize};
 
 pub use burn;

@@ -1,8 +1,9 @@
 //! Where plugins are, and which of them may run.
 
-use crate::recipes::cache;
+use crate::cache::{cache, set};
 use musiva_core::{Error, ErrorKind, Result};
 use musiva_plugin_host::{Consent, Isolation, Loader, Prober, TrustFile, search_path};
+use std::collections::BTreeSet;
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,22 +35,18 @@ impl PluginOptions {
     /// What loads plugins.
     ///
     /// # Errors
-    /// Where there is no folder for caches or settings.
+    /// Where there is no folder for caches, or the user's list cannot be read.
     pub fn loader(&self) -> Result<Loader> {
         let program = self.musiva.clone().unwrap_or_else(|| "musiva".into());
         let command = |what: &str| vec![program.clone().into(), "plugin".into(), what.into()];
         Ok(Loader {
             search: self.search(),
             store: cache()?.join("plugins"),
-            consent: Consent { trusted: trust_file()?.hashes()?, allowed: self.allowed.clone() },
+            consent: Consent { trusted: trusted()?, allowed: self.allowed.clone() },
             prober: Prober { command: command("probe"), limit: PROBE },
             isolation: self.isolate.map(|limit| Isolation { command: command("serve"), limit }),
         })
     }
-}
-
-fn set(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The user's list of libraries that may be loaded.
@@ -64,4 +61,12 @@ pub fn trust_file() -> Result<TrustFile> {
     let missing =
         || Error::new(ErrorKind::Io, "", "there is no folder for settings").hint("set MUSIVA_CONFIG to a folder");
     Ok(TrustFile::new(folder.ok_or_else(missing)?.join("trusted-plugins")))
+}
+
+/// The hashes of the libraries that may be loaded: none where there is no folder for settings.
+///
+/// # Errors
+/// Where the list cannot be read, or others could have written it.
+pub fn trusted() -> Result<BTreeSet<String>> {
+    trust_file().map_or_else(|_| Ok(BTreeSet::new()), |file| file.hashes())
 }

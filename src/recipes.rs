@@ -1,7 +1,8 @@
 //! Finding and opening recipes: files, those that this crate carries, or text.
 
+use crate::cache::{self, cache};
 use crate::plugins::PluginOptions;
-use musiva_core::recipe::{Recipe, RecipeFile, Report};
+use musiva_core::recipe::{Diagnostic, Recipe, RecipeFile, Report};
 use musiva_core::{Component, Error, ErrorKind, Registry, Result, files};
 use std::path::{Path, PathBuf};
 
@@ -144,6 +145,9 @@ impl RecipeSource {
         let force_weights = self.force_weights;
         let recipe = file.check(&registry).map(|mut recipe| {
             recipe.force_weights = force_weights;
+            if let Some(said) = cache::said() {
+                recipe.add_note(Diagnostic::error("", said).hint(cache::HINT));
+            }
             recipe
         });
         Ok((recipe, registry))
@@ -206,19 +210,4 @@ fn unpack() -> Result<PathBuf> {
         files::write(&path, bytes)?;
     }
     Ok(folder)
-}
-
-/// The user's folder for what can be made again: `MUSIVA_CACHE`, or the platform's.
-///
-/// # Errors
-/// Where the environment names none.
-pub fn cache() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("MUSIVA_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("musiva")))
-        .or_else(|| set("LOCALAPPDATA").map(|folder| folder.join("musiva")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache").join("musiva")))
-        .ok_or_else(|| {
-            Error::new(ErrorKind::Io, "", "there is no folder for caches").hint("set MUSIVA_CACHE to a folder")
-        })
 }

@@ -9,6 +9,7 @@ use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Observer, Result, Tok
 use musiva_media::{Metadata, contact_sheet, error_map, spectrogram};
 use musiva_tokenizers::tiles;
 use musiva_train::measure::{psnr, si_snr, ssim};
+use serde::Serialize;
 use std::path::Path;
 
 /// Frames of each row on a sheet.
@@ -27,7 +28,8 @@ pub struct Reconstruction {
 }
 
 /// How like a reconstruction is to what went in.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Likeness {
     /// Of clips.
     Clip {

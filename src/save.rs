@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 const VISIBLE: usize = 256;
 
 /// Sees to it before any work is done that `path` can be written: a known format, a folder that is
-/// there or can be made, and room for a file in it.
+/// there or can be made, room for a file in it, and nothing in its place unless `overwrite`.
 ///
 /// # Errors
 /// Where one of these does not hold.
-pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
+pub fn prepare(path: &Path, extensions: &[&str], overwrite: bool) -> Result<()> {
     if !extensions.contains(&&*extension(path)) {
         let names: Vec<_> = extensions.iter().map(|extension| format!(".{extension}")).collect();
         let message = format!("its name ends in none of {}", names.join(", "));
@@ -25,6 +25,7 @@ pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
     if path.is_dir() {
         return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this is a folder").hint("name a file in it"));
     }
+    vacant(path, overwrite)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |error| Error::io(path, "write it", error);
     fs::create_dir_all(folder).map_err(failed)?;
@@ -33,8 +34,19 @@ pub fn prepare(path: &Path, extensions: &[&str]) -> Result<()> {
     fs::remove_file(&probe).map_err(failed)
 }
 
-/// Formats that clips and sounds are written in.
-pub const MEDIA: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
+/// Sees to it that nothing is written over that is there, unless `overwrite`.
+///
+/// # Errors
+/// Where there is something at `path`.
+pub fn vacant(path: &Path, overwrite: bool) -> Result<()> {
+    match overwrite || path.symlink_metadata().is_err() {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Io, path.display().to_string(), "it is there already")
+            .hint("name another file, or add `--overwrite`")),
+    }
+}
+
+/// Formats that clips and sounds are written in.: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
 
 /// The same, and the format that captions are written in.
 pub const OUTPUTS: [&str; 6] = ["mp4", "gif", "png", "wav", "flac", "txt"];

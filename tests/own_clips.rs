@@ -85,22 +85,6 @@ fn clips_with_sound_are_looked_at_trained_on_and_made() {
 }
 
 #[test]
-fn the_recipe_of_the_docs_fits_a_folder_of_clips() {
-    let lab = Lab::bare();
-    clips(&lab);
-    let page = include_str!("../docs/your-own-clips.md");
-    let recipe = page.split("```toml\n").nth(1).and_then(|text| text.split("```").next()).unwrap();
-    fs::write(lab.path("my-clips.toml"), recipe).unwrap();
-    // Clips of a second and a half are too short for its windows of two.
-    let said = lab.run(&["data", "my-clips.toml", "--set", "data.frames=9", "-o", "sheet.png"]).succeeds().out;
-    for text in ["windows        4\n", "clips of shape [9, 64, 64, 3] at 8 fps, sounds of shape [18000, 1] at 16000 Hz"]
-    {
-        assert!(said.contains(text), "{text:?} is not in\n{said}");
-    }
-    lab.run(&["data", "my-clips.toml"]).fails(4, &["4 shorter than 17 frames at 8 per second", "set fewer `frames`"]);
-}
-
-#[test]
 fn what_does_not_fit_is_said() {
     let lab = Lab::trained();
     clips(&lab);

@@ -167,3 +167,45 @@ fn a_tokenizer_that_goes_wrong_is_told_by_name() {
         .fails(9, &["values out of range"]);
     assert!(lab.path("stopped/checkpoints").read_dir().unwrap().count() > 0, "what there was is saved");
 }
+
+#[test]
+fn a_folder_has_one_run_at_a_time_and_a_dead_one_holds_nothing() {
+    let lab = Lab::trained();
+    let endless = ["--steps", "1000000", "--set", "train.checkpoint_every=2"];
+    let mut child = lab.spawn(&[&["train", "lm.toml", "--run", "run"], &endless[..]].concat());
+    wait_for_file(&lab.path("run/checkpoints"), "safetensors", &mut child);
+    let who = format!("process {}", child.id());
+    let another = lab.run(&["train", "lm.toml", "--run", "run"]);
+    let resumed = lab.run(&[&["train", "lm.toml", "--resume", "run"], &endless[..]].concat());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    another.fails(7, &["a run is going on in it", &who, "train lm.toml", "hint: wait for it"]);
+    resumed.fails(7, &["a run is going on in it", &who]);
+    // The file is still there, and locks nobody out.
+    assert!(lab.text("run/run.lock").contains(&who));
+    lab.run(&["train", "lm.toml", "--resume", "run", "--steps", "3"]).succeeds();
+}
+
+#[test]
+fn a_run_that_failed_before_its_first_step_starts_anew() {
+    let lab = Lab::trained();
+    // Tokens of another tokenizer are found once the folder has been filled.
+    lab.run(&["tokenize", "lm.toml", "--dataset", "-o", "tokens"]).succeeds();
+    lab.run(&["train", "video.toml", "--steps=1", "--run", "other"]).succeeds();
+    let other = ["--set", "tokenizer.video.weights=other/weights.safetensors"];
+    lab.run(&[&["train", "lm.toml", "--run", "run", "--set", "train.tokens=tokens"][..], &other].concat())
+        .fails(4, &["another video tokenizer"]);
+    assert!(lab.path("run/recipe.toml").exists());
+    let said = lab.run(&["train", "lm.toml", "--run", "run"]).succeeds().err;
+    assert!(said.contains("ended before its first step, and starts anew"), "{said}");
+    lab.run(&["train", "lm.toml", "--run", "fresh"]).succeeds();
+    assert!(lab.values("run/weights.safetensors") == lab.values("fresh/weights.safetensors"));
+    // What has made steps is kept, and what is no run is left alone.
+    lab.run(&["train", "lm.toml", "--run", "run"]).fails(7, &["not empty", "--resume run"]);
+    std::fs::create_dir(lab.path("mine")).unwrap();
+    std::fs::write(lab.path("mine/letter.txt"), "dear").unwrap();
+    lab.run(&["train", "lm.toml", "--run", "mine"]).fails(7, &["not empty", "hint: name another folder"]);
+    assert_eq!(lab.path("mine").read_dir().unwrap().count(), 1);
+    std::fs::write(lab.path("a-file"), "").unwrap();
+    lab.run(&["train", "lm.toml", "--run", "a-file"]).fails(7, &["a-file"]);
+}

@@ -3,6 +3,7 @@
 //! - [`world`]: an endless procedural world of moving shapes, and oracles that read a clip back.
 //! - [`folder`]: a folder of clips or images with their sound and captions, cut into windows.
 //! - [`sounds`]: a folder of sounds, cut into windows.
+//! - [`survey`]: what a folder holds, before a recipe says how to read it.
 //!
 //! # Nomenclature
 //!
@@ -25,6 +26,7 @@ mod order;
 mod register;
 mod scan;
 pub mod sounds;
+pub mod survey;
 pub mod world;
 
 pub use buckets::ClipShape;

@@ -31,8 +31,8 @@ pub use read::{Frame, Opened, ReadOptions, VideoReader, read_clip};
 pub use resize::{Filter, center_crop, resample_rate, resize};
 pub use sheet::contact_sheet;
 pub use sound::{
-    OpenedSound, SampleFormat, SoundInfo, SoundOptions, SoundReader, read_sound, resample, spectrogram, waveform,
-    write_sound, write_sound_with,
+    OpenedSound, SampleFormat, SoundInfo, SoundOptions, SoundReader, encode_sound, read_sound, resample, spectrogram,
+    waveform, write_sound, write_sound_with,
 };
-pub use write::{WriteOptions, write_clip, write_clip_with, write_movie};
+pub use write::{WriteOptions, encode_clip, write_clip, write_clip_with, write_movie};
 pub use writer::VideoWriter;

@@ -68,6 +68,15 @@ pub fn write_movie(
     write_whole(path, &bytes)
 }
 
+/// The bytes of a file with this `extension` that [`write_clip`] writes.
+///
+/// # Errors
+/// As there, but for those of the disk.
+pub fn encode_clip(extension: &str, clip: &Clip) -> Result<Vec<u8>> {
+    let path = Path::new("clip").with_extension(extension);
+    encode(&path, clip, None, &Metadata::new(), &WriteOptions::default())
+}
+
 fn encode(
     path: &Path,
     clip: &Clip,

@@ -145,6 +145,22 @@ impl fmt::Display for PluginArgs {
     }
 }
 
+/// `--overwrite`.
+#[derive(clap::Args)]
+pub struct OverwriteArgs {
+    /// Write over files that are there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `--json`.
+#[derive(clap::Args)]
+pub struct JsonArgs {
+    /// JSON on the standard output instead of text; what else is to be said goes to the standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `--scale`.
 #[derive(clap::Args)]
 pub struct ScaleArgs {

@@ -1,7 +1,7 @@
 //! `decode`: from saved tokens to media.
 
-use super::args::{DeviceArgs, RecipeArgs, ScaleArgs, TileArgs};
-use super::print::say;
+use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, ScaleArgs, TileArgs};
+use super::print::{json, say};
 use super::progress::Screen;
 use musiva::decode::{SavedTokens, decode_to_file};
 use musiva::{Codec, Modality, Result, save, stream};
@@ -33,6 +33,10 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["tokens", "output", "scale"])]
     stream: bool,
     #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -44,15 +48,18 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("{}", stream::decode(&codec, io::stdin().lock(), io::stdout().lock())?);
         return Ok(());
     };
-    save::prepare(&args.output, &save::MEDIA)?;
+    save::prepare(&args.output, &save::MEDIA, args.overwrite.overwrite)?;
     let modality = save::modality(&recipe, &args.output)?;
     let mut saved = SavedTokens::open(path)?;
-    let mut screen = Screen::default();
+    let mut screen = Screen::new(args.json.json);
     let codec = screen.time("load", |_| Codec::build(&recipe, modality, &device))?;
     saved.check(path, &recipe, &codec, &mut screen)?;
     saved.provenance = saved.provenance.with("musiva.device", args.device.device);
     let (tiles, scale) = (args.tiles.options(), args.scale.get());
     let line = decode_to_file(&saved, &recipe, &codec, &args.output, &tiles, scale, &mut screen)?;
-    say!("{line}\n{}", screen.stages());
+    match args.json.json {
+        true => json(&serde_json::json!({ "output": args.output.display().to_string(), "seconds": screen.seconds() })),
+        false => say!("{line}\n{}", screen.stages()),
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `evaluate`: how good a recipe's tokenizer and backbone are.
 
-use super::args::{DeviceArgs, RecipesArgs};
+use super::args::{DeviceArgs, OverwriteArgs, RecipesArgs};
 use super::print::{print, say, table};
 use super::progress::Screen;
 use musiva::data::world::Scores;
@@ -50,6 +50,8 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -57,7 +59,10 @@ pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipes = args.recipes.open()?;
     if let Some(path) = &args.sheet {
-        save::prepare(path, &["png"])?;
+        save::prepare(path, &["png"], args.overwrite.overwrite)?;
+    }
+    if let Some(path) = &args.output {
+        save::vacant(path, args.overwrite.overwrite)?;
     }
     let options = EvaluateOptions {
         prompts: args.prompts.map(|n| n as usize),
@@ -66,7 +71,7 @@ pub fn run(args: &Args) -> Result<()> {
         baselines: args.baselines,
         sheet: args.sheet.is_some(),
     };
-    let mut screen = Screen::default();
+    let mut screen = Screen::new(args.json);
     let Evaluations { each: evaluations, sheet } = evaluate_all(&recipes, &options, &device, &mut screen)?;
     if let (Some(path), Some(sheet)) = (&args.sheet, &sheet) {
         let metadata = Provenance::of(&recipes[0], args.device.device)?.media()?;

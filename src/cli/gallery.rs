@@ -1,7 +1,7 @@
 //! `gallery`: a page of what recipes make of each of their tasks.
 
-use super::args::{DeviceArgs, RecipesArgs};
-use super::print::say;
+use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipesArgs};
+use super::print::{json, say};
 use super::progress::Screen;
 use musiva::{Result, gallery, save};
 use std::path::PathBuf;
@@ -25,14 +25,25 @@ pub struct Args {
     #[arg(short, long, default_value = "gallery.md", value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipes = args.recipes.open()?;
-    save::prepare(&args.output, &["md"])?;
-    let tasks = gallery(&recipes, args.seed, &args.output, (&device, args.device.device), &mut Screen::default())?;
-    say!("{}: {tasks} tasks by {} recipes", args.output.display(), recipes.len());
+    save::prepare(&args.output, &["md"], args.overwrite.overwrite)?;
+    save::vacant(&args.output.with_extension(""), args.overwrite.overwrite)?;
+    let mut screen = Screen::new(args.json.json);
+    let tasks = gallery(&recipes, args.seed, &args.output, (&device, args.device.device), &mut screen)?;
+    match args.json.json {
+        true => json(
+            &serde_json::json!({ "output": args.output.display().to_string(), "tasks": tasks, "recipes": recipes.len() }),
+        ),
+        false => say!("{}: {tasks} tasks by {} recipes", args.output.display(), recipes.len()),
+    }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! `generate`: the target of a task, from a prompt and its context.
 
-use super::args::{DeviceArgs, RecipeArgs, ScaleArgs};
-use super::print::say;
+use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, ScaleArgs};
+use super::print::{json, say};
 use super::progress::Screen;
 use musiva::media::contact_sheet;
 use musiva::programs::Continuation;
 use musiva::{
-    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, MediaShape, Modality, Observer, Outline, Output,
-    OutputKind, Pipeline, Program, Provenance, Recipe, Result, generate_with, save,
+    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, MaskSpec, MediaShape, Modality, Observer,
+    Outline, Output, OutputKind, Pipeline, Program, Provenance, Recipe, Result, generate_with, save,
 };
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,10 @@ pub struct Args {
     no_tokens: bool,
     #[command(flatten)]
     scale: ScaleArgs,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -191,12 +195,12 @@ pub fn run(args: &Args) -> Result<()> {
         Some(_) => "out.mp4".into(),
         None => "out.wav".into(),
     });
-    save::prepare(&output, &save::OUTPUTS)?;
+    save::prepare(&output, &save::OUTPUTS, args.overwrite.overwrite)?;
     match save::output_kind(&output) {
         OutputKind::Text => drop(recipe.need_tokenizer(Modality::Text)?),
         _ => drop(save::modality(&recipe, &output)?),
     }
-    let mut screen = Screen::default();
+    let mut screen = Screen::new(args.json.json);
     once("--condition", args.given.condition.iter().map(|(name, _)| name))?;
     once("--stream", args.given.stream.iter().map(|(name, _)| name))?;
     let files = args.given.files();
@@ -219,7 +223,19 @@ pub fn run(args: &Args) -> Result<()> {
     let program = by_flags.as_ref().map_or(musiva::program_of(&recipe), |program| program as &dyn Program);
     let Outline { tasks, prompt, lines } = program.outline(&recipe.need_tasks()?, &request)?;
     if files.any() || !recipe.tasks.is_empty() {
-        say!("{}", lines.join("\n"));
+        screen.note(&lines.join("\n"));
+    }
+    let files = match request.count {
+        1 => vec![output.clone()],
+        count => (1..=count).map(|number| save::numbered(&output, number)).collect(),
+    };
+    if !args.overwrite.overwrite {
+        let pieces = by_flags.is_some() || recipe.program.is_some();
+        let all = recipe.need_tasks()?;
+        let its = all.iter().filter(|task| !args.no_tokens && tasks.contains(&task.name));
+        let tracks = its.flat_map(|task| task.tracks.iter().filter(|(_, spec)| **spec != MaskSpec::Absent));
+        let extensions = tracks.filter_map(|(track, _)| tokens_extension(track)).collect();
+        all_vacant(&files, save::is_picture(&output), &extensions, pieces)?;
     }
     let pipeline = screen.time("load", |_| Pipeline::build(&recipe, &device))?;
     let mut provenance =
@@ -230,16 +246,56 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(strength) = request.strength {
         provenance = provenance.with("musiva.strength", strength);
     }
-    let files = match request.count {
-        1 => vec![output.clone()],
-        count => (1..=count).map(|number| save::numbered(&output, number)).collect(),
-    };
     let mut saving = Saving { screen, files, provenance, tokens: !args.no_tokens };
     let outputs = generate_with(program, &pipeline, &request, &mut saving)?;
     let written = saving.write(args, &output, outputs)?;
+    if args.json.json {
+        let outputs = if save::is_picture(&output) { std::slice::from_ref(&output) } else { &saving.files[..] };
+        json(&serde_json::json!({
+            "recipe": recipe.name,
+            "prompt": prompt,
+            "seed": args.seed,
+            "tasks": tasks,
+            "outputs": outputs.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
+            "seconds": saving.screen.seconds(),
+        }));
+        return Ok(());
+    }
     written.iter().for_each(|line| say!("{line}"));
     say!("{} from \"{prompt}\", seed {}: {}", recipe.name, args.seed, saving.screen.stages());
     Ok(())
+}
+
+/// Sees to it that neither a sample nor its tokens are there already, `extensions` being those of the tokens: of a program
+/// of `pieces` those of any piece.
+fn all_vacant(files: &[PathBuf], picture: bool, extensions: &BTreeSet<String>, pieces: bool) -> Result<()> {
+    // A picture shows all samples, and is looked at already.
+    files.iter().filter(|_| !picture).try_for_each(|file| save::vacant(file, false))?;
+    for (file, extension) in files.iter().flat_map(|file| extensions.iter().map(move |extension| (file, extension))) {
+        save::vacant(&file.with_extension(extension), false)?;
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_piece = |name: &str| {
+            let number = name.strip_prefix(&stem)?.strip_suffix(extension)?.strip_suffix('.')?.strip_prefix('-')?;
+            number.parse::<usize>().ok()
+        };
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A folder that cannot be listed cannot be written to, which is said when it is.
+        let others = folder.read_dir().into_iter().flatten().flatten().filter(|_| pieces);
+        for other in others.filter(|other| is_piece(&other.file_name().to_string_lossy()).is_some()) {
+            save::vacant(&other.path(), false)?;
+        }
+    }
+    Ok(())
+}
+
+/// How the name of the file ends that holds the tokens of a track; a text is written as it is.
+fn tokens_extension(track: &str) -> Option<String> {
+    match track {
+        "video" => Some("tokens.safetensors".into()),
+        "audio" => Some("sound.tokens.safetensors".into()),
+        "text" => None,
+        track => Some(format!("{track}.tokens.safetensors")),
+    }
 }
 
 /// The screen; and the files that tokens are saved in before they are decoded, and outputs when they are whole.
@@ -305,13 +361,7 @@ impl Observer for Saving {
         let file = &self.files[sample];
         let file = if piece == 0 { file.clone() } else { save::numbered(file, piece + 1) };
         for (track, tokens) in &tokens.tracks {
-            let extension = match &**track {
-                "video" => "tokens.safetensors".to_owned(),
-                "audio" => "sound.tokens.safetensors".to_owned(),
-                // A text is written as it is.
-                "text" => continue,
-                track => format!("{track}.tokens.safetensors"),
-            };
+            let Some(extension) = tokens_extension(track) else { continue };
             let path = file.with_extension(extension);
             tokens.save(&path, self.of_sample(sample).tensors())?;
             self.note(&format!("{}: the tokens; `musiva decode` decodes them", path.display()));

@@ -1,9 +1,11 @@
 //! `inspect`: what a file says about itself.
 
-use super::print::{print, say, table};
-use musiva::inspect::{Contents, inspect};
+use super::args::JsonArgs;
+use super::print::{json, print, say, table};
+use musiva::inspect::{Contents, Inspection, inspect};
 use musiva::tokenizers::quantizers::CodeUse;
 use musiva::{Result, TokenShape, TokenValues, Tokens};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -18,11 +20,17 @@ pub struct Args {
     /// The file
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let path = &args.file;
     let found = inspect(path)?;
+    if args.json.json {
+        json(&for_programs(path, &found));
+        return Ok(());
+    }
     match &found.contents {
         Contents::Pictures(info) => say!("{}: {info}", path.display()),
         Contents::Sound { codec, channels, rate, length } => {
@@ -41,6 +49,30 @@ pub fn run(args: &Args) -> Result<()> {
         print(&table(&rows.collect::<Vec<_>>()));
     }
     Ok(())
+}
+
+fn for_programs(path: &Path, found: &Inspection) -> Value {
+    let contents = match &found.contents {
+        Contents::Pictures(info) => json!({ "kind": "pictures", "info": info }),
+        Contents::Sound { codec, channels, rate, length } => json!({
+            "kind": "sound", "codec": codec, "channels": channels, "rate": rate.as_f64(), "length": length,
+        }),
+        Contents::Tokens(its) => {
+            let kind = its.values().kind();
+            let used = CodeUse::of_tokens(std::slice::from_ref(its));
+            let levels = used.iter().map(|level| json!({ "used": level.used, "perplexity": level.perplexity() }));
+            json!({
+                "kind": "tokens", "grid": its.grid(), "tokens": kind.to_string(), "levels": levels.collect::<Vec<_>>(),
+            })
+        }
+        Contents::Tensors(all) => {
+            let tensors =
+                all.iter().map(|(name, (dtype, shape))| (name.clone(), json!({ "type": dtype, "shape": shape })));
+            json!({ "kind": "tensors", "tensors": tensors.collect::<Map<_, _>>() })
+        }
+    };
+    let metadata = found.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+    json!({ "file": path.display().to_string(), "contents": contents, "metadata": metadata.collect::<Map<_, _>>() })
 }
 
 fn tokens(path: &Path, tokens: &Tokens) {

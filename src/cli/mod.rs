@@ -3,12 +3,15 @@
 
 mod args;
 mod check;
+mod completions;
 mod data;
 mod decode;
 mod evaluate;
 mod gallery;
 mod generate;
 mod inspect;
+mod man;
+mod new;
 mod plugin;
 mod print;
 mod progress;
@@ -17,7 +20,7 @@ mod schema;
 mod tokenize;
 mod train;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use musiva::{Error, ErrorKind, Result};
 use std::{error::Error as _, panic, process::ExitCode};
 use tracing_subscriber::EnvFilter;
@@ -42,6 +45,7 @@ A recipe (TOML) wires a dataset, tokenizers, a Transformer and a sampler; this c
 measures it.
 
   musiva generate text-to-video --prompt \"a red ring moves left\" -o ring.mp4
+  musiva new my-clips
   musiva check my-recipe.toml
   musiva train my-recipe.toml --run runs/first
   musiva evaluate text-to-video";
@@ -59,6 +63,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Generate(Box<generate::Args>),
     Tokenize(tokenize::Args),
     Decode(decode::Args),
@@ -71,6 +76,8 @@ enum Command {
     Inspect(inspect::Args),
     Plugin(plugin::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs the command line.
@@ -82,6 +89,7 @@ pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let run = || match &cli.command {
+        Command::New(args) => new::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Decode(args) => decode::run(args),
@@ -94,6 +102,8 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::Schema(args) => schema::run(args),
+        Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
     };
     match panic::catch_unwind(panic::AssertUnwindSafe(run)) {
         Ok(outcome) => finish(outcome),
@@ -141,7 +151,6 @@ fn exit_code(error: &Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

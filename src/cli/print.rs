@@ -1,5 +1,6 @@
 //! What is printed.
 
+use serde::Serialize;
 use std::io::{self, Write};
 
 /// Prints a line on the standard output.
@@ -13,6 +14,12 @@ pub(crate) use say;
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints a value for programs.
+pub fn json(value: &impl Serialize) {
+    // Plain numbers and strings are always JSON.
+    say!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// Aligns the columns of a table, two spaces apart; numbers are the caller's to pad.

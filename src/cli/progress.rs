@@ -3,6 +3,7 @@
 use super::print::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use musiva::{Observer, Result};
+use serde_json::Value;
 use std::time::Duration;
 
 /// A bar of `total` steps on the standard error, with the time left; silent where that is no terminal.
@@ -20,9 +21,21 @@ pub struct Screen {
     bar: Option<(String, ProgressBar)>,
     /// Stages and how long each took.
     stages: Vec<(&'static str, Duration)>,
+    /// The standard output is for programs: notes go to the standard error.
+    json: bool,
 }
 
 impl Screen {
+    /// With `json`, nothing is said on the standard output.
+    pub fn new(json: bool) -> Self {
+        Self { json, ..Self::default() }
+    }
+
+    /// Seconds of each stage, for programs.
+    pub fn seconds(&self) -> Value {
+        self.stages.iter().map(|(name, took)| ((*name).to_owned(), Value::from(took.as_secs_f64()))).collect()
+    }
+
     /// `load 0.12 s, sample 3.40 s`
     pub fn stages(&self) -> String {
         let stages = self.stages.iter().map(|(name, took)| format!("{name} {:.2} s", took.as_secs_f64()));
@@ -44,9 +57,10 @@ impl Screen {
 
 impl Observer for Screen {
     fn note(&mut self, text: &str) {
+        let say = || if self.json { eprintln!("{text}") } else { say!("{text}") };
         match &self.bar {
-            Some((_, bar)) => bar.suspend(|| say!("{text}")),
-            None => say!("{text}"),
+            Some((_, bar)) => bar.suspend(say),
+            None => say(),
         }
     }
 

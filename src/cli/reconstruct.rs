@@ -1,7 +1,7 @@
 //! `reconstruct`: media through the tokenizer and back.
 
-use super::args::{DeviceArgs, RecipeArgs, ScaleArgs, TileArgs};
-use super::print::say;
+use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, ScaleArgs, TileArgs};
+use super::print::{json, say};
 use super::progress::Screen;
 use musiva::recipe::Recipe;
 use musiva::reconstruct::{Likeness, WholeOptions, reconstruct, reconstruct_whole};
@@ -40,13 +40,17 @@ pub struct Args {
     #[command(flatten)]
     scale: ScaleArgs,
     #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
-    save::prepare(&args.output, &save::MEDIA)?;
+    save::prepare(&args.output, &save::MEDIA, args.overwrite.overwrite)?;
     let modality = save::modality(&recipe, &args.output)?;
     match args.whole {
         true => whole(args, &recipe, modality, &device),
@@ -60,13 +64,13 @@ fn sample(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> 
         let message = "a sample of the recipe's size is taken whole";
         return Err(Error::new(ErrorKind::Unsupported, "--tile", message).hint("add `--whole`"));
     }
-    let mut screen = Screen::default();
+    let mut screen = Screen::new(args.json.json);
     let before = screen.time("read", |screen| read_media(recipe, &args.input, modality, Extent::Sample, screen))?;
     let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
     let done = reconstruct(&codec, before, &mut screen)?;
     let metadata = Provenance::of(recipe, args.device.device)?.media()?;
-    say!("{}", screen.time("write", |_| done.save(&args.output, &metadata, args.scale.get()))?);
-    report(&codec, &done.tokens, done.likeness()?, &screen);
+    let written = screen.time("write", |_| done.save(&args.output, &metadata, args.scale.get()))?;
+    report(args, &written, &codec, &done.tokens, done.likeness()?, &screen);
     Ok(())
 }
 
@@ -77,7 +81,7 @@ fn whole(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> R
         return Err(Error::new(ErrorKind::Unsupported, args.output.display().to_string(), message)
             .hint("name it like out.mp4, or leave `--whole` out"));
     }
-    let mut screen = Screen::default();
+    let mut screen = Screen::new(args.json.json);
     let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
     let options = WholeOptions {
         output: &args.output,
@@ -87,16 +91,26 @@ fn whole(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> R
         scale: args.scale.get(),
     };
     let done = reconstruct_whole(recipe, &codec, &args.input, &options, &mut screen)?;
-    say!("{}", done.written);
-    report(&codec, &done.tokens, done.likeness, &screen);
+    report(args, &done.written, &codec, &done.tokens, done.likeness, &screen);
     Ok(())
 }
 
-fn report(codec: &Codec, tokens: &Tokens, likeness: Likeness, screen: &Screen) {
+fn report(args: &Args, written: &str, codec: &Codec, tokens: &Tokens, likeness: Likeness, screen: &Screen) {
     let [t, h, w] = tokens.grid();
-    say!("tokens [{t}, {h}, {w}] of {}", codec.tokenizer().spec().kind);
-    say!("{likeness}");
-    if let Some((used, codes)) = CodeUse::in_use(std::slice::from_ref(tokens)) {
+    let kind = codec.tokenizer().spec().kind;
+    let in_use = CodeUse::in_use(std::slice::from_ref(tokens));
+    if args.json.json {
+        return json(&serde_json::json!({
+            "output": args.output.display().to_string(),
+            "tokens": { "grid": tokens.grid(), "kind": kind.to_string() },
+            "likeness": likeness,
+            "codes_in_use": in_use.map(|(used, _)| used),
+            "codes": in_use.map(|(_, codes)| codes),
+            "seconds": screen.seconds(),
+        }));
+    }
+    say!("{written}\ntokens [{t}, {h}, {w}] of {kind}\n{likeness}");
+    if let Some((used, codes)) = in_use {
         say!("{used} of {codes} codes in use by {} tokens", t * h * w);
     }
     say!("{}", screen.stages());

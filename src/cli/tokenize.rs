@@ -1,10 +1,10 @@
 //! `tokenize`: from media to saved tokens.
 
-use super::args::{DeviceArgs, RecipeArgs, TileArgs};
-use super::print::say;
+use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, TileArgs};
+use super::print::{json, say};
 use super::progress::Screen;
 use musiva::training::shards::Portion;
-use musiva::{Codec, Modality, Observer, Provenance, Result, TokenizeOptions, save, shards, stream, tokenize};
+use musiva::{Codec, Modality, Provenance, Result, TokenizeOptions, save, shards, stream, tokenize};
 use std::io;
 use std::path::PathBuf;
 
@@ -52,16 +52,26 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["input", "output", "sound"])]
     stream: bool,
     #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let recipe = args.recipe.open()?;
-    let mut screen = Screen::default();
+    let mut screen = Screen::new(args.json.json);
     if args.dataset {
         let (folder, device) = (&args.output, args.device.open()?);
         let filled = shards::fill(&recipe, folder, args.shard, args.per_shard, &device, &mut screen)?;
         let shards::Filled { made, kept, shards, samples } = filled;
+        if args.json.json {
+            json(&serde_json::json!({
+                "output": folder.display().to_string(), "made": made, "kept": kept, "shards": shards, "samples": samples,
+            }));
+            return Ok(());
+        }
         say!("{}: {made} shards made, {kept} kept, of {shards} for {samples} samples", folder.display());
         say!("train on them: --set train.tokens={}", folder.display());
         return Ok(());
@@ -73,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("{}", stream::encode(&codec, io::stdin().lock(), io::stdout().lock())?);
         return Ok(());
     };
-    save::prepare(&args.output, &["safetensors"])?;
+    save::prepare(&args.output, &["safetensors"], args.overwrite.overwrite)?;
     let modality = match args.sound || (recipe.video.is_none() && recipe.audio.is_some()) {
         true => Modality::Audio,
         false => Modality::Video,
@@ -84,7 +94,14 @@ pub fn run(args: &Args) -> Result<()> {
     let (tokens, provenance) = tokenize(&recipe, &codec, modality, input, &options, provenance, &mut screen)?;
     tokens.save(&args.output, provenance.tensors())?;
     let [t, h, w] = tokens.grid();
-    screen.note(&format!("{}: tokens [{t}, {h}, {w}] of {}", args.output.display(), codec.tokenizer().spec().kind));
-    say!("{}", screen.stages());
+    let kind = codec.tokenizer().spec().kind;
+    match args.json.json {
+        true => json(&serde_json::json!({
+            "output": args.output.display().to_string(),
+            "tokens": { "grid": tokens.grid(), "kind": kind.to_string() },
+            "seconds": screen.seconds(),
+        })),
+        false => say!("{}: tokens [{t}, {h}, {w}] of {kind}\n{}", args.output.display(), screen.stages()),
+    }
     Ok(())
 }

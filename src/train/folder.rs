@@ -1,5 +1,6 @@
 //! The folder of a run: what was run, and whether it may go on.
 
+use super::lock::{self, RunLock};
 use crate::device::DeviceName;
 use crate::provenance::weights;
 use musiva_core::recipe::Recipe;
@@ -11,10 +12,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where a run lies.
+/// What a run writes before its first step, beside the tokens of its clips and its events.
+const BEFORE: [&str; 6] = [lock::NAME, "environment.json", "recipe.toml", "metrics.jsonl", "checkpoints", "samples"];
+
+/// Where a run lies. As long as it is held, no other process has it.
 pub struct RunFolder {
     path: PathBuf,
     resumed: bool,
+    _lock: RunLock,
 }
 
 /// One call of `train`: a run that was resumed has several.
@@ -37,27 +42,46 @@ struct Environment {
 }
 
 impl RunFolder {
-    /// A new or empty folder.
+    /// A new or empty folder, or that of a run which ended before its first step.
     ///
     /// # Errors
-    /// Where there is something in it, or it cannot be made.
-    pub fn new(path: &Path) -> Result<Self> {
+    /// Where there is something else in it, another run is going on in it, or it cannot be made.
+    pub fn new(path: &Path, callbacks: &mut dyn Callbacks) -> Result<Self> {
         let failed = |error| Error::io(path, "make the run's folder", error);
         fs::create_dir_all(path).map_err(failed)?;
-        if fs::read_dir(path).map_err(failed)?.next().is_some() {
-            return Err(Error::new(ErrorKind::Io, path.display().to_string(), "this folder is not empty").hint(
-                format!("resume the run in it by `--resume {}`, or name another folder by `--run`", path.display()),
-            ));
+        let here: Vec<_> = fs::read_dir(path).and_then(Iterator::collect).map_err(failed)?;
+        let here: Vec<String> =
+            here.iter().map(|e: &fs::DirEntry| e.file_name().to_string_lossy().into_owned()).collect();
+        // A folder of something else gets no file of ours, not even a lock.
+        if !here.iter().all(|name| before_its_first_step(name)) {
+            return Err(not_empty(path));
         }
-        Ok(Self { path: path.to_owned(), resumed: false })
+        let lock = RunLock::take(path, callbacks)?;
+        if here.iter().any(|name| name != lock::NAME) {
+            if stepped(path) {
+                return Err(not_empty(path));
+            }
+            // Tokens may be of other data, and events have no steps.
+            for name in here.iter().filter(|name| !BEFORE.contains(&&***name)) {
+                let left = path.join(name);
+                fs::remove_file(&left).map_err(|error| Error::io(&left, "remove it", error))?;
+            }
+            callbacks.warn(&format!("{}: the run in it ended before its first step, and starts anew", path.display()));
+        }
+        Ok(Self { path: path.to_owned(), resumed: false, _lock: lock })
     }
 
     /// The folder of a run that `recipe` may go on with.
     ///
     /// # Errors
-    /// Where there is no checkpoint, or the recipe or the frozen weights that it names have changed in
-    /// what is trained.
+    /// Where there is no checkpoint, another run is going on in it, or the recipe or the frozen weights that it names
+    /// have changed in what is trained.
     pub fn reopen(path: &Path, recipe: &Recipe, registry: &Registry, callbacks: &mut dyn Callbacks) -> Result<Self> {
+        if !path.is_dir() {
+            // The error of a folder without a checkpoint.
+            Checkpoint::newest(&Run::checkpoints(path))?;
+        }
+        let lock = RunLock::take(path, callbacks)?;
         let checkpoint = Checkpoint::newest(&Run::checkpoints(path))?;
         let differences = recipe.differences(&checkpoint.recipe, registry)?;
         let say = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
@@ -77,7 +101,7 @@ impl RunFolder {
         for difference in harmless {
             callbacks.warn(&format!("the recipe has changed:{}", line(difference)));
         }
-        let this = Self { path: path.to_owned(), resumed: true };
+        let this = Self { path: path.to_owned(), resumed: true, _lock: lock };
         this.same_weights(recipe)?;
         Ok(this)
     }
@@ -139,4 +163,27 @@ impl RunFolder {
                 .caused_by(error)
         })
     }
+}
+
+/// Whether a run may have left a file of this name before its first step.
+fn before_its_first_step(name: &str) -> bool {
+    let temporary = name.starts_with('.') && name.ends_with(".tmp");
+    let tokens = name.starts_with("tokens") && name.ends_with(".safetensors");
+    BEFORE.contains(&name) || tokens || temporary || name.starts_with("events.out.tfevents.")
+}
+
+/// Whether the run in a folder has made steps: it has a checkpoint, samples or a line in its log.
+fn stepped(folder: &Path) -> bool {
+    let holds = |name: &str| fs::read_dir(folder.join(name)).is_ok_and(|mut all| all.next().is_some());
+    let logged = fs::metadata(folder.join("metrics.jsonl")).is_ok_and(|log| log.len() > 0);
+    logged || holds("checkpoints") || holds("samples")
+}
+
+fn not_empty(path: &Path) -> Error {
+    let resume = match Checkpoint::newest(&Run::checkpoints(path)) {
+        Ok(_) => format!("resume the run in it by `--resume {}`, or ", path.display()),
+        Err(_) => String::new(),
+    };
+    Error::new(ErrorKind::Io, path.display().to_string(), "this folder is not empty")
+        .hint(format!("{resume}name another folder by `--run`"))
 }

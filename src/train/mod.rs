@@ -1,14 +1,15 @@
 //! Trains what a recipe trains: `train.target`.
 
 mod folder;
+mod lock;
 
 pub use folder::RunFolder;
 pub use musiva_train::health::FailureMode;
 pub use musiva_train::trainer::{Callbacks, Ended, Samples};
 
+use crate::cache::{self, cache};
 use crate::device::DeviceName;
 use crate::provenance::{Provenance, weights};
-use crate::recipes::cache;
 use crate::shards::origin;
 use burn::tensor::Device;
 use musiva_core::dataset::Part;
@@ -165,7 +166,11 @@ fn tokens(
                 let kinds: Vec<_> = [&data.kind].into_iter().chain(tokenizers.iter().map(|part| &part.kind)).collect();
                 key.push_str(&serde_json::json!([kinds, recipe.plugins]).to_string());
             }
-            cache()?.join("tokens").join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
+            let folder = cache()?.join("tokens");
+            if let Some(said) = cache::said() {
+                callbacks.warn(&said);
+            }
+            folder.join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
         }
     };
     let set = TokenSet::cached(&path, canvas, || {

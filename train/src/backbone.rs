@@ -1,7 +1,7 @@
 //! Training a backbone over frozen tokenizers, on one task or on many.
 
 use crate::token_set::TokenSet;
-use crate::trainer::{Samples, Trainable, learning_on};
+use crate::trainer::{Asked, Samples, Trainable, learning_on};
 use burn::tensor::Device;
 use musiva_core::canvas::{CleanBatch, Values};
 use musiva_core::parameters::{grown, open_weights, to_vec};
@@ -292,6 +292,13 @@ impl Trainable for BackboneTraining<'_> {
             sampling.step(&*backbone)?;
         }
         for tokens in request.tokens(&sampling.tokens()?)? {
+            let text = Modality::Text.track();
+            let prompt = tokens.tracks.get(text).zip(self.parts.codecs.get(text));
+            let prompt = prompt.filter(|_| !task.spec(text).has_target());
+            // Not every text encoder decodes.
+            let prompt = prompt.and_then(|(tokens, codec)| codec.decode(tokens).ok()?.text(text).ok());
+            let prompt = prompt.unwrap_or_default();
+            result.asked.push(Asked { task: task.name.clone(), prompt });
             for (track, tokens) in &tokens.tracks {
                 // What is given as a whole is not shown, and not every text encoder decodes.
                 let (spec, codec) = (task.spec(track), self.parts.codecs.get(track));

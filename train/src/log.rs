@@ -1,6 +1,10 @@
 //! The run's log: JSON Lines for programs, TensorBoard events for people.
 
+use crate::events;
+use crate::trainer::Samples;
 use musiva_core::{Error, Result};
+use musiva_media::{encode_clip, encode_sound};
+use serde_json::{Map, Value};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -40,7 +44,7 @@ impl Log {
         let events_path = run.join(format!("events.out.tfevents.{}.musiva", now() as u64));
         let events = append(&events_path).map_err(|e| Error::io(&events_path, "write the log", e))?;
         let mut log = Self { lines, lines_path, events, events_path };
-        log.event(&[field_double(1, now()), field_bytes(3, b"brain.Event:2")].concat())?;
+        log.record(&events::version(now()))?;
         Ok(log)
     }
 
@@ -51,17 +55,43 @@ impl Log {
         line.extend(measures.iter().map(|(name, value)| (name.clone(), (*value).into())));
         let line = serde_json::Value::Object(line);
         writeln!(self.lines, "{line}").map_err(|e| Error::io(&self.lines_path, "write the log", e))?;
-        let values = measures.iter().flat_map(|(name, value)| {
-            let value = [field_bytes(1, name.as_bytes()), field_float(2, *value as f32)].concat();
-            field_bytes(1, &value)
-        });
-        let summary = field_bytes(5, &values.collect::<Vec<u8>>());
-        self.event(&[field_double(1, now()), field_varint(2, step), summary].concat())
+        let values: Vec<_> = measures.iter().map(|(name, value)| events::scalar(name, *value as f32)).collect();
+        self.record(&events::event(now(), step, &values))
+    }
+
+    /// Writes what a run is, before its first step: its hyperparameters, and its recipe.
+    pub fn describe(&mut self, hyperparameters: &Map<String, Value>, recipe: &str) -> Result<()> {
+        let values =
+            [events::hyperparameters(hyperparameters), events::text("recipe", &format!("```toml\n{recipe}\n```"))];
+        self.record(&events::event(now(), 0, &values))
+    }
+
+    /// Writes samples: clips move, sounds play, and each says its task and its prompt.
+    pub fn samples(&mut self, step: u64, samples: &Samples) -> Result<()> {
+        let mut values = Vec::new();
+        for (i, clip) in samples.clips.iter().enumerate() {
+            let [frames, height, width] = clip.shape();
+            // Faster than a GIF can be, frames stand side by side.
+            let moving = if frames == 1 { None } else { encode_clip("gif", clip).ok() };
+            let encoded = moving.map_or_else(|| encode_clip("png", clip), Ok)?;
+            values.push(events::image(&format!("samples/{i}"), [height, width], &encoded));
+        }
+        for (i, sound) in samples.sounds.iter().enumerate() {
+            let (rate, [length, channels]) = (sound.rate().as_f64() as f32, sound.shape());
+            // Some rates are none of a WAV's: the run's samples have what can be written.
+            let Ok(encoded) = encode_sound("wav", sound) else { continue };
+            values.push(events::audio(&format!("samples/{i}"), rate, channels, length, &encoded));
+        }
+        let said = samples.asked.iter().map(|asked| format!("{}: {}", asked.task, asked.prompt)).enumerate();
+        let texts = said.map(|(i, text)| (format!("asked/{i}"), text));
+        let made = samples.texts.iter().enumerate().map(|(i, text)| (format!("samples/{i}"), text.clone()));
+        values.extend(texts.chain(made).map(|(tag, text)| events::text(&tag, &text)));
+        self.record(&events::event(now(), step, &values))
     }
 
     /// One record of TensorFlow's record format: length, its masked checksum, data, its masked
     /// checksum (`tensorflow/core/lib/io/record_writer.h`).
-    fn event(&mut self, data: &[u8]) -> Result<()> {
+    fn record(&mut self, data: &[u8]) -> Result<()> {
         let length = (data.len() as u64).to_le_bytes();
         let record = [&length[..], &masked(&length).to_le_bytes(), data, &masked(data).to_le_bytes()].concat();
         self.events.write_all(&record).map_err(|e| Error::io(&self.events_path, "write the log", e))
@@ -76,37 +106,11 @@ fn masked(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-// The few protocol-buffer fields that a scalar event is made of.
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-fn field_varint(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
-
-fn field_double(field: u64, value: f64) -> Vec<u8> {
-    [varint(field << 3 | 1), value.to_le_bytes().to_vec()].concat()
-}
-
-fn field_float(field: u64, value: f32) -> Vec<u8> {
-    [varint(field << 3 | 5), value.to_le_bytes().to_vec()].concat()
-}
-
-fn field_bytes(field: u64, bytes: &[u8]) -> Vec<u8> {
-    [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trainer::Asked;
+    use musiva_core::{Clip, Rate, Sound};
 
     #[test]
     fn checksums_are_the_published_ones() {
@@ -126,5 +130,24 @@ mod tests {
         let steps: Vec<&str> = text.lines().collect();
         assert_eq!(steps.len(), 4);
         assert_eq!(steps[3], r#"{"step":4,"loss":0.5}"#);
+    }
+
+    #[test]
+    fn samples_are_events_with_what_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path(), 0).unwrap();
+        let settings = serde_json::json!({ "learning_rate": 0.5 });
+        log.describe(settings.as_object().unwrap(), "name = \"mine\"").unwrap();
+        // A GIF has no more than 50 frames a second.
+        let clip = |rate| Clip::new([3, 8, 8], Rate::whole(rate), vec![7; 3 * 8 * 8 * 3]).unwrap();
+        let sound = Sound::new(1, Rate::whole(8000), vec![0.1; 77]).unwrap();
+        let asked = Asked { task: "image-to-video".into(), prompt: "a dog".into() };
+        let samples =
+            Samples { clips: vec![clip(10), clip(60)], sounds: vec![sound], asked: vec![asked], ..Default::default() };
+        log.samples(7, &samples).unwrap();
+        let events = std::fs::read(&log.events_path).unwrap();
+        for part in [&b"hparams"[..], b"name = \"mine\"", b"GIF89a", b"PNG", b"WAVE", b"image-to-video: a dog"] {
+            assert!(events.windows(part.len()).any(|window| window == part), "{}", String::from_utf8_lossy(part));
+        }
     }
 }

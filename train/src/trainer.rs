@@ -10,6 +10,7 @@ use musiva_core::dataset::Unreadable;
 use musiva_core::parameters::{Precision, save_weights, to_vec};
 use musiva_core::recipe::{OnFailure, TrainSettings};
 use musiva_core::{Clip, Error, ErrorKind, Loss, Parameters, Result, Sound, Weights};
+use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -59,8 +60,19 @@ pub struct Samples {
     pub sounds: Vec<Sound>,
     /// To be read.
     pub texts: Vec<String>,
+    /// What was asked for, sample by sample; of a tokenizer nothing is.
+    pub asked: Vec<Asked>,
     /// To be logged, by name.
     pub measures: Vec<(String, f64)>,
+}
+
+/// What a sample is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// The name of the task.
+    pub task: String,
+    /// The prompt, as its tokens read; empty: none.
+    pub prompt: String,
 }
 
 /// Callbacks of a run. Each does nothing unless it is overridden; `()` overrides none.
@@ -130,6 +142,9 @@ impl Run<'_> {
             step = checkpoint.step;
         }
         let mut log = Log::open(&self.folder, step)?;
+        if let Ok(serde_json::Value::Object(all)) = serde_json::to_value(s) {
+            log.describe(&all, &self.recipe)?;
+        }
         let save = |step, trainable: &dyn Trainable, optimizers: &Optimizers| {
             Checkpoint::save(&checkpoints, s.keep, step, &self.recipe, &optimizers.learners(trainable))
         };
@@ -186,6 +201,7 @@ impl Run<'_> {
             if every(step, s.sample_every) && !stop {
                 let samples = trainable.sample(&optimizers.own.average(), step)?;
                 log.write(step, &samples.measures)?;
+                log.samples(step, &samples)?;
                 callbacks.samples(step, &samples)?;
             }
             if stop || step == total || every(step, s.checkpoint_every) {

@@ -4,7 +4,8 @@
 //! required that the other may say. And a `kind` selects its schema by `if` and `then`: what is wrong is told once, at its
 //! key, and not once for each component that it could have been.
 
-use super::keywords::{deref, tag};
+use super::keywords::{deref, fixed, tag};
+use super::renamed;
 use super::schema::{SECTIONS, schema};
 use crate::Registry;
 use serde_json::{Map, Value as Json, json};
@@ -16,14 +17,15 @@ const DEEPEST: usize = 16;
 /// The JSON Schema (draft 2020-12) of a recipe's file, for this set of components. It accepts every file that the checker
 /// accepts; what only the whole recipe shows is the checker's to tell.
 pub fn published(registry: &Registry) -> Json {
-    let whole = schema(registry);
+    let mut whole = schema(registry);
+    earlier_words(&mut whole);
     let mut root = whole.clone();
-    by_kind(&mut root, &whole);
+    simplify(&mut root, &whole);
     // A kind with a dot is that of a plugin, which only the checker asks.
     for section in SECTIONS.iter().map(|section| section.path).chain(["metric"]) {
         if let Some(kind) = root.pointer_mut(&format!("/$defs/{section}/properties/kind")) {
             let built_in = kind["enum"].take();
-            *kind = json!({ "type": "string", "anyOf": [{ "enum": built_in }, { "pattern": "\\." }] });
+            *kind = json!({ "type": "string", "if": { "pattern": "\\." }, "else": { "enum": built_in } });
         }
     }
     let needs = needs(&root, &root, 0).unwrap_or_default();
@@ -33,26 +35,92 @@ pub fn published(registry: &Registry) -> Json {
     root
 }
 
-/// Replaces every choice of tables with a `kind` by the schema that the kind selects. A table without a kind, which one that
-/// it extends may have, has keys of any of them.
-fn by_kind(json: &mut Json, whole: &Json) {
+/// Adds the keys and words that recipes used before and that are still read.
+fn earlier_words(whole: &mut Json) {
+    let Some(defs) = whole["$defs"].as_object_mut() else { return };
+    for (table, old, new) in renamed::KEYS {
+        let its = |name: &str| name == table || name.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
+        for definition in defs.iter_mut().filter(|(name, _)| its(name)).map(|(_, definition)| definition) {
+            let properties = definition.get_mut("properties").and_then(Json::as_object_mut);
+            let Some(properties) = properties else { continue };
+            if let Some(mut property) = properties.get(new).cloned() {
+                property["deprecated"] = true.into();
+                property["description"] = format!("It is called `{new}` now.").into();
+                properties.insert(old.to_owned(), property);
+            }
+        }
+    }
+    if let Some(Json::Array(words)) = defs.get_mut("task.MaskSpec").and_then(|spec| spec.get_mut("oneOf")) {
+        words.extend(renamed::VALUES.map(|(old, new)| json!({ "const": old, "description": format!("Now `{new}`.") })));
+    }
+}
+
+/// Says every choice so that what is wrong is told once, at its key: there is no null in TOML, one of several words is an
+/// `enum`, and of tables with a `kind` the kind selects one. `whole` is the schema as it was.
+fn simplify(json: &mut Json, whole: &Json) {
     let object = match json {
-        Json::Array(all) => return all.iter_mut().for_each(|json| by_kind(json, whole)),
+        Json::Array(all) => return all.iter_mut().for_each(|json| simplify(json, whole)),
         Json::Object(object) => object,
         _ => return,
     };
-    object.values_mut().for_each(|json| by_kind(json, whole));
-    let Some(Json::Array(branches)) = object.get("oneOf") else { return };
+    object.values_mut().for_each(|json| simplify(json, whole));
+    if object.get("default") == Some(&Json::Null) {
+        object.shift_remove("default");
+    }
+    if let Some(Json::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [one] = &types[..] {
+            let one = one.clone();
+            object.insert("type".into(), one);
+        }
+    }
+    if let Some(Json::Array(choice)) = object.get_mut("anyOf") {
+        choice.retain(|one| one["type"] != "null");
+        if let [Json::Object(one)] = &choice[..] {
+            let one = one.clone();
+            object.shift_remove("anyOf");
+            for (key, value) in one {
+                object.entry(key).or_insert(value);
+            }
+        }
+    }
+    if let Some(Json::Array(branches)) = object.get("oneOf") {
+        let branches = branches.clone();
+        if let Some(words) = words(&branches) {
+            object.shift_remove("oneOf");
+            let about = words.iter().filter_map(|(word, about)| Some(format!("{word}: {}", (*about)?)));
+            let about = [object.get("description").and_then(Json::as_str).map(str::to_owned)]
+                .into_iter()
+                .flatten()
+                .chain(about)
+                .collect::<Vec<_>>();
+            object.insert("description".into(), about.join("\n").into());
+            object.insert("enum".into(), words.iter().map(|(word, _)| (*word).clone()).collect());
+        } else {
+            by_kind(object, branches, whole);
+        }
+    }
+}
+
+/// The words of a choice of words alone, each with its description.
+fn words(branches: &[Json]) -> Option<Vec<(&Json, Option<&str>)>> {
+    let all: Option<Vec<_>> =
+        branches.iter().map(|branch| Some((fixed(branch)?, branch["description"].as_str()))).collect();
+    Some(all?.into_iter().flat_map(|(words, about)| words.into_iter().map(move |word| (word, about))).collect())
+}
+
+/// Makes the `kind` select one of the `branches` of a choice, where each has one. A table without a kind, which one that it
+/// extends may have, has keys of any of them.
+fn by_kind(object: &mut Map<String, Json>, branches: Vec<Json>, whole: &Json) {
     let kinds = branches.iter().map(|branch| tag(deref(whole, branch), "kind").map(str::to_owned));
     let Some(kinds) = kinds.collect::<Option<Vec<_>>>() else { return };
-    let branches = branches.clone();
     object.shift_remove("oneOf");
     let mut keys: Map<String, Json> = Map::new();
     for branch in &branches {
         let properties = deref(whole, branch).get("properties").and_then(Json::as_object);
         for (key, property) in properties.into_iter().flatten().filter(|(key, _)| *key != "kind") {
             let either = keys.entry(key.clone()).or_insert_with(|| json!({ "anyOf": [] }));
-            if let Some(Json::Array(either)) = either.get_mut("anyOf").filter(|either| !has(either, property)) {
+            if let Some(either) = either["anyOf"].as_array_mut().filter(|either| !either.contains(property)) {
                 either.push(property.clone());
             }
         }
@@ -61,7 +129,7 @@ fn by_kind(json: &mut Json, whole: &Json) {
         if let Some([one]) = either["anyOf"].as_array().map(Vec::as_slice) {
             *either = one.clone();
         }
-        by_kind(either, whole);
+        simplify(either, whole);
     }
     let none = json!({
         "if": { "not": { "required": ["kind"] } },
@@ -76,10 +144,6 @@ fn by_kind(json: &mut Json, whole: &Json) {
     object.insert("required".into(), json!(["kind"]));
     object.insert("properties".into(), json!({ "kind": { "enum": kinds } }));
     object.insert("allOf".into(), all.into());
-}
-
-fn has(all: &Json, one: &Json) -> bool {
-    all.as_array().is_some_and(|all| all.contains(one))
 }
 
 /// What is required of the tables of `schema` that merge with those of another file, and nothing else of it. Arrays do not
@@ -108,11 +172,6 @@ fn needs(root: &Json, schema: &Json, depth: usize) -> Option<Json> {
             }
             _ => all.extend(below(part)),
         }
-    }
-    // A table or nothing: there is no nothing in TOML.
-    let choice = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
-    if let [one] = choice.filter(|one| one["type"] != "null").collect::<Vec<_>>()[..] {
-        all.extend(below(one));
     }
     if !all.is_empty() {
         out.insert("allOf".into(), all.into());

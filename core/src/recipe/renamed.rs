@@ -4,14 +4,14 @@ use super::report::Diagnostic;
 use super::source::{Entry, Node, Place, Value};
 
 /// Keys: the table that holds them, the old name, the new one.
-const KEYS: [(&str, &str, &str); 3] = [
+pub(super) const KEYS: [(&str, &str, &str); 3] = [
     ("objective", "stagger", "frame_offset"),
     ("sampler", "stagger", "frame_offset"),
     ("train", "on_disease", "on_failure"),
 ];
 
 /// Values of the keys [`MASKS`]: the old word, the new one.
-const VALUES: [(&str, &str); 2] = [("made", "target"), ("given", "context")];
+pub(super) const VALUES: [(&str, &str); 2] = [("made", "target"), ("given", "context")];
 
 /// Keys whose values are [`VALUES`]; `*` stands for the number of a task.
 const MASKS: [&str; 2] = ["task.*.video", "task.*.audio"];

@@ -20,7 +20,7 @@ pub use read::{OpenedSound, SoundInfo, SoundOptions, SoundReader, read_sound};
 pub use resample::resample;
 pub use spectrogram::spectrogram;
 pub use waveform::waveform;
-pub use write::{SampleFormat, write_sound, write_sound_with};
+pub use write::{SampleFormat, encode_sound, write_sound, write_sound_with};
 
 pub(crate) use info_list::read as wav_metadata;
 pub(crate) use spectrogram::colour;

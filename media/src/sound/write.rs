@@ -39,6 +39,15 @@ pub fn write_sound_with(path: &Path, sound: &Sound, metadata: &Metadata, format:
     write_whole(path, &bytes)
 }
 
+/// The bytes of a file with this `extension` that [`write_sound`] writes.
+///
+/// # Errors
+/// As there, but for those of the disk.
+pub fn encode_sound(extension: &str, sound: &Sound) -> Result<Vec<u8>> {
+    let path = Path::new("sound").with_extension(extension);
+    encode(&path, sound, &Metadata::new(), SampleFormat::default())
+}
+
 fn encode(path: &Path, sound: &Sound, metadata: &Metadata, format: SampleFormat) -> Result<Vec<u8>> {
     let place = || path.display().to_string();
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();

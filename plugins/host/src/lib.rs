@@ -53,6 +53,8 @@ pub use load::{Loaded, Loader};
 pub use manifest::{Manifest, platform};
 pub use probe::{Prober, probe};
 pub use register::register;
+#[cfg(unix)]
+pub use store::user;
 pub use store::{Vetted, vet};
 pub use trust::{Consent, TrustFile};
 

@@ -72,7 +72,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// The user that this process acts as.
 #[cfg(unix)]
-pub(crate) fn user() -> u32 {
+pub fn user() -> u32 {
     unsafe extern "C" {
         fn geteuid() -> u32;
     }

@@ -2,10 +2,12 @@
 
 mod new;
 
-use super::args::PluginArgs;
-use super::print::{print, say, table};
+use super::args::{JsonArgs, PluginArgs};
+use super::print::{json, print, say, table};
 use musiva::plugin_host::{self, Finding, Found, Manifest, Outcome, find, platform, vet};
-use musiva::{Error, ErrorKind, Result, trust_file};
+use musiva::{Error, ErrorKind, Result, trust_file, trusted};
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Plugins: tokenizers, backbones, samplers and more from shared libraries
@@ -27,7 +29,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// List the plugins that are installed; runs none
-    List(PluginArgs),
+    List(List),
     /// Print a plugin's manifest and hash; does not run it
     Inspect(Named),
     /// Run a plugin through the conformance kit
@@ -46,6 +48,14 @@ enum Command {
     Serve { library: PathBuf },
 }
 
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    plugins: PluginArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
 /// A plugin on the command line.
 #[derive(clap::Args)]
 struct Named {
@@ -54,6 +64,8 @@ struct Named {
     plugin: String,
     #[command(flatten)]
     plugins: PluginArgs,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 #[derive(clap::Args)]
@@ -63,9 +75,6 @@ struct Check {
     /// Its configuration, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}")]
     config: String,
-    /// JSON instead of a table
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -78,11 +87,13 @@ struct Trust {
     remove: bool,
     #[command(flatten)]
     plugins: PluginArgs,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.command {
-        Command::List(plugins) => list(plugins),
+        Command::List(args) => list(args),
         Command::Inspect(named) => inspect(named),
         Command::Check(args) => check(args),
         Command::Trust(args) => trust(args),
@@ -115,8 +126,8 @@ fn sha256(folder: &Path, manifest: &Manifest) -> Result<String> {
     Ok(vet(&folder.join(&manifest.library()?.file))?.sha256)
 }
 
-fn list(plugins: &PluginArgs) -> Result<()> {
-    let (search, trusted) = (plugins.options()?.search(), trust_file()?.hashes()?);
+fn list(args: &List) -> Result<()> {
+    let (search, trusted) = (args.plugins.options()?.search(), trusted()?);
     let mut rows = Vec::new();
     for found in find(&search) {
         let place = found.folder.display().to_string();
@@ -131,6 +142,13 @@ fn list(plugins: &PluginArgs) -> Result<()> {
             }
             Err(error) => vec!["?".into(), String::new(), String::new(), error.message().to_owned(), place],
         });
+    }
+    if args.json.json {
+        let keys = ["id", "kind", "version", "state", "folder"];
+        let plugins = rows.iter().map(|row| keys.into_iter().zip(row).collect::<BTreeMap<_, _>>());
+        let search = search.iter().map(|folder| folder.display().to_string());
+        json(&json!({ "search": search.collect::<Vec<_>>(), "plugins": plugins.collect::<Vec<_>>() }));
+        return Ok(());
     }
     if rows.is_empty() {
         let folders: Vec<_> = search.iter().map(|folder| format!("  {}", folder.display())).collect();
@@ -155,19 +173,27 @@ fn inspect(named: &Named) -> Result<()> {
     rows.extend(manifest.library.iter().map(|(platform, library)| row(platform, &library.file)));
     match sha256(&folder, &manifest) {
         Ok(hash) => {
-            let trusted = trust_file()?.hashes()?.contains(&hash);
+            let trusted = trusted()?.contains(&hash);
             rows.push(row("sha256", &hash));
             rows.push(row("trusted", if trusted { "yes" } else { "no" }));
         }
         Err(error) => rows.push(row("library", &error.to_string())),
     }
-    print(&table(&rows));
+    match named.json.json {
+        true => json(&rows.iter().map(|row| (&row[0], &row[1])).collect::<BTreeMap<_, _>>()),
+        false => print(&table(&rows)),
+    }
     Ok(())
 }
 
 fn hash(named: &Named) -> Result<()> {
     let (folder, manifest) = find_plugin(&named.plugins, &named.plugin)?;
     let hash = sha256(&folder, &manifest)?;
+    if named.json.json {
+        let pin = json!({ (platform()): hash });
+        json(&json!({ "id": manifest.id, "version": manifest.version, "sha256": pin }));
+        return Ok(());
+    }
     say!("{hash}\n\nIn a recipe:\n");
     say!("[[plugin]]\nid = \"{}\"\nversion = \"{}\"", manifest.id, manifest.version);
     say!("sha256 = {{ {} = \"{hash}\" }}", platform());
@@ -184,11 +210,17 @@ fn trust(args: &Trust) -> Result<()> {
         }
     };
     let place = file.path().display();
-    match args.remove {
-        true if file.remove(&hash)? => say!("{place}: {hash} is trusted no more"),
-        true => say!("{place}: {hash} was not trusted"),
-        false if file.add(&hash, &name)? => say!("{place}: {hash} {name} may be loaded from now on"),
-        false => say!("{place}: {hash} was trusted already"),
+    let changed = if args.remove { file.remove(&hash)? } else { file.add(&hash, &name)? };
+    if args.json.json {
+        let file = place.to_string();
+        json(&json!({ "file": file, "sha256": hash, "trusted": !args.remove, "changed": changed }));
+        return Ok(());
+    }
+    match (args.remove, changed) {
+        (true, true) => say!("{place}: {hash} is trusted no more"),
+        (true, false) => say!("{place}: {hash} was not trusted"),
+        (false, true) => say!("{place}: {hash} {name} may be loaded from now on"),
+        (false, false) => say!("{place}: {hash} was trusted already"),
     }
     Ok(())
 }
@@ -201,8 +233,8 @@ fn check(args: &Check) -> Result<()> {
     let (folder, manifest) = find_plugin(&args.named.plugins, &args.named.plugin)?;
     let loaded = args.named.plugins.options()?.loader()?.load_folder(&folder, &manifest, None)?;
     let findings = plugin_host::check(&loaded, &config);
-    match args.json {
-        true => say!("{:#}", serde_json::json!({ "plugin": loaded.origin(), "findings": findings })),
+    match args.named.json.json {
+        true => json(&json!({ "plugin": loaded.origin(), "findings": findings })),
         false => {
             say!("{}\n", loaded.origin());
             print(&table(&findings.iter().map(row).collect::<Vec<_>>()));

@@ -2,20 +2,21 @@
 
 mod screen;
 
-use super::args::{DeviceArgs, RecipeArgs};
-use super::print::say;
+use super::args::{DeviceArgs, JsonArgs, RecipeArgs};
+use super::print::{json, say};
 use musiva::recipe::{Recipe, Target};
 use musiva::train::{Ended, RunFolder, train};
 use musiva::training::tokenizer::summary;
 use musiva::{ConfigError, Error, ErrorKind, Result};
 use screen::{Screen, Stop};
+use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
 
 /// Train the recipe's `train.target`: a tokenizer or the backbone
 ///
 /// A run writes its run folder: recipe.toml and environment.json (what was run, and on what),
-/// metrics.jsonl and TensorBoard events, samples/, checkpoints/ and, at its end,
-/// weights.safetensors. Ctrl-C finishes the step, saves a checkpoint and prints how to resume; a
+/// metrics.jsonl and TensorBoard events (scalars, samples, hyperparameters), samples/ (their tasks and
+/// prompts in index.jsonl), checkpoints/ and, at its end, weights.safetensors. Ctrl-C finishes the step, saves a checkpoint and prints how to resume; a
 /// resumed run ends with the same weights, bit by bit, as an uninterrupted one.
 ///
 ///   musiva train my-recipe.toml
@@ -35,6 +36,8 @@ pub struct Args {
     /// How many steps, instead of `train.steps`
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -61,7 +64,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut screen = Screen::new(&path, settings.steps as u64, stop.clone());
     let folder = match args.resume {
         Some(_) => RunFolder::reopen(&path, &recipe, &registry, &mut screen)?,
-        None => RunFolder::new(&path)?,
+        None => RunFolder::new(&path, &mut screen)?,
     };
     stop.on_ctrl_c()?;
     let ended = train(&recipe, &folder, args.device.device, &mut screen);
@@ -70,10 +73,23 @@ pub fn run(args: &Args) -> Result<()> {
         Ended::Done(weights) => weights,
         Ended::Stopped(step) => return Err(stopped(args, step, &path)),
     };
+    let (peak, estimated) = (peak_memory(), summary(&recipe).training.map(|training| training.memory_bytes));
+    if args.json.json {
+        json(&json!({
+            "target": settings.target,
+            "run": path.display().to_string(),
+            "weights": weights.display().to_string(),
+            "steps": settings.steps,
+            "measures": screen.measures().iter().cloned().collect::<Map<_, _>>(),
+            "peak_memory_bytes": peak,
+            "estimated_memory_bytes": estimated,
+        }));
+        return Ok(());
+    }
     say!("{}: the weights of {}", weights.display(), settings.target);
-    if let (Some(peak), Some(training)) = (peak_memory(), summary(&recipe).training) {
+    if let (Some(peak), Some(estimated)) = (peak, estimated) {
         let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
-        say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
+        say!("peak of memory: {}, estimated {}", mib(peak), mib(estimated));
     }
     let named = match settings.target {
         Target::Text => recipe.text.as_ref().and_then(|part| part.weights.as_ref()),
@@ -82,11 +98,17 @@ pub fn run(args: &Args) -> Result<()> {
         Target::Backbone => recipe.backbone.as_ref().and_then(|part| part.weights.as_ref()),
     };
     match named {
+        Some(path) if same(path, &weights) => say!("the recipe finds them there"),
         // Weights that are there already may be the only copy of something better.
         Some(path) if !path.exists() => say!("use them: cp {} {}", weights.display(), path.display()),
         _ => say!("use them: --set {}.weights={}", settings.target, weights.display()),
     }
     Ok(())
+}
+
+/// Whether both are one file.
+fn same(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// How to go on.

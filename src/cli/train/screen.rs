@@ -5,6 +5,9 @@ use indicatif::ProgressBar;
 use musiva::media::{Metadata, contact_sheet, write_sound};
 use musiva::train::{Callbacks, FailureMode, Samples};
 use musiva::{Error, ErrorKind, Result, save};
+use serde_json::{Value, json};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,12 +46,19 @@ pub struct Screen {
     preparing: Option<ProgressBar>,
     folder: PathBuf,
     stop: Stop,
+    /// The last that were logged.
+    measures: Vec<(String, Value)>,
 }
 
 impl Screen {
     /// For a run of `steps` steps in `folder`.
     pub fn new(folder: &Path, steps: u64, stop: Stop) -> Self {
-        Self { bar: bar(steps, "train"), preparing: None, folder: folder.to_owned(), stop }
+        Self { bar: bar(steps, "train"), preparing: None, folder: folder.to_owned(), stop, measures: Vec::new() }
+    }
+
+    /// The last measures, by name.
+    pub fn measures(&self) -> &[(String, Value)] {
+        &self.measures
     }
 
     /// Takes the bar away.
@@ -92,6 +102,7 @@ impl Callbacks for Screen {
             self.bar.reset_eta();
         }
         let Some(measures) = measures else { return };
+        self.measures = measures.iter().map(|(name, value)| (name.clone(), (*value).into())).collect();
         let text = said(measures);
         match self.bar.is_hidden() {
             true => eprintln!("step {done}/{total}  {text}"),
@@ -106,10 +117,18 @@ impl Callbacks for Screen {
 
     fn samples(&mut self, step: u64, look: &Samples) -> Result<()> {
         let path = self.folder.join("samples").join(format!("{step:08}.png"));
-        save::prepare(&path, &["png"])?;
+        save::prepare(&path, &["png"], true)?;
+        // A row for each sample, and above it what was asked for.
+        let asked: Vec<String> = look.asked.iter().map(|asked| format!("{}: {}", asked.task, asked.prompt)).collect();
+        let labels: Vec<&str> = asked.iter().map(String::as_str).filter(|_| asked.len() == look.clips.len()).collect();
         if !look.clips.is_empty() {
-            save::write(&path, &contact_sheet(&look.clips, COLUMNS, &[])?, &Metadata::new(), None)?;
+            save::write(&path, &contact_sheet(&look.clips, COLUMNS, &labels)?, &Metadata::new(), None)?;
         }
+        let mut lines = String::new();
+        for (i, asked) in look.asked.iter().enumerate() {
+            lines += &format!("{}\n", json!({ "step": step, "sample": i, "task": asked.task, "prompt": asked.prompt }));
+        }
+        append(&self.folder.join("samples").join("index.jsonl"), &lines)?;
         if !look.texts.is_empty() {
             musiva::files::write(&path.with_extension("txt"), format!("{}\n", look.texts.join("\n")).as_bytes())?;
         }
@@ -127,6 +146,12 @@ impl Callbacks for Screen {
     fn stop(&self) -> bool {
         self.stop.asked()
     }
+}
+
+/// Adds lines to a file, which need not be there.
+fn append(path: &Path, lines: &str) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|error| Error::io(path, "write it", error))
 }
 
 /// `loss 0.123  learning_rate 0.001`

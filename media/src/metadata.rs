@@ -100,6 +100,7 @@ fn read_metadata_from(mut file: Box<dyn ReadSeek>) -> Outcome<Metadata> {
         Kind::Wav => sound::wav_metadata(&mut file),
         Kind::Flac => sound::flac::metadata(&mut file),
         Kind::Jpeg | Kind::WebP | Kind::Ogg | Kind::Mpeg => Ok(Metadata::new()),
+        Kind::Empty => Err(crate::fault::broken("it is empty")),
         Kind::Unknown => {
             Err(crate::fault::broken("its format is none of PNG, GIF, MP4, WAV and FLAC, which hold metadata"))
         }

@@ -72,11 +72,13 @@ impl Provenance {
 }
 
 /// SHA-256 of the weights files that the recipe names and that are there, by section.
-pub fn weights(recipe: &Recipe) -> Result<BTreeMap<&'static str, String>> {
-    fn named<T: ?Sized>(part: &Option<Part<T>>) -> Option<(&'static str, &std::path::Path)> {
-        part.as_ref().and_then(|part| Some((part.section, part.weights.as_deref()?)))
+pub fn weights(recipe: &Recipe) -> Result<BTreeMap<String, String>> {
+    fn named<T: ?Sized>(part: &Part<T>) -> Option<(&str, &std::path::Path)> {
+        Some((&part.path, part.weights.as_deref()?))
     }
-    let all = [named(&recipe.video), named(&recipe.audio), named(&recipe.text), named(&recipe.backbone)];
-    let there = all.into_iter().flatten().filter(|(_, path)| path.is_file());
-    there.map(|(section, path)| Ok((section, files::sha256(&files::read(path, 64 * files::GIGABYTE)?)))).collect()
+    let all = recipe.tokenizers().map(named).chain(recipe.backbone.as_ref().map(named));
+    let there = all.flatten().filter(|(_, path)| path.is_file());
+    there
+        .map(|(section, path)| Ok((section.to_owned(), files::sha256(&files::read(path, 64 * files::GIGABYTE)?))))
+        .collect()
 }

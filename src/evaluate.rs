@@ -63,6 +63,11 @@ pub fn evaluate_all(
             [_] => observer.progress(stage, done, total),
             _ => observer.progress(&format!("{}: {stage}", recipe.name), done, total),
         })?);
+        if each.last().is_some_and(Evaluation::is_empty) {
+            let message = "it has nothing that can be measured";
+            return Err(Error::new(ErrorKind::Unsupported, recipe.path.display().to_string(), message)
+                .hint("name a recipe with a video or audio tokenizer, or with a backbone"));
+        }
         if options.sheet && i == 0 {
             let (labels, rows): (Vec<String>, Vec<Clip>) =
                 sheet(recipe, &parts, options.baselines)?.into_iter().unzip();

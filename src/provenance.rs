@@ -13,6 +13,9 @@ pub struct Provenance(BTreeMap<String, String>);
 /// What [`Tokens::save`](musiva_core::Tokens::save) says of the tokens themselves.
 const OF_TOKENS: &str = "musiva.tokens.";
 
+/// What the tokenizer of saved tokens computes: [`Recipe::tokenizer_sha256`].
+const TOKENIZER: &str = "musiva.tokenizer.sha256";
+
 /// In front of the section whose weights a hash is of.
 const WEIGHTS: &str = "musiva.weights.sha256.";
 
@@ -49,9 +52,31 @@ impl Provenance {
         self
     }
 
+    /// Of the tokens of a track, which know what tokenizer they are of.
+    ///
+    /// # Errors
+    /// Where its weights cannot be read.
+    pub fn of_track(self, recipe: &Recipe, track: &str) -> Result<Self> {
+        Ok(match recipe.tokenizer_sha256(track)? {
+            Some(hash) => self.with(TOKENIZER, hash),
+            None => self,
+        })
+    }
+
+    /// What the tokenizer of saved tokens computes, where they say it.
+    pub fn tokenizer_sha256(&self) -> Option<&str> {
+        self.get(TOKENIZER)
+    }
+
     /// Without the weights of a part that is being trained: they are not what was used.
     pub fn trained(mut self, section: &str) -> Self {
         self.0.remove(&format!("{WEIGHTS}{section}"));
+        self
+    }
+
+    /// With all of another.
+    pub fn and(mut self, other: &Self) -> Self {
+        self.0.extend(other.0.clone());
         self
     }
 
@@ -72,11 +97,11 @@ impl Provenance {
 }
 
 /// SHA-256 of the weights files that the recipe names and that are there, by section.
-pub fn weights(recipe: &Recipe) -> Result<BTreeMap<&'static str, String>> {
-    fn named<T: ?Sized>(part: &Option<Part<T>>) -> Option<(&'static str, &std::path::Path)> {
-        part.as_ref().and_then(|part| Some((part.section, part.weights.as_deref()?)))
+pub fn weights(recipe: &Recipe) -> Result<BTreeMap<String, String>> {
+    fn named<T: ?Sized>(part: &Part<T>) -> Option<(&str, &std::path::Path)> {
+        Some((&part.path, part.weights.as_deref()?))
     }
-    let all = [named(&recipe.video), named(&recipe.audio), named(&recipe.text), named(&recipe.backbone)];
-    let there = all.into_iter().flatten().filter(|(_, path)| path.is_file());
-    there.map(|(section, path)| Ok((section, files::sha256(&files::read(path, 64 * files::GIGABYTE)?)))).collect()
+    let all = recipe.tokenizers().map(named).chain(recipe.backbone.as_ref().map(named));
+    let there = all.flatten().filter(|(_, path)| path.is_file());
+    there.map(|(section, path)| Ok((section.to_owned(), files::sha256_of(path)?))).collect()
 }

@@ -82,6 +82,27 @@ fn clips_with_sound_are_looked_at_trained_on_and_made() {
     let sound = read_sound(lab.path("made.mp4"), &SoundOptions::default()).unwrap().sound;
     assert_eq!((clip.frames(), clip.rate()), (5, Rate::whole(8)));
     assert_eq!((sound.shape(), sound.rate()), ([5000, 1], Rate::whole(8000)));
+
+    // Without an oracle, what was held out and all that is real are what is made compared with.
+    let said = lab.run(&["evaluate", "own.toml", "--prompts", "4", "-o", "figures.json"]).succeeds().out;
+    for text in ["bits a token", "frames-8x32x32", "mel-32", "top 1", "to the nearest trained on"] {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+    let figures = lab.json("figures.json");
+    let task = &figures["held_out"][0];
+    // Two steps teach nothing: a code costs about what it costs with nothing learned, ten bits of a clip's, three of a sound's.
+    let bits = task["loss"]["bits_per_token"].as_f64().unwrap();
+    assert!((3.0..11.0).contains(&bits), "{bits}");
+    let loss = task["loss"]["loss"].as_f64().unwrap();
+    assert!((loss / std::f64::consts::LN_2 - bits).abs() < 1e-3, "{loss} nats, {bits} bits");
+    let (found, real) = (&task["retrieval"][0], task["retrieval"][0]["real"].as_u64().unwrap());
+    // Eight windows: too few to hold any out, so they are all of both.
+    assert_eq!((found["n"].as_u64(), real), (Some(4), 12));
+    assert!(found["median_rank"].as_u64().unwrap() <= 12);
+    assert_eq!(task["variety"][0]["held_out_nearest_trained"], 0.0);
+    // Silent clips and the same seed: the same figures.
+    lab.run(&["evaluate", "own.toml", "--prompts", "4", "-o", "again.json"]).succeeds();
+    assert_eq!(lab.json("again.json"), figures);
 }
 
 #[test]

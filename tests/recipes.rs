@@ -355,7 +355,7 @@ fn weights_know_by_which_noise_schedule_they_were_trained() {
     let [by_plain, by_linear] =
         [("plain.safetensors", &plain), ("linear.safetensors", &linear)].map(|(name, recipe)| weights(name, recipe));
     let unlike = |recipe: &Recipe, file: &Path| -> Vec<String> {
-        let found = recipe.unlike(Target::Backbone, file).unwrap();
+        let found = recipe.unlike(Target::Backbone.section(), file).unwrap();
         found.iter().map(|unlike| format!("{} = {}, not {}", unlike.key, unlike.weights, unlike.recipe)).collect()
     };
     assert!(unlike(&plain, &by_plain).is_empty() && unlike(&linear, &by_linear).is_empty());

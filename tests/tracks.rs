@@ -114,6 +114,52 @@ fn a_clip_comes_of_its_depth_and_of_itself_made_small() {
 }
 
 #[test]
+fn a_track_may_have_a_tokenizer_of_its_own() {
+    let lab = Lab::bare();
+    for seed in ["1", "2"] {
+        let run = ["train", &recipe("tokenizer-video"), "--steps", "2", "--run", &format!("tokenizer-{seed}")];
+        lab.run(&[&run[..], &["--set", &format!("train.seed={seed}")]].concat()).succeeds();
+    }
+    let own = |table: &str| {
+        format!(
+            "schema = 1\nextends = {:?}\n\n[tokenizer.{table}]\nkind = \"magvit2\"\npatch = 4\nstages = [\n    \
+             {{ channels = 8, blocks = 1, frames = 1, down = [1, 2, 2] }},\n    \
+             {{ channels = 12, blocks = 1, frames = 3, down = [2, 1, 1] }},\n    \
+             {{ channels = 16, blocks = 1, frames = 3, down = [2, 1, 1] }},\n    \
+             {{ channels = 16, blocks = 1, frames = 3 }},\n]\nquantizer = {{ kind = \"lfq\", bits = 6 }}\n\
+             weights = \"tokenizer-1/weights.safetensors\"\n",
+            recipe("world-streams-lm")
+        )
+    };
+    std::fs::write(lab.path("own.toml"), own("depth")).unwrap();
+    let said = lab.run(&["check", "own.toml"]).succeeds().out;
+    assert!(said.contains("`depth`, by its own tokenizer") && said.contains("parameters of tokenizer.depth"), "{said}");
+    assert!(said.contains("`low_res`, by the same tokenizer"), "{said}");
+    lab.run(&["train", "own.toml", "--run", "run", "--steps", "2"]).succeeds();
+    let generate = |out: &str, more: &[&str]| {
+        let command = ["generate", "own.toml", "--set", "backbone.weights=run/weights.safetensors", "-o", out];
+        lab.run(&[&command[..], more].concat())
+    };
+    lab.run(&["generate", "world-lm", "--prompt", "a red ring", "-o", "ring.gif"]).succeeds();
+    generate("depth.gif", &["--video", "ring.gif", "--task", "video-to-depth"]).succeeds();
+    generate("clip.gif", &["--stream", "depth=depth.gif"]).succeeds();
+    let clip = read_clip(lab.path("clip.gif"), &ReadOptions::default()).unwrap().clip;
+    assert_eq!(clip.frames(), 17);
+    // The weights of the backbone know which tokenizer each track had.
+    let other = ["--stream", "depth=depth.gif", "--set", "tokenizer.depth.weights=tokenizer-2/weights.safetensors"];
+    let said = refused(generate("x.gif", &other));
+    assert!(said.contains("trained with another `tokenizer.depth`"), "{said}");
+    // Those of a tokenizer know what it is, wherever it stands.
+    let said =
+        refused(generate("x.gif", &["--set", "tokenizer.depth.quantizer={ kind = \"fsq\", levels = [4, 4, 4] }"]));
+    assert!(said.contains("tokenizer.depth.quantizer") || said.contains("tokenizer.depth has"), "{said}");
+    // A misspelt name is found.
+    std::fs::write(lab.path("own.toml"), own("dept")).unwrap();
+    let said = refused(lab.run(&["check", "own.toml"]));
+    assert!(said.contains("did you mean `[tokenizer.depth]`?"), "{said}");
+}
+
+#[test]
 fn clips_and_sounds_are_told_in_words() {
     for kind in ["lm", "masked"] {
         let name = format!("captions-{kind}");

@@ -5,15 +5,15 @@
 
 use crate::canvas::{ConditionShape, Values};
 use crate::dataset::FPS;
-use crate::recipe::Recipe;
+use crate::recipe::{Part, Recipe};
 use crate::task::TrackMedia;
 use crate::{
     Backbone, CanvasShape, CanvasTokens, Clip, Encoders, Error, ErrorKind, Mask, MaskSpec, Media, MediaShape, Modality,
     Output, Process, Program, Rate, Result, RngKey, SampleRequest, Sampler, Start, Task, Timing, TokenKind, Tokenizer,
-    Tokens,
+    TokenizerConfig, Tokens,
 };
 use burn::tensor::Device;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A tokenizer of the recipe with its weights, and the rate that tokens do not know.
@@ -35,7 +35,10 @@ impl Codec {
     /// # Errors
     /// Where the recipe has no such tokenizer, no weights for it or no such data, or the weights do not fit.
     pub fn build(recipe: &Recipe, modality: Modality, device: &Device) -> Result<Self> {
-        let part = recipe.need_tokenizer(modality)?;
+        Self::of(recipe, recipe.need_tokenizer(modality)?, modality, device)
+    }
+
+    fn of(recipe: &Recipe, part: &Part<dyn TokenizerConfig>, modality: Modality, device: &Device) -> Result<Self> {
         let rate = match recipe.need_media(modality)? {
             MediaShape::Clip { rate, .. } | MediaShape::Sound { rate, .. } => rate,
             MediaShape::Text => Rate::whole(1),
@@ -83,11 +86,11 @@ impl Codec {
     }
 }
 
-/// The tokenizers of a canvas: each track has that of its modality.
+/// The tokenizers of a canvas.
 pub struct Codecs {
-    codecs: BTreeMap<Modality, Codec>,
-    /// What each track is of, by its name.
-    tracks: BTreeMap<String, Modality>,
+    codecs: BTreeMap<String, Codec>,
+    /// Which of them each track has, by its name.
+    tracks: BTreeMap<String, String>,
 }
 
 impl Codecs {
@@ -96,15 +99,23 @@ impl Codecs {
     /// # Errors
     /// As [`Codec::build`].
     pub fn build(recipe: &Recipe, canvas: &CanvasShape, device: &Device) -> Result<Self> {
-        let modalities: BTreeSet<Modality> = canvas.tracks.iter().map(|track| track.modality).collect();
-        let build = |modality| Ok((modality, Codec::build(recipe, modality, device)?));
-        Ok(Self::new(canvas, modalities.into_iter().map(build).collect::<Result<_>>()?))
+        let (mut codecs, mut tracks) = (BTreeMap::new(), BTreeMap::new());
+        for track in &canvas.tracks {
+            let part = recipe.tokenizer_of_track(&track.name);
+            let part = part.map_or_else(|| recipe.need_tokenizer(track.modality), Ok)?;
+            if !codecs.contains_key(&part.path) {
+                codecs.insert(part.path.clone(), Codec::of(recipe, part, track.modality, device)?);
+            }
+            tracks.insert(track.name.clone(), part.path.clone());
+        }
+        Ok(Self { codecs, tracks })
     }
 
-    /// These tokenizers for the tracks of `canvas`.
+    /// These tokenizers for the tracks of `canvas`: each has that of its modality.
     pub fn new(canvas: &CanvasShape, codecs: BTreeMap<Modality, Codec>) -> Self {
-        let tracks = canvas.tracks.iter().map(|track| (track.name.clone(), track.modality)).collect();
-        Self { codecs, tracks }
+        let codecs = codecs.into_iter().map(|(modality, codec)| (modality.section().to_owned(), codec)).collect();
+        let tracks = canvas.tracks.iter();
+        Self { codecs, tracks: tracks.map(|track| (track.name.clone(), track.modality.section().to_owned())).collect() }
     }
 
     /// That of a track, where the canvas has it.
@@ -332,11 +343,11 @@ impl Pipeline {
             let (name, [low, high]) = (&condition.name, condition.range);
             match number {
                 Some(number) if !number.is_finite() || number < low || number > high => {
-                    let message = format!("{number} is not from {low} to {high}, where the model learned it");
+                    let message = format!("{number} is outside the trained range, {low} to {high}");
                     Err(wrong(name, message, format!("give {name} from {low} to {high}")))
                 }
                 None if condition.dropout == 0.0 => {
-                    let message = "the model never goes without this number".to_owned();
+                    let message = "it is required: the model was trained with `dropout = 0`".to_owned();
                     Err(wrong(name, message, format!("give it by `--condition {name}={}`", (low + high) / 2.0)))
                 }
                 number => Ok(number),
@@ -345,8 +356,14 @@ impl Pipeline {
         conditions.iter().map(number).collect()
     }
 
-    fn encoders(&self) -> Encoders<'_> {
+    /// The tokenizers of the canvas' tracks, by name.
+    pub fn encoders(&self) -> Encoders<'_> {
         self.codecs.encoders()
+    }
+
+    /// What predicts.
+    pub fn backbone(&self) -> &dyn Backbone {
+        &*self.backbone
     }
 
     /// The prompt as the model reads it: its tokens turned back into text. `None` where it reads none, or vectors, which do

@@ -6,16 +6,17 @@ use super::progress::Screen;
 use musiva::data::world::Scores;
 use musiva::evaluate::{
     AudioReconstruction, BACKBONE, Denoised, EvaluateOptions, Evaluation, Evaluations, FEWER_PIXELS, Figures,
-    Reconstructed, SoundFigures, TaskResult, X264, evaluate_all,
+    HeldOutTask, Reconstructed, SoundFigures, TaskResult, X264, evaluate_all,
 };
 use musiva::{Provenance, Result, files, save};
 use std::path::PathBuf;
 
 /// Measure a recipe, or several side by side, on held-out prompts and clips
 ///
-/// On the procedural world, oracles of video and audio read what the clips show; other data have no
-/// oracle, and only the tokenizer is measured. Recipes can be compared if they have the same
-/// data, tokenizers and tasks.
+/// On the procedural world, oracles of video and audio read what the clips show. On other data, what
+/// is made is compared with held-out samples: the loss, PSNR and SSIM where a part of the clip says
+/// what the rest should be, retrieval among all real clips, variety. Recipes can be compared if they
+/// have the same data, tokenizers and tasks.
 ///
 ///   musiva evaluate text-to-video
 ///   musiva evaluate text-to-video --prompts 64 --seed 1 --json
@@ -113,11 +114,10 @@ fn text(evaluations: &[Evaluation]) -> String {
     });
     text.push_str(&table(&metrics.collect::<Vec<_>>()));
     let made = evaluations.iter().find_map(|evaluation| evaluation.reconstruction.as_ref());
-    match made.map(|made| (&made.seen, made.bounces)) {
-        None => {}
-        Some((None, _)) => text.push_str("there is no oracle for these data: nothing else is measured\n"),
-        Some((Some(seen), bounces)) => text.push_str(&asked_for(evaluations, seen, bounces)),
+    if let Some((Some(seen), bounces)) = made.map(|made| (&made.seen, made.bounces)) {
+        text.push_str(&asked_for(evaluations, seen, bounces));
     }
+    text.push_str(&held_out(evaluations));
     if evaluations.iter().any(|evaluation| !evaluation.tasks.is_empty()) {
         text.push_str(&format!("\nhow well each task is done\n{}", done(evaluations)));
     }
@@ -177,6 +177,60 @@ fn done(evaluations: &[Evaluation]) -> String {
         rows.push(names.into_iter().chain(parts.map(percent)).collect());
     }
     table(&rows)
+}
+
+/// Task after task, what each recipe makes of held-out data.
+fn held_out(evaluations: &[Evaluation]) -> String {
+    let all: Vec<(&str, &HeldOutTask)> = evaluations
+        .iter()
+        .flat_map(|evaluation| evaluation.held_out.iter().map(move |task| (&*evaluation.recipe, task)))
+        .collect();
+    let Some((_, first)) = all.first() else { return String::new() };
+    let number =
+        |number: Option<f64>, digits: usize| number.map_or("–".into(), |number| format!("{number:.digits$}"));
+    let head = ["", "", "n", "loss", "bits a token", "PSNR", "SSIM", "SI-SNR", "mel distance", "caption"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (recipe, task) in &all {
+        let cells = [
+            number(task.loss.get("loss").copied(), 4),
+            number(task.loss.get("bits_per_token").copied(), 3),
+            number(task.clips.map(|figures| figures.psnr), 2),
+            number(task.clips.map(|figures| figures.ssim), 4),
+            number(task.sounds.map(|figures| figures.si_snr), 2),
+            number(task.sounds.map(|figures| figures.mel_distance), 3),
+            percent(task.captions),
+        ];
+        let names = [task.task.clone(), (*recipe).to_owned(), task.n.to_string()];
+        rows.push(names.into_iter().chain(cells).collect());
+    }
+    let mut text = format!("\n{} held-out samples, each task of them\n{}", first.n, table(&rows));
+    let found = all.iter().flat_map(|(recipe, task)| task.retrieval.iter().map(move |found| (recipe, task, found)));
+    let head = ["", "", "compared by", "real ones", "top 1", "top 5", "median rank"];
+    let rows = found.map(|(recipe, task, found)| {
+        let parts = [found.top_1, found.top_5].map(|part| percent(Some(part)));
+        let names = [task.task.clone(), (*recipe).to_string(), found.features.to_owned(), found.real.to_string()];
+        names.into_iter().chain(parts).chain([found.median_rank.to_string()]).collect()
+    });
+    let rows: Vec<Vec<String>> = [head.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
+    if rows.len() > 1 {
+        text.push_str(&format!(
+            "\nis the real one that is nearest to what was made the one that was asked for?\n{}",
+            table(&rows)
+        ));
+    }
+    let varied = all.iter().flat_map(|(recipe, task)| task.variety.iter().map(move |varied| (recipe, task, varied)));
+    let head =
+        ["", "", "compared by", "to the nearest trained on", "of held-out ones", "between two", "of held-out ones"];
+    let rows = varied.map(|(recipe, task, varied)| {
+        let cells = [varied.nearest_trained, varied.held_out_nearest_trained, varied.pairs, varied.held_out_pairs];
+        let names = [task.task.clone(), (*recipe).to_string(), varied.features.to_owned()];
+        names.into_iter().chain(cells.map(|cell| format!("{cell:.1}"))).collect()
+    });
+    let rows: Vec<Vec<String>> = [head.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
+    if rows.len() > 1 {
+        text.push_str(&format!("\nhow far apart what was made is, 0 to 255\n{}", table(&rows)));
+    }
+    text
 }
 
 fn percent(part: Option<f64>) -> String {

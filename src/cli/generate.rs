@@ -6,10 +6,10 @@ use super::progress::Screen;
 use musiva::media::contact_sheet;
 use musiva::programs::Continuation;
 use musiva::{
-    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, MaskSpec, MediaShape, Modality, Observer,
-    Outline, Output, OutputKind, Pipeline, Program, Provenance, Recipe, Result, generate_with, save,
+    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, MediaShape, Modality, Observer, Outline, Output,
+    OutputKind, Pipeline, Program, Provenance, Recipe, Result, Task, generate_with, save,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -191,10 +191,7 @@ impl ContextArgs {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.shape.open(&args.recipe)?;
-    let output = args.output.clone().unwrap_or_else(|| match recipe.video {
-        Some(_) => "out.mp4".into(),
-        None => "out.wav".into(),
-    });
+    let output = args.output.clone().unwrap_or_else(|| save::default_output(&recipe));
     save::prepare(&output, &save::OUTPUTS, args.overwrite.overwrite)?;
     match save::output_kind(&output) {
         OutputKind::Text => drop(recipe.need_tokenizer(Modality::Text)?),
@@ -225,17 +222,23 @@ pub fn run(args: &Args) -> Result<()> {
     if files.any() || !recipe.tasks.is_empty() {
         screen.note(&lines.join("\n"));
     }
-    let files = match request.count {
+    let targets = match request.count {
         1 => vec![output.clone()],
         count => (1..=count).map(|number| save::numbered(&output, number)).collect(),
     };
+    // What the tasks only read is not saved again.
+    let all = recipe.need_tasks()?;
+    let done: Vec<&Task> = all.iter().filter(|task| tasks.contains(&task.name)).collect();
+    let mut tracks = BTreeMap::new();
+    for track in recipe.need_canvas()?.tracks.iter().map(|track| &track.name).filter(|_| !args.no_tokens) {
+        if done.is_empty() || done.iter().any(|task| task.spec(track).has_target()) {
+            tracks.insert(track.clone(), Provenance::default().of_track(&recipe, track)?);
+        }
+    }
     if !args.overwrite.overwrite {
         let pieces = by_flags.is_some() || recipe.program.is_some();
-        let all = recipe.need_tasks()?;
-        let its = all.iter().filter(|task| !args.no_tokens && tasks.contains(&task.name));
-        let tracks = its.flat_map(|task| task.tracks.iter().filter(|(_, spec)| **spec != MaskSpec::Absent));
-        let extensions = tracks.filter_map(|(track, _)| tokens_extension(track)).collect();
-        all_vacant(&files, save::is_picture(&output), &extensions, pieces)?;
+        let extensions = tracks.keys().map(|track| tokens_extension(track)).collect();
+        all_vacant(&targets, save::is_picture(&output), &extensions, pieces)?;
     }
     let pipeline = screen.time("load", |_| Pipeline::build(&recipe, &device))?;
     let mut provenance =
@@ -246,7 +249,16 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(strength) = request.strength {
         provenance = provenance.with("musiva.strength", strength);
     }
-    let mut saving = Saving { screen, files, provenance, tokens: !args.no_tokens };
+    for (name, number) in &request.conditions {
+        provenance = provenance.with(&format!("musiva.condition.{name}"), number);
+    }
+    if let Some(program) = &by_flags {
+        provenance = provenance.with("musiva.program", program.summary());
+    }
+    for (name, value) in files.told()? {
+        provenance = provenance.with(&format!("musiva.input.{name}"), value);
+    }
+    let mut saving = Saving { screen, files: targets, provenance, tracks };
     let outputs = generate_with(program, &pipeline, &request, &mut saving)?;
     let written = saving.write(args, &output, outputs)?;
     if args.json.json {
@@ -262,7 +274,8 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     written.iter().for_each(|line| say!("{line}"));
-    say!("{} from \"{prompt}\", seed {}: {}", recipe.name, args.seed, saving.screen.stages());
+    let prompt = if prompt.is_empty() { "no prompt".to_owned() } else { format!("\"{prompt}\"") };
+    say!("{}, {prompt}, seed {}: {}", recipe.name, args.seed, saving.screen.stages());
     Ok(())
 }
 
@@ -288,13 +301,12 @@ fn all_vacant(files: &[PathBuf], picture: bool, extensions: &BTreeSet<String>, p
     Ok(())
 }
 
-/// How the name of the file ends that holds the tokens of a track; a text is written as it is.
-fn tokens_extension(track: &str) -> Option<String> {
+/// How the name of the file ends that holds the tokens of a track.
+fn tokens_extension(track: &str) -> String {
     match track {
-        "video" => Some("tokens.safetensors".into()),
-        "audio" => Some("sound.tokens.safetensors".into()),
-        "text" => None,
-        track => Some(format!("{track}.tokens.safetensors")),
+        "video" => "tokens.safetensors".into(),
+        "audio" => "sound.tokens.safetensors".into(),
+        track => format!("{track}.tokens.safetensors"),
     }
 }
 
@@ -304,7 +316,8 @@ struct Saving {
     /// Of each sample.
     files: Vec<PathBuf>,
     provenance: Provenance,
-    tokens: bool,
+    /// Of each track whose tokens are saved what tokenizer they are of.
+    tracks: BTreeMap<String, Provenance>,
 }
 
 impl Saving {
@@ -354,17 +367,15 @@ impl Observer for Saving {
     }
 
     fn tokens(&mut self, sample: usize, piece: usize, tokens: &CanvasTokens) -> Result<()> {
-        if !self.tokens {
-            return Ok(());
-        }
         // Of a clip that grows piece by piece each piece has its own.
         let file = &self.files[sample];
         let file = if piece == 0 { file.clone() } else { save::numbered(file, piece + 1) };
-        for (track, tokens) in &tokens.tracks {
-            let Some(extension) = tokens_extension(track) else { continue };
+        for (track, of) in &self.tracks {
+            let Some(tokens) = tokens.tracks.get(track) else { continue };
+            let extension = tokens_extension(track);
             let path = file.with_extension(extension);
-            tokens.save(&path, self.of_sample(sample).tensors())?;
-            self.note(&format!("{}: the tokens; `musiva decode` decodes them", path.display()));
+            tokens.save(&path, self.of_sample(sample).and(of).tensors())?;
+            self.screen.note(&format!("saved tokens to {} (`musiva decode` reads them)", path.display()));
         }
         Ok(())
     }

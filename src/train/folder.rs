@@ -111,7 +111,7 @@ impl RunFolder {
         let Some(last) = self.environment()?.sessions.pop() else { return Ok(()) };
         for (section, hash) in weights(recipe)? {
             // Of what is trained there is no entry.
-            if last.weights_sha256.get(section).is_some_and(|old| *old != hash) {
+            if last.weights_sha256.get(&section).is_some_and(|old| *old != hash) {
                 let message = format!("the weights of `{section}` are not those that the run was started with");
                 return Err(Error::new(ErrorKind::Weights, self.path.display().to_string(), message)
                     .hint(format!("set `{section}.weights` back to them, or start a new run by `--run`")));

@@ -151,10 +151,10 @@ fn tokens(
         Some(_) if buckets == 1 => folder.path().join("tokens.safetensors"),
         Some(_) => folder.path().join(format!("tokens-{number}.safetensors")),
         None => {
-            let frozen = |section: &&str| *section != Target::Backbone.section();
+            let frozen = |section: &str| section != Target::Backbone.section();
             let hashes: Vec<_> = weights(recipe)?.into_iter().filter(|(section, _)| frozen(section)).collect();
             let tracks = &canvas.tracks;
-            let tokenizers: Vec<_> = tracks.iter().filter_map(|track| recipe.tokenizer(track.modality)).collect();
+            let tokenizers: Vec<_> = tracks.iter().filter_map(|track| recipe.tokenizer_of_track(&track.name)).collect();
             let shapes: Vec<_> = tracks.iter().map(|track| (&track.name, &track.from, track.tokens.grid)).collect();
             let conditions: Vec<_> = canvas.conditions.iter().map(|condition| &condition.from).collect();
             let data = recipe.need_data()?;

@@ -251,6 +251,11 @@ impl Lab {
         String::from_utf8(self.bytes(name)).unwrap()
     }
 
+    /// The contents of a JSON file.
+    pub fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_str(&self.text(name)).unwrap()
+    }
+
     /// The values of a safetensors file, without its header: metadata has no order.
     pub fn values(&self, name: &str) -> Vec<u8> {
         let bytes = self.bytes(name);

@@ -44,10 +44,10 @@ impl BackboneParts<'_> {
 }
 
 /// Samples as media and as tokens.
-struct TrainingData {
-    canvas: Arc<CanvasShape>,
-    data: Arc<dyn Dataset>,
-    tokens: TokenSet,
+pub(crate) struct TrainingData {
+    pub canvas: Arc<CanvasShape>,
+    pub data: Arc<dyn Dataset>,
+    pub tokens: TokenSet,
 }
 
 /// What a backbone is trained on: samples of one length and size.
@@ -67,9 +67,9 @@ pub struct TrainingBucket {
 impl TrainingData {
     /// A batch of a task: the samples `indices`, whose random numbers are those of `samples`. What is drawn for all of
     /// them is drawn from `stream`.
-    fn batch(
+    pub fn batch(
         &self,
-        parts: &BackboneParts,
+        encoders: &Encoders,
         task: &Task,
         indices: &[usize],
         samples: Vec<u64>,
@@ -97,9 +97,10 @@ impl TrainingData {
                     media.entry(track.name.clone()).or_default().push(sample.medium(&track.from)?);
                 }
             }
-            task.lay_context(canvas, &parts.encoders(), mask.as_ref(), &media, true, &mut values)?;
+            task.lay_context(canvas, encoders, mask.as_ref(), &media, true, &mut values)?;
         }
-        Ok(CleanBatch { context: at(&values, layout.context()), target, layout: Arc::new(layout), samples })
+        let context = at(&values, layout.context());
+        Ok(CleanBatch { context, target, layout: Arc::new(layout), samples, dropout: true })
     }
 }
 
@@ -233,7 +234,7 @@ impl Trainable for BackboneTraining<'_> {
         let key = RngKey::new(self.settings.seed).step(step);
         let mut stream = key.sample(part as u64).stream(RngStream::Task);
         let task = self.task(&mut stream);
-        let batch = self.buckets[bucket].train.batch(&self.parts, task, &indices, samples, &mut stream)?;
+        let batch = self.buckets[bucket].train.batch(&self.parts.encoders(), task, &indices, samples, &mut stream)?;
         self.parts.objective.loss(&*self.backbone, &batch, key)
     }
 
@@ -263,7 +264,7 @@ impl Trainable for BackboneTraining<'_> {
                     let indices = batches[(t + b) % batches.len()];
                     let samples = indices.iter().map(|&i| i as u64).collect();
                     let mut stream = key.sample(t as u64).stream(RngStream::Task);
-                    let batch = bucket.held_out.batch(&self.parts, task, indices, samples, &mut stream)?;
+                    let batch = bucket.held_out.batch(&self.parts.encoders(), task, indices, samples, &mut stream)?;
                     let one = self.parts.objective.loss(&*backbone, &batch, key)?;
                     own += f64::from(to_vec(one.total)[0]) * indices.len() as f64;
                     n += indices.len();
@@ -283,7 +284,7 @@ impl Trainable for BackboneTraining<'_> {
         let shown: Vec<usize> = (0..bucket.held_out.tokens.count()).take(SHOWN).collect();
         let samples: Vec<u64> = shown.iter().map(|&i| i as u64).collect();
         let mut stream = key.stream(RngStream::Task);
-        let batch = bucket.held_out.batch(&self.parts, task, &shown, samples.clone(), &mut stream)?;
+        let batch = bucket.held_out.batch(&self.parts.encoders(), task, &shown, samples.clone(), &mut stream)?;
         let request =
             batch.sample_request(samples.iter().map(|&i| RngKey::new(self.settings.seed).sample(i)).collect());
         let process = self.parts.objective.process();

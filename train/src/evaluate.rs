@@ -1,11 +1,13 @@
 //! How good a recipe's tokenizer and backbone are, on prompts and clips that training never saw.
 //!
 //! Of the procedural world, oracles read what a clip shows and compare it with what its caption
-//! asks for; of any other data there is no oracle, and only reconstructions are measured.
+//! asks for. Of any other data, what is made is compared with what was held out, and with all real samples.
 
 mod baselines;
 mod cases;
 mod denoise;
+mod features;
+mod held_out;
 mod reader;
 mod sheet;
 mod sound;
@@ -15,6 +17,8 @@ mod video;
 pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
 pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
+pub use features::{Retrieval, Variety};
+pub use held_out::HeldOutTask;
 pub use sheet::sheet;
 pub use sound::{AudioReconstruction, Heard, OpusBaseline, SoundFigures, WithLevels};
 pub use tasks::{BACKBONE, TaskResult};
@@ -63,6 +67,20 @@ pub struct Evaluation {
     /// How well the recipe's `[[task]]`s are done, instead; empty where it names none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskResult>,
+    /// How well tasks are done on held-out data that no oracle reads; empty of the procedural world, and without a backbone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<HeldOutTask>,
+}
+
+impl Evaluation {
+    /// Whether nothing was measured.
+    pub fn is_empty(&self) -> bool {
+        self.reconstruction.is_none()
+            && self.sound.is_none()
+            && self.generation.is_empty()
+            && self.tasks.is_empty()
+            && self.held_out.is_empty()
+    }
 }
 
 /// How much of what prompts ask for the clips show.
@@ -140,7 +158,12 @@ pub fn comparable(recipes: &[Recipe]) -> Result<()> {
             tokenizer(Modality::Text),
             ("task", same_tasks(first, other)),
         ];
-        if let Some((section, _)) = sections.into_iter().find(|(_, alike)| !alike) {
+        let names = first.further.keys().chain(other.further.keys());
+        let further = names.map(|name| {
+            let [a, b] = [first, other].map(|recipe| recipe.further.get(name));
+            (a.or(b).map_or("", |part| &part.path), alike(a, b))
+        });
+        if let Some((section, _)) = sections.into_iter().chain(further).find(|(_, alike)| !alike) {
             let message = format!("`{}` and `{}` differ in `[{section}]`", first.name, other.name);
             return Err(Error::new(ErrorKind::Recipe, other.path.display().to_string(), message)
                 .hint("evaluate each by itself: figures of different tests do not stand side by side"));
@@ -210,8 +233,14 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
         }
         None => None,
     };
-    let (mut generation, mut done) = (Vec::new(), Vec::new());
-    if let (Some(world), Some(pipeline), false) = (&world, &parts.pipeline, recipe.tasks.is_empty()) {
+    let (mut generation, mut done, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
+    if let (None, Some(pipeline)) = (&world, &parts.pipeline) {
+        let tasks = recipe.need_tasks()?.into_iter().filter(|task| asked.is_empty() || asked.contains(&task.name));
+        let tasks: Vec<Task> = tasks.collect();
+        let (results, metrics) = held_out::held_out_tasks(recipe, pipeline, &tasks, [n, batch], seed, progress)?;
+        held_out = results;
+        measured.extend(metrics);
+    } else if let (Some(world), Some(pipeline), false) = (&world, &parts.pipeline, recipe.tasks.is_empty()) {
         let asked_for = |task: &&Task| asked.is_empty() || asked.contains(&task.name);
         let tasks: Vec<&Task> = recipe.tasks.iter().filter(asked_for).collect();
         done = tasks::tasks(pipeline, world, &tasks, [n, batch], seed, progress)?;
@@ -238,6 +267,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
         metrics: measured,
         generation,
         tasks: done,
+        held_out,
     })
 }
 

@@ -158,6 +158,8 @@ pub struct CleanBatch {
     pub target: Vec<Values>,
     /// Which samples these are: their random numbers follow from it.
     pub samples: Vec<u64>,
+    /// Whether prompts and numbers may be dropped at random, as training does for classifier-free guidance; measuring does not.
+    pub dropout: bool,
 }
 
 impl CleanBatch {

@@ -3,7 +3,7 @@
 //! Training writes it into the weights file, `musiva.identity`; whoever reads the file compares it with the recipe. A
 //! tokenizer is known by a hash of what it computes: its settings and its numbers, not the bytes of its file.
 
-use super::{Part, Recipe, Report, Target};
+use super::{Diagnostic, Part, Recipe, Report, Target};
 use crate::canvas::{Axes, LevelPattern, TrackShape};
 use crate::{Error, ErrorKind, Result, TokenizerConfig, WeightInit, files};
 use safetensors::SafeTensors;
@@ -37,9 +37,8 @@ impl Recipe {
         let mut identity = Identity::new();
         match target {
             Target::Video | Target::Audio | Target::Text => {
-                let part = [&self.video, &self.audio, &self.text].into_iter().flatten();
-                if let Some(part) = part.into_iter().find(|part| part.section == target.section()) {
-                    settings(&mut identity, part.section, &part.kind, &part.config, part.component.neutral());
+                if let Some(part) = self.tokenizers().find(|part| part.path == target.section()) {
+                    identity = of_tokenizer(part);
                 }
             }
             Target::Backbone => {
@@ -67,10 +66,10 @@ impl Recipe {
                 let fixed = part.component.lengths_are_fixed();
                 for track in self.flow.canvas.iter().flat_map(|canvas| &canvas.tracks) {
                     identity.insert(format!("track.{}", track.name), shape(track, fixed).into());
-                    let tokenizer = self.tokenizer(track.modality);
+                    let tokenizer = self.tokenizer_of_track(&track.name);
                     if let Some(tokenizer) = tokenizer.filter(|part| part.weights.as_ref().is_some_and(|p| p.is_file()))
                     {
-                        identity.insert(tokenizer.section.into(), computes(tokenizer)?.into());
+                        identity.insert(tokenizer.path.clone(), computes(tokenizer)?.into());
                     }
                 }
             }
@@ -78,22 +77,27 @@ impl Recipe {
         Ok(identity)
     }
 
-    /// By what the weights `file` of a part are not what this recipe says; nothing where they do not say what they are.
+    /// SHA-256 of what the tokenizer of a track computes, its settings and its numbers; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where its weights cannot be read.
+    pub fn tokenizer_sha256(&self, track: &str) -> Result<Option<String>> {
+        self.tokenizer_of_track(track).map(computes).transpose()
+    }
+
+    /// By what the weights `file` of the part at `section` are not what this recipe says; nothing where they do not say what they are.
     ///
     /// # Errors
     /// Where a file cannot be read.
-    pub fn unlike(&self, target: Target, file: &Path) -> Result<Vec<Unlike>> {
+    pub fn unlike(&self, section: &str, file: &Path) -> Result<Vec<Unlike>> {
         let Some(found) = said(file)? else { return Ok(Vec::new()) };
-        let mut wanted = self.identity(target)?;
-        let mut unlike = Vec::new();
-        for (key, weights) in found {
-            // A key that the recipe does not have is of another version, or of a track that it leaves out.
-            let Some(recipe) = wanted.remove(&key) else { continue };
-            if weights != recipe {
-                unlike.push(Unlike { key, weights, recipe });
-            }
+        if let Some(target) = Target::of_section(section) {
+            return Ok(unlike(found, self.identity(target)?));
         }
-        Ok(unlike)
+        // The weights of the tokenizer of a further track are those of a tokenizer of clips.
+        let Some(part) = self.further.values().find(|part| part.path == section) else { return Ok(Vec::new()) };
+        let here = |one: Unlike| Unlike { key: one.key.replacen(part.section, &part.path, 1), ..one };
+        Ok(unlike(found, of_tokenizer(part)).into_iter().map(here).collect())
     }
 
     /// Writes into the weights file of a part that it is what this recipe says: for weights that do not say what they are.
@@ -131,8 +135,9 @@ impl Recipe {
     /// [`Recipe::force_weights`] is set.
     pub fn weight_init<T: ?Sized>(&self, part: &Part<T>) -> Result<WeightInit> {
         let weight_init = part.weight_init()?;
-        if let (WeightInit::File(file), Some(target)) = (&weight_init, Target::of_section(part.section)) {
-            self.compare(target, file, &format!("{}.weights", part.section))?;
+        if let WeightInit::File(file) = &weight_init {
+            let path = format!("{}.weights", part.path);
+            self.compare(self.same(&path, file, &part.path), file)?;
         }
         Ok(weight_init)
     }
@@ -146,13 +151,13 @@ impl Recipe {
         let weight_init = train.weight_init();
         // Weights of single frames are those of another tokenizer.
         if let (WeightInit::File(file), false) = (&weight_init, train.inflate) {
-            self.compare(train.target, file, "train.start")?;
+            self.compare(self.same("train.start", file, train.target.section()), file)?;
         }
         Ok(weight_init)
     }
 
-    fn compare(&self, target: Target, file: &Path, path: &str) -> Result<()> {
-        let report = Report(self.same(path, file, target));
+    fn compare(&self, found: Vec<Diagnostic>, file: &Path) -> Result<()> {
+        let report = Report(found);
         match report.failed() {
             true => {
                 let message =
@@ -162,6 +167,23 @@ impl Recipe {
             false => Ok(()),
         }
     }
+}
+
+/// By what weights that say they are `found` are not `wanted`.
+fn unlike(found: Identity, mut wanted: Identity) -> Vec<Unlike> {
+    let differs = |(key, weights): (String, Json)| {
+        // A key that the recipe does not have is of another version, or of a track that it leaves out.
+        let recipe = wanted.remove(&key)?;
+        (weights != recipe).then_some(Unlike { key, weights, recipe })
+    };
+    found.into_iter().filter_map(differs).collect()
+}
+
+/// What a tokenizer is.
+fn of_tokenizer(part: &Part<dyn TokenizerConfig>) -> Identity {
+    let mut identity = Identity::new();
+    settings(&mut identity, part.section, &part.kind, &part.config, part.component.neutral());
+    identity
 }
 
 impl Unlike {
@@ -250,9 +272,7 @@ fn shape(track: &TrackShape, fixed: bool) -> String {
 
 /// A hash of what a tokenizer computes.
 fn computes(part: &Part<dyn TokenizerConfig>) -> Result<String> {
-    let mut identity = Identity::new();
-    settings(&mut identity, part.section, &part.kind, &part.config, part.component.neutral());
-    let mut all = serde_json::json!([identity, part.component.spec().range]).to_string().into_bytes();
+    let mut all = serde_json::json!([of_tokenizer(part), part.component.spec().range]).to_string().into_bytes();
     if let Some(path) = &part.weights {
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
         match SafeTensors::deserialize(&bytes) {

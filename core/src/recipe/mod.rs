@@ -63,8 +63,10 @@ use std::sync::Arc;
 
 /// A component of a recipe, made but not built.
 pub struct Part<T: ?Sized> {
-    /// Its section, e.g. `tokenizer.video`.
+    /// What stands there, e.g. `tokenizer.video`: also of a tokenizer of further clips.
     pub section: &'static str,
+    /// Where it stands, e.g. `tokenizer.depth`.
+    pub path: String,
     /// What the recipe says after `kind =`.
     pub kind: String,
     /// Who brings the component.
@@ -89,8 +91,8 @@ impl<T: ?Sized> Part<T> {
             Some(path) => Ok(WeightInit::File(path.clone())),
             // Without learned numbers there is nothing to read.
             None if !self.learns => Ok(WeightInit::Seed(0)),
-            None => Err(Error::new(ErrorKind::Recipe, self.section, "it has no weights yet")
-                .hint(format!("train it, then set `{}.weights` to the file", self.section))),
+            None => Err(Error::new(ErrorKind::Recipe, &*self.path, "it has no weights yet")
+                .hint(format!("train it, then set `{}.weights` to the file", self.path))),
         }
     }
 }
@@ -98,6 +100,7 @@ impl<T: ?Sized> Part<T> {
 impl<T: ?Sized> Clone for Part<T> {
     fn clone(&self) -> Self {
         Self {
+            path: self.path.clone(),
             kind: self.kind.clone(),
             origin: self.origin.clone(),
             config: self.config.clone(),
@@ -110,7 +113,7 @@ impl<T: ?Sized> Clone for Part<T> {
 
 impl<T: ?Sized> std::fmt::Debug for Part<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Part({} = {} {})", self.section, self.kind, self.config)
+        write!(f, "Part({} = {} {})", self.path, self.kind, self.config)
     }
 }
 
@@ -150,6 +153,8 @@ pub struct Recipe {
     pub audio: Option<Part<dyn TokenizerConfig>>,
     /// `[tokenizer.text]`.
     pub text: Option<Part<dyn TokenizerConfig>>,
+    /// `[tokenizer.NAME]`: those of further tracks, which hold clips, by the names of these.
+    pub further: BTreeMap<String, Part<dyn TokenizerConfig>>,
     /// `[backbone]`.
     pub backbone: Option<Part<dyn BackboneConfig>>,
     /// `[objective]`.
@@ -235,10 +240,18 @@ impl Recipe {
         }
     }
 
-    /// The tokenizer of a track of the canvas, where there is one.
+    /// The tokenizer of a track of the canvas, where there is one: its own, or that of clips.
     pub fn tokenizer_of_track(&self, track: &str) -> Option<&Part<dyn TokenizerConfig>> {
+        if let Some(own) = self.further.get(track) {
+            return Some(own);
+        }
         let main = [Modality::Audio, Modality::Text].into_iter().find(|modality| modality.track() == track);
         self.tokenizer(main.unwrap_or(Modality::Video))
+    }
+
+    /// All tokenizers, in the order of the recipe language.
+    pub fn tokenizers(&self) -> impl Iterator<Item = &Part<dyn TokenizerConfig>> {
+        [&self.video, &self.audio, &self.text].into_iter().flatten().chain(self.further.values())
     }
 
     /// The tokenizer of a modality, or the error that it is missing.

@@ -1,7 +1,7 @@
 //! The reference page of the recipe language, made of its schema.
 
 use super::keywords::{branches, default_of, deref, requires, tag, types};
-use super::schema::{METRIC, SECTIONS, schema};
+use super::schema::{FURTHER, METRIC, SECTIONS, schema};
 use super::words::{describe, toml};
 use crate::{Component, Registry, Role};
 use serde_json::Value as Json;
@@ -30,6 +30,7 @@ pub fn reference(registry: &Registry) -> String {
         page.line(&format!("\n## `[{}]`\n\n{}", section.path, section.summary));
         section.components(registry).for_each(|component| page.component(section.path, component));
     }
+    page.line(&format!("\n## `[tokenizer.NAME]`\n\n{FURTHER}"));
     page.line(&format!("\n## `[[metric]]`\n\n{METRIC}"));
     registry.of(Role::Metric).for_each(|component| page.component("metric", component));
     for (section, header) in [

@@ -55,6 +55,14 @@ pub const TASK: &str =
 /// What `[condition.NAME]` is.
 pub const CONDITION: &str = "Numbers that samples are conditioned on, by name.";
 
+/// What `[tokenizer.NAME]` is.
+pub const FURTHER: &str = "The tokenizer of the further track `NAME`, of the kinds of `[tokenizer.video]` and with their \
+    keys; without it, that track has the tokenizer of clips.";
+
+/// What `[tokenizer]` is.
+const TOKENIZER: &str =
+    "Media to tokens and back: of clips, sounds and texts, and of further tracks, which hold clips, by their names.";
+
 /// What `[track.NAME]` is.
 pub const TRACK: &str = "Tracks of the canvas, by name.";
 
@@ -152,9 +160,9 @@ pub fn schema(registry: &Registry) -> Json {
             },
             "data": { "$ref": "#/$defs/data" },
             "tokenizer": {
-                "description": "Media to tokens and back.",
+                "description": TOKENIZER,
                 "type": "object",
-                "additionalProperties": false,
+                "additionalProperties": { "$ref": "#/$defs/tokenizer.video" },
                 "properties": {
                     "video": { "$ref": "#/$defs/tokenizer.video" },
                     "audio": { "$ref": "#/$defs/tokenizer.audio" },

@@ -14,9 +14,9 @@ const PROGRAM: f64 = 24.0 * 1024.0 * 1024.0;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Edge {
     /// The part that it leaves.
-    pub from: &'static str,
+    pub from: String,
     /// The part that it reaches.
-    pub to: &'static str,
+    pub to: String,
     /// The shape.
     pub shape: String,
     /// What the numbers are: range, entries, strides.
@@ -27,7 +27,7 @@ pub struct Edge {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Learned numbers of each part that has any.
-    pub parameters: Vec<(&'static str, usize)>,
+    pub parameters: Vec<(String, usize)>,
     /// What a training step takes, where the recipe says how to train.
     pub training: Option<Training>,
     /// What generating a clip takes, where the recipe can.
@@ -56,7 +56,7 @@ pub struct Generation {
     pub forwards: f64,
     /// Floating-point operations, the tokenizer's decoder included.
     pub flops_per_sample: f64,
-    /// Estimated peak of memory for one clip at a time: the weights of backbone and tokenizer, and
+    /// Estimated peak of memory for one clip at a time: the weights of backbone and tokenizers, and
     /// the larger working set of the two (of the backbone twice, for guidance).
     pub memory_bytes: f64,
 }
@@ -65,12 +65,18 @@ impl Recipe {
     /// The road, arrow by arrow, as far as the recipe goes.
     pub fn edges(&self) -> Vec<Edge> {
         let mut edges = Vec::new();
-        let mut edge = |from, to, shape: String, meaning: String| edges.push(Edge { from, to, shape, meaning });
+        let mut edge = |from: &str, to: &str, shape: String, meaning: String| {
+            edges.push(Edge { from: from.into(), to: to.into(), shape, meaning })
+        };
         let flow = &self.flow;
         let media = [(Modality::Video, flow.clip, "8-bit sRGB"), (Modality::Audio, flow.sound, "samples")];
         for (modality, media, unit) in media {
             let Some(media) = media else { continue };
             let tokenizer = self.tokenizer(modality);
+            // What the data have beside what is read is not on the road.
+            if tokenizer.is_none() && self.tokenizers().next().is_some() {
+                continue;
+            }
             let meaning = match tokenizer.map(|part| part.component.spec().range) {
                 Some([low, high]) => format!("{unit}, read as [{low}, {high}]"),
                 None => unit.to_owned(),
@@ -107,8 +113,10 @@ impl Recipe {
             if self.tracks.get(&track.name).is_some_and(|settings| settings.from.is_some())
                 || ![Modality::Video, Modality::Audio, Modality::Text].map(Modality::track).contains(&&*track.name)
             {
-                let meaning = format!("`{}`, by the same tokenizer", track.name);
-                edge(track.modality.section(), "canvas", track.tokens.to_string(), meaning);
+                let own = self.further.get(&track.name);
+                let section = own.map_or(track.modality.section(), |part| &part.path);
+                let by = if own.is_some() { "by its own tokenizer" } else { "by the same tokenizer" };
+                edge(section, "canvas", track.tokens.to_string(), format!("`{}`, {by}", track.name));
             }
         }
         if let Some(canvas) = flow.canvas.as_ref().filter(|_| self.backbone.is_some()) {
@@ -156,7 +164,8 @@ impl Recipe {
                 let forwards = sampler.component.forwards(canvas);
                 edge("backbone", "sampler", shape, format!("{meaning}, {forwards} passes a sample"));
                 for track in target {
-                    edge("sampler", track.modality.section(), track.tokens.to_string(), "to be decoded".into());
+                    let section = self.tokenizer_of_track(&track.name).map_or("", |part| &part.path);
+                    edge("sampler", section, track.tokens.to_string(), "to be decoded".into());
                 }
             }
         }
@@ -166,23 +175,26 @@ impl Recipe {
     /// Parameters, work and memory.
     pub fn summary(&self) -> Summary {
         let mut parameters = Vec::new();
-        for part in [&self.video, &self.audio].into_iter().flatten() {
-            parameters.push((part.section, part.component.parameters()));
-        }
-        if let Some(text) = self.text.as_ref().filter(|text| text.component.parameters() > 0) {
-            parameters.push(("tokenizer.text", text.component.parameters()));
+        for part in self.tokenizers() {
+            let count = part.component.parameters();
+            if count > 0 || part.section != Modality::Text.section() {
+                parameters.push((part.path.clone(), count));
+            }
         }
         if let Some((backbone, canvas)) = self.backbone.as_ref().zip(self.flow.canvas.as_ref()) {
-            parameters.push(("backbone", backbone.component.parameters(canvas)));
+            parameters.push(("backbone".to_owned(), backbone.component.parameters(canvas)));
         }
         let count = |section: &str| parameters.iter().find(|(other, _)| *other == section).map_or(0, |(_, n)| *n);
-        let (backbone, video) = (count("backbone") as f64, count("tokenizer.video") as f64);
-        let training = self.training(backbone, video, count("tokenizer.audio") as f64);
-        let generation = self.generation(backbone, video);
+        let [backbone, video, audio] =
+            ["backbone", "tokenizer.video", "tokenizer.audio"].map(|section| count(section) as f64);
+        let all = parameters.iter().map(|(_, count)| *count as f64).sum::<f64>();
+        let training = self.training([backbone, video, audio], all - backbone);
+        let generation = self.generation(all);
         Summary { parameters, training, generation }
     }
 
-    fn training(&self, backbone: f64, video: f64, audio: f64) -> Option<Training> {
+    /// What training takes, of the numbers of backbone and tokenizers, and of all tokenizers together.
+    fn training(&self, [backbone, video, audio]: [f64; 3], tokenizers: f64) -> Option<Training> {
         let train = self.train.as_ref()?;
         let batch = train.batch as f64;
         let (learned, frozen, flops, activations) = match train.target {
@@ -191,7 +203,7 @@ impl Recipe {
                 let forwards = self.objective.as_ref()?.component.forwards();
                 // A forward pass before the one that is learned from, of self-conditioning.
                 let before = if forwards > 1.0 { cost.working_set } else { 0.0 };
-                (backbone, video, (forwards + 2.0) * cost.forward_flops, cost.activations + before)
+                (backbone, tokenizers, (forwards + 2.0) * cost.forward_flops, cost.activations + before)
             }
             Target::Video | Target::Audio => {
                 let (learned, part, media, window) = match train.target {
@@ -214,7 +226,8 @@ impl Recipe {
         Some(Training { target: train.target, batch: train.batch, flops_per_step, memory_bytes })
     }
 
-    fn generation(&self, backbone: f64, video: f64) -> Option<Generation> {
+    /// What generating takes, of the numbers of all parts.
+    fn generation(&self, parameters: f64) -> Option<Generation> {
         let canvas = self.flow.canvas.as_ref()?;
         let pass: Cost = self.backbone.as_ref()?.component.cost(canvas);
         let forwards = self.sampler.as_ref()?.component.forwards(canvas);
@@ -224,7 +237,7 @@ impl Recipe {
         Some(Generation {
             forwards,
             flops_per_sample: forwards * pass.forward_flops + decode.forward_flops,
-            memory_bytes: PROGRAM + FLOAT * (backbone + video + (2.0 * pass.working_set).max(decode.working_set)),
+            memory_bytes: PROGRAM + FLOAT * (parameters + (2.0 * pass.working_set).max(decode.working_set)),
         })
     }
 }

@@ -18,17 +18,14 @@ impl Recipe {
         let mut look = |target: Target, diagnostic: Diagnostic| {
             found.push(if needed.contains(&target) { diagnostic } else { diagnostic.note() });
         };
-        for (target, part) in [(Target::Video, &self.video), (Target::Audio, &self.audio)] {
-            if let Some(part) = part {
-                self.weights(part, target, Some(part.component.parameters())).into_iter().for_each(|d| look(target, d));
-            }
-        }
-        if let Some(part) = &self.text {
-            self.weights(part, Target::Text, None).into_iter().for_each(|d| look(Target::Text, d));
+        for part in self.tokenizers() {
+            let target = Target::of_section(part.section).unwrap_or(Target::Video);
+            let count = (target != Target::Text).then(|| part.component.parameters());
+            self.weights(part, count).into_iter().for_each(|d| look(target, d));
         }
         if let Some(part) = &self.backbone {
             let count = self.flow.canvas.as_ref().map(|canvas| part.component.parameters(canvas));
-            self.weights(part, Target::Backbone, count).into_iter().for_each(|d| look(Target::Backbone, d));
+            self.weights(part, count).into_iter().for_each(|d| look(Target::Backbone, d));
         }
         // Only training begins there.
         found.extend(self.check_start().0.into_iter().map(Diagnostic::note));
@@ -56,28 +53,28 @@ impl Recipe {
         Report(
             found
                 .into_iter()
-                .chain(same.then(|| self.same("train.start", file, *target)).into_iter().flatten())
+                .chain(same.then(|| self.same("train.start", file, target.section())).into_iter().flatten())
                 .collect(),
         )
     }
 
-    fn weights<T: ?Sized>(&self, part: &Part<T>, target: Target, count: Option<usize>) -> Vec<Diagnostic> {
+    fn weights<T: ?Sized>(&self, part: &Part<T>, count: Option<usize>) -> Vec<Diagnostic> {
         if !part.learns {
             return Vec::new();
         }
-        let path = format!("{}.weights", part.section);
+        let path = format!("{}.weights", part.path);
         let Some(file) = &part.weights else {
             let hint = "train it, then set `weights` to the file";
             return vec![Diagnostic::error(&path, "no weights are named").at(self.places.find(&path).0).hint(hint)];
         };
-        match self.file(&path, file, part.section, count) {
+        match self.file(&path, file, &part.path, count) {
             Some(wrong) => vec![wrong],
-            None => self.same(&path, file, target),
+            None => self.same(&path, file, &part.path),
         }
     }
 
-    /// By what the weights `file` that the key at `path` names are not what this recipe says.
-    pub(super) fn same(&self, path: &str, file: &Path, target: Target) -> Vec<Diagnostic> {
+    /// By what the weights `file` that the key at `path` names for the part at `section` are not what this recipe says.
+    pub(super) fn same(&self, path: &str, file: &Path, section: &str) -> Vec<Diagnostic> {
         if self.force_weights || !file.is_file() {
             return Vec::new();
         }
@@ -86,7 +83,7 @@ impl Recipe {
             let place = if written { place } else { self.places.find(path).0 };
             Diagnostic::error(path, unlike.message(file)).at(place).hint(unlike.hint())
         };
-        match self.unlike(target, file) {
+        match self.unlike(section, file) {
             Ok(all) => all.iter().map(wrong).collect(),
             Err(error) => vec![Diagnostic::error(path, error.message()).at(self.places.find(path).0)],
         }
@@ -100,7 +97,12 @@ impl Recipe {
         };
         let shown = file.display();
         if !file.is_file() {
-            return wrong(format!("there is no file {shown}"), "train the recipe that makes it, or name another file");
+            let own = self.train.as_ref().is_some_and(|train| train.target.section() == section);
+            let hint = match own {
+                true => "train this recipe by `musiva train`, and copy what it makes there, or name another file",
+                false => "train the recipe that makes it, or name another file",
+            };
+            return wrong(format!("there is no file {shown}"), hint);
         }
         // Other formats are the business of the component that reads them.
         if file.extension().is_none_or(|extension| extension != "safetensors") {

@@ -77,6 +77,9 @@ fn parts(batch: &CleanBatch, bits: Tensor<1>, each: Vec<(usize, Tensor<1>)>) -> 
 /// Empties each prompt with probability `p`, and each number with its own, so that the model also learns to go without: what
 /// classifier-free guidance needs (Ho and Salimans 2022).
 fn drop_prompts(batch: &CleanBatch, p: f32, key: RngKey) -> CleanBatch {
+    if !batch.dropout {
+        return batch.clone();
+    }
     let canvas = batch.layout.canvas();
     let each = batch.samples.iter().zip(&batch.context).map(|(&sample, context)| {
         let mut stream = key.sample(sample).stream(RngStream::Dropout);

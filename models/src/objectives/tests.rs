@@ -37,6 +37,7 @@ fn batch() -> CleanBatch {
         context: [1, 2].map(|word| canvas.prompt(&[word])).into(),
         target: CODES.map(target).into(),
         samples: vec![0, 1],
+        dropout: true,
     }
 }
 
@@ -149,6 +150,7 @@ fn each_digit_is_told_those_before_it() {
             context: vec![canvas.prompt(&[1])],
             target: vec![of_codes(&canvas, vec![code])],
             samples: vec![0],
+            dropout: true,
         };
         let loss = NextToken { prompt_dropout: 0.0 }.loss(&fake, &batch, RngKey::new(3)).unwrap();
         let found = f64::from(loss.total.into_scalar::<f32>());
@@ -206,6 +208,7 @@ fn a_token_of_codebooks_costs_its_codes_in_any_pattern() {
             context: [1, 2].map(|word| canvas.prompt(&[word])).into(),
             target: target.to_vec(),
             samples: vec![0, 1],
+            dropout: true,
         };
         let number = |x: &Tensor<1>| f64::from(x.clone().into_scalar::<f32>());
         let codes =
@@ -259,6 +262,7 @@ fn a_dropped_prompt_is_no_prompt_and_hangs_on_its_sample_alone() {
             context: vec![context.clone(); samples.len()],
             target: vec![of_codes(&canvas, vec![0]); samples.len()],
             samples,
+            dropout: true,
         };
         let key = RngKey::new(3).step(11);
         let each: Vec<Values> = drop_prompts(&batch((0..64).collect()), 0.5, key).context;
@@ -288,6 +292,7 @@ fn numbers_are_dropped_each_as_often_as_it_says() {
         context: vec![context.clone(); samples.len()],
         target: vec![canvas.blank().at(layout.target(), &canvas); samples.len()],
         samples,
+        dropout: true,
     };
     let key = RngKey::new(3).step(11);
     let each = drop_prompts(&batch((0..64).collect()), 0.0, key).context;

@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
     say!("{}: the weights of {}", weights.display(), settings.target);
     if let (Some(peak), Some(estimated)) = (peak, estimated) {
         let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
-        say!("peak of memory: {}, estimated {}", mib(peak), mib(estimated));
+        say!("peak memory {}, estimated {} for a training step", mib(peak), mib(estimated));
     }
     let named = match settings.target {
         Target::Text => recipe.text.as_ref().and_then(|part| part.weights.as_ref()),

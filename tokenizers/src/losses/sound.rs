@@ -64,6 +64,13 @@ impl MelScales {
         total.expect("a sound has the shortest window at least") / self.scales.len() as f64
     }
 
+    /// How loud each band of each moment is in decibels of full scale, in the longest of the windows: `[B, S]` to
+    /// `[B, moments, bands]`; what lies below the floor is at it.
+    pub fn decibels(&self, sounds: Tensor<2>) -> Tensor<3> {
+        let scale = self.scales.last().expect("a sound has the shortest window at least");
+        (scale.spectrogram(sounds) + self.floor).log() * (20.0 / std::f64::consts::LN_10)
+    }
+
     /// Root mean square of the difference in decibels over the frequencies of each moment, mean over the
     /// moments, in the longest of the windows; what lies 80 dB below full scale counts as silence.
     pub fn log_spectral_distance(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {

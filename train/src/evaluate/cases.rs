@@ -2,7 +2,7 @@
 
 use musiva_core::dataset::Sample;
 use musiva_core::pipeline::{ContextMedia, Pipeline, Request};
-use musiva_core::{Clip, Mask, MaskSpec, Media, Modality, Result, RngKey, RngStream, Sound, Task, TrackMedia};
+use musiva_core::{Clip, Mask, MaskSpec, Modality, Result, RngKey, RngStream, Sound, Task, TrackMedia};
 use musiva_data::World;
 use musiva_data::world::{Scene, Split};
 use std::collections::BTreeMap;
@@ -63,9 +63,25 @@ impl Case {
 
     /// What of its clip is to be made, where the task has a region.
     fn mask(&self, task: &Task, clip_strides: [usize; 3]) -> Option<Mask> {
-        let mut stream = RngKey::new(self.seed).sample(self.number).stream(RngStream::Task);
-        task.draw(self.clip.shape(), clip_strides, &mut stream)
+        region(task, self.clip.shape(), clip_strides, [self.seed, self.number])
     }
+
+    /// As a sample of a dataset.
+    fn sample(&self) -> Sample {
+        Sample {
+            clip: Some(self.clip.clone()),
+            sound: self.sound.clone(),
+            caption: self.caption.clone(),
+            streams: self.streams.clone(),
+            numbers: self.numbers.clone(),
+            id: String::new(),
+        }
+    }
+}
+
+/// What of a clip of this shape is to be made, where the task has a region.
+fn region(task: &Task, clip: [usize; 3], strides: [usize; 3], [seed, number]: [u64; 2]) -> Option<Mask> {
+    task.draw(clip, strides, &mut RngKey::new(seed).sample(number).stream(RngStream::Task))
 }
 
 /// What was made of a case, with what was given of the clip in its place; a sound that was given is left out.
@@ -96,31 +112,42 @@ pub fn perform(
     on_step: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let Some(Case { seed, number, .. }) = cases.first() else { return Ok(Vec::new()) };
-    let prompts = cases.iter().map(|case| case.caption.clone()).collect();
-    let conditions = cases.iter().map(|case| numbers(pipeline, &case.numbers)).collect();
-    let clips = cases.iter().map(|case| Media::Clip(case.clip.clone())).collect();
-    let sounds = cases.iter().filter_map(|case| case.sound.clone()).map(Media::Sound).collect();
-    let mut media: TrackMedia =
-        [(Modality::Video.track().into(), clips), (Modality::Audio.track().into(), sounds)].into();
-    for track in &pipeline.canvas().tracks {
-        let streams = cases.iter().filter_map(|case| case.streams.get(&track.from).cloned()).map(Media::Clip);
-        media.entry(track.name.clone()).or_insert_with(|| streams.collect());
+    let samples: Vec<Sample> = cases.iter().map(Case::sample).collect();
+    perform_of(pipeline, task, &samples, [*seed, *number], on_step)
+}
+
+/// The same for samples of a dataset, the first of which has this number.
+pub(super) fn perform_of(
+    pipeline: &Pipeline,
+    task: &Task,
+    samples: &[Sample],
+    [seed, number]: [u64; 2],
+    on_step: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<Outcome>> {
+    let prompts = samples.iter().map(|sample| sample.caption.clone()).collect();
+    let conditions = samples.iter().map(|sample| numbers(pipeline, &sample.numbers)).collect();
+    let mut media = TrackMedia::new();
+    for track in pipeline.canvas().tracks.iter().filter(|track| track.modality != Modality::Text) {
+        media.insert(track.name.clone(), samples.iter().filter_map(|sample| sample.medium(&track.from).ok()).collect());
     }
     let strides = pipeline.canvas().track(Modality::Video.track()).map_or([1; 3], |track| track.strides);
-    let mask = cases[0].mask(task, strides);
+    let first = samples.first().and_then(|sample| sample.clip.as_ref());
+    let mask = first.and_then(|clip| region(task, clip.shape(), strides, [seed, number]));
     let context_media = ContextMedia { task, media: &media, mask: mask.as_ref() };
     let sample_request =
-        pipeline.task_request(&Request { prompts, seed: *seed, first: *number, conditions }, &context_media)?;
-    let outcome = |(tokens, case): (_, &Case)| {
+        pipeline.task_request(&Request { prompts, seed, first: number, conditions }, &context_media)?;
+    let outcome = |(tokens, sample): (_, &Sample)| {
         let made = pipeline.output(task, tokens)?;
-        let clip = match (made.clip, task.spec("video")) {
-            (Some(clip), _) if clip.shape() == case.clip.shape() => Some(task.finish(&case.clip, &clip, mask.as_ref())),
-            (None, MaskSpec::Context) => Some(case.clip.clone()),
-            (clip, _) => clip,
+        let clip = match (made.clip, &sample.clip, task.spec("video")) {
+            (Some(made), Some(clip), _) if made.shape() == clip.shape() => {
+                Some(task.finish(clip, &made, mask.as_ref()))
+            }
+            (None, clip, MaskSpec::Context) => clip.clone(),
+            (clip, ..) => clip,
         };
         Ok(Outcome { clip, sound: made.sound, text: made.text })
     };
-    pipeline.once(&sample_request, on_step)?.iter().zip(cases).map(outcome).collect()
+    pipeline.once(&sample_request, on_step)?.iter().zip(samples).map(outcome).collect()
 }
 
 #[cfg(test)]

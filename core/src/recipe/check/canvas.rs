@@ -5,7 +5,7 @@ use crate::canvas::{Axes, CanvasShape, ConditionShape, LevelPattern, TrackShape}
 use crate::dataset::FPS;
 use crate::recipe::words::{choices, nearest};
 use crate::recipe::{Bucket, Part, Recipe};
-use crate::{ConfigError, MediaShape, Modality, Task, TokenKind};
+use crate::{ConfigError, MediaShape, Modality, Task, TokenKind, TokenizerSpec};
 use std::sync::Arc;
 
 /// Keys of `[[task]]`, and names that parameters have already.
@@ -18,8 +18,17 @@ const RESERVED: [&str; 14] = [
 const LONGEST_CANVAS: usize = 1 << 24;
 
 impl Checker<'_> {
-    /// Whether the names of tables can be names of tracks and conditions.
+    /// Whether the names of tables can be names of tracks and conditions, and those of tokenizers are names of tracks.
     pub(super) fn names(&mut self, recipe: &Recipe) {
+        for (name, part) in recipe.further.iter().filter(|(name, _)| !recipe.tracks.contains_key(*name)) {
+            let message = format!("it is for the track `{name}`, and there is none");
+            let main = [Modality::Video, Modality::Audio, Modality::Text].map(Modality::track);
+            let hint = match nearest(name, recipe.tracks.keys().map(String::as_str).chain(main)) {
+                Some(meant) => format!("did you mean `[tokenizer.{meant}]`?"),
+                None => format!("add `[track.{name}]`, or delete `[{}]`", part.path),
+            };
+            self.add(&part.path, &ConfigError::new("", message, hint));
+        }
         let tracks = recipe.tracks.keys().map(|name| ("track", name));
         let conditions = recipe.conditions.keys().map(|name| ("condition", name));
         for (table, name) in tracks.chain(conditions).collect::<Vec<_>>() {
@@ -91,7 +100,7 @@ impl Checker<'_> {
                 track.pattern = settings.pattern;
                 if settings.pattern != LevelPattern::Parallel && track.pattern() == LevelPattern::Parallel {
                     let message =
-                        format!("`{}` has {}, and a pattern is of several codebooks", track.name, track.tokens.kind);
+                        format!("`{}` has {}, and a pattern needs several codebooks", track.name, track.tokens.kind);
                     let section = format!("track.{}", track.name);
                     self.add(&section, &ConfigError::new("pattern", message, "delete this key"));
                     return None;
@@ -169,8 +178,12 @@ impl Checker<'_> {
             let from = from.strip_prefix("data.").unwrap_or(from);
             let [low, high] = settings.range;
             if low >= high || !(high - low).is_finite() {
-                let message = format!("from {low} to {high} is no range");
-                self.add(&section, &ConfigError::new("range", message, "set `range = [0.0, 60.0]`"));
+                let message = format!("{low} to {high} is no range: expected [low, high]");
+                let hint = match low > high && (low - high).is_finite() {
+                    true => format!("set `range = [{high:?}, {low:?}]`"),
+                    false => "set `range = [0.0, 60.0]`".to_owned(),
+                };
+                self.add(&section, &ConfigError::new("range", message, hint));
                 return None;
             }
             let data = recipe.data.as_ref().filter(|_| self.clean("data"))?;
@@ -186,7 +199,7 @@ impl Checker<'_> {
             if !(data.component.numbers().contains(&from) || (from == FPS && clips)) {
                 let known: Vec<&str> =
                     clips.then_some(FPS).into_iter().chain(data.component.numbers().iter().copied()).collect();
-                let message = format!("`{}` does not tell the number `{from}`", data.kind);
+                let message = format!("dataset `{}` has no number `{from}`", data.kind);
                 let hint = match (nearest(from, known.iter().copied()), known.is_empty()) {
                     (Some(meant), _) => format!("set `from = \"{meant}\"`"),
                     (None, true) => format!("delete `[{section}]`"),
@@ -199,7 +212,7 @@ impl Checker<'_> {
                 && !part.component.routes().contains(&settings.route)
             {
                 let routes: Vec<&str> = part.component.routes().iter().map(|route| route.word()).collect();
-                let message = format!("`{}` takes no number by {}", part.kind, settings.route.word());
+                let message = format!("`{}` does not support `route = \"{}\"`", part.kind, settings.route.word());
                 let hint = match routes.first() {
                     Some(first) => format!("set `route = \"{first}\"`; it takes {}", choices(&routes, '"', "or")),
                     None => format!("delete `[{section}]`, or name another backbone"),
@@ -242,7 +255,7 @@ impl Checker<'_> {
                 Some(main),
                 MediaShape::Clip { height, width, rate, .. },
                 Some(MediaShape::Clip { height: h, width: w, .. }),
-            ) = (recipe.video.as_ref(), media, flow.clip)
+            ) = (recipe.video.as_ref().map(|part| part.component.spec()), media, flow.clip)
             else {
                 let message = format!(
                     "`{from}` is a stream of {}, and the recipe has no `[tokenizer.video]`",
@@ -251,8 +264,23 @@ impl Checker<'_> {
                 self.add(&section, &ConfigError::new("from", message, "add `[tokenizer.video]`"));
                 return None;
             };
-            let tokens = self.placed(&section, &section, main.component.shape(&media))?;
-            let strides = main.component.spec().strides;
+            let part = recipe.tokenizer_of_track(name)?;
+            if !self.modality(part, Modality::Video) {
+                return None;
+            }
+            let tokens = self.placed(&section, &section, part.component.shape(&media))?;
+            let spec = part.component.spec();
+            let strides = spec.strides;
+            if (strides[0], spec.causal) != (main.strides[0], main.causal) {
+                let each = |spec: &TokenizerSpec| {
+                    let causal = if spec.causal { "causal" } else { "not causal" };
+                    format!("{} frames a token, {causal}", spec.strides[0])
+                };
+                let message = format!("{}, and `tokenizer.video` has {}", each(&spec), each(&main));
+                let hint = "name a tokenizer with as many frames a token: all clips of a canvas share its steps";
+                self.add(&part.path, &ConfigError::new("", message, hint));
+                return None;
+            }
             let scale = [h as f64 / height as f64, w as f64 / width as f64];
             let seconds = strides[0] as f64 / rate.as_f64();
             let (from, track) = (from.to_owned(), TrackShape::video(name, tokens));

@@ -11,9 +11,9 @@ use super::{ConditionSettings, EvaluateSettings, Part, PluginPin, Recipe, Target
 use crate::canvas::CanvasShape;
 use crate::{
     BackboneSpec, ConfigError, Factory, Make, MediaShape, MetricConfig, Modality, Objective, Registry, Role, Schedule,
-    Task, TokenShape,
+    Task, TokenShape, TokenizerConfig,
 };
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use std::{collections::BTreeMap, path::Path, path::PathBuf, sync::Arc};
 
 /// Checks the whole tree; the report holds everything that is wrong with it.
@@ -31,6 +31,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     let video = checker.part("tokenizer.video", Make::tokenizer);
     let audio = checker.part("tokenizer.audio", Make::tokenizer);
     let text = checker.part("tokenizer.text", Make::tokenizer);
+    let further = checker.further();
     let backbone = checker.part("backbone", Make::backbone);
     let objective = checker.part("objective", Make::objective);
     let schedule = checker.part("schedule", Make::schedule);
@@ -50,6 +51,9 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
     checker.errors("tokenizer.video", video.as_ref().map(|part| part.component.errors()));
     checker.errors("tokenizer.audio", audio.as_ref().map(|part| part.component.errors()));
     checker.errors("tokenizer.text", text.as_ref().map(|part| part.component.errors()));
+    for part in further.values() {
+        checker.errors(&part.path, Some(part.component.errors()));
+    }
     checker.errors("backbone", backbone.as_ref().map(|part| part.component.errors()));
     checker.errors("objective", objective.as_ref().map(|part| part.component.errors()));
     checker.errors("schedule", schedule.as_ref().map(|part| part.component.errors()));
@@ -70,6 +74,7 @@ pub fn check(path: &Path, tree: Node, registry: &Registry) -> Result<Recipe, Rep
         video,
         audio,
         text,
+        further,
         backbone,
         objective,
         schedule,
@@ -150,6 +155,20 @@ impl Checker<'_> {
         self.part_at(section, section, role, pick)
     }
 
+    /// The tokenizers of further tracks, by the names of these.
+    fn further(&mut self) -> BTreeMap<String, Part<dyn TokenizerConfig>> {
+        let all = self.json.get("tokenizer").and_then(Json::as_object);
+        let main = [Modality::Video, Modality::Audio, Modality::Text].map(Modality::track);
+        let names = all.into_iter().flat_map(Map::keys).filter(|name| !main.contains(&&***name)).cloned();
+        let names: Vec<String> = names.collect();
+        let section = Modality::Video.section();
+        let part = |name: String| {
+            let part = self.part_at(section, &format!("tokenizer.{name}"), Role::Tokenizer, Make::tokenizer)?;
+            Some((name, part))
+        };
+        names.into_iter().filter_map(part).collect()
+    }
+
     fn metrics(&mut self) -> Vec<Part<dyn MetricConfig>> {
         let count = self.json.get("metric").and_then(Json::as_array).map_or(0, Vec::len);
         let part = |index| self.part_at("metric", &format!("metric.{index}"), Role::Metric, Make::metric);
@@ -173,6 +192,7 @@ impl Checker<'_> {
         match make(config.clone()) {
             Ok(made) => Some(Part {
                 section,
+                path: path.to_owned(),
                 kind,
                 origin: component.origin.clone(),
                 learns: component.learns,
@@ -454,7 +474,7 @@ impl Checker<'_> {
         }
     }
 
-    fn modality(&mut self, part: &Part<dyn crate::TokenizerConfig>, wanted: Modality) -> bool {
+    fn modality(&mut self, part: &Part<dyn TokenizerConfig>, wanted: Modality) -> bool {
         let found = part.component.spec().modality;
         if found == wanted {
             return true;
@@ -467,7 +487,7 @@ impl Checker<'_> {
             true => String::new(),
             false => format!("name another `kind`: {}", choices(&others, '"', "or")),
         };
-        self.add(part.section, &ConfigError::new("kind", message, hint));
+        self.add(&part.path, &ConfigError::new("kind", message, hint));
         false
     }
 

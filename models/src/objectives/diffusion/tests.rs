@@ -22,6 +22,7 @@ fn batch(canvas: &Arc<CanvasShape>, clips: &[&[f32]]) -> CleanBatch {
         context: (1..=clips.len() as u32).map(|word| canvas.prompt(&[word])).collect(),
         target: clips.iter().map(|clip| of_vectors(canvas, clip.to_vec())).collect(),
         samples: (0..clips.len() as u64).collect(),
+        dropout: true,
     }
 }
 

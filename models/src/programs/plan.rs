@@ -45,9 +45,8 @@ impl Plan {
         let (after, before) = (program.after, program.before);
         let grows = after.is_some() || before.is_some();
         if grows && request.output == OutputKind::Text {
-            return Err(
-                Error::new(ErrorKind::Unsupported, "--extend", "a text cannot be extended").hint("leave `--extend` out")
-            );
+            return Err(Error::new(ErrorKind::Unsupported, "--extend", "a text cannot be extended")
+                .hint("leave `--extend` out"));
         }
         // A clip that goes on is its own first piece, and so is a sound where there are no clips.
         let there = match clips.first() {
@@ -149,10 +148,7 @@ fn changed(task: &Task, strength: f64) -> String {
         clip.into_iter().chain((task.spec("audio") == MaskSpec::Target).then_some("the sound")).collect();
     // A product such as 100 · 0.07 is a little more than it is.
     let part = (1e4 * strength).round() / 100.0;
-    format!(
-        "edits {} towards the prompt: strength {strength}, the last {part} % of the steps",
-        what.join(" and ")
-    )
+    format!("edits {} towards the prompt: strength {strength}, the last {part} % of the steps", what.join(" and "))
 }
 
 /// The task of the first piece.
@@ -414,7 +410,9 @@ mod tests {
         let half = Sound::new(1, Rate::whole(16_000), vec![0.0; 8_000]).unwrap();
         let half = Inputs { sound: Some(half), ..Inputs::default() };
         for program in [&ONCE, &extend()] {
-            assert!(wrong(program, &half, OutputKind::Sound).contains("needs 1 s of what is given, and there are 0.50 s"));
+            assert!(
+                wrong(program, &half, OutputKind::Sound).contains("needs 1 s of what is given, and there are 0.50 s")
+            );
         }
         let before = Continuation::once().before(1.0);
         assert!(wrong(&before, &seconds(1), OutputKind::Sound).contains("continue before a sound"));
@@ -504,7 +502,7 @@ mod tests {
         let error = wrong(&ONCE, &of(&both));
         assert!(error.contains("not trained for what is given") && error.contains("continuation"), "{error}");
         let before = Continuation::once().before(1.0);
-        assert!(wrong(&before, &of(&both)).contains("before with a clip and its sound"));
+        assert!(wrong(&before, &of(&both)).contains("continue before a clip and its sound"));
         // A clip too short for what goes on from nine frames goes on from its last one; with sound there is no such task.
         let extend = Continuation::once().extend(1.0);
         assert_eq!(chosen(&extend, &of(&clips(&[5]))).unwrap(), "i2v");

@@ -202,8 +202,12 @@ impl Run<'_> {
         while added < wanted {
             let end = |made: &Output| {
                 let sound = made.sound.as_ref().filter(|sound| sound.length() >= n && n > 0).ok_or_else(|| {
-                    Error::new(ErrorKind::Media, "--extend", format!("an extension needs {n} samples, and there are fewer"))
-                        .hint("give a longer sound")
+                    Error::new(
+                        ErrorKind::Media,
+                        "--extend",
+                        format!("an extension needs {n} samples, and there are fewer"),
+                    )
+                    .hint("give a longer sound")
                 })?;
                 let range = if after { sound.length() - n..sound.length() } else { 0..n };
                 Ok(Output { sound: Some(sound.slice(range)), ..Output::default() })

@@ -56,8 +56,8 @@ fn text(recipe: &Recipe, checked: &CheckReport) -> String {
         text.push_str(&format!("{}\n", recipe.description));
     }
     let edges = checked.edges.iter().map(|edge| {
-        let to = if edge.to.is_empty() { "·" } else { edge.to };
-        vec![edge.from.to_owned(), "→".to_owned(), to.to_owned(), edge.shape.clone(), edge.meaning.clone()]
+        let to = if edge.to.is_empty() { "·" } else { &edge.to };
+        [&edge.from, "→", to, &edge.shape, &edge.meaning].map(str::to_owned).to_vec()
     });
     text.push_str(&format!("\n{}\n", table(&edges.collect::<Vec<_>>())));
     let mut rows = rows(&checked.summary);

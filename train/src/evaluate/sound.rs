@@ -237,6 +237,11 @@ impl Sums {
         Ok(())
     }
 
+    /// How many sounds.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
     /// The figures, whether captions were `read` or not.
     pub fn mean(&self, read: bool) -> SoundFigures {
         let n = self.n.max(1) as f64;

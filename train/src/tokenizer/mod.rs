@@ -234,7 +234,7 @@ pub fn summary(recipe: &Recipe) -> Summary {
         training.flops_per_step += batch * size.flops * (3.0 + 2.0 * 2.0 + 1.0);
         // Weights, gradients, two moments and their average; what one side keeps, or two passes of the other.
         training.memory_bytes += 4.0 * (5.0 * size.parameters as f64 + 2.0 * size.activations * part);
-        summary.parameters.push(("train.adversarial", size.parameters));
+        summary.parameters.push(("train.adversarial".into(), size.parameters));
     }
     if let (Some(perceptual), MediaShape::Clip { frames, height, width, .. }) =
         (settings.tables.get::<Perceptual>(), media)

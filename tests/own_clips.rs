@@ -142,8 +142,10 @@ fn shards(lab: &Lab) {
 fn shards_are_looked_at_and_trained_on() {
     let lab = Lab::trained();
     shards(&lab);
-    let path = ["--set", "data.kind=webdataset", "--set", "data.path=clips-{00..01}.tar"];
-    let said = lab.run(&[&["data", "own.toml", "-o", "sheet.png"][..], &path].concat()).succeeds().out;
+    let recipe = OWN.replace("kind = \"folder\"", "kind = \"webdataset\"");
+    let recipe = recipe.replace("path = \"clips\"", "path = \"clips-{00..01}.tar\"");
+    fs::write(lab.path("shards.toml"), recipe).unwrap();
+    let said = lab.run(&["data", "shards.toml", "-o", "sheet.png"]).succeeds().out;
     for text in [
         "webdataset: clips of shape [5, 16, 16, 3]",
         "found          4\n",
@@ -154,14 +156,14 @@ fn shards_are_looked_at_and_trained_on() {
         assert!(said.contains(text), "{text:?} is not in\n{said}");
     }
     // Going on is the same as never stopping: the same samples with the same captions.
-    let train = ["train", "own.toml", "--steps", "4", "--set", "train.checkpoint_every=2"];
-    lab.run(&[&train[..], &path, &["--run", "run"]].concat()).succeeds();
+    let train = ["train", "shards.toml", "--steps", "4", "--set", "train.checkpoint_every=2"];
+    lab.run(&[&train[..], &["--run", "run"]].concat()).succeeds();
     let whole = lab.values("run/weights.safetensors");
     fs::remove_file(lab.path("run/checkpoints/00000004.safetensors")).unwrap();
     fs::remove_file(lab.path("run/weights.safetensors")).unwrap();
-    lab.run(&[&train[..], &path, &["--resume", "run"]].concat()).succeeds();
+    lab.run(&[&train[..], &["--resume", "run"]].concat()).succeeds();
     assert!(lab.values("run/weights.safetensors") == whole);
-    lab.run(&["data", "own.toml", "--set", "data.kind=webdataset", "--set", "data.path=s3://bucket/a.tar"])
+    lab.run(&["data", "shards.toml", "--set", "data.path=s3://bucket/a.tar"])
         .fails(4, &["begins with `s3:`", "fetch them first"]);
     lab.run(&["data", "own.toml", "--set", "data.path=clips-{00..01}.tar"]).fails(4, &["kind = \"webdataset\""]);
 }

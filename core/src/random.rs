@@ -47,6 +47,8 @@ pub enum RngStream {
     Mix = 19,
     /// Which of several lengths and sizes a training step is of.
     Bucket = 20,
+    /// Which of its captions a sample has.
+    Caption = 21,
 }
 
 /// The key of a stream: who draws, and what for.

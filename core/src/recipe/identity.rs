@@ -69,7 +69,7 @@ impl Recipe {
                     let tokenizer = self.tokenizer_of_track(&track.name);
                     if let Some(tokenizer) = tokenizer.filter(|part| part.weights.as_ref().is_some_and(|p| p.is_file()))
                     {
-                        identity.insert(tokenizer.path.clone(), computes(tokenizer)?.into());
+                        identity.insert(tokenizer.path.clone(), computes(tokenizer, |_| true)?.into());
                     }
                 }
             }
@@ -82,7 +82,22 @@ impl Recipe {
     /// # Errors
     /// Where its weights cannot be read.
     pub fn tokenizer_sha256(&self, track: &str) -> Result<Option<String>> {
-        self.tokenizer_of_track(track).map(computes).transpose()
+        self.tokenizer_of_track(track).map(|part| computes(part, |_| true)).transpose()
+    }
+
+    /// A hash of what makes the tokens of a tokenizer: its settings and the numbers of its encoder, so that a decoder that is
+    /// trained on makes no other tokens. Of a plugin's tokenizer nobody knows which numbers these are: all count.
+    ///
+    /// # Errors
+    /// Where its weights cannot be read.
+    pub fn encoding(&self, part: &Part<dyn TokenizerConfig>) -> Result<String> {
+        let own = part.origin == "built-in";
+        let hash = computes(part, |name| !(own && name.starts_with("decoder.")))?;
+        if self.plugins.is_empty() {
+            return Ok(hash);
+        }
+        // Nothing else says which bytes a plugin is.
+        Ok(files::sha256(serde_json::json!([hash, self.plugins]).to_string().as_bytes()))
     }
 
     /// By what the weights `file` of the part at `section` are not what this recipe says; nothing where they do not say what they are.
@@ -270,14 +285,14 @@ fn shape(track: &TrackShape, fixed: bool) -> String {
     format!("{tokens}{axes}{pattern}")
 }
 
-/// A hash of what a tokenizer computes.
-fn computes(part: &Part<dyn TokenizerConfig>) -> Result<String> {
+/// A hash of what a tokenizer computes by those of its numbers that count, by their names.
+fn computes(part: &Part<dyn TokenizerConfig>, counts: impl Fn(&str) -> bool) -> Result<String> {
     let mut all = serde_json::json!([of_tokenizer(part), part.component.spec().range]).to_string().into_bytes();
-    if let Some(path) = &part.weights {
+    if let Some(path) = part.weights.as_ref().filter(|path| path.is_file()) {
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
         match SafeTensors::deserialize(&bytes) {
             Ok(tensors) => {
-                let mut tensors: Vec<_> = tensors.iter().collect();
+                let mut tensors: Vec<_> = tensors.iter().filter(|(name, _)| counts(name)).collect();
                 tensors.sort_by_key(|(name, _)| *name);
                 for (name, view) in tensors {
                     all.extend(format!("{name} {:?} {:?}", view.dtype(), view.shape()).into_bytes());

@@ -248,7 +248,7 @@ fn broken_captions_leave_out_what_they_belong_to() {
         ("d.txt", "beside"),
     ]);
     fs::write(guard.path().join("c.txt"), b"r\xf6tlich").unwrap();
-    let config = FolderConfig { caption_column: Some("title".into()), ..config };
+    let config = FolderConfig { caption_columns: vec!["title".into()], ..config };
     let folder = open(&config).unwrap();
     let captions: Vec<_> = (0..2).map(|i| folder.get(i).unwrap().caption).collect();
     assert_eq!((folder.len(), captions.join(" | ").as_str()), (Some(2), "a ring, red | beside"));
@@ -266,8 +266,8 @@ fn broken_captions_leave_out_what_they_belong_to() {
     let optional = open(&FolderConfig { captions: Captions::Optional, ..config.clone() }).unwrap();
     let captions: Vec<_> = (0..3).map(|i| optional.get(i).unwrap().caption).collect();
     assert_eq!(captions, ["a ring, red", "", "beside"]);
-    let wrong = FolderConfig { caption_column: Some("file_name".into()), ..config };
-    assert_eq!(wrong.validate()[0].path, "caption_column");
+    let wrong = FolderConfig { caption_columns: vec!["file_name".into()], ..config };
+    assert_eq!(wrong.validate()[0].path, "caption_columns");
 }
 
 #[test]

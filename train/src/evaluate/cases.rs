@@ -74,7 +74,7 @@ impl Case {
             caption: self.caption.clone(),
             streams: self.streams.clone(),
             numbers: self.numbers.clone(),
-            id: String::new(),
+            ..Sample::default()
         }
     }
 }
@@ -124,7 +124,14 @@ pub(super) fn perform_of(
     [seed, number]: [u64; 2],
     on_step: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
-    let prompts = samples.iter().map(|sample| sample.caption.clone()).collect();
+    let encoders = pipeline.encoders();
+    let text = encoders.get(Modality::Text.track());
+    let prompt = |Sample { caption, .. }: &Sample| {
+        // Of a caption that is too long the beginning, as in training.
+        let short = text.map_or(Ok(None), |text| text.shortened(caption))?;
+        Ok(short.unwrap_or_else(|| caption.clone()))
+    };
+    let prompts = samples.iter().map(prompt).collect::<Result<_>>()?;
     let conditions = samples.iter().map(|sample| numbers(pipeline, &sample.numbers)).collect();
     let mut media = TrackMedia::new();
     for track in pipeline.canvas().tracks.iter().filter(|track| track.modality != Modality::Text) {

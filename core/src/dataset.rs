@@ -419,6 +419,7 @@ impl PixelRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Rate;
 
     /// So many samples, whose captions are their numbers, of which some cannot be read.
     struct Damaged(u64, fn(u64) -> bool);
@@ -462,6 +463,21 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Data);
         assert!(error.message().contains("none of its 7 samples can be read, such as"), "{error}");
         assert_eq!(nothing.unreadable().iter().map(|file| file.count).sum::<u64>(), 7);
+    }
+
+    #[test]
+    fn loudness_and_range_are_those_of_all_values() {
+        let sound = |samples: &[f32]| Sound::new(1, Rate::whole(8), samples.to_vec()).unwrap();
+        // Of five samples two lie below a thousandth; one that is a thousandth does not.
+        let heard = Loudness::of([sound(&[0.5, -0.75, 0.001]), sound(&[0.0, -0.0005])]);
+        let rms = ((0.25 + 0.5625 + 0.001f64.powi(2) + 0.0005f64.powi(2)) / 5.0).sqrt();
+        assert_eq!((heard.peak, heard.silent, heard.samples), (0.75, 0.4, 2));
+        assert!((heard.rms - rms).abs() < 1e-6, "{heard:?}");
+        let clip = |pixels: [u8; 6]| Clip::new([1, 1, 2], Rate::whole(8), pixels.to_vec()).unwrap();
+        let seen = PixelRange::of([clip([10, 20, 30, 40, 50, 60]), clip([0, 0, 0, 0, 0, 90])]);
+        assert_eq!(seen, PixelRange { min: 0, max: 90, mean: 25.0, samples: 2 });
+        assert_eq!(PixelRange::of([]), PixelRange { min: 0, max: 0, mean: 0.0, samples: 0 });
+        assert_eq!(Loudness::of([]), Loudness { peak: 0.0, rms: 0.0, silent: 0.0, samples: 0 });
     }
 
     #[test]

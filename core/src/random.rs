@@ -202,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn no_chance_never_comes_and_certainty_always() {
+        // The least and the greatest number that there are.
+        for bits in [0, u32::MAX] {
+            let stream = || Stream { buffer: [bits; 4], left: 4, ..RngKey::new(1).stream(RngStream::Noise) };
+            assert!(!stream().chance(0.0) && stream().chance(1.0), "{bits}");
+        }
+    }
+
+    #[test]
     fn moments_are_right() {
         let mut stream = RngKey::new(1).stream(RngStream::Noise);
         let n = 100_003;

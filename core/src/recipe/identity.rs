@@ -208,8 +208,8 @@ impl Unlike {
         let file = file.display();
         match (weights, recipe) {
             (Json::String(_), Json::String(_)) if key.starts_with("tokenizer.") && !key[10..].contains('.') => {
-                let [weights, recipe] =
-                    [weights, recipe].map(|hash| hash.as_str().unwrap_or_default()[..12].to_owned());
+                let [weights, recipe] = [weights, recipe]
+                    .map(|hash| hash.as_str().unwrap_or_default().chars().take(12).collect::<String>());
                 format!("{file} was trained with another `{key}` ({weights}…) than the recipe's ({recipe}…)")
             }
             _ => format!("{file} was trained with `{key} = {weights}`, the recipe says {recipe}"),
@@ -303,4 +303,48 @@ fn computes(part: &Part<dyn TokenizerConfig>, counts: impl Fn(&str) -> bool) -> 
         }
     }
     Ok(files::sha256(&all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn both_sides_are_told_and_how_to_bring_them_together() {
+        let (message, hint) =
+            ("w.safetensors was trained with", "or name other weights; --force-weights takes them at your own risk");
+        let told = |key: &str, weights: Json, recipe: Json| {
+            let unlike = Unlike { key: key.to_owned(), weights, recipe };
+            let (told, back) = (unlike.message(Path::new("w.safetensors")), unlike.hint());
+            let back = back.strip_suffix(hint).and_then(|back| back.strip_suffix(", ")).unwrap().to_owned();
+            (told.strip_prefix(message).unwrap().trim_start().to_owned(), back)
+        };
+        let pair = |message: &str, hint: &str| (message.to_owned(), hint.to_owned());
+        assert_eq!(
+            told("backbone.heads", json!(4), json!(8)),
+            pair("`backbone.heads = 4`, the recipe says 8", "set `backbone.heads = 4`")
+        );
+        assert_eq!(
+            told("track.video", json!("codes"), json!("vectors")),
+            pair(
+                "`track.video = \"codes\"`, the recipe says \"vectors\"",
+                "set data, tokenizers and `[track.video]` back to those of the weights"
+            )
+        );
+        assert_eq!(
+            told("condition.speed", json!("speed by add, 0 to 1"), json!("speed by add, 0 to 2")).1,
+            "set `[condition.speed]` back: speed by add, 0 to 1"
+        );
+        assert_eq!(told("tokenizer.video.bits", json!("a"), json!("b")).1, "set `tokenizer.video.bits = \"a\"`");
+        // Of a whole tokenizer the beginnings of two hashes, whatever a file says there.
+        let hashes = told("tokenizer.video", json!("0123456789abcdef"), json!("short"));
+        assert_eq!(
+            hashes,
+            pair(
+                "another `tokenizer.video` (0123456789ab…) than the recipe's (short…)",
+                "set `[tokenizer.video]`, its weights or its settings, back to what it was trained with"
+            )
+        );
+    }
 }

@@ -189,8 +189,8 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
         {
             return false;
         }
-        let other = task.tracks.iter().any(|(track, spec)| !["audio", "text"].contains(&&**track) && spec.has_target());
-        let shown = task.spec("video") != MaskSpec::Absent || other;
+        let seen = task.tracks.iter().any(|(track, spec)| !["audio", "text"].contains(&&**track) && spec.has_target());
+        let shown = task.spec("video") != MaskSpec::Absent || seen;
         let told = task.spec("text").has_target();
         let held = match holds {
             OutputKind::Text => told,
@@ -198,7 +198,7 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
             // Of a sound alone a picture shows the spectrogram.
             OutputKind::Both | OutputKind::Clip if sounds => true,
             OutputKind::Both => shown,
-            OutputKind::Clip => shown && (other || task.spec("video") != MaskSpec::Context),
+            OutputKind::Clip => seen,
             OutputKind::Sound => {
                 task.spec("audio").has_target() && !matches!(task.spec("video"), MaskSpec::Target | MaskSpec::Image)
             }
@@ -371,6 +371,32 @@ mod tests {
         assert_eq!(chosen(&ONCE, &edit(&heard, Sound)).unwrap(), "t2a");
         assert_eq!(chosen(&ONCE, &edit(&masked, Both)).unwrap(), "inpainting");
         assert_eq!(chosen(&extend(), &edit(&both, Both)).unwrap(), "t2va, continuation");
+    }
+
+    #[test]
+    fn a_clip_that_is_given_whole_is_no_clip_that_is_made() {
+        let clip = |inputs: &Inputs| GenerateRequest { output: OutputKind::Clip, ..of(inputs) };
+        let error = chosen(&ONCE, &clip(&clips(&[17]))).unwrap_err().to_string();
+        assert!(error.contains("not trained for what is given"), "{error}");
+        for (inputs, name) in [(clips(&[1]), "i2v"), (clips(&[7, 5]), "connection")] {
+            assert_eq!(chosen(&ONCE, &clip(&inputs)).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn one_clip_its_sound_or_both_are_changed() {
+        let told = |clips, still, sound| check_edit(clips, still, sound).map_err(|error| error.message().to_owned());
+        for (clips, sound) in [(1, false), (0, true), (1, true)] {
+            assert_eq!(told(clips, false, sound), Ok(()));
+        }
+        let nothing = Err("there is no clip and no sound to change".to_owned());
+        // An image is no clip.
+        assert_eq!([told(0, false, false), told(1, true, false)], [nothing.clone(), nothing]);
+        let more = Err("one clip is changed, and more is given".to_owned());
+        assert_eq!(
+            [told(2, false, false), told(2, false, true), told(1, true, true)],
+            [more.clone(), more.clone(), more]
+        );
     }
 
     #[test]

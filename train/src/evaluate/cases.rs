@@ -215,6 +215,29 @@ mod tests {
     }
 
     #[test]
+    fn of_a_clip_with_a_region_all_else_is_shown() {
+        let case = case();
+        let [frames, height, width] = case.clip.shape();
+        let shown = |video| case.shown(&task(video, MaskSpec::Absent, 1), [4, 8, 8]).unwrap();
+        let grey = |clip: &Clip| -> Vec<bool> {
+            let pixels = clip.pixels().chunks_exact(3).zip(case.clip.pixels().chunks_exact(3));
+            let all = pixels.map(|(shown, whole)| {
+                assert!(shown == whole || shown == [96; 3], "{shown:?} of {whole:?}");
+                shown == [96; 3]
+            });
+            all.collect()
+        };
+        // A rectangle, in all frames the same, of a quarter to three quarters of each side.
+        let grey = grey(&shown(MaskSpec::Outside));
+        let area = height * width;
+        assert!((1..frames).all(|t| grey[t * area..(t + 1) * area] == grey[..area]));
+        let count = grey[..area].iter().filter(|grey| **grey).count();
+        assert!((area / 16..=area * 9 / 16).contains(&count), "{count} of {area}");
+        // The same part of the same case, asked for again.
+        assert_eq!(shown(MaskSpec::Outside), shown(MaskSpec::Outside));
+    }
+
+    #[test]
     fn a_case_is_the_same_whenever_it_is_asked_for_and_none_is_like_another() {
         let world = World::new(WorldConfig::default()).unwrap();
         let clip = |seed, number| Case::new(&world, seed, number).clip;

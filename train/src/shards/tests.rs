@@ -70,6 +70,10 @@ fn machines_fill_one_folder_and_training_reads_it() {
     assert!(missing.contains("sample 10 of 23 comes where 5 is expected"), "{missing}");
     assert_eq!(fill(&filling, "2/3".parse().unwrap()).unwrap(), [Outcome::Made; 2]);
     assert_eq!(fill(&filling, Portion::default()).unwrap(), [Outcome::Kept; 5]);
+    // What is being written, and what is no shard, is not read.
+    for other in [".000009.tar", "000010.tar.part", "notes.txt"] {
+        std::fs::write(folder.path().join(other), "no shard").unwrap();
+    }
     let all = samples(folder.path(), "t").unwrap();
     assert_eq!(all.len(), 23);
     for (i, sample) in all.iter().enumerate() {

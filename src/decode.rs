@@ -4,8 +4,8 @@ use crate::pieces::{self, TileOptions};
 use crate::provenance::Provenance;
 use crate::save::{self, ClipSink};
 use musiva_core::pipeline::Codec;
-use musiva_core::recipe::Recipe;
-use musiva_core::{Error, ErrorKind, Media, Modality, Observer, Rate, Result, Tokens};
+use musiva_core::recipe::{Part, Recipe};
+use musiva_core::{Error, ErrorKind, Media, Modality, Observer, Rate, Result, TokenizerConfig, Tokens};
 use std::path::Path;
 
 /// Tokens of a file, as `generate` and `tokenize` save them.
@@ -33,13 +33,35 @@ impl SavedTokens {
     /// Sees to it that `codec` reads them; the observer is warned where `recipe` is not the one that made them.
     ///
     /// # Errors
-    /// Where they are of another kind.
+    /// Where they are of another kind, or of another tokenizer.
     pub fn check(&self, path: &Path, recipe: &Recipe, codec: &Codec, observer: &mut dyn Observer) -> Result<()> {
-        let kind = codec.tokenizer().spec().kind;
-        if !kind.holds(self.tokens.values()) {
-            let message = format!("these tokens are not {kind}");
-            return Err(Error::new(ErrorKind::Weights, path.display().to_string(), message)
-                .hint("name the recipe that made them: `musiva inspect` says which"));
+        let spec = codec.tokenizer().spec();
+        let wrong = |message: String| Error::new(ErrorKind::Weights, path.display().to_string(), message);
+        if !spec.kind.holds(self.tokens.values()) {
+            let holds = |part: &&Part<dyn TokenizerConfig>| part.component.spec().kind.holds(self.tokens.values());
+            let hint = match recipe.tokenizers().find(holds).map(|part| part.component.spec().modality) {
+                Some(Modality::Video) => "they are of a clip: write it to an .mp4, `-o out.mp4`",
+                Some(Modality::Audio) => "they are of a sound: write it to a .wav, `-o out.wav`",
+                Some(Modality::Text) => "they are of a text: write it to a .txt, `-o out.txt`",
+                None => "name the recipe that made them: `musiva inspect` says which",
+            };
+            return Err(wrong(format!("these tokens are not {}", spec.kind)).hint(hint));
+        }
+        let own = recipe.tokenizer_sha256(spec.modality.track())?;
+        if let (Some(theirs), Some(own)) = (self.provenance.tokenizer_sha256(), own)
+            && theirs != own
+            && !recipe.force_weights
+        {
+            let (section, short) = (spec.modality.section(), |hash: &str| hash.chars().take(12).collect::<String>());
+            let message = format!(
+                "they are of another tokenizer ({}…) than the recipe's `{section}` ({}…)",
+                short(theirs),
+                short(&own)
+            );
+            return Err(wrong(message).hint(format!(
+                "name the recipe that made them, `musiva inspect` says which, or set `{section}.weights`; \
+                 --force-weights decodes them at your own risk"
+            )));
         }
         if self.provenance.get("musiva.recipe.sha256").is_some_and(|hash| hash != recipe.hash()) {
             let made_by = self.provenance.get("musiva.recipe").unwrap_or("another recipe");

@@ -51,7 +51,7 @@ pub fn gallery(
     std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "make it", error))?;
     let command = recipes.iter().map(|recipe| recipe.name.as_str()).collect::<Vec<_>>().join(" ");
     let mut text = format!(
-        "# Gallery\n\nEach task once, of a scene that training never saw: case after case of the test, none chosen. \
+        "# Gallery\n\nEach task once, of a scene that training never saw: not cherry-picked. \
          Made by `musiva gallery {command} --seed {seed}`.\n"
     );
     for (page, outcomes) in &pages {
@@ -104,7 +104,7 @@ impl Page<'_> {
             (_, 1) => ", which bounces once".into(),
             (_, n) => format!(", which bounces {n} times"),
         };
-        let heard = if media.is_empty() { String::new() } else { format!("\nTo be heard: {}\n", media.join(", ")) };
+        let heard = if media.is_empty() { String::new() } else { format!("\nListen: {}\n", media.join(", ")) };
         Ok(format!("{title}“{}”{bounces}; {task}.\n\n![{}]({name}/{picture})\n{heard}", case.caption, task.name))
     }
 }

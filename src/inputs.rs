@@ -2,7 +2,7 @@
 
 use crate::adapt::{Extent, read_media, read_stream};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, ConfigError, Error, ErrorKind, Inputs, Mask, MediaShape, Modality, Observer, Result};
+use musiva_core::{Clip, ConfigError, Error, ErrorKind, Inputs, Mask, MediaShape, Modality, Observer, Result, files};
 use musiva_models::programs::check_edit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,33 @@ impl InputFiles {
     /// Whether there are any.
     pub fn any(&self) -> bool {
         !self.images.is_empty() || !self.videos.is_empty() || self.audio.is_some() || !self.streams.is_empty()
+    }
+
+    /// What they are, for provenance: of each file its name and SHA-256, and the region; by the names of the flags.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn told(&self) -> Result<Vec<(String, String)>> {
+        let file = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Ok::<_, Error>(format!("{name} sha256 {}", files::sha256_of(path)?))
+        };
+        let mut all = Vec::new();
+        for (flag, paths) in [("image", &self.images), ("video", &self.videos)] {
+            for (i, path) in paths.iter().enumerate() {
+                let name = if i == 0 { flag.to_owned() } else { format!("{flag}.{}", i + 1) };
+                all.push((name, file(path)?));
+            }
+        }
+        for (flag, path) in [("audio", &self.audio), ("mask", &self.mask)] {
+            all.extend(path.as_ref().map(|path| Ok::<_, Error>((flag.to_owned(), file(path)?))).transpose()?);
+        }
+        for (track, path) in &self.streams {
+            all.push((format!("stream.{track}"), file(path)?));
+        }
+        let outside = if self.outside { ", what lies outside" } else { "" };
+        all.extend(self.region.map(|[x, y, w, h]| ("region".to_owned(), format!("{x},{y},{w},{h}{outside}"))));
+        Ok(all)
     }
 
     /// Whether they can be changed, by what the recipe samples with: before anything is read.

@@ -55,7 +55,14 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
 
 fn media(path: &Path) -> Result<Inspection> {
     let contents = match VideoReader::open(path) {
-        Ok(reader) => Contents::Pictures(reader.info().to_string()),
+        Ok(reader) => {
+            let sound = SoundReader::open(path).map_or(String::new(), |sound| {
+                let info = sound.info();
+                let lasts = info.length.map_or(String::new(), |n| format!(", {n} samples"));
+                format!("; sound: {}, {} channels, {} Hz{lasts}", info.codec, info.channels, info.rate)
+            });
+            Contents::Pictures(format!("{}{sound}", reader.info()))
+        }
         Err(no_pictures) => {
             let reader = match SoundReader::open(path) {
                 Ok(reader) => reader,

@@ -13,6 +13,9 @@ pub struct Provenance(BTreeMap<String, String>);
 /// What [`Tokens::save`](musiva_core::Tokens::save) says of the tokens themselves.
 const OF_TOKENS: &str = "musiva.tokens.";
 
+/// What the tokenizer of saved tokens computes: [`Recipe::tokenizer_sha256`].
+const TOKENIZER: &str = "musiva.tokenizer.sha256";
+
 /// In front of the section whose weights a hash is of.
 const WEIGHTS: &str = "musiva.weights.sha256.";
 
@@ -49,9 +52,31 @@ impl Provenance {
         self
     }
 
+    /// Of the tokens of a track, which know what tokenizer they are of.
+    ///
+    /// # Errors
+    /// Where its weights cannot be read.
+    pub fn of_track(self, recipe: &Recipe, track: &str) -> Result<Self> {
+        Ok(match recipe.tokenizer_sha256(track)? {
+            Some(hash) => self.with(TOKENIZER, hash),
+            None => self,
+        })
+    }
+
+    /// What the tokenizer of saved tokens computes, where they say it.
+    pub fn tokenizer_sha256(&self) -> Option<&str> {
+        self.get(TOKENIZER)
+    }
+
     /// Without the weights of a part that is being trained: they are not what was used.
     pub fn trained(mut self, section: &str) -> Self {
         self.0.remove(&format!("{WEIGHTS}{section}"));
+        self
+    }
+
+    /// With all of another.
+    pub fn and(mut self, other: &Self) -> Self {
+        self.0.extend(other.0.clone());
         self
     }
 
@@ -60,9 +85,10 @@ impl Provenance {
         self.0.get(key).map(String::as_str)
     }
 
-    /// For media files.
+    /// For media files, whose content no tokenizer is needed to read.
     pub fn media(&self) -> Result<Metadata> {
-        self.0.iter().try_fold(Metadata::new(), |all, (key, value)| all.with(key, value))
+        let all = self.0.iter().filter(|(key, _)| *key != TOKENIZER);
+        all.fold(Ok(Metadata::new()), |all, (key, value)| all?.with(key, value))
     }
 
     /// For safetensors files.
@@ -78,7 +104,5 @@ pub fn weights(recipe: &Recipe) -> Result<BTreeMap<String, String>> {
     }
     let all = recipe.tokenizers().map(named).chain(recipe.backbone.as_ref().map(named));
     let there = all.flatten().filter(|(_, path)| path.is_file());
-    there
-        .map(|(section, path)| Ok((section.to_owned(), files::sha256(&files::read(path, 64 * files::GIGABYTE)?))))
-        .collect()
+    there.map(|(section, path)| Ok((section.to_owned(), files::sha256_of(path)?))).collect()
 }

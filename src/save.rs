@@ -39,12 +39,17 @@ pub const MEDIA: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
 /// The same, and the format that captions are written in.
 pub const OUTPUTS: [&str; 6] = ["mp4", "gif", "png", "wav", "flac", "txt"];
 
+/// The output file of a recipe where nobody names one.
+pub fn default_output(recipe: &Recipe) -> PathBuf {
+    if recipe.video.is_some() { "out.mp4" } else { "out.wav" }.into()
+}
+
 /// How a file's name ends, in small letters.
 pub fn extension(path: &Path) -> String {
     path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Whether a file of this name is to hold pictures or sound, of a recipe that can make either: a .png
+/// Whether a file of this name is to hold pictures, sound or text, of a recipe that can make each: a .png
 /// shows a sound where the recipe makes no clips.
 ///
 /// # Errors
@@ -53,6 +58,7 @@ pub fn modality(recipe: &Recipe, path: &Path) -> Result<Modality> {
     let extension = extension(path);
     let modality = match &*extension {
         "wav" | "flac" => Modality::Audio,
+        "txt" => Modality::Text,
         "png" if recipe.video.is_none() => Modality::Audio,
         _ => Modality::Video,
     };
@@ -60,7 +66,7 @@ pub fn modality(recipe: &Recipe, path: &Path) -> Result<Modality> {
         Some(_) => Ok(modality),
         None => {
             let message = format!("the recipe has no `[{}]` for a .{extension}", modality.section());
-            let fitting = if modality == Modality::Audio { "out.mp4" } else { "out.wav" };
+            let fitting = if modality == Modality::Video { "out.wav" } else { "out.mp4" };
             Err(Error::new(ErrorKind::Unsupported, path.display().to_string(), message)
                 .hint(format!("name it like {fitting}, or name another recipe")))
         }
@@ -101,7 +107,10 @@ fn visible(scale: Option<usize>, shorter: usize) -> usize {
 fn written(path: &Path, [frames, height, width]: [usize; 3], rate: Rate, scale: usize) -> String {
     let what = match (frames, is_picture(path)) {
         (1, _) => "a picture".to_owned(),
-        (_, true) => format!("{frames} frames side by side"),
+        (_, true) => {
+            let columns = (frames as f64).sqrt().ceil() as usize;
+            format!("{frames} frames in a grid of {columns}×{}", frames.div_ceil(columns))
+        }
         (_, false) => format!("{frames} frames at {rate} per second"),
     };
     let enlarged = if scale > 1 { format!(", each pixel enlarged to {scale}×{scale}") } else { String::new() };
@@ -196,7 +205,10 @@ pub fn write_movie(
 pub fn write_media(path: &Path, media: &Media, metadata: &Metadata, scale: Option<usize>) -> Result<String> {
     match media {
         Media::Clip(clip) => write(path, clip, metadata, scale),
-        Media::Sound(sound) if is_picture(path) => write(path, &spectrogram(sound)?, metadata, scale),
+        Media::Sound(sound) if is_picture(path) => {
+            let said = write(path, &spectrogram(sound)?, metadata, scale)?;
+            Ok(said.replacen("a picture", "a spectrogram", 1))
+        }
         Media::Sound(sound) => {
             write_sound(path, sound, metadata)?;
             let seconds = sound.length() as f64 / sound.rate().as_f64();
@@ -207,7 +219,10 @@ pub fn write_media(path: &Path, media: &Media, metadata: &Metadata, scale: Optio
                 sound.rate()
             ))
         }
-        Media::Text(_) => Err(media.unexpected(&path.display().to_string(), Modality::Video)),
+        Media::Text(text) => {
+            musiva_core::files::write(path, format!("{text}\n").as_bytes())?;
+            Ok(format!("{}: \"{text}\"", path.display()))
+        }
     }
 }
 
@@ -228,8 +243,7 @@ pub fn output_kind(path: &Path) -> OutputKind {
 pub fn write_output(path: &Path, output: &Output, provenance: &Provenance, scale: Option<usize>) -> Result<String> {
     let metadata = provenance.media()?;
     if let (Some(text), OutputKind::Text) = (&output.text, output_kind(path)) {
-        musiva_core::files::write(path, format!("{text}\n").as_bytes())?;
-        return Ok(format!("{}: \"{text}\"", path.display()));
+        return write_media(path, &Media::Text(text.clone()), &metadata, scale);
     }
     // Of a task that generates another stream the clip is what was given.
     let clip = output.streams.values().next().or(output.clip.as_ref());

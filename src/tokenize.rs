@@ -32,7 +32,7 @@ pub fn tokenize(
     provenance: Provenance,
     observer: &mut dyn Observer,
 ) -> Result<(Tokens, Provenance)> {
-    let provenance = provenance.with("musiva.source", file.display());
+    let provenance = provenance.with("musiva.source", file.display()).of_track(recipe, modality.track())?;
     if modality == Modality::Video
         && let Some((tokens, rate)) = clip(recipe, codec, file, options, observer)?
     {

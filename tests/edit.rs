@@ -38,7 +38,7 @@ fn strength_1_is_generation_from_nothing() {
         ("heard-masked.toml", &["--set", "sampler.schedule=exponential"]),
     ] {
         let said = generate(&lab, recipe, &[&both, more].concat());
-        assert!(said.contains("text-to-video-with-sound: by a prompt it changes the clip and the sound"), "{said}");
+        assert!(said.contains("text-to-video-with-sound: edits the clip and the sound towards the prompt"), "{said}");
         generate(&lab, recipe, &[&["-o", "plain.mp4"], more].concat());
         assert_eq!(tokens(&lab, "plain").len(), 2);
         assert!(tokens(&lab, "edit") == tokens(&lab, "plain"), "{recipe} {more:?}");
@@ -58,7 +58,7 @@ fn an_edit_is_the_same_for_any_number_of_threads_and_says_what_it_did() {
         let arguments = ["generate", recipe, PROMPT[0], PROMPT[1], "--video", "clip.mp4", "--audio", "sound.wav"];
         let arguments = [&arguments[..], &["--strength", "0.5", "-o", "edit.mp4"]].concat();
         let said = lab.run(&arguments).succeeds().out;
-        assert!(said.contains("strength 0.5, the last 50 % of the sampler's schedule"), "{said}");
+        assert!(said.contains("strength 0.5, the last 50 % of the steps"), "{said}");
         let first = lab.bytes("edit.mp4");
         Outcome::of(lab.command(&arguments).env("RAYON_NUM_THREADS", "1")).succeeds();
         assert!(first == lab.bytes("edit.mp4"), "{recipe}");
@@ -86,9 +86,9 @@ fn a_sound_alone_a_region_and_what_goes_on_can_be_edited() {
             let said = generate(&lab, recipe, &[arguments, &["--strength", "0.6"]].concat());
             assert!(said.contains(says), "{says:?} is not in\n{said}");
         };
-        edit(&["--audio", "sound.wav", "-o", "edit.wav"], "text-to-audio: by a prompt it changes the sound");
+        edit(&["--audio", "sound.wav", "-o", "edit.wav"], "text-to-audio: edits the sound towards the prompt");
         let region = ["--video", "clip.gif", "--region", "4,4,8,8", "-o", "edit.gif"];
-        edit(&region, "inpainting: by a prompt it changes a region of the clip");
+        edit(&region, "inpainting: edits a region of the clip towards the prompt");
         let on = ["--video", "clip.mp4", "--audio", "sound.wav", "--extend", "0.5", "-o", "edit.mp4"];
         edit(&on, "continuation: ");
         assert!(lab.run(&["inspect", "edit.mp4"]).succeeds().out.contains("9 frames"));

@@ -45,7 +45,7 @@ fn every_task_is_done_by_every_paradigm() {
             let mut arguments = vec!["generate", recipe, "--prompt", PROMPT, "-o", file];
             arguments.extend(*given);
             let said = lab.run(&arguments).succeeds().out;
-            assert!(said.contains(&format!("{task}: from a prompt")), "{recipe} {task}:\n{said}");
+            assert!(said.contains(&format!("{task}: prompt")), "{recipe} {task}:\n{said}");
             let first = lab.bytes(file);
             Outcome::of(lab.command(&arguments).env("RAYON_NUM_THREADS", "1")).succeeds();
             assert!(first == lab.bytes(file), "{recipe} {task}: another file for the same seed");

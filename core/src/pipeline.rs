@@ -343,11 +343,11 @@ impl Pipeline {
             let (name, [low, high]) = (&condition.name, condition.range);
             match number {
                 Some(number) if !number.is_finite() || number < low || number > high => {
-                    let message = format!("{number} is not from {low} to {high}, where the model learned it");
+                    let message = format!("{number} is outside the trained range, {low} to {high}");
                     Err(wrong(name, message, format!("give {name} from {low} to {high}")))
                 }
                 None if condition.dropout == 0.0 => {
-                    let message = "the model never goes without this number".to_owned();
+                    let message = "it is required: the model was trained with `dropout = 0`".to_owned();
                     Err(wrong(name, message, format!("give it by `--condition {name}={}`", (low + high) / 2.0)))
                 }
                 number => Ok(number),

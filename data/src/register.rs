@@ -174,7 +174,7 @@ impl DatasetConfig for WorldConfig {
         };
         if !self.streams.contains(&stream) {
             let names: Vec<_> = self.streams.iter().chain([&stream]).map(|s| format!("\"{}\"", s.name())).collect();
-            let message = format!("the world is not asked to draw the stream `{name}`");
+            let message = format!("`data.streams` does not list `{name}`");
             return Err(ConfigError::new("streams", message, format!("set `data.streams = [{}]`", names.join(", "))));
         }
         Ok(shape(self.frames, stream.size(self.size), self.fps))

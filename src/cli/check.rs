@@ -3,7 +3,7 @@
 use super::args::RecipeArgs;
 use super::print::{print, say, table};
 use musiva::recipe::{Recipe, Summary};
-use musiva::{CheckReport, Error, ErrorKind, Missing, Result, check};
+use musiva::{CheckReport, Error, ErrorKind, Missing, Modality, Result, check};
 use serde_json::json;
 
 /// Check a recipe: shapes, parameters, memory and FLOPs, without loading a weight
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(Missing::Data) => (ErrorKind::Data, "its data are missing"),
         Some(Missing::Weights) => (ErrorKind::Weights, "its weights are not usable"),
     };
-    Err(Error::new(kind, recipe.path.display().to_string(), message).hint("see above"))
+    Err(Error::new(kind, recipe.path.display().to_string(), message).hint("see what is said above, key by key"))
 }
 
 fn text(recipe: &Recipe, checked: &CheckReport) -> String {
@@ -61,11 +61,32 @@ fn text(recipe: &Recipe, checked: &CheckReport) -> String {
     });
     text.push_str(&format!("\n{}\n", table(&edges.collect::<Vec<_>>())));
     let mut rows = rows(&checked.summary);
+    for bucket in &recipe.buckets {
+        let canvas = format!("{} tokens, weight {}", bucket.canvas.length(), bucket.weight);
+        let shape = bucket.data.shape(Modality::Video).map_or(String::new(), |shape| shape.to_string());
+        rows.push(vec![format!("trains on {shape}"), canvas]);
+    }
+    for condition in checked_conditions(recipe) {
+        rows.push(condition);
+    }
     if recipe.sampler.is_some() {
         rows.push(vec!["program".to_owned(), musiva::program_of(recipe).summary()]);
     }
     text.push_str(&table(&rows));
     text
+}
+
+/// The numbers that the backbone is conditioned on.
+fn checked_conditions(recipe: &Recipe) -> Vec<Vec<String>> {
+    let canvas = recipe.flow().canvas.as_ref();
+    let conditions = canvas.iter().flat_map(|canvas| &canvas.conditions);
+    let said = conditions.map(|condition| {
+        let [low, high] = condition.range;
+        let (route, dropout) = (condition.route.word(), condition.dropout);
+        let how = format!("{}, {low} to {high}, route \"{route}\", dropout {dropout}", condition.from);
+        vec![format!("condition {}", condition.name), how]
+    });
+    said.collect()
 }
 
 fn rows(summary: &Summary) -> Vec<Vec<String>> {

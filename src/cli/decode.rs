@@ -21,9 +21,10 @@ pub struct Args {
     /// The tokens file
     #[arg(value_name = "TOKENS", required_unless_present = "stream")]
     tokens: Option<PathBuf>,
-    /// Output file: .mp4, .gif or .png; a sound: .wav, .flac or .png
-    #[arg(short, long, default_value = "out.mp4", value_name = "FILE")]
-    output: PathBuf,
+    /// Output file: .mp4, .gif or .png; a sound: .wav, .flac or .png; a text: .txt. By default out.mp4, or out.wav of a recipe
+    /// of sounds alone
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     scale: ScaleArgs,
     #[command(flatten)]
@@ -44,15 +45,16 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("{}", stream::decode(&codec, io::stdin().lock(), io::stdout().lock())?);
         return Ok(());
     };
-    save::prepare(&args.output, &save::MEDIA)?;
-    let modality = save::modality(&recipe, &args.output)?;
+    let output = args.output.clone().unwrap_or_else(|| save::default_output(&recipe));
+    save::prepare(&output, &save::OUTPUTS)?;
+    let modality = save::modality(&recipe, &output)?;
     let mut saved = SavedTokens::open(path)?;
     let mut screen = Screen::default();
     let codec = screen.time("load", |_| Codec::build(&recipe, modality, &device))?;
     saved.check(path, &recipe, &codec, &mut screen)?;
     saved.provenance = saved.provenance.with("musiva.device", args.device.device);
     let (tiles, scale) = (args.tiles.options(), args.scale.get());
-    let line = decode_to_file(&saved, &recipe, &codec, &args.output, &tiles, scale, &mut screen)?;
+    let line = decode_to_file(&saved, &recipe, &codec, &output, &tiles, scale, &mut screen)?;
     say!("{line}\n{}", screen.stages());
     Ok(())
 }

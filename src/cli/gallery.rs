@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Write a page of pictures of what recipes generate for each of their tasks
 ///
 /// For each task one held-out scene of the procedural world: the first of the test set for the first
-/// task, the second for the second and so on, none chosen. The page is Markdown; a folder of the same
+/// task, the second for the second and so on, not cherry-picked. The page is Markdown; a folder of the same
 /// name beside it holds the sheets of frames, with sounds as waveforms below, and the sound files.
 ///
 ///   musiva gallery world-lm world-masked world-dit -o gallery.md

@@ -7,9 +7,9 @@ use musiva::media::contact_sheet;
 use musiva::programs::Continuation;
 use musiva::{
     CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, MediaShape, Modality, Observer, Outline, Output,
-    OutputKind, Pipeline, Program, Provenance, Recipe, Result, generate_with, save,
+    OutputKind, Pipeline, Program, Provenance, Recipe, Result, Task, generate_with, save,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -187,10 +187,7 @@ impl ContextArgs {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.shape.open(&args.recipe)?;
-    let output = args.output.clone().unwrap_or_else(|| match recipe.video {
-        Some(_) => "out.mp4".into(),
-        None => "out.wav".into(),
-    });
+    let output = args.output.clone().unwrap_or_else(|| save::default_output(&recipe));
     save::prepare(&output, &save::OUTPUTS)?;
     match save::output_kind(&output) {
         OutputKind::Text => drop(recipe.need_tokenizer(Modality::Text)?),
@@ -230,15 +227,35 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(strength) = request.strength {
         provenance = provenance.with("musiva.strength", strength);
     }
+    for (name, number) in &request.conditions {
+        provenance = provenance.with(&format!("musiva.condition.{name}"), number);
+    }
+    if let Some(program) = &by_flags {
+        provenance = provenance.with("musiva.program", program.summary());
+    }
+    for (name, value) in files.told()? {
+        provenance = provenance.with(&format!("musiva.input.{name}"), value);
+    }
+    let all = recipe.need_tasks()?;
+    let done: Vec<&Task> = all.iter().filter(|task| tasks.contains(&task.name)).collect();
+    let mut tracks = BTreeMap::new();
+    for track in recipe.need_canvas()?.tracks.iter().map(|track| &track.name).filter(|_| !args.no_tokens) {
+        let generated = done.is_empty() || done.iter().any(|task| task.spec(track).has_target());
+        // A prompt stands in the provenance.
+        if generated || track != Modality::Text.track() {
+            tracks.insert(track.clone(), (generated, Provenance::default().of_track(&recipe, track)?));
+        }
+    }
     let files = match request.count {
         1 => vec![output.clone()],
         count => (1..=count).map(|number| save::numbered(&output, number)).collect(),
     };
-    let mut saving = Saving { screen, files, provenance, tokens: !args.no_tokens };
+    let mut saving = Saving { screen, files, provenance, tracks };
     let outputs = generate_with(program, &pipeline, &request, &mut saving)?;
     let written = saving.write(args, &output, outputs)?;
     written.iter().for_each(|line| say!("{line}"));
-    say!("{} from \"{prompt}\", seed {}: {}", recipe.name, args.seed, saving.screen.stages());
+    let prompt = if prompt.is_empty() { "no prompt".to_owned() } else { format!("\"{prompt}\"") };
+    say!("{}, {prompt}, seed {}: {}", recipe.name, args.seed, saving.screen.stages());
     Ok(())
 }
 
@@ -248,7 +265,8 @@ struct Saving {
     /// Of each sample.
     files: Vec<PathBuf>,
     provenance: Provenance,
-    tokens: bool,
+    /// Of each track whose tokens are saved whether some of it is generated, and what tokenizer they are of.
+    tracks: BTreeMap<String, (bool, Provenance)>,
 }
 
 impl Saving {
@@ -298,23 +316,20 @@ impl Observer for Saving {
     }
 
     fn tokens(&mut self, sample: usize, piece: usize, tokens: &CanvasTokens) -> Result<()> {
-        if !self.tokens {
-            return Ok(());
-        }
         // Of a clip that grows piece by piece each piece has its own.
         let file = &self.files[sample];
         let file = if piece == 0 { file.clone() } else { save::numbered(file, piece + 1) };
-        for (track, tokens) in &tokens.tracks {
+        for (track, (generated, of)) in &self.tracks {
+            let Some(tokens) = tokens.tracks.get(track) else { continue };
             let extension = match &**track {
                 "video" => "tokens.safetensors".to_owned(),
                 "audio" => "sound.tokens.safetensors".to_owned(),
-                // A text is written as it is.
-                "text" => continue,
                 track => format!("{track}.tokens.safetensors"),
             };
             let path = file.with_extension(extension);
-            tokens.save(&path, self.of_sample(sample).tensors())?;
-            self.note(&format!("{}: the tokens; `musiva decode` decodes them", path.display()));
+            tokens.save(&path, self.of_sample(sample).and(of).tensors())?;
+            let what = if *generated { "tokens" } else { "tokens of the context" };
+            self.screen.note(&format!("saved {what} to {} (`musiva decode` reads them)", path.display()));
         }
         Ok(())
     }

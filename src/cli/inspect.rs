@@ -76,6 +76,12 @@ fn frequent(codes: &[u32]) {
 
 fn keys<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) {
     for (key, value) in pairs {
+        // What weights are is a table: a line for each key.
+        if let Ok(serde_json::Value::Object(table)) = serde_json::from_str(value) {
+            say!("  {key}:");
+            table.iter().for_each(|(key, value)| say!("    {key} = {value}"));
+            continue;
+        }
         // A checkpoint holds its whole recipe: of long values, the first line.
         let line = value.lines().next().unwrap_or_default();
         let more = if line.len() < value.len() { " …" } else { "" };

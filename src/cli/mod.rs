@@ -36,7 +36,7 @@ Exit codes:
                             130  interrupted";
 
 const LONG_ABOUT: &str = "\
-Makes pictures, sound and words out of tokens.
+Generates video, sound and text from tokens.
 
 A recipe (TOML) wires a dataset, tokenizers, a Transformer and a sampler; this command checks, trains, runs and \
 measures it.
@@ -47,7 +47,7 @@ measures it.
   musiva evaluate text-to-video";
 
 #[derive(Parser)]
-#[command(name = "musiva", version, about = "Makes pictures, sound and words out of tokens", long_about = LONG_ABOUT,
+#[command(name = "musiva", version, about = "Generates video, sound and text from tokens", long_about = LONG_ABOUT,
           after_help = EXIT_CODES, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]

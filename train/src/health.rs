@@ -56,7 +56,7 @@ impl FailureMode {
                 "raise `diversity` (signs) or `restart` (codebooks), or use fewer entries",
             ),
             Self::UnsureCodes => (
-                "unsure codes: the entropy of single tokens stays near its largest value",
+                "high-entropy codes: the entropy of single tokens stays near its largest value",
                 "raise `entropy`, lower `temperature`, or lower `diversity`",
             ),
             Self::OutOfRange => {

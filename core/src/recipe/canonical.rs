@@ -62,12 +62,18 @@ impl Recipe {
         json
     }
 
-    /// SHA-256 of what the recipe means: every key with its default, without its name and
-    /// description and without the paths of weights, which are another machine's business.
+    /// SHA-256 of what the recipe means: every key with its default, without its name and description. Of the paths of files
+    /// only the names of these count: folders are another machine's business; of weights not even that.
     pub fn hash(&self) -> String {
-        let mut json = self.absolute();
+        let mut json = self.resolved.clone();
         if let Some(object) = json.as_object_mut() {
             object.retain(|key, _| key != "name" && key != "description");
+        }
+        for path in &self.paths {
+            if let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/"))) {
+                *file =
+                    Path::new(file).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            }
         }
         strip_weights(&mut json);
         files::sha256(sorted(&json).to_string().as_bytes())

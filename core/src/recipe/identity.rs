@@ -92,6 +92,14 @@ impl Recipe {
         Ok(files::sha256(serde_json::json!([hash, self.plugins]).to_string().as_bytes()))
     }
 
+    /// SHA-256 of what the tokenizer of a track computes, its settings and its numbers; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where its weights cannot be read.
+    pub fn tokenizer_sha256(&self, track: &str) -> Result<Option<String>> {
+        self.tokenizer_of_track(track).map(|part| computes(part, |_| true)).transpose()
+    }
+
     /// By what the weights `file` of the part at `section` are not what this recipe says; nothing where they do not say what they are.
     ///
     /// # Errors

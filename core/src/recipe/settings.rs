@@ -68,7 +68,7 @@ pub enum Schedule {
     Constant,
 }
 
-/// What to do where a tokenizer in training shows a known disease: collapse, dead codes, unsure codes, values out of
+/// What to do where a tokenizer in training shows a known disease: collapse, dead codes, high-entropy codes, values out of
 /// range, one colour or silence, a discriminator that wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -73,6 +73,10 @@ impl Recipe {
         for (modality, media, unit) in media {
             let Some(media) = media else { continue };
             let tokenizer = self.tokenizer(modality);
+            // What the data have beside what is read is not on the road.
+            if tokenizer.is_none() && self.tokenizers().next().is_some() {
+                continue;
+            }
             let meaning = match tokenizer.map(|part| part.component.spec().range) {
                 Some([low, high]) => format!("{unit}, read as [{low}, {high}]"),
                 None => unit.to_owned(),

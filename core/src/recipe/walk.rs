@@ -213,9 +213,12 @@ impl<'a> Walk<'a> {
         let others = schema.get("additionalProperties").unwrap_or(&Json::Bool(true));
         for (key, entry) in entries.iter().filter(|(key, _)| !properties.contains_key(*key)) {
             let child = At { path: at.child(key), ..at.clone() };
+            let table = entry.node.entries().is_some();
+            // Where tables of any name may stand beside known ones, a key is one of a table that is left out.
+            let misplaced = !table && !properties.is_empty() && others.is_object();
             match others {
-                Json::Bool(false) => {
-                    let what = if entry.node.entries().is_some() { "table" } else { "key" };
+                _ if misplaced || *others == Json::Bool(false) => {
+                    let what = if table { "table" } else { "key" };
                     let hint = unknown(properties, entries, key, &at.path);
                     self.wrong(&child, entry.key.as_ref(), format!("there is no such {what}"), hint);
                 }

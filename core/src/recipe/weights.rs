@@ -97,7 +97,12 @@ impl Recipe {
         };
         let shown = file.display();
         if !file.is_file() {
-            return wrong(format!("there is no file {shown}"), "train the recipe that makes it, or name another file");
+            let own = self.train.as_ref().is_some_and(|train| train.target.section() == section);
+            let hint = match own {
+                true => "train this recipe by `musiva train`, and copy what it makes there, or name another file",
+                false => "train the recipe that makes it, or name another file",
+            };
+            return wrong(format!("there is no file {shown}"), hint);
         }
         // Other formats are the business of the component that reads them.
         if file.extension().is_none_or(|extension| extension != "safetensors") {

@@ -186,7 +186,7 @@ impl Task {
         for (name, &spec) in &self.tracks {
             let Some(track) = canvas.track(name) else {
                 if spec != MaskSpec::Absent {
-                    let message = format!("`{}` has to do with `{name}`, and the canvas has no such track", self.name);
+                    let message = format!("`{}` names the track `{name}`, which the canvas does not have", self.name);
                     let hint = match &**name {
                         "video" | "audio" | "text" => format!("add `[tokenizer.{name}]`, or delete `{name}`"),
                         _ => {
@@ -201,7 +201,7 @@ impl Task {
             };
             let only = match track.modality {
                 Modality::Video if spec.has_region() && name != Modality::Video.track() => {
-                    "a region is one of the clip, `video`, alone"
+                    "regions are supported for `video` only"
                 }
                 Modality::Video => continue,
                 Modality::Audio if spec.has_region() || spec == MaskSpec::Image => "a sound has no region and no image",
@@ -498,7 +498,7 @@ impl std::fmt::Display for Task {
         };
         let (mut context, mut target) = (Vec::new(), Vec::new());
         if self.spec("text") == MaskSpec::Context {
-            context.push("a prompt".to_owned());
+            context.push("prompt".to_owned());
         }
         let known = [("video", "clip"), ("audio", "sound"), ("text", "caption")];
         let named = known.into_iter().filter(|(track, _)| self.tracks.contains_key(*track));
@@ -508,24 +508,24 @@ impl std::fmt::Display for Task {
             match self.spec(track) {
                 MaskSpec::Absent => {}
                 MaskSpec::Context if track == "text" => {}
-                MaskSpec::Target => target.push(format!("the {what}")),
-                MaskSpec::Context => context.push(format!("the {what}")),
-                MaskSpec::Image => target.push("an image".into()),
+                MaskSpec::Target => target.push(what.to_owned()),
+                MaskSpec::Context => context.push(what.to_owned()),
+                MaskSpec::Image => target.push("image".into()),
                 spec @ (MaskSpec::First | MaskSpec::Last | MaskSpec::Ends) => {
                     let which = match spec {
                         MaskSpec::First => format!("first {stretch}"),
                         MaskSpec::Last => format!("last {stretch}"),
                         _ => format!("first and last {stretch}"),
                     };
-                    context.push(format!("the {what} of the {which}"));
-                    target.push(format!("the rest of the {what}"));
+                    context.push(format!("{which} of the {what}"));
+                    target.push(format!("rest of the {what}"));
                 }
                 MaskSpec::Outside => {
-                    context.push(format!("a {what} but for a region"));
+                    context.push(format!("{what} with a region masked"));
                     target.push("the region".into());
                 }
                 MaskSpec::Inside => {
-                    context.push(format!("a region of a {what}"));
+                    context.push(format!("a region of the {what}"));
                     target.push("what lies around it".into());
                 }
             }
@@ -533,7 +533,7 @@ impl std::fmt::Display for Task {
         if context.is_empty() {
             context.push("nothing".to_owned());
         }
-        write!(f, "from {} it makes {}", context.join(" and "), target.join(" and "))
+        write!(f, "{} → {}", context.join(" + "), target.join(" + "))
     }
 }
 
@@ -543,6 +543,6 @@ fn steps_of(frames: usize, stride: usize) -> Result<usize, ConfigError> {
         return Ok((frames - 1) / stride + 1);
     }
     let fitting = (frames - 1) / stride * stride + 1;
-    let message = format!("{frames} frames are no whole number of tokens, of which each after the first has {stride}");
+    let message = format!("{frames} frames are no whole number of tokens: expected 1 + {stride}n");
     Err(ConfigError::new("frames", message, format!("set `frames = {fitting}` or {}", fitting + stride)))
 }

@@ -211,12 +211,14 @@ fn every_window_has_the_sound_of_its_own_time() {
     assert!(report.loudness.is_some_and(|loudness| loudness.samples == 8 && loudness.peak == 9000.0));
     let dropped: Vec<_> = report.dropped.iter().map(|d| (d.reason.as_str(), d.count, d.example.as_str())).collect();
     let parts = "c.mp4, whose sound lasts from 0.25 to 0.88 s of 1.00";
+    let beyond = "d.mp4, 0.25 s before and 0.00 s behind its pictures";
     assert_eq!(
         dropped,
         [
             ("with a sound that cannot be read", 1, "e.mp4: an odd sound"),
             ("sounds of files that have none: they are silent", 1, "a.mp4"),
             ("parts of sounds that start later or end earlier than their pictures: silence is there", 1, parts),
+            ("sounds that last beyond their pictures: the rest is cut", 1, beyond),
         ]
     );
     let silent = open(&FolderConfig { sound: None, ..config.clone() }).unwrap();

@@ -45,9 +45,8 @@ impl Plan {
         let (after, before) = (program.after, program.before);
         let grows = after.is_some() || before.is_some();
         if grows && request.output == OutputKind::Text {
-            return Err(
-                Error::new(ErrorKind::Unsupported, "--extend", "a text does not go on").hint("leave `--extend` out")
-            );
+            return Err(Error::new(ErrorKind::Unsupported, "--extend", "a text cannot be extended")
+                .hint("leave `--extend` out"));
         }
         // A clip that goes on is its own first piece, and so is a sound where there are no clips.
         let there = match clips.first() {
@@ -79,10 +78,12 @@ impl Plan {
                 let mut others = task.tracks.iter().filter(|(track, _)| !["video", "audio"].contains(&&***track));
                 others.all(|(track, spec)| *spec == MaskSpec::Absent || (track == "text" && *spec == MaskSpec::Context))
             };
-            let fits = |task: &&Task| fits(task) && plain(task) && (!there || long_enough(task, &request.inputs));
-            match tasks.iter().filter(fits).max_by_key(|task| extent(task, clips)) {
-                Some(task) => Ok(Some(Growth { task: task.clone(), after, seconds })),
-                None => {
+            let grow = || tasks.iter().filter(fits).filter(plain);
+            let long = |task: &&Task| !there || long_enough(task, &request.inputs);
+            match (grow().filter(long).max_by_key(|task| extent(task, clips)), grow().next()) {
+                (Some(task), _) => Ok(Some(Growth { task: task.clone(), after, seconds })),
+                (None, Some(task)) => Err(too_short(task, &request.inputs)),
+                (None, None) => {
                     let words = if after { "after" } else { "before" };
                     let what = match (sounds, heard) {
                         (true, _) => "a sound",
@@ -90,7 +91,7 @@ impl Plan {
                         (false, false) => "a clip",
                     };
                     let whose = if program.of_recipe { "the recipe's `[program]` goes on, and " } else { "" };
-                    Err(refused(tasks, format!("{whose}this model was not trained to go on {words} with {what}")))
+                    Err(refused(tasks, format!("{whose}this model was not trained to continue {words} {what}")))
                 }
             }
         };
@@ -147,10 +148,7 @@ fn changed(task: &Task, strength: f64) -> String {
         clip.into_iter().chain((task.spec("audio") == MaskSpec::Target).then_some("the sound")).collect();
     // A product such as 100 · 0.07 is a little more than it is.
     let part = (1e4 * strength).round() / 100.0;
-    format!(
-        "by a prompt it changes {}: strength {strength}, the last {part} % of the sampler's schedule",
-        what.join(" and ")
-    )
+    format!("edits {} towards the prompt: strength {strength}, the last {part} % of the steps", what.join(" and "))
 }
 
 /// The task of the first piece.
@@ -209,7 +207,9 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
     };
     if let Some(name) = &request.task {
         let Some(task) = tasks.iter().find(|task| task.name == *name) else {
-            return Err(refused(tasks, format!("this recipe has no task `{name}`")));
+            let known: Vec<&str> = tasks.iter().map(|task| &*task.name).collect();
+            let error = Error::new(ErrorKind::Unsupported, "--task", format!("this recipe has no task `{name}`"));
+            return Err(error.hint(format!("name one of {}", known.join(", "))));
         };
         return match fits(task) {
             true => Ok(task.clone()),
@@ -227,7 +227,22 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
         (of_clip, sound == (holds != OutputKind::Clip), extent(task, &inputs.clips))
     };
     let found = tasks.iter().filter(|task| fits(task)).max_by_key(rank);
-    found.cloned().ok_or_else(|| refused(tasks, "this model was not trained for what is given here".to_owned()))
+    let short = || tasks.iter().find(|task| sounds && audio.is_some() && task.spec("audio").has_ends());
+    found.cloned().ok_or_else(|| match short().filter(|task| !long_enough(task, inputs)) {
+        Some(task) => too_short(task, inputs),
+        None => refused(tasks, "this model was not trained for what is given here".to_owned()),
+    })
+}
+
+/// What is given is shorter than what a task takes of an end.
+fn too_short(task: &Task, inputs: &Inputs) -> Error {
+    let (needs, found) = match (task.seconds, inputs.clips.first(), &inputs.sound) {
+        (Some(seconds), _, Some(sound)) => (format!("{seconds} s"), format!("{:.2} s", sound.seconds())),
+        (_, Some(clip), _) => (format!("{} frames", task.frames_at(clip)), clip.frames().to_string()),
+        _ => (format!("{} frames", task.frames), "less".to_owned()),
+    };
+    let message = format!("`{}` needs {needs} of what is given, and there are {found}", task.name);
+    Error::new(ErrorKind::Unsupported, "generate", message).hint("give a longer file")
 }
 
 /// Whether the media that are there are as long as what the task is given of their ends.
@@ -394,10 +409,13 @@ mod tests {
         // Half a second is too short for what goes on from one.
         let half = Sound::new(1, Rate::whole(16_000), vec![0.0; 8_000]).unwrap();
         let half = Inputs { sound: Some(half), ..Inputs::default() };
-        assert!(wrong(&ONCE, &half, OutputKind::Sound).contains("not trained for what is given"));
-        assert!(wrong(&extend(), &half, OutputKind::Sound).contains("go on after with a sound"));
+        for program in [&ONCE, &extend()] {
+            assert!(
+                wrong(program, &half, OutputKind::Sound).contains("needs 1 s of what is given, and there are 0.50 s")
+            );
+        }
         let before = Continuation::once().before(1.0);
-        assert!(wrong(&before, &seconds(1), OutputKind::Sound).contains("go on before with a sound"));
+        assert!(wrong(&before, &seconds(1), OutputKind::Sound).contains("continue before a sound"));
         // It writes nothing, and a picture shows a spectrogram.
         assert!(wrong(&ONCE, &nothing, OutputKind::Text).contains("not trained for what is given"));
         let picture = GenerateRequest { output: OutputKind::Clip, ..of(&nothing) };
@@ -468,7 +486,7 @@ mod tests {
             assert_eq!(told(once, &clips(&[17])).unwrap(), "caption");
             // The recipe's program does not go on with a text, and a flag that asks for it is refused.
             assert_eq!(told(by_recipe, &clips(&[17])).unwrap(), "caption");
-            assert!(told(extended, &clips(&[17])).unwrap_err().to_string().contains("a text does not go on"));
+            assert!(told(extended, &clips(&[17])).unwrap_err().to_string().contains("a text cannot be extended"));
             assert!(told(once, &Inputs::default()).is_err());
             let named = GenerateRequest { task: Some("caption".into()), ..of(&clips(&[17])) };
             assert!(chosen_of(&tasks, once, &named).unwrap_err().to_string().contains("output file"));
@@ -484,7 +502,7 @@ mod tests {
         let error = wrong(&ONCE, &of(&both));
         assert!(error.contains("not trained for what is given") && error.contains("continuation"), "{error}");
         let before = Continuation::once().before(1.0);
-        assert!(wrong(&before, &of(&both)).contains("before with a clip and its sound"));
+        assert!(wrong(&before, &of(&both)).contains("continue before a clip and its sound"));
         // A clip too short for what goes on from nine frames goes on from its last one; with sound there is no such task.
         let extend = Continuation::once().extend(1.0);
         assert_eq!(chosen(&extend, &of(&clips(&[5]))).unwrap(), "i2v");

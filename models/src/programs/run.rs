@@ -100,7 +100,7 @@ impl Run<'_> {
                 if let Some(mask) = &self.request.inputs.mask {
                     let off = mask.apart(conditioning, &clip);
                     self.pieces.observer().note(&format!(
-                        "what was given is as it was; the model's own picture of it is {off:.1} of 255 off"
+                        "context pasted back unchanged; its reconstruction differs by {off:.1} of 255 on average"
                     ));
                 }
                 Some(finished)
@@ -137,7 +137,7 @@ impl Run<'_> {
     /// The last frames of what is there, or the first, with their sound.
     fn end(&self, made: &Output, n: usize, last: bool) -> Result<Output> {
         let clip = made.clip.as_ref().filter(|clip| clip.frames() >= n).ok_or_else(|| {
-            Error::new(ErrorKind::Media, "--extend", format!("to go on takes {n} frames, and there are fewer"))
+            Error::new(ErrorKind::Media, "--extend", format!("an extension needs {n} frames, and there are fewer"))
                 .hint("give a longer clip")
         })?;
         let range = if last { clip.frames() - n..clip.frames() } else { 0..n };
@@ -202,8 +202,12 @@ impl Run<'_> {
         while added < wanted {
             let end = |made: &Output| {
                 let sound = made.sound.as_ref().filter(|sound| sound.length() >= n && n > 0).ok_or_else(|| {
-                    Error::new(ErrorKind::Media, "--extend", format!("to go on takes {n} samples, and there are fewer"))
-                        .hint("give a longer sound")
+                    Error::new(
+                        ErrorKind::Media,
+                        "--extend",
+                        format!("an extension needs {n} samples, and there are fewer"),
+                    )
+                    .hint("give a longer sound")
                 })?;
                 let range = if after { sound.length() - n..sound.length() } else { 0..n };
                 Ok(Output { sound: Some(sound.slice(range)), ..Output::default() })

@@ -18,10 +18,10 @@ pub struct Autoregressive {
     /// Divides the logits: below 1 the likely grows likelier; 0 always picks the likeliest.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub temperature: f32,
-    /// Only the so many likeliest; 0 for all.
+    /// Keep the k most likely; 0 keeps all.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub top_k: usize,
-    /// Only the likeliest that together have this probability (Holtzman et al. 2020).
+    /// Keep the most likely that together have this probability (Holtzman et al. 2020).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub top_p: f32,
     /// Classifier-free guidance on logits: `without + guidance·(with - without)`; 1 for none.
@@ -65,8 +65,7 @@ impl Sampler for Autoregressive {
     }
 
     fn edits(&self) -> Result<(), ConfigError> {
-        let message = "a model that makes one token after the other has no way from a clip to a changed one; \
-                       diffusion and masked models have";
+        let message = "autoregressive models cannot edit by strength; diffusion and masked models can";
         Err(ConfigError::new("kind", message, "name a recipe of one of these, such as `world-dit` or `world-masked`"))
     }
 

@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     say!("{}: the weights of {}", weights.display(), settings.target);
     if let (Some(peak), Some(training)) = (peak_memory(), summary(&recipe).training) {
         let mib = |bytes: f64| format!("{:.0} MiB", bytes / (1 << 20) as f64);
-        say!("peak of memory: {}, estimated {}", mib(peak), mib(training.memory_bytes));
+        say!("peak memory {}, estimated {} for a training step", mib(peak), mib(training.memory_bytes));
     }
     let named = match settings.target {
         Target::Text => recipe.text.as_ref().and_then(|part| part.weights.as_ref()),

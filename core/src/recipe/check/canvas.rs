@@ -100,7 +100,7 @@ impl Checker<'_> {
                 track.pattern = settings.pattern;
                 if settings.pattern != LevelPattern::Parallel && track.pattern() == LevelPattern::Parallel {
                     let message =
-                        format!("`{}` has {}, and a pattern is of several codebooks", track.name, track.tokens.kind);
+                        format!("`{}` has {}, and a pattern needs several codebooks", track.name, track.tokens.kind);
                     let section = format!("track.{}", track.name);
                     self.add(&section, &ConfigError::new("pattern", message, "delete this key"));
                     return None;
@@ -182,8 +182,12 @@ impl Checker<'_> {
             let from = from.strip_prefix("data.").unwrap_or(from);
             let [low, high] = settings.range;
             if low >= high || !(high - low).is_finite() {
-                let message = format!("from {low} to {high} is no range");
-                self.add(&section, &ConfigError::new("range", message, "set `range = [0.0, 60.0]`"));
+                let message = format!("{low} to {high} is no range: expected [low, high]");
+                let hint = match low > high && (low - high).is_finite() {
+                    true => format!("set `range = [{high:?}, {low:?}]`"),
+                    false => "set `range = [0.0, 60.0]`".to_owned(),
+                };
+                self.add(&section, &ConfigError::new("range", message, hint));
                 return None;
             }
             let data = recipe.data.as_ref().filter(|_| self.clean("data"))?;
@@ -199,7 +203,7 @@ impl Checker<'_> {
             if !(data.component.numbers().contains(&from) || (from == FPS && clips)) {
                 let known: Vec<&str> =
                     clips.then_some(FPS).into_iter().chain(data.component.numbers().iter().copied()).collect();
-                let message = format!("`{}` does not tell the number `{from}`", data.kind);
+                let message = format!("dataset `{}` has no number `{from}`", data.kind);
                 let hint = match (nearest(from, known.iter().copied()), known.is_empty()) {
                     (Some(meant), _) => format!("set `from = \"{meant}\"`"),
                     (None, true) => format!("delete `[{section}]`"),
@@ -212,7 +216,7 @@ impl Checker<'_> {
                 && !part.component.routes().contains(&settings.route)
             {
                 let routes: Vec<&str> = part.component.routes().iter().map(|route| route.word()).collect();
-                let message = format!("`{}` takes no number by {}", part.kind, settings.route.word());
+                let message = format!("`{}` does not support `route = \"{}\"`", part.kind, settings.route.word());
                 let hint = match routes.first() {
                     Some(first) => format!("set `route = \"{first}\"`; it takes {}", choices(&routes, '"', "or")),
                     None => format!("delete `[{section}]`, or name another backbone"),

@@ -20,7 +20,7 @@ const PIECE: usize = 1 << 20;
 /// Names that a message lists.
 const LISTED: usize = 3;
 
-/// By what files are told apart.
+/// What tells files apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Identify {

@@ -57,7 +57,7 @@ pub struct SoundsConfig {
     /// `imagefolder` and `audiofolder` are.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub folder_captions: bool,
-    /// By what files are told from what they were when training began, or when their tokens were made: by their sizes and
+    /// What tells files from what they were when training began, or when their tokens were made: by their sizes and
     /// times, or by their content, all of which is read for it.
     pub identity: Identify,
 }

@@ -119,7 +119,7 @@ mod tests {
         std::fs::write(&path, b"0123456789").unwrap();
         let part = Location::part(&path, 3..8, "a.tar/b");
         let mut file = part.open().unwrap();
-        let mut read = |file: &mut Box<dyn ReadSeek>| {
+        let read = |file: &mut Box<dyn ReadSeek>| {
             let mut text = String::new();
             file.read_to_string(&mut text).unwrap();
             text

@@ -133,7 +133,8 @@ fn key(recipe: &Recipe, bucket: &Bucket, [number, buckets]: [usize; 2], count: u
     let tracks = &bucket.canvas.tracks;
     let tokenizers = tracks.iter().filter_map(|track| recipe.tokenizer_of_track(&track.name));
     let tokenizers = tokenizers.map(|part| recipe.encoding(part)).collect::<Result<Vec<_>>>()?;
-    let shapes: Vec<_> = tracks.iter().map(|track| (&track.name, &track.from, track.tokens.grid)).collect();
+    // Codes and the vectors that stand for them are tokens of one tokenizer.
+    let shapes: Vec<_> = tracks.iter().map(|track| (&track.name, &track.from, track.tokens.to_string())).collect();
     let conditions: Vec<_> = bucket.canvas.conditions.iter().map(|condition| &condition.from).collect();
     let data = recipe.need_data()?;
     let files = Identity::of(&*bucket.data)?.map(|files| files.hash());

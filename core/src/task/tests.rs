@@ -148,16 +148,13 @@ fn what_is_covered_shows_the_median_of_what_is_not() {
 fn tasks_are_told_in_words() {
     use MaskSpec::*;
     let told = |task: Task| task.to_string();
-    assert_eq!(told(task(First, Absent, 5)), "from the clip of the first 5 frames it makes the rest of the clip");
-    assert_eq!(
-        told(task(First, Target, 1)),
-        "from the clip of the first frame it makes the rest of the clip and the sound"
-    );
+    assert_eq!(told(task(First, Absent, 5)), "prompt + first 5 frames of the clip → rest of the clip");
+    assert_eq!(told(task(First, Target, 1)), "prompt + first frame of the clip → rest of the clip + sound");
     assert_eq!(
         told(Task { seconds: Some(0.5), ..task(Absent, Ends, 1) }),
-        "from the sound of the first and last 0.5 s it makes the rest of the sound"
+        "prompt + first and last 0.5 s of the sound → rest of the sound"
     );
-    assert_eq!(told(task(Target, Absent, 1)), "from nothing it makes the clip");
+    assert_eq!(told(task(Target, Absent, 1)), "prompt → clip");
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub struct FolderConfig {
     /// twentieth of the windows of all files together is held out.
     #[schemars(range(min = 0.0, max = 0.9))]
     pub held_out: f64,
-    /// By what files are told from what they were when training began, or when their tokens were made: by their sizes and
+    /// What tells files from what they were when training began, or when their tokens were made: by their sizes and
     /// times, or by their content, all of which is read for it.
     pub identity: Identify,
 }

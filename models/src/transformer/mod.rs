@@ -109,7 +109,7 @@ mod config_tests {
 
     #[test]
     fn heads_are_even_parts_of_the_width_and_the_hint_names_some_that_are() {
-        for width in 8..=130 {
+        for width in 8usize..=130 {
             for heads in 0..=40 {
                 let each = width.checked_div(heads).filter(|each| each * heads == width).unwrap_or(0);
                 let errors = trunk(width, 1, heads).errors();

@@ -495,7 +495,7 @@ fn work_counts_what_judges_and_what_looks_at_pictures() {
     let (flops, bytes) = apart(&judged);
     near(flops, 12.0 * size.flops * (2.0 + 4.0 + 1.0 + 1.0));
     near(bytes, 4.0 * (5 * size.parameters) as f64 + 4.0 * size.activations * 2.0 * 4.0);
-    assert_eq!(judged.parameters.last(), Some(&("train.adversarial", size.parameters)));
+    assert_eq!(judged.parameters.last(), Some(&("train.adversarial".to_owned(), size.parameters)));
 
     // Of five frames of each clip both pictures forwards, and back to the made one.
     let looked = of("[train.perceptual]\nframes = 5\n");

@@ -84,8 +84,8 @@ fn a_condition_has_a_range_that_the_data_lie_in() {
         assert_eq!(report.0[0].path, "condition.fps.range");
         report.0[0].message.clone()
     };
-    assert_eq!(told("[9.0, 9.0]"), "from 9 to 9 is no range");
-    assert_eq!(told("[60.0, 0.0]"), "from 60 to 0 is no range");
+    assert_eq!(told("[9.0, 9.0]"), "9 to 9 is no range: expected [low, high]");
+    assert_eq!(told("[60.0, 0.0]"), "60 to 0 is no range: expected [low, high]");
     assert_eq!(told("[9.0, 60.0]"), "the data have 8 frames a second, which is not from 9 to 60");
 }
 

@@ -126,7 +126,7 @@ fn only_shorter_vectors_have_numbers_that_stand_for_nothing() {
     let both = Arc::new(CanvasShape::clone(&canvas()).with_sound(sound, 1, 1));
     let layout = Layout::whole(&both);
     let wanted = layout.elements().iter().flat_map(|element| [1.0f32, f32::from(u8::from(element.track == 0))]);
-    assert_eq!(own_channels(&layout).unwrap().to_vec::<f32>().unwrap(), wanted.collect::<Vec<_>>());
+    assert_eq!(own_channels(&layout).unwrap().try_to_vec::<f32>().unwrap(), wanted.collect::<Vec<_>>());
 }
 
 #[test]

@@ -87,8 +87,8 @@ impl Provenance {
 
     /// For media files, whose content no tokenizer is needed to read.
     pub fn media(&self) -> Result<Metadata> {
-        let all = self.0.iter().filter(|(key, _)| *key != TOKENIZER);
-        all.fold(Ok(Metadata::new()), |all, (key, value)| all?.with(key, value))
+        let mut all = self.0.iter().filter(|(key, _)| *key != TOKENIZER);
+        all.try_fold(Metadata::new(), |all, (key, value)| all.with(key, value))
     }
 
     /// For safetensors files.

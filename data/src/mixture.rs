@@ -21,6 +21,9 @@ pub struct Source {
     pub data: Arc<dyn DatasetConfig>,
 }
 
+/// Makes the configuration of a dataset from its JSON: its `kind`, and itself.
+pub type MakeSource = fn(Value) -> serde_json::Result<(String, Box<dyn DatasetConfig>)>;
+
 /// Several datasets whose samples have one shape.
 #[derive(Clone)]
 pub struct MixtureConfig {
@@ -33,10 +36,7 @@ impl MixtureConfig {
     ///
     /// # Errors
     /// Where a source is none.
-    pub fn from_json(
-        value: Value,
-        make: fn(Value) -> serde_json::Result<(String, Box<dyn DatasetConfig>)>,
-    ) -> serde_json::Result<Self> {
+    pub fn from_json(value: Value, make: MakeSource) -> serde_json::Result<Self> {
         #[derive(serde::Deserialize)]
         struct Plain {
             weight: f64,

@@ -274,19 +274,17 @@ fn members(file: File) -> io::Result<(Vec<Group>, Option<String>)> {
     let left = Rc::new(Cell::new(LARGEST_HEADERS));
     let mut archive = Archive::new(Headers { file, left: left.clone() });
     let (mut groups, mut places) = (Vec::<Group>::new(), HashMap::<String, usize>::new());
-    let mut count = 0;
-    let damaged = |count: u64| match count {
+    let damaged = |count: usize| match count {
         0 => "it is no tar archive".to_owned(),
         count => format!("it is damaged or cut off behind member {count}"),
     };
-    for entry in archive.entries_with_seek()? {
+    for (count, entry) in archive.entries_with_seek()?.enumerate() {
         left.set(LARGEST_HEADERS);
         let Ok(entry) = entry else { return Ok((groups, Some(damaged(count)))) };
         let (start, size) = (entry.raw_file_position(), entry.size());
         let Some(end) = start.checked_add(size).filter(|&end| end <= length) else {
             return Ok((groups, Some(damaged(count))));
         };
-        count += 1;
         let name = String::from_utf8_lossy(&entry.path_bytes()).replace('\\', "/");
         let name = name.trim_start_matches("./");
         let (folder, last) = name.rsplit_once('/').map_or(("", name), |(folder, last)| (folder, last));

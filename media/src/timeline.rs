@@ -141,10 +141,10 @@ impl Timeline {
         self.starts.iter().zip(ends).map(|(&start, end)| end.saturating_sub(start))
     }
 
-    /// Halves of a tick that the clock may have rounded away. Clocks that are coarser than thousandths are exact: they
-    /// tick once a picture, or the times are what they say.
+    /// Halves of a tick that the clock may have rounded away. Clocks that are coarser than hundredths, those of GIF, are exact:
+    /// they tick once a picture.
     fn slack(&self) -> u128 {
-        u128::from(self.scale >= 1000)
+        u128::from(self.scale >= 100)
     }
 
     fn constant_rate(&self) -> Option<Rate> {
@@ -169,7 +169,7 @@ impl Timeline {
     /// The slowest rate on whose grid all pictures start, up to the rounding of the clock; else that of the shortest one.
     fn grid(&self) -> Rate {
         let lies = |rate: &Rate| {
-            let (ticks, slack) = (f64::from(self.scale) / rate.as_f64(), (self.slack() as f64).max(1e-6));
+            let (ticks, slack) = (f64::from(self.scale) / rate.as_f64(), if self.scale >= 1000 { 1.0 } else { 1e-6 });
             let near = |start: f64| ((start / ticks).round() * ticks - start).abs() <= slack;
             self.starts.iter().all(|&start| near(start as f64))
         };

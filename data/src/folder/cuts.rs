@@ -22,13 +22,15 @@ const REMEMBERED: usize = 1 << 16;
 type Key = (PathBuf, Rate);
 /// Its length and the time of its last change, where it is a file of its own.
 type Stamp = Option<(u64, SystemTime)>;
+/// The cuts of files that have been looked at.
+type Known = HashMap<Key, (Stamp, Vec<usize>)>;
 
 /// The frames with which new shots begin, ascending; the first frame is none of them.
 ///
 /// # Errors
 /// Where a frame cannot be read.
 pub(super) fn cuts(reader: &dyn Reader, path: &Path, rate: Rate, probe: &Probe) -> Result<Vec<usize>> {
-    static KNOWN: Mutex<Option<HashMap<Key, (Stamp, Vec<usize>)>>> = Mutex::new(None);
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = path.metadata().ok().and_then(|about| Some((about.len(), about.modified().ok()?)));
     let key = (path.to_owned(), rate);

@@ -283,7 +283,7 @@ impl SoundReader {
         while self.state == State::Reading && self.info.length.is_none_or(|length| self.position < length) {
             match self.fill_once() {
                 Err(fault) if fault.asks_ffmpeg() => self.ask_ffmpeg(fault)?,
-                other => _ = other?,
+                other => drop(other?),
             }
             if self.silence > 0 || self.taken < self.block.len() {
                 return Ok(true);

@@ -382,8 +382,8 @@ mod tests {
             Some(20)
         }
         fn get(&self, index: u64) -> Result<Sample> {
-            let (pitch, caption) = if index % 2 == 0 { (0.2, "low") } else { (1.2, "high") };
-            let caption = if self.held_out && index % 4 == 0 { "high" } else { caption };
+            let (pitch, caption) = if index.is_multiple_of(2) { (0.2, "low") } else { (1.2, "high") };
+            let caption = if self.held_out && index.is_multiple_of(4) { "high" } else { caption };
             let sound = Some(tone(pitch, 0.3 + 0.01 * index as f32));
             Ok(Sample { sound, caption: caption.to_owned(), ..Sample::default() })
         }

@@ -7,16 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::Read,
+    fs,
     path::Path,
     time::UNIX_EPOCH,
 };
 
 /// Folders within folders that are looked into, at most.
 const DEPTH: usize = 16;
-/// Bytes that are hashed at once.
-const PIECE: usize = 1 << 20;
 /// Names that a message lists.
 const LISTED: usize = 3;
 
@@ -146,20 +143,7 @@ fn mark(path: &Path, by: Identify) -> Result<String> {
                 changed.map_or("?".to_owned(), |time| format!("{}.{:09}", time.as_secs(), time.subsec_nanos()));
             Ok(format!("{size} bytes, changed {changed}"))
         }
-        Identify::Content => {
-            // A hash of the hashes of its pieces: no file has to fit into memory.
-            let (mut file, mut hashes) = (File::open(path).map_err(failed)?, String::new());
-            let mut piece = Vec::new();
-            loop {
-                piece.clear();
-                (&mut file).take(PIECE as u64).read_to_end(&mut piece).map_err(failed)?;
-                if piece.is_empty() {
-                    break;
-                }
-                hashes.push_str(&files::sha256(&piece));
-            }
-            Ok(format!("{size} bytes, {}", files::sha256(hashes.as_bytes())))
-        }
+        Identify::Content => Ok(format!("{size} bytes, {}", files::sha256_of(path)?)),
     }
 }
 
@@ -167,6 +151,7 @@ fn mark(path: &Path, by: Identify) -> Result<String> {
 mod tests {
     use super::*;
     use crate::WorldConfig;
+    use std::fs::File;
 
     #[test]
     fn what_has_changed_is_told() {

@@ -85,9 +85,10 @@ impl Provenance {
         self.0.get(key).map(String::as_str)
     }
 
-    /// For media files.
+    /// For media files, whose content no tokenizer is needed to read.
     pub fn media(&self) -> Result<Metadata> {
-        self.0.iter().try_fold(Metadata::new(), |all, (key, value)| all.with(key, value))
+        let mut all = self.0.iter().filter(|(key, _)| *key != TOKENIZER);
+        all.try_fold(Metadata::new(), |all, (key, value)| all.with(key, value))
     }
 
     /// For safetensors files.

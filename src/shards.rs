@@ -1,9 +1,9 @@
 //! Tokens of a whole dataset, in shards that many machines fill.
 
-use crate::provenance::weights;
 use burn::tensor::Device;
 use musiva_core::recipe::{Recipe, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Observer, Result, files};
+use musiva_data::Identity;
 use musiva_train::shards::{Filling, Origin, Outcome, Portion, word};
 use musiva_train::sources::dataset_of;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ pub fn fill(
         !canvas.conditions.is_empty() || canvas.tracks.iter().any(|track| !main.contains(&&*track.name))
     });
     if more || !recipe.buckets.is_empty() {
-        let message = "shards hold clips and sounds of one length and size, and this recipe has more";
+        let message = "shards hold clips and sounds of one dataset, length and size, and this recipe has more";
         return Err(Error::new(ErrorKind::Unsupported, "--dataset", message)
             .hint("train without `train.tokens`: what is trained on is tokenized first then"));
     }
@@ -91,21 +91,26 @@ pub fn origin(recipe: &Recipe) -> Result<Origin> {
     let hash = |value: Value| files::sha256(value.to_string().as_bytes());
     let data = recipe.need_data()?;
     let mut config = data.config.clone();
-    if let Some(config) = config.as_object_mut() {
-        // Machines may have the same data at different places.
-        config.remove("path");
-    }
-    let weights = weights(recipe)?;
+    without_paths(&mut config);
+    // Times of files differ from machine to machine.
+    let files = Identity::of(&*data.component)?.map(|files| files.portable_hash()).unwrap_or_default();
     let mut tokenizers = BTreeMap::new();
     for modality in [Modality::Video, Modality::Audio] {
         if let Some(part) = recipe.tokenizer(modality) {
-            let mut key = json!([part.kind, part.config, weights.get(part.section)]);
-            if let Some(key) = key.as_array_mut().filter(|_| !recipe.plugins.is_empty()) {
-                // Nothing else says which bytes a plugin is.
-                key.push(json!(recipe.plugins));
-            }
-            tokenizers.insert(word(modality).to_owned(), hash(key));
+            tokenizers.insert(word(modality).to_owned(), recipe.encoding(part)?);
         }
     }
-    Ok(Origin { dataset: hash(json!([data.kind, config])), tokenizers })
+    Ok(Origin { dataset: hash(json!([data.kind, config])), files, tokenizers })
+}
+
+/// A configuration without its paths: machines may have the same data at different places.
+fn without_paths(config: &mut Value) {
+    match config {
+        Value::Object(config) => {
+            config.remove("path");
+            config.values_mut().for_each(without_paths);
+        }
+        Value::Array(all) => all.iter_mut().for_each(without_paths),
+        _ => {}
+    }
 }

@@ -58,7 +58,7 @@ fn an_edit_is_the_same_for_any_number_of_threads_and_says_what_it_did() {
         let arguments = ["generate", recipe, PROMPT[0], PROMPT[1], "--video", "clip.mp4", "--audio", "sound.wav"];
         let arguments = [&arguments[..], &["--strength", "0.5", "-o", "edit.mp4"]].concat();
         let said = lab.run(&arguments).succeeds().out;
-        assert!(said.contains("strength 0.5, the last 50 % of the sampler's schedule"), "{said}");
+        assert!(said.contains("strength 0.5, the last 50 % of the steps"), "{said}");
         let first = lab.bytes("edit.mp4");
         Outcome::of(lab.command(&arguments).env("RAYON_NUM_THREADS", "1")).succeeds();
         assert!(first == lab.bytes("edit.mp4"), "{recipe}");

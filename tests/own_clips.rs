@@ -105,13 +105,137 @@ fn clips_with_sound_are_looked_at_trained_on_and_made() {
     assert_eq!(lab.json("again.json"), figures);
 }
 
+/// The clips of [`clips`] in two shards, each with captions of all its own.
+fn shards(lab: &Lab) {
+    clips(lab);
+    for (shard, clips) in [("00", ["a", "b"]), ("01", ["more/c", "more/d"])] {
+        let mut out = tar::Builder::new(fs::File::create(lab.path(&format!("clips-{shard}.tar"))).unwrap());
+        for (i, name) in clips.into_iter().enumerate() {
+            out.append_path_with_name(lab.path(&format!("clips/{name}.mp4")), format!("{name}.mp4")).unwrap();
+            let text = format!("{{\"text\": [\"a red ring moves left\", \"clip {i} of {shard}\"]}}");
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            out.append_data(&mut header, format!("{name}.json"), text.as_bytes()).unwrap();
+        }
+        out.into_inner().unwrap();
+    }
+}
+
+#[test]
+fn shards_are_looked_at_and_trained_on() {
+    let lab = Lab::trained();
+    shards(&lab);
+    let recipe = OWN.replace("kind = \"folder\"", "kind = \"webdataset\"");
+    let recipe = recipe.replace("path = \"clips\"", "path = \"clips-{00..01}.tar\"");
+    fs::write(lab.path("shards.toml"), recipe).unwrap();
+    let said = lab.run(&["data", "shards.toml", "-o", "sheet.png"]).succeeds().out;
+    for text in [
+        "webdataset: clips of shape [5, 16, 16, 3]",
+        "found          4\n",
+        "windows        8\n",
+        "captions       5 different ones in 8 windows, 2.0 to a window, of 4 to 5 words\n",
+        "\"a red ring moves left\", \"clip 1 of 01\"  (clips-01.tar/more/d.mp4 from frame 5)",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+    // Going on is the same as never stopping: the same samples with the same captions.
+    let train = ["train", "shards.toml", "--steps", "4", "--set", "train.checkpoint_every=2"];
+    lab.run(&[&train[..], &["--run", "run"]].concat()).succeeds();
+    let whole = lab.values("run/weights.safetensors");
+    fs::remove_file(lab.path("run/checkpoints/00000004.safetensors")).unwrap();
+    fs::remove_file(lab.path("run/weights.safetensors")).unwrap();
+    lab.run(&[&train[..], &["--resume", "run"]].concat()).succeeds();
+    assert!(lab.values("run/weights.safetensors") == whole);
+    lab.run(&["data", "shards.toml", "--set", "data.path=s3://bucket/a.tar"])
+        .fails(4, &["begins with `s3:`", "fetch them first"]);
+    lab.run(&["data", "own.toml", "--set", "data.path=clips-{00..01}.tar"]).fails(4, &["kind = \"webdataset\""]);
+}
+
+#[test]
+fn a_mixture_is_looked_at_and_trained_on() {
+    let lab = Lab::trained();
+    shards(&lab);
+    let (head, rest) = OWN.split_once("[data]").unwrap();
+    let (_, tail) = rest.split_once("[tokenizer.audio]").unwrap();
+    let data = "[data]\nkind = \"mixture\"\n\
+                [[data.sources]]\nweight = 3.0\n[data.sources.data]\nkind = \"folder\"\npath = \"clips\"\nframes = 5\n\
+                size = [16, 16]\nfps = 8\nsound = 8000\n\
+                [[data.sources]]\n[data.sources.data]\nkind = \"webdataset\"\npath = \"clips-{00..01}.tar\"\nframes = 5\n\
+                size = [16, 16]\nfps = 8\nsound = 8000\n[tokenizer.audio]";
+    fs::write(lab.path("both.toml"), format!("{head}{data}{tail}")).unwrap();
+    let said = lab.run(&["data", "both.toml"]).succeeds().out;
+    for text in [
+        "mixture: clips of shape [5, 16, 16, 3]",
+        "found          8\n",
+        "windows        16\n",
+        "source 1: metadata.jsonl:2: ",
+        "bucket 1       75 % of the steps, 8 windows, clips of shape [5, 16, 16, 3]",
+        "bucket 2       25 % of the steps, 8 windows, ",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in\n{said}");
+    }
+    lab.run(&["train", "both.toml", "--run", "runs/both", "--steps", "3"]).succeeds();
+    assert!(lab.path("runs/both/tokens-0.safetensors").exists() && lab.path("runs/both/tokens-1.safetensors").exists());
+    fs::write(lab.path("odd.toml"), format!("{head}{}{tail}", data.replacen("frames = 5", "frames = 9", 1))).unwrap();
+    lab.run(&["check", "odd.toml"]).fails(3, &[
+        "data.sources.1.data",
+        "`webdataset` has clips of shape [5, 16, 16, 3] at 8 fps, and the first source has clips of shape [9, 16, 16, 3]",
+    ]);
+}
+
+/// Changes the last number of the first tensor whose name starts so.
+fn change(lab: &Lab, weights: &str, name: &str) {
+    let mut bytes = lab.bytes(weights);
+    let head = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: serde_json::Value = serde_json::from_slice(&bytes[8..head]).unwrap();
+    let tensor = tensors.as_object().unwrap().iter().find(|(tensor, _)| tensor.starts_with(name)).unwrap().1;
+    let end = head + tensor["data_offsets"][1].as_u64().unwrap() as usize;
+    bytes[end - 1] ^= 1;
+    fs::write(lab.path(weights), bytes).unwrap();
+}
+
+/// What the tokens of a run were made of.
+fn made_of(lab: &Lab, run: &str) -> String {
+    let bytes = lab.bytes(&format!("{run}/tokens.safetensors"));
+    let head = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let head: serde_json::Value = serde_json::from_slice(&bytes[8..head]).unwrap();
+    head["__metadata__"]["musiva.tokens"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn data_that_change_are_told_and_tokenized_again() {
+    let lab = Lab::trained();
+    clips(&lab);
+    lab.run(&["train", "own.toml", "--run", "run", "--steps", "2"]).succeeds();
+    let first = made_of(&lab, "run");
+    let resume = ["train", "own.toml", "--resume", "run", "--steps", "3"];
+    assert!(!lab.run(&resume).succeeds().err.contains("not those"));
+    assert_eq!(made_of(&lab, "run"), first);
+    fs::copy(lab.path("clips/b.mp4"), lab.path("clips/a.mp4")).unwrap();
+    fs::write(lab.path("clips/more/d.txt"), "not read: the metadata are nearer").unwrap();
+    let said = lab.run(&["train", "own.toml", "--resume", "run", "--steps", "4"]).succeeds().err;
+    let told =
+        "the files of `data` are not those that this run was trained on: 1 is changed (a.mp4), 1 is new (more/d.txt)";
+    assert!(said.contains(told) && said.contains("they are made again"), "{said}");
+    let second = made_of(&lab, "run");
+    assert_ne!(second, first);
+
+    // Tokens are those of an encoder, whatever decodes them.
+    for (part, same) in [("decoder.", true), ("encoder.", false)] {
+        change(&lab, "video.safetensors", part);
+        lab.run(&["train", "own.toml", "--run", part, "--steps", "1"]).succeeds();
+        assert_eq!(made_of(&lab, part) == second, same, "{part}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_said() {
     let lab = Lab::trained();
     clips(&lab);
     lab.run(&["data", "own.toml", "--set", "data.sound=100"]).fails(3, &["data.sound", "8000 to 192000"]);
-    lab.run(&["data", "own.toml", "--set", "data.caption_column=file_name"]).fails(3, &["data.caption_column"]);
-    let no_column = ["data", "own.toml", "--set", "data.caption_column=title"];
+    lab.run(&["data", "own.toml", "--set", "data.caption_columns=[\"file_name\"]"]).fails(3, &["data.caption_columns"]);
+    let no_column = ["data", "own.toml", "--set", "data.caption_columns=[\"title\"]"];
     let said = lab.run(&no_column).succeeds().out;
     assert!(said.contains("found          4\n") && said.contains("windows        2\n"), "{said}");
     assert!(said.contains("3 without a caption, such as b.mp4"), "{said}");

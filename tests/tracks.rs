@@ -150,9 +150,9 @@ fn a_track_may_have_a_tokenizer_of_its_own() {
     let said = refused(generate("x.gif", &other));
     assert!(said.contains("trained with another `tokenizer.depth`"), "{said}");
     // Those of a tokenizer know what it is, wherever it stands.
-    let said =
-        refused(generate("x.gif", &["--set", "tokenizer.depth.quantizer={ kind = \"fsq\", levels = [4, 4, 4] }"]));
-    assert!(said.contains("tokenizer.depth.quantizer") || said.contains("tokenizer.depth has"), "{said}");
+    let fsq = "tokenizer.depth.quantizer={ kind = \"fsq\", levels = [4, 4, 4] }";
+    let said = refused(generate("x.gif", &["--stream", "depth=depth.gif", "--set", fsq]));
+    assert!(said.contains("trained with `tokenizer.depth.quantizer"), "{said}");
     // A misspelt name is found.
     std::fs::write(lab.path("own.toml"), own("dept")).unwrap();
     let said = refused(lab.run(&["check", "own.toml"]));
@@ -196,7 +196,7 @@ fn a_number_changes_what_is_made_and_a_wrong_one_is_refused() {
         let [a, b, c] = ["a", "b", "c"].map(|name| lab.values(&format!("{name}.tokens.safetensors")));
         assert!(a == c && a != b, "{kind}");
         for (condition, words) in
-            [("fps=31", "from 1 to 30"), ("fsp=3", "name one of fps, speed"), ("fps=NaN", "not from")]
+            [("fps=31", "from 1 to 30"), ("fsp=3", "name one of fps, speed"), ("fps=NaN", "outside")]
         {
             let said = refused(generate(condition, "x.gif"));
             assert!(said.contains(words), "{said}");

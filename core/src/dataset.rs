@@ -24,8 +24,10 @@ pub struct Sample {
     pub clip: Option<Clip>,
     /// The sound, of the dataset's [`shape`](Dataset::shape); `None` where it has no sounds.
     pub sound: Option<Sound>,
-    /// What it shows; empty where the dataset has no captions.
+    /// What it shows; empty where the dataset has no captions. Of several captions the first.
     pub caption: String,
+    /// Further captions of the same: training draws one of all of them at each step.
+    pub more_captions: Vec<String>,
     /// Further streams by name, such as a depth map of the clip, where the dataset has any.
     pub streams: BTreeMap<String, Clip>,
     /// Numbers by name, such as how fast something moves, where the dataset knows any.
@@ -53,6 +55,28 @@ impl Sample {
 }
 
 impl Sample {
+    /// All its captions; at least one, which may be empty.
+    pub fn captions(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.caption).chain(&self.more_captions).map(String::as_str)
+    }
+
+    /// The same with these captions.
+    pub fn with_captions(mut self, captions: &[String]) -> Self {
+        let (first, more) = captions.split_first().map_or((String::new(), &[][..]), |(f, more)| (f.clone(), more));
+        (self.caption, self.more_captions) = (first, more.to_vec());
+        self
+    }
+
+    /// The same with one of its captions alone, the one that a number draws.
+    pub fn drawn(mut self, draw: u32) -> Self {
+        let which = draw as usize % (1 + self.more_captions.len());
+        if let Some(caption) = which.checked_sub(1).map(|at| self.more_captions.swap_remove(at)) {
+            self.caption = caption;
+        }
+        self.more_captions.clear();
+        self
+    }
+
     /// A number that is known of it: one that the dataset tells, or `fps`, the frames a second of its clip.
     ///
     /// # Errors
@@ -113,6 +137,14 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// Where `index` lies beyond the end, or its file has gone or changed.
     fn get(&self, index: u64) -> Result<Sample>;
+
+    /// The captions of sample `index`, without its media where that is less work.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        Ok(self.get(index)?.captions().map(str::to_owned).collect())
+    }
 
     /// The shape that media of this modality have in every sample, where samples have such.
     fn shape(&self, modality: Modality) -> Option<MediaShape>;
@@ -198,6 +230,10 @@ impl Dataset for Readable {
             .hint("convert the files to H.264 and AAC in MP4, or name another folder"))
     }
 
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        self.inner.captions(index)
+    }
+
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
         self.inner.shape(modality)
     }
@@ -248,18 +284,29 @@ struct Slice {
     range: Range<u64>,
 }
 
+impl Slice {
+    /// The number of a sample in the whole.
+    fn at(&self, index: u64) -> Result<u64> {
+        let at = self.range.start.saturating_add(index);
+        if at >= self.range.end {
+            let count = self.range.end - self.range.start;
+            return Err(Error::new(ErrorKind::Data, "data", format!("sample {index} of {count}")));
+        }
+        Ok(at)
+    }
+}
+
 impl Dataset for Slice {
     fn len(&self) -> Option<u64> {
         (self.range.end != ENDLESS).then(|| self.range.end - self.range.start)
     }
 
     fn get(&self, index: u64) -> Result<Sample> {
-        let at = self.range.start.saturating_add(index);
-        if at >= self.range.end {
-            let count = self.range.end - self.range.start;
-            return Err(Error::new(ErrorKind::Data, "data", format!("sample {index} of {count}")));
-        }
-        self.inner.get(at)
+        self.inner.get(self.at(index)?)
+    }
+
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        self.inner.captions(self.at(index)?)
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
@@ -372,6 +419,7 @@ impl PixelRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Rate;
 
     /// So many samples, whose captions are their numbers, of which some cannot be read.
     struct Damaged(u64, fn(u64) -> bool);
@@ -415,6 +463,21 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Data);
         assert!(error.message().contains("none of its 7 samples can be read, such as"), "{error}");
         assert_eq!(nothing.unreadable().iter().map(|file| file.count).sum::<u64>(), 7);
+    }
+
+    #[test]
+    fn loudness_and_range_are_those_of_all_values() {
+        let sound = |samples: &[f32]| Sound::new(1, Rate::whole(8), samples.to_vec()).unwrap();
+        // Of five samples two lie below a thousandth; one that is a thousandth does not.
+        let heard = Loudness::of([sound(&[0.5, -0.75, 0.001]), sound(&[0.0, -0.0005])]);
+        let rms = ((0.25 + 0.5625 + 0.001f64.powi(2) + 0.0005f64.powi(2)) / 5.0).sqrt();
+        assert_eq!((heard.peak, heard.silent, heard.samples), (0.75, 0.4, 2));
+        assert!((heard.rms - rms).abs() < 1e-6, "{heard:?}");
+        let clip = |pixels: [u8; 6]| Clip::new([1, 1, 2], Rate::whole(8), pixels.to_vec()).unwrap();
+        let seen = PixelRange::of([clip([10, 20, 30, 40, 50, 60]), clip([0, 0, 0, 0, 0, 90])]);
+        assert_eq!(seen, PixelRange { min: 0, max: 90, mean: 25.0, samples: 2 });
+        assert_eq!(PixelRange::of([]), PixelRange { min: 0, max: 0, mean: 0.0, samples: 0 });
+        assert_eq!(Loudness::of([]), Loudness { peak: 0.0, rms: 0.0, silent: 0.0, samples: 0 });
     }
 
     #[test]

@@ -354,6 +354,14 @@ mod tests {
     }
 
     #[test]
+    fn weights_are_made_where_they_are_asked_for() {
+        let device = Device::flex().autodiff();
+        let init = Init::new(3, &device).part("a");
+        assert_eq!(init.device(), &device);
+        assert_eq!(init.normal([2], 1.0).val().device(), device);
+    }
+
+    #[test]
     fn names_are_paths_and_weights_come_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");

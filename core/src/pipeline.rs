@@ -226,10 +226,9 @@ impl Pipeline {
         for (track, media) in self.decode(task, tokens)? {
             match media {
                 Media::Clip(clip) if track == Modality::Video.track() => output.clip = Some(clip),
-                Media::Sound(sound) if track == Modality::Audio.track() => output.sound = Some(sound),
-                Media::Text(text) => output.text = Some(text),
                 Media::Clip(clip) => drop(output.streams.insert(track, clip)),
-                Media::Sound(_) => {}
+                Media::Sound(sound) => output.sound = Some(sound),
+                Media::Text(text) => output.text = Some(text),
             }
         }
         Ok(output)
@@ -342,7 +341,7 @@ impl Pipeline {
             let number = given.get(&condition.name).copied().or_else(fps);
             let (name, [low, high]) = (&condition.name, condition.range);
             match number {
-                Some(number) if !number.is_finite() || number < low || number > high => {
+                Some(number) if !(low..=high).contains(&number) => {
                     let message = format!("{number} is outside the trained range, {low} to {high}");
                     Err(wrong(name, message, format!("give {name} from {low} to {high}")))
                 }

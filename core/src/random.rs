@@ -47,6 +47,8 @@ pub enum RngStream {
     Mix = 19,
     /// Which of several lengths and sizes a training step is of.
     Bucket = 20,
+    /// Which of its captions a sample has.
+    Caption = 21,
 }
 
 /// The key of a stream: who draws, and what for.
@@ -196,6 +198,15 @@ mod tests {
         ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b), "stream {i} is not its own");
+        }
+    }
+
+    #[test]
+    fn no_chance_never_comes_and_certainty_always() {
+        // The least and the greatest number that there are.
+        for bits in [0, u32::MAX] {
+            let stream = || Stream { buffer: [bits; 4], left: 4, ..RngKey::new(1).stream(RngStream::Noise) };
+            assert!(!stream().chance(0.0) && stream().chance(1.0), "{bits}");
         }
     }
 

@@ -255,3 +255,47 @@ impl Registry {
         self.components.values().filter(move |component| component.make.role() == role)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn factory<T: ?Sized + 'static>() -> Factory<T> {
+        Arc::new(|_: Value| -> Result<Box<T>, serde_json::Error> { unreachable!() })
+    }
+
+    #[test]
+    fn what_makes_a_component_is_of_its_role_alone() {
+        // Built in and of a plugin.
+        let all = [
+            Make::Dataset(|_| unreachable!()),
+            Make::Tokenizer(|_| unreachable!()),
+            Make::Backbone(|_| unreachable!()),
+            Make::Objective(|_| unreachable!()),
+            Make::Schedule(|_| unreachable!()),
+            Make::Sampler(|_| unreachable!()),
+            Make::Program(|_| unreachable!()),
+            Make::Metric(|_| unreachable!()),
+            Make::Hosted(Hosted::Dataset(factory())),
+            Make::Hosted(Hosted::Tokenizer(factory())),
+            Make::Hosted(Hosted::Backbone(factory())),
+            Make::Hosted(Hosted::Schedule(factory())),
+            Make::Hosted(Hosted::Sampler(factory())),
+            Make::Hosted(Hosted::Program(factory())),
+            Make::Hosted(Hosted::Metric(factory())),
+        ];
+        for make in all {
+            let found = [
+                (Role::Dataset, make.dataset().is_some()),
+                (Role::Tokenizer, make.tokenizer().is_some()),
+                (Role::Backbone, make.backbone().is_some()),
+                (Role::Objective, make.objective().is_some()),
+                (Role::Schedule, make.schedule().is_some()),
+                (Role::Sampler, make.sampler().is_some()),
+                (Role::Program, make.program().is_some()),
+                (Role::Metric, make.metric().is_some()),
+            ];
+            assert!(found.iter().all(|(role, made)| *made == (*role == make.role())), "{:?}", make.role());
+        }
+    }
+}

@@ -191,6 +191,10 @@ mod tests {
         assert!(Tokens::levels([1, 1, 1], 2, 4, vec![3, 4]).is_err());
         assert!(Tokens::levels([1, 1, 2], 0, 4, vec![]).is_err());
         assert!(Tokens::vectors([1, 1, 1], 1, vec![f32::NAN]).is_err());
+        // A grid of no places, and one of more than can be counted.
+        for grid in [[0, 1, 1], [2, 0, 3], [usize::MAX, 2, 1]] {
+            assert!(Tokens::codes(grid, 4, vec![]).is_err() && Tokens::vectors(grid, 1, vec![]).is_err(), "{grid:?}");
+        }
     }
 
     #[test]

@@ -1,23 +1,50 @@
 //! Files by the readers of `musiva-media`.
 
 use crate::folder::{Probe, Reader, SoundTrack};
+use crate::shards::Shards;
 use crate::sounds::SoundFiles;
 use musiva_core::{Error, ErrorKind, Rate, Result, Sound, Timing};
-use musiva_media::{SoundOptions, SoundReader, VideoReader, resample};
+use musiva_media::{Location, ReadOptions, SoundOptions, SoundReader, VideoReader, resample};
 use std::{ops::Range, path::Path};
 
-/// Files by the readers of `musiva-media`.
-pub struct Files;
+/// Files, or members of shards, by the readers of `musiva-media`.
+#[derive(Default)]
+pub(crate) struct Files {
+    shards: Option<Shards>,
+}
+
+impl Files {
+    /// Of members of these.
+    pub fn of(shards: Shards) -> Self {
+        Self { shards: Some(shards) }
+    }
+
+    fn location(&self, path: &Path) -> Result<Location> {
+        match &self.shards {
+            None => Ok(Location::file(path)),
+            Some(shards) => shards.location(path),
+        }
+    }
+
+    /// The sound that lies beside a clip in its shard.
+    fn sound_beside(&self, path: &Path) -> Option<Location> {
+        self.shards.as_ref().and_then(|shards| shards.sound(path))
+    }
+
+    fn video(&self, path: &Path, rate: Rate) -> Result<VideoReader> {
+        VideoReader::open_at(self.location(path)?, ReadOptions::default().max_pixels)?.at_rate(rate)
+    }
+}
 
 impl Reader for Files {
     fn probe(&self, path: &Path, rate: Rate) -> Result<Probe> {
-        let reader = VideoReader::open(path)?.at_rate(rate)?;
+        let reader = self.video(path, rate)?;
         let info = reader.info();
         Ok(Probe { frames: info.frames, size: reader.size(), start: info.start })
     }
 
     fn frames(&self, path: &Path, rate: Rate, wanted: Range<usize>, each: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let mut reader = VideoReader::open(path)?.at_rate(rate)?;
+        let mut reader = self.video(path, rate)?;
         reader.seek(wanted.start)?;
         for index in wanted {
             let frame = reader.next_frame()?.ok_or_else(|| {
@@ -30,13 +57,20 @@ impl Reader for Files {
     }
 
     fn sound(&self, path: &Path, rate: Rate) -> Result<Option<SoundTrack>> {
-        let Some(mut reader) = SoundReader::open_if_any(path)? else { return Ok(None) };
+        if let Some(beside) = self.sound_beside(path) {
+            // A file of its own: its first sample is heard when the first picture appears.
+            let start = VideoReader::open_at(self.location(path)?, ReadOptions::default().max_pixels)?.info().start;
+            let length = length(&mut SoundReader::open_at(beside)?, path, rate)?;
+            return Ok(Some(SoundTrack { start, length }));
+        }
+        let Some(mut reader) = SoundReader::open_at_if_any(self.location(path)?)? else { return Ok(None) };
         let start = reader.info().start;
         Ok(Some(SoundTrack { start, length: length(&mut reader, path, rate)? }))
     }
 
     fn samples(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>> {
-        SoundFiles::read(self, path, rate, range)
+        let location = self.sound_beside(path).map_or_else(|| self.location(path), Ok)?;
+        window(SoundReader::open_at(location)?, path, rate, range)
     }
 }
 
@@ -72,39 +106,43 @@ const MARGIN: usize = 2048;
 
 impl SoundFiles for Files {
     fn length(&self, path: &Path, rate: Rate) -> Result<usize> {
-        length(&mut SoundReader::open(path)?, path, rate)
+        length(&mut SoundReader::open_at(self.location(path)?)?, path, rate)
     }
 
     fn read(&self, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>> {
-        let mut reader = SoundReader::open(path)?;
-        let (old, channels) = (reader.info().rate, reader.info().channels);
-        // Sample `k·out` at the new rate is sample `k·into` at the old one, exactly.
-        let (out, into) = Timing::new(old, rate).period();
-        let margin = MARGIN.div_ceil(out.min(into));
-        let first = (range.start / out).saturating_sub(margin);
-        let last = range.end.div_ceil(out) + margin;
-        // The file may end within the margin; a hostile one may say that it has thousands of channels.
-        let most = SoundOptions::default().max_samples;
-        let size = (last - first).checked_mul(into).and_then(|n| n.checked_mul(channels)).filter(|&n| n <= most);
-        let size = size.ok_or_else(|| {
-            let message = format!(
-                "a window of {} samples takes more than {most} of its {channels} channels at {old} Hz",
-                range.len()
-            );
-            Error::new(ErrorKind::Data, path.display().to_string(), message)
-                .hint("convert the file, or set fewer `samples`")
-        })?;
-        let mut samples = vec![0.0; size];
-        reader.seek(first * into)?;
-        let filled = reader.next(&mut samples)?;
-        samples.truncate(filled * channels);
-        let sound = resample(&Sound::new(channels, old, samples)?.mono(), rate)?;
-        let start = range.start - first * out;
-        match sound.samples().get(start..start + range.len()) {
-            Some(samples) => Ok(samples.to_vec()),
-            None => Err(Error::new(ErrorKind::Data, path.display().to_string(), "it ends too early")
-                .hint("leave the files alone while they are trained on")),
-        }
+        window(SoundReader::open_at(self.location(path)?)?, path, rate, range)
+    }
+}
+
+/// Samples `range` of a sound at `rate`.
+fn window(mut reader: SoundReader, path: &Path, rate: Rate, range: Range<usize>) -> Result<Vec<f32>> {
+    let (old, channels) = (reader.info().rate, reader.info().channels);
+    // Sample `k·out` at the new rate is sample `k·into` at the old one, exactly.
+    let (out, into) = Timing::new(old, rate).period();
+    let margin = MARGIN.div_ceil(out.min(into));
+    let first = (range.start / out).saturating_sub(margin);
+    let last = range.end.div_ceil(out) + margin;
+    // The file may end within the margin; a hostile one may say that it has thousands of channels.
+    let most = SoundOptions::default().max_samples;
+    let size = (last - first).checked_mul(into).and_then(|n| n.checked_mul(channels)).filter(|&n| n <= most);
+    let size = size.ok_or_else(|| {
+        let message = format!(
+            "a window of {} samples takes more than {most} of its {channels} channels at {old} Hz",
+            range.len()
+        );
+        Error::new(ErrorKind::Data, path.display().to_string(), message)
+            .hint("convert the file, or set fewer `samples`")
+    })?;
+    let mut samples = vec![0.0; size];
+    reader.seek(first * into)?;
+    let filled = reader.next(&mut samples)?;
+    samples.truncate(filled * channels);
+    let sound = resample(&Sound::new(channels, old, samples)?.mono(), rate)?;
+    let start = range.start - first * out;
+    match sound.samples().get(start..start + range.len()) {
+        Some(samples) => Ok(samples.to_vec()),
+        None => Err(Error::new(ErrorKind::Data, path.display().to_string(), "it ends too early")
+            .hint("leave the files alone while they are trained on")),
     }
 }
 
@@ -128,9 +166,9 @@ mod tests {
         for rate in [11_025, 8000, 16_000, 22_050] {
             let rate = Rate::whole(rate);
             let whole = resample(&read_sound(&path, &SoundOptions::default()).unwrap().sound.mono(), rate).unwrap();
-            assert_eq!(Files.length(&path, rate).unwrap(), whole.length());
+            assert_eq!(Files::default().length(&path, rate).unwrap(), whole.length());
             for range in [0..1000, 9_000..12_345, whole.length() - 500..whole.length()] {
-                let window = Files.read(&path, rate, range.clone()).unwrap();
+                let window = Files::default().read(&path, rate, range.clone()).unwrap();
                 let far = window.iter().zip(&whole.samples()[range]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(far < 1e-5, "{rate}: {far}");
             }
@@ -196,7 +234,7 @@ mod tests {
                     ..Default::default()
                 };
                 let config = FolderConfig { frames, fps, stride: Some(stride), held_out: 0.0, ..config };
-                let data = crate::Folder::open(config, std::sync::Arc::new(Files), Part::Train).unwrap();
+                let data = crate::Folder::open(config, std::sync::Arc::new(Files::default()), Part::Train).unwrap();
                 let mut heard = 0;
                 for i in 0..data.len().unwrap() {
                     let sound = data.get(i).unwrap().into_sound().unwrap();
@@ -231,7 +269,7 @@ mod tests {
             if let Some(track) = track {
                 delay(&file, track, 500);
             }
-            let data = crate::Folder::open(config.clone(), std::sync::Arc::new(Files), Part::Train).unwrap();
+            let data = crate::Folder::open(config.clone(), std::sync::Arc::new(Files::default()), Part::Train).unwrap();
             let at = onset(&data.get(0).unwrap().into_sound().unwrap()).unwrap();
             assert!((at - wanted).abs() < 1e-3, "{track:?}: {at} s");
             let told =
@@ -257,7 +295,7 @@ mod tests {
         let path = folder.path().display().to_string();
         let config = FolderConfig { path, frames: 8, size: [8, 8], sound: Some(8000), ..Default::default() };
         let config = FolderConfig { captions: Captions::Optional, ..config };
-        let data = crate::Folder::open(config, std::sync::Arc::new(Files), Part::Train).unwrap();
+        let data = crate::Folder::open(config, std::sync::Arc::new(Files::default()), Part::Train).unwrap();
         let samples: Vec<_> = (0..data.len().unwrap()).map(|i| data.get(i).unwrap()).collect();
         let told: Vec<_> = samples.iter().map(|sample| (sample.id.as_str(), sample.caption.as_str())).collect();
         let wanted = [
@@ -276,6 +314,34 @@ mod tests {
         let dropped: Vec<_> = report.dropped.iter().map(|d| (d.reason.as_str(), d.count, d.example.as_str())).collect();
         assert_eq!(dropped[1], ("sounds of files that have none: they are silent", 2, "a.mp4"));
         assert!(dropped[0].0 == "with a sound that cannot be read" && dropped[0].2.contains("`what`"), "{dropped:?}");
+    }
+
+    #[test]
+    fn windows_keep_clear_of_cuts_on_request() {
+        let folder = tempfile::tempdir().unwrap();
+        // Nine dark frames, then eleven bright ones.
+        let pixels = (0..20u8).flat_map(|t| vec![if t < 9 { 40 + t } else { 180 + t }; 16 * 24 * 3]).collect();
+        let clip = Clip::new([20, 16, 24], Rate::whole(10), pixels).unwrap();
+        write_clip(folder.path().join("a.gif"), &clip, &Metadata::new()).unwrap();
+        write_clip(folder.path().join("b.gif"), &clip.slice(6..12), &Metadata::new()).unwrap();
+        let path = folder.path().display().to_string();
+        let config = FolderConfig { path, frames: 5, size: [8, 8], fps: 10, ..FolderConfig::default() };
+        let config = FolderConfig { captions: Captions::Optional, ..config };
+        let of = |config: &FolderConfig| {
+            let files = std::sync::Arc::new(Files::default());
+            let data = crate::Folder::open(config.clone(), files, Part::Train).unwrap();
+            let ids = (0..data.len().unwrap()).map(|i| data.get(i).unwrap().id).collect::<Vec<_>>();
+            (ids, data.report().dropped)
+        };
+        let (ids, dropped) = of(&config);
+        assert_eq!((ids.len(), dropped.len()), (5, 0));
+        let (ids, dropped) = of(&FolderConfig { avoid_cuts: true, ..config.clone() });
+        assert_eq!(ids, ["a.gif from frame 0", "a.gif from frame 9", "a.gif from frame 14"]);
+        let told: Vec<_> = dropped.iter().map(|d| d.example.as_str()).collect();
+        assert_eq!(told, ["b.gif: 6 frames in 2 shots", "a.gif, 1 of them, the first at 0.90 s"]);
+        // What is held out is at the end, and in one shot, too.
+        let held_out = FolderConfig { avoid_cuts: true, held_out: 0.3, ..config };
+        assert_eq!(of(&held_out).0, ["a.gif from frame 0", "a.gif from frame 9"]);
     }
 
     #[test]

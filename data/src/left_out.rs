@@ -1,6 +1,7 @@
 //! What a folder has and training does not see, counted by the reason.
 
 use crate::dataset::Dropped;
+use crate::scan::Listing;
 use std::collections::BTreeMap;
 
 /// Why something is left out, most urgent first.
@@ -18,11 +19,13 @@ pub(crate) enum Reason {
     Caption,
     /// A caption without a file.
     Missing,
-    /// A line of metadata that says nothing.
+    /// A caption of a file of another kind.
+    Other,
+    /// A line of metadata that says nothing, or a sample of a shard that holds nothing.
     Line,
-    /// Metadata of a kind that is not read.
+    /// Metadata or members of shards of a kind that is not read.
     Unread,
-    /// A folder that was not looked into.
+    /// A folder or a shard that was not looked into, or not to its end.
     Folder,
 }
 
@@ -46,12 +49,22 @@ impl LeftOut {
         self.0.iter().rev().max_by_key(|(_, examples)| examples.len()).map(|(&reason, _)| reason)
     }
 
+    /// What listing folders or shards found that is no file to train on.
+    pub fn note(&mut self, listing: Listing) {
+        let Listing { missing, others, broken, unread, passed, found: _ } = listing;
+        self.extend(Reason::Missing, missing);
+        self.extend(Reason::Other, others);
+        self.extend(Reason::Line, broken);
+        self.extend(Reason::Unread, unread);
+        self.extend(Reason::Folder, passed);
+    }
+
     pub fn has(&self, reason: Reason) -> bool {
         self.0.contains_key(&reason)
     }
 
-    /// For a report; `too_short` says what a clip would have to be.
-    pub fn summary(&self, too_short: &str) -> Vec<Dropped> {
+    /// For a report of a folder or of shards; `too_short` says what a clip would have to be.
+    pub fn summary(&self, too_short: &str, shards: bool) -> Vec<Dropped> {
         let words = |reason| match reason {
             Reason::Unreadable => "unreadable",
             Reason::Sound => "with a sound that cannot be read",
@@ -59,8 +72,12 @@ impl LeftOut {
             Reason::NoCaption => "without a caption",
             Reason::Caption => "with a caption that cannot be read",
             Reason::Missing => "listed in the metadata but not there",
+            Reason::Other => "listed in the metadata, but files of another kind",
+            Reason::Line if shards => "samples without a member that is read",
             Reason::Line => "lines of metadata that cannot be used",
+            Reason::Unread if shards => "kinds of members that are not read",
             Reason::Unread => "files of metadata of a kind that is not read (metadata.jsonl and metadata.csv are)",
+            Reason::Folder if shards => "shards that are not read, or not to their ends",
             Reason::Folder => "folders that were not looked into",
         };
         let dropped = |(&reason, examples): (&Reason, &Vec<String>)| Dropped::of(words(reason), examples);

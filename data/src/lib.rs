@@ -4,6 +4,8 @@
 //! - [`folder`]: a folder of clips or images with their sound and captions, cut into windows.
 //! - [`sounds`]: a folder of sounds, cut into windows.
 //! - [`survey`]: what a folder holds, before a recipe says how to read it.
+//! - [`webdataset`]: tar shards of clips or images, cut into windows.
+//! - [`mixture`]: several of these as one.
 //!
 //! # Nomenclature
 //!
@@ -21,20 +23,27 @@ mod clip_sound;
 mod csv;
 mod files;
 pub mod folder;
+mod identity;
 mod left_out;
+pub mod mixture;
 mod order;
 mod register;
 mod scan;
+mod shards;
 pub mod sounds;
 pub mod survey;
+pub mod webdataset;
 pub mod world;
 
 pub use buckets::ClipShape;
 pub use folder::{Folder, FolderConfig};
+pub use identity::{Identify, Identity};
+pub use mixture::{Mixture, MixtureConfig};
 pub use musiva_core::dataset::{
     self, DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Readable, Sample, Unreadable,
 };
 pub use order::shuffled;
 pub use register::register;
 pub use sounds::{Sounds, SoundsConfig};
+pub use webdataset::WebDatasetConfig;
 pub use world::{World, WorldConfig};

@@ -5,39 +5,142 @@ use crate::files::Files;
 use crate::folder::Captions;
 use crate::world::TestScenes;
 use crate::world::{SPEED, WorldStream};
-use crate::{Folder, FolderConfig, Sounds, SoundsConfig, World, WorldConfig, clip_sound, scan};
+use crate::{
+    Folder, FolderConfig, MixtureConfig, Sounds, SoundsConfig, WebDatasetConfig, World, WorldConfig, clip_sound, scan,
+    shards,
+};
 use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result};
-use std::{any::Any, sync::Arc};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::{any::Any, path::Path, sync::Arc};
+
+/// Makes the configuration of a dataset from its JSON.
+type MakeDataset = fn(Value) -> serde_json::Result<Box<dyn DatasetConfig>>;
+
+/// The datasets of this crate that a mixture may hold: kind, summary, schema, and what makes them.
+fn plain() -> [(&'static str, &'static str, Value, MakeDataset); 4] {
+    fn boxed<T: DatasetConfig + DeserializeOwned + 'static>(
+        value: Value,
+    ) -> serde_json::Result<Box<dyn DatasetConfig>> {
+        Ok(Box::new(serde_json::from_value::<T>(value)?))
+    }
+    let mut shards: Value = schemars::schema_for!(FolderConfig).into();
+    if let Some(path) = shards.pointer_mut("/properties/path/description") {
+        *path =
+            "The shards, .tar files of this machine: one, a folder of them, or all that a pattern stands for, such as \
+                 `shards-{000..127}.tar` or `{day,night}.tar`."
+                .into();
+    }
+    if let Some(whole) = shards.get_mut("description") {
+        *whole = "Windows of the clips in tar shards, with their sound and their captions.".into();
+    }
+    [
+        (
+            "world",
+            "endless clips of a shape that moves and bounces, with captions and oracles",
+            schemars::schema_for!(WorldConfig).into(),
+            boxed::<WorldConfig>,
+        ),
+        (
+            "folder",
+            "a folder of clips or images with their sound and captions, cut into windows",
+            schemars::schema_for!(FolderConfig).into(),
+            boxed::<FolderConfig>,
+        ),
+        (
+            "webdataset",
+            "tar shards of clips or images with their sound and captions, cut into windows",
+            shards,
+            boxed::<WebDatasetConfig>,
+        ),
+        (
+            "sounds",
+            "a folder or tar shards of sounds, cut into windows",
+            schemars::schema_for!(SoundsConfig).into(),
+            boxed::<SoundsConfig>,
+        ),
+    ]
+}
+
+/// The schema of a mixture: its sources are told apart by their `kind`.
+fn mixture() -> Value {
+    let (mut branches, mut defs) = (Vec::new(), Map::new());
+    for (kind, summary, mut schema, _) in plain() {
+        let Some(object) = schema.as_object_mut() else { continue };
+        if let Some(Value::Object(own)) = object.remove("$defs") {
+            defs.extend(own);
+        }
+        object.remove("$schema");
+        object.insert("title".into(), kind.into());
+        object.insert("required".into(), json!(["kind"]));
+        if let Some(Value::Object(properties)) = object.get_mut("properties") {
+            properties.insert("kind".into(), json!({ "const": kind, "description": summary }));
+        }
+        branches.push(schema);
+    }
+    json!({
+        "description": "Samples of several datasets, each as often as its weight says.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["sources"],
+        "properties": {
+            "sources": {
+                "description": "The datasets; their clips and sounds have one shape.",
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["data"],
+                    "properties": {
+                        "weight": {
+                            "description": "How often a sample is drawn from it, relative to the others.",
+                            "type": "number",
+                            "format": "double",
+                            "default": 1.0,
+                            "minimum": 0.0,
+                            "maximum": 1_000_000.0,
+                        },
+                        "data": {
+                            "description": "A dataset, as `[data]` has it: any built-in one but a mixture.",
+                            "oneOf": branches,
+                        },
+                    },
+                },
+            },
+        },
+        "$defs": defs,
+    })
+}
+
+/// Makes a source of a mixture, and says its kind.
+fn source(mut value: Value) -> serde_json::Result<(String, Box<dyn DatasetConfig>)> {
+    let kind = value.as_object_mut().and_then(|object| object.remove("kind"));
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    match plain().into_iter().find(|(known, ..)| *known == kind) {
+        Some((.., make)) => Ok((kind, make(value)?)),
+        None => Err(serde::de::Error::custom(format!("there is no dataset of kind `{kind}`"))),
+    }
+}
 
 /// Registers all datasets of this crate.
 ///
 /// # Errors
 /// Where the registry has a dataset of the same kind.
 pub fn register(registry: &mut Registry) -> Result<()> {
-    registry.register(Component {
-        kind: "world",
-        summary: "endless clips of a shape that moves and bounces, with captions and oracles",
+    let component = |kind, summary, schema, make| Component {
+        kind,
+        summary,
         origin: "built-in".into(),
-        schema: schemars::schema_for!(WorldConfig).into(),
+        schema,
         learns: false,
-        make: Make::Dataset(|value| Ok(Box::new(serde_json::from_value::<WorldConfig>(value)?))),
-    })?;
-    registry.register(Component {
-        kind: "folder",
-        summary: "a folder of clips or images with their sound and captions, cut into windows",
-        origin: "built-in".into(),
-        schema: schemars::schema_for!(FolderConfig).into(),
-        learns: false,
-        make: Make::Dataset(|value| Ok(Box::new(serde_json::from_value::<FolderConfig>(value)?))),
-    })?;
-    registry.register(Component {
-        kind: "sounds",
-        summary: "a folder of sounds, cut into windows",
-        origin: "built-in".into(),
-        schema: schemars::schema_for!(SoundsConfig).into(),
-        learns: false,
-        make: Make::Dataset(|value| Ok(Box::new(serde_json::from_value::<SoundsConfig>(value)?))),
-    })
+        make: Make::Dataset(make),
+    };
+    for (kind, summary, schema, make) in plain() {
+        registry.register(component(kind, summary, schema, make))?;
+    }
+    let make: MakeDataset = |value| Ok(Box::new(MixtureConfig::from_json(value, source)?));
+    registry.register(component("mixture", "several datasets as one, with weights", mixture(), make))
 }
 
 fn shape(frames: usize, [height, width]: [usize; 2], fps: u32) -> MediaShape {
@@ -116,6 +219,10 @@ impl DatasetConfig for FolderConfig {
             Captions::Required => ", each with its caption in `name.txt` beside it or in a `metadata.jsonl`",
             Captions::Optional => "",
         };
+        if shards::named(&self.path) || scan::holds_shards(Path::new(&self.path)) {
+            let message = format!("{} names tar shards, and this is a folder of files", self.path);
+            return Some(ConfigError::new("path", message, "set `kind = \"webdataset\"`"));
+        }
         scan::missing(&self.path, &format!("clips or images (.mp4, .mov, .gif, .png, …){captions}"))
     }
 
@@ -129,7 +236,7 @@ impl DatasetConfig for FolderConfig {
     }
 
     fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
-        let folder = |part| Folder::open(self.clone(), Arc::new(Files), part).map(Arc::new);
+        let folder = |part| Folder::open(self.clone(), Arc::new(Files::default()), part).map(Arc::new);
         let data: Arc<dyn Dataset> = match self.held_out > 0.0 {
             true => folder(wanted)?,
             false => part(folder(Part::Train)?, wanted),
@@ -159,11 +266,14 @@ impl DatasetConfig for SoundsConfig {
     }
 
     fn missing(&self) -> Option<ConfigError> {
-        scan::missing(&self.path, "sounds (.wav, .flac, .mp3, .ogg, …)")
+        match shards::named(&self.path) {
+            true => shards::missing(&self.path),
+            false => scan::missing(&self.path, "sounds (.wav, .flac, .mp3, .ogg, …)"),
+        }
     }
 
     fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {
-        Ok(Arc::new(Readable::new(Arc::new(Sounds::open(self.clone(), Arc::new(Files), part)?))))
+        Ok(Arc::new(Readable::new(Arc::new(Sounds::open(self.clone(), Arc::new(Files::default()), part)?))))
     }
 
     fn as_any(&self) -> &dyn Any {

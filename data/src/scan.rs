@@ -35,14 +35,51 @@ pub(crate) fn missing(path: &str, wanted: &str) -> Option<ConfigError> {
     Some(ConfigError::new("path", format!("{found}; expected a folder of {wanted}"), "name yours by `--data FOLDER`"))
 }
 
+/// Whether a folder holds tar shards and nothing else that could be trained on.
+pub(crate) fn holds_shards(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    let mut shards = false;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is = |known: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(known));
+        if path.is_dir() || CLIPS.iter().any(|known| is(known)) {
+            return false;
+        }
+        shards |= is("tar");
+    }
+    shards
+}
+
 /// A file that looks like media.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub path: PathBuf,
     /// Path below the folder, with `/` between its parts.
     pub name: String,
-    /// Its caption; `None`: it has none; or why it cannot be read.
-    pub caption: Result<Option<String>, String>,
+    /// Its captions, none of them empty; or why they cannot be read.
+    pub captions: Result<Vec<String>, String>,
+}
+
+/// Where captions come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CaptionRules<'a> {
+    /// The columns of metadata that are captions; none: `text`, or else `caption`.
+    pub columns: &'a [String],
+    /// Whether a file without any caption has the name of its subfolder as its own.
+    pub folders: bool,
+}
+
+impl CaptionRules<'_> {
+    /// The captions of the file `name` without what does not belong to them; that of its subfolder, where it has none.
+    pub fn tidy(self, captions: Vec<String>, name: &str) -> Vec<String> {
+        // Byte order marks are no part of a caption, wherever an editor or a table has left one.
+        let trimmed = |caption: String| caption.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}').to_owned();
+        let mut captions: Vec<String> = captions.into_iter().map(trimmed).filter(|c| !c.is_empty()).collect();
+        if let (true, true, Some((folders, _))) = (captions.is_empty(), self.folders, name.rsplit_once('/')) {
+            captions.extend(folders.rsplit('/').next().map(str::to_owned));
+        }
+        captions
+    }
 }
 
 /// What a folder holds, in the order of the names.
@@ -51,17 +88,19 @@ pub(crate) struct Listing {
     pub found: Vec<Found>,
     /// Names in the metadata for which there is no file.
     pub missing: Vec<String>,
+    /// Names in the metadata of files of another kind.
+    pub others: Vec<String>,
     /// Lines of metadata that say nothing, and why.
     pub broken: Vec<String>,
-    /// Folders that were not looked into, and why.
+    /// Folders and shards that were not looked into, or not to their ends, and why.
     pub passed: Vec<String>,
-    /// Files that look like metadata, of kinds that are not read.
+    /// Files that look like metadata, and members of shards, of kinds that are not read.
     pub unread: Vec<String>,
 }
 
 /// Lists `folder`: files of one of the `extensions` in it and below, hidden ones left out, with their captions from
-/// metadata or else from `name.txt` beside `name.mp4`. `column` names the captions in the metadata.
-pub(crate) fn scan(folder: &Path, extensions: &[&str], column: Option<&str>) -> Result<Listing> {
+/// metadata or else from `name.txt` beside `name.mp4`.
+pub(crate) fn scan(folder: &Path, extensions: &[&str], rules: CaptionRules) -> Result<Listing> {
     let mut walk = Walk { extensions, files: Vec::new(), metadata: Vec::new(), passed: Vec::new(), unread: Vec::new() };
     walk.look(folder, "", DEPTH).map_err(|error| Error::io(folder, "list the folder", error))?;
     let Walk { mut files, mut metadata, passed, mut unread, .. } = walk;
@@ -70,22 +109,20 @@ pub(crate) fn scan(folder: &Path, extensions: &[&str], column: Option<&str>) -> 
     metadata.sort();
     let mut listed = Listed::default();
     for (prefix, path) in &metadata {
-        listed.read(path, prefix, column);
+        listed.read(path, prefix, rules.columns);
     }
     let found = files.into_iter().map(|(name, path)| {
-        let caption = match listed.take(&name).filter(|caption| !caption.trim().is_empty()) {
-            Some(caption) => Ok(Some(caption)),
-            None => beside(&path.with_extension("txt")),
+        let listed = listed.take(&name);
+        let captions = match listed.is_empty() {
+            false => Ok(listed),
+            true => beside(&path.with_extension("txt")).map(|caption| caption.into_iter().collect()),
         };
-        // Byte order marks are no part of a caption, wherever an editor or a table has left one.
-        let trimmed = |caption: String| {
-            Some(caption.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}').to_owned())
-                .filter(|c| !c.is_empty())
-        };
-        Found { path, name, caption: caption.map(|caption| caption.and_then(trimmed)) }
+        let captions = captions.map(|captions| rules.tidy(captions, &name));
+        Found { path, name, captions }
     });
     let found = found.collect();
-    Ok(Listing { found, missing: listed.left().collect(), broken: listed.broken, passed, unread })
+    let (others, missing) = listed.left().partition(|name| folder.join(name).is_file());
+    Ok(Listing { found, missing, others, broken: listed.broken, passed, unread })
 }
 
 /// A walk through folders.
@@ -157,6 +194,8 @@ mod tests {
     use super::*;
     use musiva_core::ErrorKind;
 
+    const USUAL: CaptionRules = CaptionRules { columns: &[], folders: false };
+
     fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -188,8 +227,9 @@ mod tests {
             ("sub/metadata.csv", b"file_name,text\nf.mp4,near\n"),
             ("sub/f.mp4", b""),
         ]);
-        let listing = scan(folder.path(), CLIPS, None).unwrap();
-        let captions = listing.found.iter().map(|f| (f.name.as_str(), f.caption.as_ref().unwrap().as_deref()));
+        let listing = scan(folder.path(), CLIPS, USUAL).unwrap();
+        let captions =
+            listing.found.iter().map(|f| (f.name.as_str(), f.captions.as_ref().unwrap().first().map(String::as_str)));
         let wanted = [
             ("b.mp4", Some("beside b")),
             ("c.png", None),
@@ -204,6 +244,26 @@ mod tests {
     }
 
     #[test]
+    fn subfolders_are_captions_on_request() {
+        let folder = folder(&[
+            ("a.mp4", b""),
+            ("red ring/b.mp4", b""),
+            ("red ring/c.mp4", b""),
+            ("red ring/c.txt", b"its own"),
+            ("train/blue/d.png", b""),
+            ("train/blue/e.wav", b""),
+            ("metadata.csv", b"file_name,text\ntrain/blue/e.wav,a sound\n"),
+        ]);
+        let of = |folders| {
+            let listing = scan(folder.path(), CLIPS, CaptionRules { folders, ..USUAL }).unwrap();
+            assert_eq!((listing.others, listing.missing.len()), (vec!["train/blue/e.wav".to_owned()], 0));
+            listing.found.into_iter().map(|file| file.captions.unwrap().concat()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(true), ["", "red ring", "its own", "blue"]);
+        assert_eq!(of(false), ["", "", "its own", ""]);
+    }
+
+    #[test]
     fn metadata_of_other_kinds_are_named() {
         let folder = folder(&[
             ("a.mp4", b""),
@@ -214,7 +274,7 @@ mod tests {
             ("captions.json", b"{}"),
             ("metadata.mp4", b""),
         ]);
-        let listing = scan(folder.path(), CLIPS, None).unwrap();
+        let listing = scan(folder.path(), CLIPS, USUAL).unwrap();
         assert_eq!(listing.unread, ["metadata.parquet", "sub/Metadata.JSONL", "sub/metadata.csv.gz"]);
         assert_eq!(listing.found.len(), 3);
     }
@@ -228,8 +288,8 @@ mod tests {
             ("metadata.csv", "\u{feff}file_name,text\na.mp4,\u{feff}red\n\u{feff}b.mp4,blue\n".as_bytes()),
             ("c.txt", "\u{feff} \u{feff}green\r\n\u{feff}".as_bytes()),
         ]);
-        let listing = scan(folder.path(), CLIPS, None).unwrap();
-        let captions: Vec<_> = listing.found.iter().map(|file| file.caption.clone().unwrap().unwrap()).collect();
+        let listing = scan(folder.path(), CLIPS, USUAL).unwrap();
+        let captions: Vec<_> = listing.found.iter().map(|file| file.captions.clone().unwrap().concat()).collect();
         assert_eq!(captions, ["red", "blue", "green"]);
     }
 
@@ -246,14 +306,14 @@ mod tests {
             ("d.txt/e.mp4", b""),
             ("metadata.jsonl", b"oops\n{\"file_name\": \"a.mp4\", \"text\": \"good\"}"),
         ]);
-        let listing = scan(folder.path(), CLIPS, None).unwrap();
-        let found: Vec<_> = listing.found.iter().map(|file| (file.name.as_str(), file.caption.clone())).collect();
-        assert_eq!(found[0], ("a.mp4", Ok(Some("good".into()))));
+        let listing = scan(folder.path(), CLIPS, USUAL).unwrap();
+        let found: Vec<_> = listing.found.iter().map(|file| (file.name.as_str(), file.captions.clone())).collect();
+        assert_eq!(found[0], ("a.mp4", Ok(vec!["good".into()])));
         let why = |at: usize| found[at].1.clone().unwrap_err();
         assert!(why(1).contains("b.txt is not UTF-8") && why(2).contains("65537 bytes") && why(3).contains("d.txt"));
         assert_eq!((found[4].0, listing.broken.len()), ("d.txt/e.mp4", 1));
         assert!(listing.broken[0].starts_with("metadata.jsonl:1: it is not an object"), "{}", listing.broken[0]);
-        assert_eq!(scan(Path::new("no/such/folder"), CLIPS, None).unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(scan(Path::new("no/such/folder"), CLIPS, USUAL).unwrap_err().kind(), ErrorKind::Io);
     }
 
     #[cfg(unix)]
@@ -262,7 +322,7 @@ mod tests {
         let folder = folder(&[("there/a.mp4", b""), ("there/a.txt", b"good")]);
         std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("there/a.mp4"), folder.path().join("b.mp4")).unwrap();
-        let listing = scan(folder.path(), CLIPS, None).unwrap();
+        let listing = scan(folder.path(), CLIPS, USUAL).unwrap();
         assert_eq!(listing.found.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["b.mp4", "there/a.mp4"]);
         assert_eq!(listing.passed, ["again: it is a link to a folder"]);
     }

@@ -2,8 +2,11 @@
 //! `metadata.jsonl` or `metadata.csv`, as Hugging Face's `audiofolder` has it.
 
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, Sample};
+use crate::files::Files;
+use crate::identity::Identify;
 use crate::left_out::{LeftOut, Reason, printable, told};
-use crate::{captions, scan};
+use crate::scan::CaptionRules;
+use crate::{captions, scan, shards};
 use musiva_core::{ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Rate, Result, Sound};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +28,7 @@ const LONGEST: usize = 1 << 24;
 #[serde(default, deny_unknown_fields)]
 pub struct SoundsConfig {
     /// The folder; its subfolders belong to it. Sound tracks of MP4 and MOV count. `--data FOLDER` names it on the command
-    /// line.
+    /// line. A path that ends with `.tar`, such as `shards-{000..127}.tar`, names shards as those of `webdataset` are.
     #[schemars(extend("format" = "path"))]
     pub path: String,
     /// Samples per second, 1,000 to 192,000: files of other rates are resampled, several channels become one.
@@ -46,9 +49,17 @@ pub struct SoundsConfig {
     /// "7".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_until: Option<String>,
-    /// The column with the captions in `metadata.jsonl` and `metadata.csv`; left out: `text`, or else `caption`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub caption_column: Option<String>,
+    /// The columns with the captions in `metadata.jsonl` and `metadata.csv`, and the keys of captions in the `.json` of shards:
+    /// all texts in them are captions of a clip. Left out: `text`, or else `caption`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caption_columns: Vec<String>,
+    /// Whether a file without any other caption has the name of its subfolder as its own, as the labels of Hugging Face's
+    /// `imagefolder` and `audiofolder` are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub folder_captions: bool,
+    /// What tells files from what they were when training began, or when their tokens were made: by their sizes and
+    /// times, or by their content, all of which is read for it.
+    pub identity: Identify,
 }
 
 impl Default for SoundsConfig {
@@ -60,7 +71,9 @@ impl Default for SoundsConfig {
             peak: None,
             held_out: Vec::new(),
             caption_until: None,
-            caption_column: None,
+            caption_columns: Vec::new(),
+            folder_captions: false,
+            identity: Identify::default(),
         }
     }
 }
@@ -77,7 +90,7 @@ impl SoundsConfig {
             let message = format!("{} samples; a window has 1 to {LONGEST}", self.samples);
             errors.push(ConfigError::new("samples", message, "set `samples = 16000`"));
         }
-        errors.extend(captions::wrong_column(self.caption_column.as_deref()));
+        errors.extend(captions::wrong_columns(&self.caption_columns));
         if let Some(peak) = self.peak.filter(|peak| !(0.001..=1.0).contains(peak)) {
             errors.push(ConfigError::new("peak", format!("{peak} is not between 0.001 and 1"), "set `peak = 0.9`"));
         }
@@ -123,7 +136,8 @@ pub struct Sounds {
 struct Entry {
     path: PathBuf,
     name: String,
-    caption: String,
+    /// At least one, which may be empty.
+    captions: Vec<String>,
     length: usize,
     /// Windows of this and all entries before it.
     end: u64,
@@ -141,31 +155,36 @@ impl Sounds {
         if let Some(ConfigError { message, hint, .. }) = config.missing() {
             return Err(Error::new(ErrorKind::Data, "data.path", message).hint(hint));
         }
-        let listing = scan::scan(Path::new(&config.path), scan::SOUNDS, config.caption_column.as_deref())?;
+        let rules = CaptionRules { columns: &config.caption_columns, folders: config.folder_captions };
+        let (mut listing, shards) = match shards::named(&config.path) {
+            false => (scan::scan(Path::new(&config.path), scan::SOUNDS, rules)?, None),
+            true => shards::scan(&config.path, scan::SOUNDS, rules).map(|(listing, shards)| (listing, Some(shards)))?,
+        };
+        let in_shards = shards.is_some();
+        let files = shards.map_or(files, |shards| Arc::new(Files::of(shards)) as Arc<dyn SoundFiles>);
         let found = listing.found.len() as u64;
         let rate = Rate::whole(config.rate);
         let (mut entries, mut left_out, mut end) = (Vec::new(), LeftOut::default(), 0);
-        for file in listing.found {
+        for file in std::mem::take(&mut listing.found) {
             let held_out = config.held_out.iter().any(|text| file.name.contains(text.as_str()));
             if !config.held_out.is_empty() && held_out != (part == Part::HeldOut) {
                 continue;
             }
-            match (files.length(&file.path, rate), file.caption) {
+            match (files.length(&file.path, rate), file.captions) {
                 (Ok(0), _) => left_out.push(Reason::Unreadable, format!("{}: no samples", file.name)),
                 (Err(error), _) => left_out.push(Reason::Unreadable, format!("{}: {}", file.name, error.message())),
                 (_, Err(why)) => left_out.push(Reason::Caption, format!("{}: {why}", file.name)),
-                (Ok(length), Ok(caption)) => {
+                (Ok(length), Ok(mut captions)) => {
                     end += length.div_ceil(config.samples) as u64;
-                    let caption = caption.or_else(|| config.named(&file.name)).unwrap_or_default();
-                    entries.push(Entry { path: file.path, name: file.name, caption, length, end });
+                    if captions.is_empty() {
+                        captions.push(config.named(&file.name).unwrap_or_default());
+                    }
+                    entries.push(Entry { path: file.path, name: file.name, captions, length, end });
                 }
             }
         }
-        left_out.extend(Reason::Missing, listing.missing);
-        left_out.extend(Reason::Line, listing.broken);
-        left_out.extend(Reason::Unread, listing.unread);
-        left_out.extend(Reason::Folder, listing.passed);
-        let dropped = left_out.summary("too short");
+        left_out.note(listing);
+        let dropped = left_out.summary("too short", in_shards);
         let kept = if config.held_out.is_empty() { end - end.div_ceil(HELD_OUT).min(end / 2) } else { end };
         let windows = match (part, config.held_out.is_empty()) {
             (Part::HeldOut, true) => kept..end,
@@ -182,22 +201,29 @@ impl Sounds {
     }
 }
 
-impl Dataset for Sounds {
-    fn len(&self) -> Option<u64> {
-        Some(self.windows.end - self.windows.start)
-    }
-
-    fn get(&self, index: u64) -> Result<Sample> {
+impl Sounds {
+    /// The file of a window, and which of its windows it is.
+    fn entry(&self, index: u64) -> Result<(&Entry, u64)> {
         let window = self.windows.start.saturating_add(index);
         if window >= self.windows.end {
             let count = self.windows.end - self.windows.start;
             return Err(Error::new(ErrorKind::Data, self.config.path.clone(), format!("window {index} of {count}")));
         }
         let place = self.entries.partition_point(|entry| entry.end <= window);
-        let entry = &self.entries[place];
         let before = place.checked_sub(1).map_or(0, |previous| self.entries[previous].end);
+        Ok((&self.entries[place], window - before))
+    }
+}
+
+impl Dataset for Sounds {
+    fn len(&self) -> Option<u64> {
+        Some(self.windows.end - self.windows.start)
+    }
+
+    fn get(&self, index: u64) -> Result<Sample> {
+        let (entry, number) = self.entry(index)?;
         let SoundsConfig { rate, samples, .. } = self.config;
-        let start = (window - before) as usize * samples;
+        let start = number as usize * samples;
         let mut found = self.files.read(&entry.path, Rate::whole(rate), start..(start + samples).min(entry.length))?;
         found.resize(samples, 0.0);
         if let Some(peak) = self.config.peak {
@@ -207,7 +233,11 @@ impl Dataset for Sounds {
         }
         let sound = Sound::new(1, Rate::whole(rate), found)?;
         let id = format!("{} from sample {start}", printable(&entry.name));
-        Ok(Sample { clip: None, sound: Some(sound), caption: entry.caption.clone(), id, ..Sample::default() })
+        Ok(Sample { sound: Some(sound), id, ..Sample::default() }.with_captions(&entry.captions))
+    }
+
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        Ok(self.entry(index)?.0.captions.clone())
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
@@ -346,7 +376,7 @@ mod tests {
         assert_eq!(captions(&config), ["1", "two", ""]);
         let lines = "{\"file_name\": \"three.wav\", \"word\": \"three\"}\noops\n{\"file_name\": \"4.wav\"}\n";
         std::fs::write(folder.path().join("metadata.jsonl"), lines).unwrap();
-        config.caption_column = Some("word".into());
+        config.caption_columns = vec!["word".into()];
         assert_eq!(captions(&config), ["1", "two", "three"]);
         std::fs::write(folder.path().join("2_bob.txt"), b"\xe9").unwrap();
         let report = open(&config, Part::Train).unwrap().report();

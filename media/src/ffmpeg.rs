@@ -8,6 +8,7 @@ use crate::{
     fault::{Fault, Outcome, broken, silent},
     hdr::ToneMap,
     info::{Colours, Format, Matrix, Orientation, Range, SourceInfo, Stated, Transfer},
+    location::Location,
     sound::SoundInfo,
     source::{Source, Stream},
     timeline::{Schedule, Timeline},
@@ -15,27 +16,19 @@ use crate::{
 use musiva_core::Rate;
 use std::{
     collections::HashMap,
-    ffi::OsString,
     io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::SystemTime,
 };
 
 /// Only files: a playlist inside the file must not make ffmpeg fetch from the network.
-const LOCAL: [&str; 4] = ["-v", "error", "-protocol_whitelist", "file,pipe,crypto,data"];
+const LOCAL: [&str; 4] = ["-v", "error", "-protocol_whitelist", "file,pipe,crypto,data,subfile"];
 /// Files of which is remembered what ffprobe said: it decodes them to know.
 const REMEMBERED: usize = 4096;
 /// Channels of a sound at most.
 const MOST_CHANNELS: usize = 64;
-
-fn url(path: &Path) -> OsString {
-    // Without the prefix, a name such as `concat:a|b` or `-y` would be an order.
-    let mut url = OsString::from("file:");
-    url.push(path);
-    url
-}
 
 /// The major version of ffmpeg, where both programs are there; 0 where it does not tell.
 fn version() -> Option<u32> {
@@ -71,13 +64,13 @@ struct Pictures {
 }
 
 /// Opens the first video stream; ffmpeg turns the pictures upright.
-pub(crate) fn open(path: &Path, max_pixels: u64) -> Outcome<Stream> {
-    let pictures = pictures(path)?;
+pub(crate) fn open(location: &Location, max_pixels: u64) -> Outcome<Stream> {
+    let pictures = pictures(location)?;
     let schedule = match pictures.still {
         true => Schedule::still(),
         false => Schedule::of(pictures.timeline.clone())?,
     };
-    let mut pipe = Pipe::start(path, pictures.colours, max_pixels)?;
+    let mut pipe = Pipe::start(location, pictures.colours, max_pixels)?;
     pipe.size = pipe.header()?.ok_or_else(|| broken("ffmpeg finds no picture in it"))?;
     pipe.within = true;
     let stored = pipe.size;
@@ -102,35 +95,36 @@ pub(crate) fn open(path: &Path, max_pixels: u64) -> Outcome<Stream> {
 }
 
 /// When a file was changed, how long it is, and what was said of it.
-type Remembered = HashMap<PathBuf, (Option<SystemTime>, u64, Arc<Pictures>)>;
+type Remembered = HashMap<(PathBuf, Option<std::ops::Range<u64>>), (Option<SystemTime>, u64, Arc<Pictures>)>;
 
 /// What ffprobe says of the pictures, asked once as long as the file stays the same.
-fn pictures(path: &Path) -> Outcome<Arc<Pictures>> {
+fn pictures(location: &Location) -> Outcome<Arc<Pictures>> {
     static KNOWN: Mutex<Option<Remembered>> = Mutex::new(None);
-    let about = path.metadata()?;
+    let about = location.path().metadata()?;
+    let key = (location.path().to_owned(), location.bytes());
     let stamp = (about.modified().ok(), about.len());
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((changed, length, pictures)) = known().get_or_insert_default().get(path)
+    if let Some((changed, length, pictures)) = known().get_or_insert_default().get(&key)
         && (*changed, *length) == stamp
     {
         return Ok(pictures.clone());
     }
-    let pictures = Arc::new(probe(path)?);
+    let pictures = Arc::new(probe(location)?);
     let mut known = known();
     let known = known.get_or_insert_default();
     if known.len() >= REMEMBERED {
         known.clear();
     }
-    known.insert(path.to_owned(), (stamp.0, stamp.1, pictures.clone()));
+    known.insert(key, (stamp.0, stamp.1, pictures.clone()));
     Ok(pictures)
 }
 
 /// The lines that ffprobe prints, each a table of keys and values.
-fn ask(path: &Path, stream: &str, entries: &str) -> Outcome<Vec<HashMap<String, String>>> {
+fn ask(location: &Location, stream: &str, entries: &str) -> Outcome<Vec<HashMap<String, String>>> {
     let output = Command::new("ffprobe")
         .args(LOCAL)
         .args(["-select_streams", stream, "-show_entries", entries, "-of", "compact", "-i"])
-        .arg(url(path))
+        .arg(location.url())
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()?;
@@ -164,11 +158,11 @@ fn time_base(stream: &HashMap<String, String>) -> Option<(u64, u64)> {
     Some((numerator.parse().ok()?, denominator.parse().ok().filter(|&ticks| ticks > 0)?))
 }
 
-fn probe(path: &Path) -> Outcome<Pictures> {
+fn probe(location: &Location) -> Outcome<Pictures> {
     let of_stream = "codec_name,width,height,pix_fmt,time_base,color_range,color_space,color_transfer,color_primaries";
     // Which of the last two is there hangs on the version.
     let entries = format!("stream={of_stream}:frame=best_effort_timestamp,duration,pkt_duration:format=format_name");
-    let lines = ask(path, "v:0", &entries)?;
+    let lines = ask(location, "v:0", &entries)?;
     let stream = lines.iter().find(|line| line["section"] == "stream");
     let stream = stream.ok_or_else(|| broken("neither our own readers nor ffmpeg find pictures in it"))?;
     let (numerator, denominator) = time_base(stream).ok_or_else(|| broken("ffmpeg finds no clock in it"))?;
@@ -246,7 +240,7 @@ fn colours(stream: &HashMap<String, String>, size: [usize; 2]) -> Outcome<Colour
 
 /// ffmpeg at work, writing one PPM after another into a pipe.
 struct Pipe {
-    path: PathBuf,
+    location: Location,
     colours: Colours,
     tone_map: Option<Arc<ToneMap>>,
     max_pixels: u64,
@@ -265,12 +259,12 @@ struct Program {
 
 impl Program {
     /// With these arguments behind the input file.
-    fn start(path: &Path, arguments: &[&str]) -> Outcome<Self> {
+    fn start(location: &Location, arguments: &[&str]) -> Outcome<Self> {
         let mut child = Command::new("ffmpeg")
             .args(LOCAL)
             // What is damaged is not to be painted over.
             .args(["-nostdin", "-xerror", "-i"])
-            .arg(url(path))
+            .arg(location.url())
             .args(arguments)
             .arg("-")
             .stdin(Stdio::null())
@@ -299,11 +293,11 @@ impl Drop for Program {
 }
 
 impl Pipe {
-    fn start(path: &Path, colours: Colours, max_pixels: u64) -> Outcome<Self> {
-        let program = Self::program(path, colours)?;
+    fn start(location: &Location, colours: Colours, max_pixels: u64) -> Outcome<Self> {
+        let program = Self::program(location, colours)?;
         let tone_map = ToneMap::new(colours.transfer, colours.wide).map(Arc::new);
         Ok(Self {
-            path: path.to_owned(),
+            location: location.clone(),
             colours,
             tone_map,
             max_pixels,
@@ -314,7 +308,7 @@ impl Pipe {
         })
     }
 
-    fn program(path: &Path, Colours { matrix, range, transfer, .. }: Colours) -> Outcome<Program> {
+    fn program(location: &Location, Colours { matrix, range, transfer, .. }: Colours) -> Outcome<Program> {
         let matrix = match matrix {
             Matrix::Rgb => None,
             Matrix::Bt601 => Some("bt601"),
@@ -330,11 +324,11 @@ impl Pipe {
         let once =
             if (1..=6).contains(&version().unwrap_or(0)) { ["-vsync", "0"] } else { ["-fps_mode", "passthrough"] };
         let arguments = ["-map", "0:v:0", "-vf", &scale, once[0], once[1], "-f", "image2pipe", "-c:v", "ppm"];
-        Program::start(path, &[&arguments[..], &["-pix_fmt", pixels]].concat())
+        Program::start(location, &[&arguments[..], &["-pix_fmt", pixels]].concat())
     }
 
     fn restart(&mut self) -> Outcome<()> {
-        self.program = Self::program(&self.path, self.colours)?;
+        self.program = Self::program(&self.location, self.colours)?;
         (self.index, self.within) = (0, false);
         Ok(())
     }
@@ -399,7 +393,7 @@ impl Source for Pipe {
 
 /// ffmpeg at work, writing the samples of the first sound of a file into a pipe.
 pub(crate) struct SoundPipe {
-    path: PathBuf,
+    location: Location,
     filter: String,
     channels: usize,
     program: Program,
@@ -408,8 +402,8 @@ pub(crate) struct SoundPipe {
 }
 
 /// Opens the first sound of a file: sample 0 is at the start of the file's timeline, gaps are silence.
-pub(crate) fn open_sound(path: &Path) -> Outcome<(SoundInfo, SoundPipe)> {
-    let lines = ask(path, "a:0", "stream=codec_name,sample_rate,channels:format=start_time")?;
+pub(crate) fn open_sound(location: &Location) -> Outcome<(SoundInfo, SoundPipe)> {
+    let lines = ask(location, "a:0", "stream=codec_name,sample_rate,channels:format=start_time")?;
     let stream = lines.iter().find(|line| line["section"] == "stream");
     let stream = stream.ok_or_else(|| silent("it has no sound"))?;
     let (Some(rate), Some(channels)) = (number::<u32>(stream, &["sample_rate"]), number(stream, &["channels"])) else {
@@ -431,20 +425,20 @@ pub(crate) fn open_sound(path: &Path) -> Outcome<(SoundInfo, SoundPipe)> {
         length: None,
         start,
     };
-    let program = SoundPipe::program(path, &filter)?;
-    Ok((info, SoundPipe { path: path.to_owned(), filter, channels, program, at: 0 }))
+    let program = SoundPipe::program(location, &filter)?;
+    Ok((info, SoundPipe { location: location.clone(), filter, channels, program, at: 0 }))
 }
 
 impl SoundPipe {
-    fn program(path: &Path, filter: &str) -> Outcome<Program> {
+    fn program(location: &Location, filter: &str) -> Outcome<Program> {
         // The times of the file, not counted from its start: versions differ in what they take for that.
-        Program::start(path, &["-copyts", "-map", "0:a:0", "-af", filter, "-f", "f32le", "-c:a", "pcm_f32le"])
+        Program::start(location, &["-copyts", "-map", "0:a:0", "-af", filter, "-f", "f32le", "-c:a", "pcm_f32le"])
     }
 
     /// Goes to sample `index`.
     pub(crate) fn seek(&mut self, index: usize) -> Outcome<()> {
         if index < self.at {
-            self.program = Self::program(&self.path, &self.filter)?;
+            self.program = Self::program(&self.location, &self.filter)?;
             self.at = 0;
         }
         let mut samples = Vec::new();

@@ -4,15 +4,15 @@ use crate::{
     fault::{Fault, Outcome, broken},
     ffmpeg, gif,
     info::{Format, SourceInfo},
+    location::Location,
     mp4,
     source::{ReadSeek, Stream},
     stills,
 };
 use musiva_core::{Clip, Error, ErrorKind, Rate, Result};
 use std::{
-    fs::File,
-    io::{BufReader, Cursor, SeekFrom},
-    path::{Path, PathBuf},
+    io::{Cursor, SeekFrom},
+    path::Path,
 };
 
 /// Which frames to read, and how much memory they may take.
@@ -71,8 +71,8 @@ pub struct Frame {
 ///
 /// As an iterator it ends after its first error.
 pub struct VideoReader {
-    place: PathBuf,
-    /// Most pixels of a frame, where `place` is a file, which ffmpeg may be asked for.
+    location: Location,
+    /// Most pixels of a frame, where `location` is a file, which ffmpeg may be asked for.
     file: Option<u64>,
     stream: Stream,
     /// Number of the frame that comes next.
@@ -165,23 +165,31 @@ impl VideoReader {
     /// Where the file cannot be read, is damaged, is larger than that, or is of a format that needs
     /// ffmpeg and there is none.
     pub fn open_with(path: &Path, max_pixels: u64) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, "open it", error))?;
-        let opened = match open(Box::new(BufReader::new(file)), max_pixels) {
-            Err(fault) if fault.asks_ffmpeg() && ffmpeg::is_there() => ffmpeg::open(path, max_pixels),
+        Self::open_at(Location::file(path), max_pixels)
+    }
+
+    /// The same of a file, or of a part of one.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open_at(location: Location, max_pixels: u64) -> Result<Self> {
+        let opened = match open(location.open()?, max_pixels) {
+            Err(fault) if fault.asks_ffmpeg() && ffmpeg::is_there() => ffmpeg::open(&location, max_pixels),
             other => other,
         };
-        let reader = Self::over(path, opened.map_err(|fault| fault.at(path))?);
-        Ok(Self { file: Some(max_pixels), ..reader })
+        let stream = opened.map_err(|fault| fault.at(location.name()))?;
+        Ok(Self { file: Some(max_pixels), ..Self::over(location, stream) })
     }
 
     /// Opens bytes in memory; without the help of ffmpeg.
     pub fn from_bytes(bytes: Vec<u8>, max_pixels: u64) -> Result<Self> {
-        let place = Path::new("bytes");
-        Ok(Self::over(place, open(Box::new(Cursor::new(bytes)), max_pixels).map_err(|fault| fault.at(place))?))
+        let place = Location::file("bytes");
+        let stream = open(Box::new(Cursor::new(bytes)), max_pixels).map_err(|fault| fault.at(place.name()))?;
+        Ok(Self::over(place, stream))
     }
 
-    fn over(place: &Path, stream: Stream) -> Self {
-        Self { place: place.to_owned(), file: None, stream, next: 0, upcoming: 0, held: None, failed: false }
+    fn over(location: Location, stream: Stream) -> Self {
+        Self { location, file: None, stream, next: 0, upcoming: 0, held: None, failed: false }
     }
 
     /// The same file at another rate, from its first frame on: frame `k` is the picture that is on show at `k / rate`. A
@@ -190,7 +198,7 @@ impl VideoReader {
     /// # Errors
     /// Where it then has too many frames.
     pub fn at_rate(mut self, rate: Rate) -> Result<Self> {
-        self.stream.sample(rate).map_err(|fault| fault.at(&self.place))?;
+        self.stream.sample(rate).map_err(|fault| fault.at(self.location.name()))?;
         (self.next, self.held) = (0, None);
         self.seek(0)?;
         Ok(self)
@@ -243,7 +251,7 @@ impl VideoReader {
             return Err(fault);
         };
         let (rate, size) = (self.info().rate, self.size());
-        let mut stream = ffmpeg::open(&self.place, max_pixels)?;
+        let mut stream = ffmpeg::open(&self.location, max_pixels)?;
         stream.sample(rate)?;
         if (stream.info.stored, stream.schedule.frames) != (size, self.stream.schedule.frames) {
             return Err(fault);
@@ -256,7 +264,7 @@ impl VideoReader {
     fn checked<T>(&mut self, outcome: Outcome<T>) -> Result<T> {
         outcome.map_err(|fault| {
             self.failed = true;
-            fault.at(&self.place)
+            fault.at(self.location.name())
         })
     }
 
@@ -297,7 +305,7 @@ impl VideoReader {
         let total = self.info().frames;
         let wanted = options.frames.unwrap_or(total.saturating_sub(options.start));
         let [height, width] = self.size();
-        let place = self.place.display().to_string();
+        let place = self.location.name().display().to_string();
         let beyond = |total: usize| {
             let asked = match options.frames {
                 Some(frames) => format!("{frames} frames from {} on", options.start),
@@ -314,7 +322,7 @@ impl VideoReader {
         if wanted as u64 > most {
             let message =
                 format!("{wanted} frames of {width}×{height} are more than the limits allow, which is {most}");
-            return Err(Fault::TooBig(message).at(&self.place));
+            return Err(Fault::TooBig(message).at(self.location.name()));
         }
         self.seek(options.start)?;
         // A small file may declare many frames: room is made as they come.

@@ -141,10 +141,10 @@ impl Timeline {
         self.starts.iter().zip(ends).map(|(&start, end)| end.saturating_sub(start))
     }
 
-    /// Halves of a tick that the clock may have rounded away. Clocks that are coarser than thousandths are exact: they
-    /// tick once a picture, or the times are what they say.
+    /// Halves of a tick that the clock may have rounded away. Clocks that are coarser than hundredths, those of GIF, are exact:
+    /// they tick once a picture.
     fn slack(&self) -> u128 {
-        u128::from(self.scale >= 1000)
+        u128::from(self.scale >= 100)
     }
 
     fn constant_rate(&self) -> Option<Rate> {
@@ -163,13 +163,20 @@ impl Timeline {
     fn last(&self, rate: Rate) -> Option<(u64, u32)> {
         let last = self.durations().last().filter(|&ticks| ticks > 0)?;
         let period = f64::from(self.scale) / rate.as_f64();
-        ((last as f64 - period).abs() > 1.0).then(|| (last.saturating_mul(2) - 1, self.scale))
+        ((last as f64 - period).abs() > 1.0 + 1e-6).then(|| (last.saturating_mul(2) - 1, self.scale))
     }
 
     /// The slowest rate on whose grid all pictures start, up to the rounding of the clock; else that of the shortest one.
     fn grid(&self) -> Rate {
         let lies = |rate: &Rate| {
-            let (ticks, slack) = (f64::from(self.scale) / rate.as_f64(), (self.slack() as f64).max(1e-6));
+            let (ticks, slack) = (
+                f64::from(self.scale) / rate.as_f64(),
+                match self.scale {
+                    0..100 => 1e-6,
+                    100..1000 => 0.5 + 1e-6,
+                    _ => 1.0,
+                },
+            );
             let near = |start: f64| ((start / ticks).round() * ticks - start).abs() <= slack;
             self.starts.iter().all(|&start| near(start as f64))
         };

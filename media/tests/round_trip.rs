@@ -104,6 +104,17 @@ proptest! {
 }
 
 #[test]
+fn pictures_that_a_gif_shows_for_several_frames_last_as_long() {
+    // Ninths of a second on a clock of hundredths, the first picture for two of them.
+    for rate in [7, 9, 11, 13, 30] {
+        let pixels = [10u8, 10, 20, 30, 40].iter().flat_map(|&code| [code; 3]).collect();
+        let clip = Clip::new([5, 1, 1], Rate::whole(rate), pixels).unwrap();
+        let read = back(&clip, "clip.gif", &WriteOptions::default());
+        assert_eq!((read.shape(), read.pixels()), (clip.shape(), clip.pixels()), "{rate}");
+    }
+}
+
+#[test]
 fn gif_keeps_the_rate_where_it_can_be_told() {
     for rate in [5, 8, 10, 12, 15, 24, 25, 30, 50] {
         assert_eq!(

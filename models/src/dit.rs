@@ -317,13 +317,12 @@ impl Network {
         together(conditioning.context.iter().map(|c| (&c.at[..], part(c.track, &c.tokens))).collect())
     }
 
-    /// The mean of the prompts, `[B, 1, D]`.
+    /// The mean of the prompt, `[B, 1, D]`.
     fn prompt(&self, conditioning: &Conditioning) -> Option<Tensor<3>> {
-        let words = conditioning.context.iter().filter_map(|context| {
+        conditioning.context.iter().find_map(|context| {
             let words = self.words[context.track].as_ref()?;
             Some(words.embed(&context.tokens).mean_dim(1))
-        });
-        words.reduce(|a, b| a + b)
+        })
     }
 
     /// Vectors `[B, L, C]` of what is to be generated → `[B, L, D]`.
@@ -472,6 +471,28 @@ mod tests {
         assert!(shared.iter().zip(&each).all(|(a, b)| (a - b).abs() < 1e-5));
         let other = run(&*dit, vec![0.3, 0.0, 0.8, 0.0], (0..12).map(|i| usize::from(i < 6)).collect());
         assert!(shared.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-3));
+    }
+
+    #[test]
+    fn channels_are_the_tokenizers() {
+        let spec = |channels| DitConfig { channels, ..Default::default() }.spec(&canvas());
+        let field = BackboneSpec::Diffusion { channels: 5, self_conditioned: true };
+        assert_eq!([spec(None).unwrap(), spec(Some(5)).unwrap()], [field; 2]);
+        let error = spec(Some(4)).unwrap_err();
+        assert_eq!((&*error.path, &*error.hint), ("channels", "set `channels = 5`, or delete this key"));
+    }
+
+    #[test]
+    fn work_is_the_trunks_and_what_the_gates_and_a_prompt_of_vectors_take() {
+        let config = DitConfig { width: 32, depth: 3, heads: 2, ..Default::default() };
+        let (trunk, cost) = (config.trunk().cost(&canvas(), 1.0), config.cost(&canvas()));
+        // 15 positions, two halves of each of three blocks.
+        assert_eq!(cost.activations, trunk.activations + f64::from(3 * 2 * 15 * 32));
+        assert_eq!((cost.forward_flops, cost.working_set), (trunk.forward_flops, trunk.working_set));
+        // Three vectors of six numbers, through a matrix.
+        let mut prompted = CanvasShape::clone(&canvas());
+        prompted.tracks[1].tokens.kind = TokenKind::Vectors { channels: 6 };
+        assert_eq!(config.cost(&prompted).forward_flops, trunk.forward_flops + f64::from(3 * 6 * 32 * 2));
     }
 
     #[test]

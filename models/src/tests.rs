@@ -122,6 +122,19 @@ fn assert_most_changed(before: &[f32], after: &[f32]) {
     assert!(changed > alive * 9 / 10, "{changed} of {alive}");
 }
 
+/// What a recipe may set otherwise without making other weights of it: how exact the products are, above all.
+#[test]
+fn what_leaves_the_meaning_of_weights_alone_is_a_key_of_the_configuration() {
+    let lm = serde_json::to_value(LmConfig::default()).unwrap();
+    let masked = serde_json::to_value(MaskedConfig::default()).unwrap();
+    let dit = serde_json::to_value(DitConfig { channels: Some(5), ..Default::default() }).unwrap();
+    for (config, keys) in configs().iter().zip([lm, masked, dit]) {
+        let neutral = config.neutral();
+        assert!(neutral.contains(&"precision") && neutral.iter().all(|key| keys.get(key).is_some()), "{neutral:?}");
+        assert!(!["width", "depth", "heads"].iter().any(|key| neutral.contains(key)), "{neutral:?}");
+    }
+}
+
 #[test]
 fn what_is_given_is_seen_everywhere() {
     for config in configs() {

@@ -3,22 +3,25 @@
 use super::args::{JsonArgs, OverwriteArgs, RecipeArgs};
 use super::print::{json, print, say};
 use super::progress::Screen;
-use musiva::data::{Dataset, Sample, Unreadable};
-use musiva::media::{Metadata, contact_sheet, spectrogram};
+use musiva::data::{Dataset, Part, Sample, Unreadable};
+use musiva::media::{Metadata, contact_sheet, spectrogram, waveform};
 use musiva::training::sources::{dataset_of, held_out_of};
-use musiva::{Clip, Error, Modality, Observer, Recipe, Result, save};
+use musiva::{Clip, Error, MediaShape, Modality, Observer, Rate, Recipe, Result, save};
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 /// Fewer samples than this are not parted: all are trained on and held out.
 const FEW: u64 = 16;
 /// Samples that are shown.
 const SHOWN: u64 = 8;
+/// Windows whose captions are counted.
+const LOOKED_AT: u64 = 256;
 /// Frames of each.
 const COLUMNS: usize = 9;
+/// Height of a waveform, in pixels.
+const WAVE: usize = 32;
 
-/// Look at the data of a recipe: how many clips, which are left out and why, a few samples
+/// Look at the data of a recipe: how many clips, which are left out and why, buckets, captions, a few samples
 ///
 ///   musiva data my-recipe.toml
 ///   musiva data my-recipe.toml --verify
@@ -31,7 +34,7 @@ pub struct Args {
     /// Decode all of it once, and say what cannot be read: every window that is trained on, and every one that is held out
     #[arg(long)]
     verify: bool,
-    /// Write a sheet with a row for each of a few clips, or spectrograms of sounds: .png
+    /// Write a sheet with a row for each of a few clips and its caption, with the waveforms of sounds: .png
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -46,10 +49,8 @@ pub fn run(args: &Args) -> Result<()> {
         save::prepare(path, &["png"], args.overwrite.overwrite)?;
     }
     let data = dataset_of(&recipe)?;
-    let count = data.len().map_or(SHOWN, |len| len.min(SHOWN));
-    let spread = |i: u64| data.len().map_or(i, |len| i * len / count);
     // Before the report, which then knows of those that cannot be read.
-    let samples: Vec<Sample> = (0..count).map(|i| data.get(spread(i))).collect::<Result<_>>()?;
+    let mut samples = spread(&*data, SHOWN)?;
     let report = data.report();
     if args.json.json {
         let verified = if args.verify { verify_all(&recipe, &data, report.windows)? } else { Vec::new() };
@@ -61,14 +62,11 @@ pub fn run(args: &Args) -> Result<()> {
             all.insert("verified".into(), verified.iter().map(Verified::json).collect());
         }
         json(&all);
-        sheet(args, &*data, &samples, true)?;
+        sheet(args, &samples, true)?;
         return verified.into_iter().find_map(|part| part.bad).map_or(Ok(()), Err);
     }
     let endless = |count: Option<u64>| count.map_or("endless".to_owned(), |count| count.to_string());
-    let shapes = [Modality::Video, Modality::Audio]
-        .into_iter()
-        .filter_map(|modality| data.shape(modality).map(|shape| format!("{} of shape {shape}", modality.plural())));
-    say!("{}: {}", recipe.need_data()?.kind, shapes.collect::<Vec<_>>().join(", "));
+    say!("{}: {}", recipe.need_data()?.kind, shapes(|modality| data.shape(modality)));
     say!("found          {}", endless(report.clips));
     say!("windows        {}", endless(report.windows));
     for dropped in &report.dropped {
@@ -76,6 +74,20 @@ pub fn run(args: &Args) -> Result<()> {
         if args.verify {
             dropped.others.iter().for_each(|other| say!("               {other}"));
         }
+    }
+    let buckets = recipe.need_data()?.component.buckets();
+    let total: f64 = buckets.iter().map(|(weight, _)| weight).sum();
+    for (i, (weight, bucket)) in buckets.iter().enumerate() {
+        let own = bucket.open(Part::Train)?;
+        let share = 100.0 * weight / total;
+        let (windows, shapes) = (endless(own.len()), shapes(|modality| bucket.shape(modality)));
+        say!("bucket {:<8}{share:.0} % of the steps, {windows} windows, {shapes}", i + 1);
+        // All of them are shown.
+        let shown = SHOWN.div_ceil(buckets.len() as u64);
+        if i == 0 {
+            samples.clear();
+        }
+        samples.extend(spread(&*own, shown)?);
     }
     if let Some(pixels) = report.pixels {
         say!("pixels         {} to {}, mean {:.1}, of {} clips", pixels.min, pixels.max, pixels.mean, pixels.samples);
@@ -96,22 +108,18 @@ pub fn run(args: &Args) -> Result<()> {
             return Err(error);
         }
     }
-    say!("captions");
+    say!("captions       {}", captions(&*data)?);
     for sample in &samples {
-        say!("  \"{}\"  ({})", sample.caption, sample.id);
+        let all: Vec<_> = sample.captions().map(|caption| format!("\"{caption}\"")).collect();
+        say!("  {}  ({})", all.join(", "), sample.id);
     }
-    sheet(args, &*data, &samples, false)
+    sheet(args, &samples, false)
 }
 
 /// Writes the sheet, where one is asked for.
-fn sheet(args: &Args, data: &dyn Dataset, samples: &[Sample], json: bool) -> Result<()> {
+fn sheet(args: &Args, samples: &[Sample], json: bool) -> Result<()> {
     if let Some(path) = &args.output {
-        let labels: Vec<&str> = samples.iter().map(|sample| sample.caption.as_str()).collect();
-        let clips: Vec<Clip> = match data.shape(Modality::Video) {
-            Some(_) => samples.iter().map(|sample| sample.clone().into_clip()).collect::<Result<_>>()?,
-            None => samples.iter().map(|sample| spectrogram(&sample.clone().into_sound()?)).collect::<Result<_>>()?,
-        };
-        let written = save::write(path, &contact_sheet(&clips, COLUMNS, &labels)?, &Metadata::new(), None)?;
+        let written = save::write(path, &rows(samples)?, &Metadata::new(), None)?;
         if json { eprintln!("{written}") } else { say!("{written}") }
     }
     Ok(())
@@ -153,6 +161,65 @@ fn verify_all(recipe: &Recipe, data: &Arc<dyn Dataset>, windows: Option<u64>) ->
     let held_out = held_out_of(recipe)?;
     let parts = [("trained on", data), ("held out", &held_out)];
     parts.into_iter().take(if windows < Some(FEW) { 1 } else { 2 }).map(|(part, data)| verify(part, &**data)).collect()
+}
+
+/// `most` samples, spread over all.
+fn spread(data: &dyn Dataset, most: u64) -> Result<Vec<Sample>> {
+    let count = data.len().map_or(most, |len| len.min(most));
+    (0..count).map(|i| data.get(data.len().map_or(i, |len| i * len / count))).collect()
+}
+
+/// The shapes of what there is.
+fn shapes(of: impl Fn(Modality) -> Option<MediaShape>) -> String {
+    let media = [Modality::Video, Modality::Audio].into_iter();
+    let shapes = media.filter_map(|m| of(m).map(|shape| format!("{} of shape {shape}", m.plural())));
+    shapes.collect::<Vec<_>>().join(", ")
+}
+
+/// How many captions there are, and how long they are.
+fn captions(data: &dyn Dataset) -> Result<String> {
+    let count = data.len().map_or(LOOKED_AT, |len| len.min(LOOKED_AT));
+    let at = |i: u64| data.len().map_or(i, |len| i * len / count);
+    let all = (0..count).map(|i| data.captions(at(i))).collect::<Result<Vec<_>>>()?.concat();
+    let words = || all.iter().map(|caption| caption.split_whitespace().count());
+    let different: BTreeSet<_> = all.iter().filter(|caption| !caption.is_empty()).collect();
+    Ok(format!(
+        "{} different ones in {count} windows, {:.1} to a window, of {} to {} words",
+        different.len(),
+        all.len() as f64 / count.max(1) as f64,
+        words().min().unwrap_or(0),
+        words().max().unwrap_or(0)
+    ))
+}
+
+/// A row for each clip, below its caption, and one for the waveform of its sound, moment below moment; of a sound alone its
+/// spectrogram and its waveform.
+fn rows(samples: &[Sample]) -> Result<Clip> {
+    let mut rows = Vec::new();
+    let peak = samples.iter().flat_map(|sample| &sample.sound).flat_map(|sound| sound.samples());
+    let peak = peak.fold(0.01f32, |peak, value| peak.max(value.abs()));
+    for sample in samples {
+        let first = match (&sample.clip, &sample.sound) {
+            (Some(clip), _) => clip.clone(),
+            (None, Some(sound)) => spectrogram(sound)?,
+            (None, None) => continue,
+        };
+        let [frames, _, width] = first.shape();
+        if let Some(sound) = &sample.sound {
+            let Rate { numerator, denominator } = sound.rate();
+            let rate = match &sample.clip {
+                Some(clip) => clip.rate(),
+                // All of it on its one frame.
+                None => Rate::new(numerator, denominator.saturating_mul(sound.length() as u32))?,
+            };
+            rows.push((format!("{}: sound", sample.caption), waveform(sound, rate, [frames, WAVE, width], peak)?));
+        }
+        let at = rows.len() - usize::from(sample.sound.is_some());
+        rows.insert(at, (sample.caption.clone(), first));
+    }
+    let clips: Vec<Clip> = rows.iter().map(|(_, clip)| clip.clone()).collect();
+    let labels: Vec<&str> = rows.iter().map(|(label, _): &(String, Clip)| label.as_str()).collect();
+    contact_sheet(&clips, COLUMNS, &labels)
 }
 
 /// Reads every sample, and says which cannot be read.

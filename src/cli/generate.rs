@@ -226,13 +226,14 @@ pub fn run(args: &Args) -> Result<()> {
         1 => vec![output.clone()],
         count => (1..=count).map(|number| save::numbered(&output, number)).collect(),
     };
-    // What the tasks only read is not saved again.
     let all = recipe.need_tasks()?;
     let done: Vec<&Task> = all.iter().filter(|task| tasks.contains(&task.name)).collect();
     let mut tracks = BTreeMap::new();
     for track in recipe.need_canvas()?.tracks.iter().map(|track| &track.name).filter(|_| !args.no_tokens) {
-        if done.is_empty() || done.iter().any(|task| task.spec(track).has_target()) {
-            tracks.insert(track.clone(), Provenance::default().of_track(&recipe, track)?);
+        let generated = done.is_empty() || done.iter().any(|task| task.spec(track).has_target());
+        // A prompt stands in the provenance.
+        if generated || track != Modality::Text.track() {
+            tracks.insert(track.clone(), (generated, Provenance::default().of_track(&recipe, track)?));
         }
     }
     if !args.overwrite.overwrite {
@@ -316,8 +317,8 @@ struct Saving {
     /// Of each sample.
     files: Vec<PathBuf>,
     provenance: Provenance,
-    /// Of each track whose tokens are saved what tokenizer they are of.
-    tracks: BTreeMap<String, Provenance>,
+    /// Of each track whose tokens are saved whether some of it is generated, and what tokenizer they are of.
+    tracks: BTreeMap<String, (bool, Provenance)>,
 }
 
 impl Saving {
@@ -370,12 +371,13 @@ impl Observer for Saving {
         // Of a clip that grows piece by piece each piece has its own.
         let file = &self.files[sample];
         let file = if piece == 0 { file.clone() } else { save::numbered(file, piece + 1) };
-        for (track, of) in &self.tracks {
+        for (track, (generated, of)) in &self.tracks {
             let Some(tokens) = tokens.tracks.get(track) else { continue };
             let extension = tokens_extension(track);
             let path = file.with_extension(extension);
             tokens.save(&path, self.of_sample(sample).and(of).tensors())?;
-            self.screen.note(&format!("saved tokens to {} (`musiva decode` reads them)", path.display()));
+            let what = if *generated { "tokens" } else { "tokens of the context" };
+            self.screen.note(&format!("saved {what} to {} (`musiva decode` reads them)", path.display()));
         }
         Ok(())
     }

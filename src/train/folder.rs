@@ -5,6 +5,7 @@ use crate::device::DeviceName;
 use crate::provenance::weights;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Error, ErrorKind, Registry, Result, files};
+use musiva_data::Identity;
 use musiva_train::checkpoint::Checkpoint;
 use musiva_train::trainer::{Callbacks, Run};
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,25 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+
+    /// Writes down which files are trained on, and tells by what they are not those of the run's last session.
+    pub(crate) fn same_data(&self, data: &Identity, callbacks: &mut dyn Callbacks) -> Result<()> {
+        let path = self.path.join("data.json");
+        if path.exists() {
+            let bytes = files::read(&path, files::GIGABYTE)?;
+            let before: Identity = serde_json::from_slice(&bytes).map_err(|error| {
+                Error::new(ErrorKind::Io, path.display().to_string(), "this is not what `train` wrote there")
+                    .hint("move the file away")
+                    .caused_by(error)
+            })?;
+            if let Some(changes) = data.changes(&before) {
+                callbacks.warn(&format!("the files of `data` are not those that this run was trained on: {changes}"));
+            }
+        }
+        // Plain strings are always JSON.
+        let json = serde_json::to_string_pretty(data).unwrap_or_default();
+        files::write(&path, format!("{json}\n").as_bytes())
     }
 
     /// Where it lies.

@@ -9,13 +9,14 @@ pub use musiva_train::trainer::{Callbacks, Ended, Samples};
 
 use crate::cache::{self, cache};
 use crate::device::DeviceName;
-use crate::provenance::{Provenance, weights};
+use crate::provenance::Provenance;
 use crate::shards::origin;
 use burn::tensor::Device;
 use musiva_core::dataset::Part;
 use musiva_core::pipeline::Codecs;
 use musiva_core::recipe::{Bucket, IDENTITY, Recipe, Target, TrainSettings};
 use musiva_core::{Error, ErrorKind, Modality, Result, files};
+use musiva_data::Identity;
 use musiva_tokenizers::text;
 use musiva_train::backbone::{BackboneParts, BackboneTraining, TrainingBucket};
 use musiva_train::sources::{dataset_of, held_out_of};
@@ -41,6 +42,9 @@ pub fn train(recipe: &Recipe, folder: &RunFolder, device: DeviceName, callbacks:
     let name = device;
     let device = name.open()?;
     folder.describe(recipe, name)?;
+    if let Some(data) = Identity::of(&*recipe.need_data()?.component)? {
+        folder.same_data(&data, callbacks)?;
+    }
     let identity = serde_json::to_string(&recipe.identity(settings.target)?).unwrap_or_default();
     let provenance = Provenance::of(recipe, name)?.trained(settings.target.section()).with(IDENTITY, identity);
     let run =
@@ -100,9 +104,9 @@ fn train_text(
     let count = data.len().unwrap_or(settings.clips as u64);
     let captions = (0..count).map(|index| {
         callbacks.prepare("captions", index + 1, count)?;
-        Ok(data.get(index)?.caption)
+        data.captions(index)
     });
-    let captions: Vec<String> = captions.collect::<Result<_>>()?;
+    let captions: Vec<String> = captions.collect::<Result<Vec<_>>>()?.concat();
     LeftOut::default().tell(data.unreadable(), callbacks);
     let path = folder.join("tokenizer.json");
     text::train(&config, captions.into_iter(), &path)?;
@@ -123,7 +127,30 @@ fn parts<'a>(recipe: &'a Recipe, device: &Device) -> Result<BackboneParts<'a>> {
 }
 
 /// Version of the cache of token sets.
-const TOKEN_SETS: &str = "tracks-1";
+const TOKEN_SETS: &str = "tracks-2";
+
+/// A hash of everything that the tokens of a bucket depend on.
+fn key(recipe: &Recipe, bucket: &Bucket, [number, buckets]: [usize; 2], count: u64) -> Result<String> {
+    let tracks = &bucket.canvas.tracks;
+    let tokenizers = tracks.iter().filter_map(|track| recipe.tokenizer_of_track(&track.name));
+    let tokenizers = tokenizers.map(|part| recipe.encoding(part)).collect::<Result<Vec<_>>>()?;
+    // Codes and the vectors that stand for them are tokens of one tokenizer.
+    let shapes: Vec<_> = tracks.iter().map(|track| (&track.name, &track.from, track.tokens.to_string())).collect();
+    let conditions: Vec<_> = bucket.canvas.conditions.iter().map(|condition| &condition.from).collect();
+    let data = recipe.need_data()?;
+    let files = Identity::of(&*bucket.data)?.map(|files| files.hash());
+    let mut key = serde_json::json!([TOKEN_SETS, count, data.kind, data.config, files, tokenizers, shapes, conditions])
+        .to_string();
+    if buckets > 1 {
+        // The configuration is that of all of them.
+        key.push_str(&format!(" {number} of {buckets}"));
+    }
+    if !recipe.plugins.is_empty() {
+        // Nothing else says which bytes a plugin is.
+        key.push_str(&serde_json::json!(recipe.plugins).to_string());
+    }
+    Ok(files::sha256(key.as_bytes()))
+}
 
 /// The training clips as tokens. Those of an endless dataset follow from the recipe and are shared
 /// between runs; those of a folder, whose files may change, belong to the run.
@@ -139,41 +166,31 @@ fn tokens(
     let canvas = &bucket.canvas;
     if let Some(folder) = &settings.tokens {
         if buckets > 1 {
-            let message = "a folder of tokens is of one length and size, and `data.shapes` asks for several";
+            let message = "a folder of tokens is of one dataset, length and size, and these data are of several";
             return Err(Error::new(ErrorKind::Unsupported, "train.tokens", message)
-                .hint("delete `train.tokens`: what is trained on is tokenized first then, or delete `data.shapes`"));
+                .hint("delete `train.tokens`: what is trained on is tokenized first then"));
         }
         return TokenSet::sharded(folder, &origin(recipe)?.tokenizers, canvas, &parts.encoders());
     }
     let data = bucket.data.open(Part::Train)?;
     let count = data.len().unwrap_or(settings.clips as u64);
+    let key = key(recipe, bucket, [number, buckets], count)?;
     let path = match data.len() {
         Some(_) if buckets == 1 => folder.path().join("tokens.safetensors"),
         Some(_) => folder.path().join(format!("tokens-{number}.safetensors")),
         None => {
-            let frozen = |section: &str| section != Target::Backbone.section();
-            let hashes: Vec<_> = weights(recipe)?.into_iter().filter(|(section, _)| frozen(section)).collect();
-            let tracks = &canvas.tracks;
-            let tokenizers: Vec<_> = tracks.iter().filter_map(|track| recipe.tokenizer_of_track(&track.name)).collect();
-            let shapes: Vec<_> = tracks.iter().map(|track| (&track.name, &track.from, track.tokens.grid)).collect();
-            let conditions: Vec<_> = canvas.conditions.iter().map(|condition| &condition.from).collect();
-            let data = recipe.need_data()?;
-            let configs: Vec<_> =
-                [&data.config].into_iter().chain(tokenizers.iter().map(|part| &part.config)).collect();
-            let mut key = serde_json::json!([TOKEN_SETS, count, configs, hashes, shapes, conditions]).to_string();
-            if !recipe.plugins.is_empty() {
-                // Nothing else says which bytes a plugin is, and plugins may have equal configurations.
-                let kinds: Vec<_> = [&data.kind].into_iter().chain(tokenizers.iter().map(|part| &part.kind)).collect();
-                key.push_str(&serde_json::json!([kinds, recipe.plugins]).to_string());
-            }
-            let folder = cache()?.join("tokens");
             if let Some(said) = cache::said() {
                 callbacks.warn(&said);
             }
-            folder.join(format!("{}.safetensors", &files::sha256(key.as_bytes())[..32]))
+            cache()?.join("tokens").join(format!("{}.safetensors", &key[..32]))
         }
     };
-    let set = TokenSet::cached(&path, canvas, || {
+    let there = path.exists();
+    let set = TokenSet::cached(&path, &key, canvas, || {
+        if there {
+            callbacks
+                .warn("the data or a tokenizer are not those that the run's tokens were made of: they are made again");
+        }
         TokenSet::new(&*data, count, canvas, &parts.encoders(), &mut |done| {
             callbacks.prepare("tokenize the clips", done, count)
         })

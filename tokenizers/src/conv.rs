@@ -73,3 +73,23 @@ impl std::ops::Add for Size {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_has_a_number_for_each_pair_of_channels_and_tap() {
+        let mut size = Size::default();
+        for _ in 0..2 {
+            // Of three channels five, by seven taps, at eleven places.
+            size.layer([3, 5], 7, 11.0);
+        }
+        let wanted = Size {
+            parameters: 2 * (3 * 5 * 7 + 5),
+            flops: f64::from(2 * 2 * 3 * 5 * 7 * 11),
+            activations: f64::from(2 * 2 * 5 * 11),
+        };
+        assert_eq!(size, wanted);
+    }
+}

@@ -66,12 +66,25 @@ pub struct TrainingBucket {
 
 impl TrainingData {
     /// A batch of a task: the samples `indices`, whose random numbers are those of `samples`. What is drawn for all of
-    /// them is drawn from `stream`.
+    /// them is drawn from `stream`. Of several captions a sample has the first.
     pub fn batch(
         &self,
         encoders: &Encoders,
         task: &Task,
         indices: &[usize],
+        samples: Vec<u64>,
+        stream: &mut Stream,
+    ) -> Result<CleanBatch> {
+        let first: Vec<_> = indices.iter().map(|&index| (index, 0)).collect();
+        self.drawn(encoders, task, &first, samples, stream)
+    }
+
+    /// The same of samples each with a number that draws one of its captions.
+    fn drawn(
+        &self,
+        encoders: &Encoders,
+        task: &Task,
+        indices: &[(usize, u32)],
         samples: Vec<u64>,
         stream: &mut Stream,
     ) -> Result<CleanBatch> {
@@ -85,14 +98,14 @@ impl TrainingData {
         let layout = task
             .layout(canvas, mask.as_ref())
             .map_err(|error| error.into_error(ErrorKind::Recipe, format!("task `{}`", task.name)))?;
-        let mut values =
-            indices.iter().map(|&index| self.tokens.values(canvas, index)).collect::<Result<Vec<Values>>>()?;
+        let values = indices.iter().map(|&(index, caption)| self.tokens.values(canvas, index, caption));
+        let mut values = values.collect::<Result<Vec<Values>>>()?;
         let at = |values: &[Values], positions: &[usize]| values.iter().map(|v| v.at(positions, canvas)).collect();
         let target = at(&values, layout.target());
         if task.encodes() {
             let mut media = TrackMedia::new();
-            for &index in indices {
-                let sample = self.data.get(index as u64)?;
+            for &(index, caption) in indices {
+                let sample = self.data.get(index as u64)?.drawn(caption);
                 for track in canvas.tracks.iter().filter(|track| task.spec(&track.name).has_context()) {
                     media.entry(track.name.clone()).or_default().push(sample.medium(&track.from)?);
                 }
@@ -230,11 +243,12 @@ impl Trainable for BackboneTraining<'_> {
     fn loss(&mut self, step: u64, part: usize) -> Result<Loss> {
         let samples: Vec<u64> = self.settings.samples(self.settings.part(step, part)).collect();
         let (bucket, seed) = (self.bucket(step, part), self.settings.seed);
-        let indices: Vec<usize> = samples.iter().map(|&n| self.buckets[bucket].index(seed, n)).collect();
-        let key = RngKey::new(self.settings.seed).step(step);
+        let key = RngKey::new(seed).step(step);
+        let caption = |n: u64| key.sample(n).stream(RngStream::Caption).bits();
+        let indices: Vec<_> = samples.iter().map(|&n| (self.buckets[bucket].index(seed, n), caption(n))).collect();
         let mut stream = key.sample(part as u64).stream(RngStream::Task);
         let task = self.task(&mut stream);
-        let batch = self.buckets[bucket].train.batch(&self.parts.encoders(), task, &indices, samples, &mut stream)?;
+        let batch = self.buckets[bucket].train.drawn(&self.parts.encoders(), task, &indices, samples, &mut stream)?;
         self.parts.objective.loss(&*self.backbone, &batch, key)
     }
 

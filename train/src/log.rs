@@ -119,6 +119,42 @@ mod tests {
         assert_eq!(masked(&[0; 32]), 0x8a91_36aau32.rotate_right(15).wrapping_add(0xa282_ead8));
     }
 
+    /// What the records of a file hold, their checksums checked.
+    fn records(mut file: &[u8]) -> Vec<Vec<u8>> {
+        let mut take = |n: usize| {
+            let (head, rest) = file.split_at(n.min(file.len()));
+            file = rest;
+            head.to_vec()
+        };
+        let mut all = Vec::new();
+        loop {
+            let length = take(8);
+            if length.is_empty() {
+                return all;
+            }
+            assert_eq!(take(4), masked(&length).to_le_bytes());
+            let data = take(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+            assert_eq!(take(4), masked(&data).to_le_bytes());
+            all.push(data);
+        }
+    }
+
+    #[test]
+    fn events_are_those_of_the_published_format() {
+        let folder = tempfile::tempdir().unwrap();
+        Log::open(folder.path(), 0).unwrap().write(300, &[("loss".into(), 0.5)]).unwrap();
+        let is_events = |path: &PathBuf| path.to_string_lossy().contains("tfevents");
+        let file =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).find(is_events).unwrap();
+        let [first, second] = &records(&std::fs::read(file).unwrap())[..] else { panic!("two records") };
+        // Each begins with its time, a double of field 1; then the version, field 3.
+        assert_eq!((first[0], &first[9..]), (0x09, &b"\x1a\x0dbrain.Event:2"[..]));
+        // Or the step, field 2, 300 = 0b10_0101100; a summary, field 5, of one value, field 1, whose tag is field 1 and whose
+        // float is field 2: a half.
+        let value = b"\x0a\x04loss\x15\x00\x00\x00\x3f";
+        assert_eq!((second[0], &second[9..]), (0x09, &[&b"\x10\xac\x02\x2a\x0d\x0a\x0b"[..], value].concat()[..]));
+    }
+
     #[test]
     fn a_run_that_goes_on_drops_what_came_after_its_checkpoint() {
         let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Samples encoded at once.
 const ENCODED: usize = 16;
+/// Under which key of its metadata a file says what its set depends on.
+const KEY: &str = "musiva.tokens";
 
 /// Samples as the tokens of a canvas.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +35,8 @@ struct Rows {
     /// How many these are.
     different: usize,
     /// Which of them each sample has, where not each has one of its own: captions come again, and the vectors of a text
-    /// encoder are long.
-    of: Option<Vec<u32>>,
+    /// encoder are long; and a sample may have several.
+    of: Option<Vec<Vec<u32>>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +91,7 @@ impl TokenSet {
             let samples = samples.collect::<Result<Vec<_>>>()?;
             for (track, shape) in canvas.tracks.iter().enumerate() {
                 if shape.modality == Modality::Text {
-                    let captions = samples.iter().map(|sample| sample.caption.clone());
+                    let captions = samples.iter().map(|sample| sample.captions().map(str::to_owned).collect());
                     set.tell(canvas, track, captions, &mut known, encoders)?;
                     continue;
                 }
@@ -141,16 +143,16 @@ impl TokenSet {
         &mut self,
         canvas: &CanvasShape,
         track: usize,
-        captions: impl Iterator<Item = String>,
+        captions: impl Iterator<Item = Vec<String>>,
         known: &mut Known,
         encoders: &Encoders,
     ) -> Result<()> {
         let (shape, rows) = (&canvas.tracks[track], &mut self.tracks[track]);
         let encoder = encoder(encoders, &shape.name)?;
         let mut new = Vec::new();
-        for caption in captions {
-            let row = match known.get(&caption) {
-                Some(&row) => row,
+        let mut row = |caption: String| -> Result<u32> {
+            match known.get(&caption) {
+                Some(&row) => Ok(row),
                 None => {
                     let short = encoder.shortened(&caption)?;
                     if short.is_some() {
@@ -159,10 +161,13 @@ impl TokenSet {
                     new.push(Media::Text(short.unwrap_or_else(|| caption.clone())));
                     let row = known.len() as u32;
                     known.insert(caption, row);
-                    row
+                    Ok(row)
                 }
-            };
-            rows.of.get_or_insert_default().push(row);
+            }
+        };
+        for captions in captions {
+            let own = captions.into_iter().map(&mut row).collect::<Result<_>>()?;
+            rows.of.get_or_insert_default().push(own);
         }
         for tokens in encoder.encode_all(&new)? {
             rows.push(tokens.fitting(&shape.tokens)?)?;
@@ -195,7 +200,7 @@ impl TokenSet {
                 sample.tokens.iter().map(|(modality, tokens)| (shards::word(*modality), tokens)).collect();
             for (track, shape) in canvas.tracks.iter().enumerate() {
                 if shape.modality == Modality::Text {
-                    set.tell(canvas, track, std::iter::once(sample.caption.clone()), &mut known, encoders)?;
+                    set.tell(canvas, track, std::iter::once(sample.captions.clone()), &mut known, encoders)?;
                     continue;
                 }
                 let wrong = |message: String, hint: &str| {
@@ -216,18 +221,20 @@ impl TokenSet {
         Ok(set)
     }
 
-    /// Reads the set from `path` if it is there, else makes it and writes it there. The path must be
-    /// named after everything that the set depends on.
-    pub fn cached(path: &Path, canvas: &CanvasShape, make: impl FnOnce() -> Result<Self>) -> Result<Self> {
-        if path.exists() {
-            return Self::open(path, canvas);
+    /// Reads the set from `path`, where it is there and was made with this `key`, which says everything that the set depends
+    /// on; else makes it and writes it there.
+    pub fn cached(path: &Path, key: &str, canvas: &CanvasShape, make: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        if path.exists()
+            && let Some(set) = Self::open(path, key, canvas)?
+        {
+            return Ok(set);
         }
         let set = make()?;
-        set.save(path)?;
+        set.save(path, key)?;
         Ok(set)
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
+    fn save(&self, path: &Path, key: &str) -> Result<()> {
         let wrong =
             |e: safetensors::SafeTensorError| Error::new(ErrorKind::Weights, path.display().to_string(), e.to_string());
         let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
@@ -240,7 +247,12 @@ impl TokenSet {
             };
             all.push((format!("{name}.values"), dtype, *different, bytes));
             if let Some(of) = of {
-                all.push((format!("{name}.rows"), Dtype::U32, of.len(), words(of)));
+                let rows = of.concat();
+                all.push((format!("{name}.rows"), Dtype::U32, rows.len(), words(&rows)));
+                if of.iter().any(|own| own.len() != 1) {
+                    let counts: Vec<u32> = of.iter().map(|own| own.len() as u32).collect();
+                    all.push((format!("{name}.counts"), Dtype::U32, counts.len(), words(&counts)));
+                }
             }
         }
         for (i, numbers) in self.conditions.iter().enumerate() {
@@ -252,15 +264,21 @@ impl TokenSet {
             TensorView::new(*dtype, shape, bytes).map(|view| (name, view)).map_err(wrong)
         });
         let views = views.collect::<Result<Vec<_>>>()?;
-        files::write(path, &safetensors::serialize(views, None).map_err(wrong)?)
+        let metadata = HashMap::from([(KEY.to_owned(), key.to_owned())]);
+        files::write(path, &safetensors::serialize(views, Some(metadata)).map_err(wrong)?)
     }
 
-    fn open(path: &Path, canvas: &CanvasShape) -> Result<Self> {
+    /// `None`: it was made with another key.
+    fn open(path: &Path, key: &str, canvas: &CanvasShape) -> Result<Option<Self>> {
         let wrong = |message: String| {
             Error::new(ErrorKind::Weights, path.display().to_string(), message)
                 .hint("delete this file: it is only a cache")
         };
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
+        let (_, head) = SafeTensors::read_metadata(&bytes).map_err(|e| wrong(e.to_string()))?;
+        if head.metadata().as_ref().and_then(|metadata| metadata.get(KEY)).map(String::as_str) != Some(key) {
+            return Ok(None);
+        }
         let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
         let tensor = |name: String| file.tensor(&name).map_err(|_| wrong(format!("it has no `{name}`")));
         let words = |view: &TensorView| -> Vec<u32> {
@@ -279,11 +297,24 @@ impl TokenSet {
             }
             set.count = rows.different;
             if let Some(of) = &mut rows.of {
-                *of = words(&tensor(format!("{}.rows", rows.name))?);
-                set.count = of.len();
-                if of.iter().any(|&row| row as usize >= rows.different) {
+                let all = words(&tensor(format!("{}.rows", rows.name))?);
+                if all.iter().any(|&row| row as usize >= rows.different) {
                     return Err(wrong(format!("a sample has a row that is not among the {}", rows.different)));
                 }
+                *of = match file.tensor(&format!("{}.counts", rows.name)) {
+                    Err(_) => all.into_iter().map(|row| vec![row]).collect(),
+                    Ok(counts) => {
+                        let (counts, mut left) = (words(&counts), &all[..]);
+                        let own = counts.iter().map(|&count| {
+                            let (own, rest) = left.split_at_checked(count as usize).filter(|_| count > 0)?;
+                            left = rest;
+                            Some(own.to_vec())
+                        });
+                        let own = own.collect::<Option<Vec<_>>>();
+                        own.ok_or_else(|| wrong(format!("its `{}.counts` and rows differ", rows.name)))?
+                    }
+                };
+                set.count = of.len();
             }
         }
         for (i, numbers) in set.conditions.iter_mut().enumerate() {
@@ -298,7 +329,7 @@ impl TokenSet {
                 return Err(wrong(format!("`{}` is of another number of samples", rows.name)));
             }
         }
-        Ok(set)
+        Ok(Some(set))
     }
 
     /// How many samples there are.
@@ -306,17 +337,21 @@ impl TokenSet {
         self.count
     }
 
-    /// The tokens of a sample at all positions of its canvas.
+    /// The tokens of a sample at all positions of its canvas; of several captions the one that `draw` draws, by its
+    /// remainder, 0 the first.
     ///
     /// # Errors
     /// Where the set is of another canvas, or has no such sample.
-    pub fn values(&self, canvas: &CanvasShape, index: usize) -> Result<Values> {
+    pub fn values(&self, canvas: &CanvasShape, index: usize, draw: u32) -> Result<Values> {
         let other = || Error::new(ErrorKind::Weights, "tokens", "the token set is of another canvas");
         if self.tracks.len() != canvas.tracks.len() || index >= self.count {
             return Err(other());
         }
         let track = |(rows, shape): (&Rows, &musiva_core::canvas::TrackShape)| {
-            let row = rows.of.as_ref().map_or(index, |of| of[index] as usize);
+            let row = match &rows.of {
+                None => index,
+                Some(of) => of[index][draw as usize % of[index].len().max(1)] as usize,
+            };
             let length = shape.tokens.length();
             let range = |each: usize| row * length * each..(row + 1) * length * each;
             Ok(match (&rows.values, shape.tokens.kind) {
@@ -472,11 +507,14 @@ mod tests {
             let each = audio.channels().or(audio.level_count()).unwrap();
             assert_eq!([numbers(0), numbers(1)], [COUNT * 4, COUNT * 4 * each]);
             let (_folder, path) = file();
-            set.save(&path).unwrap();
-            let found = TokenSet::cached(&path, &canvas, || panic!("it is there")).unwrap();
+            set.save(&path, "one").unwrap();
+            let found = TokenSet::cached(&path, "one", &canvas, || panic!("it is there")).unwrap();
+            // With another key it is another set, and made again.
+            let other = || TokenSet::cached(&path, "two", &canvas, || Ok(TokenSet::empty(&canvas)));
+            assert_eq!((other().unwrap().count(), other().unwrap().count()), (0, 0));
             assert_eq!((&found, found.count()), (&set, COUNT));
             for i in 0..COUNT {
-                assert_eq!(found.values(&canvas, i).unwrap(), wanted(&canvas, &plain, i), "{i}");
+                assert_eq!(found.values(&canvas, i, 0).unwrap(), wanted(&canvas, &plain, i), "{i}");
             }
         }
     }
@@ -491,16 +529,65 @@ mod tests {
             let encoded: Vec<usize> = plain.iter().map(|plain| plain.1.get()).collect();
             assert_eq!(encoded, [COUNT, COUNT, 5]);
             let (_folder, path) = file();
-            set.save(&path).unwrap();
-            let found = TokenSet::open(&path, &canvas).unwrap();
+            set.save(&path, "one").unwrap();
+            let found = TokenSet::open(&path, "one", &canvas).unwrap().unwrap();
             assert_eq!(found, set);
             for i in [5, 0, 4, 3, 17, 19] {
-                assert_eq!(found.values(&canvas, i).unwrap().tracks[2], wanted(&canvas, &plain, i).tracks[2]);
+                assert_eq!(found.values(&canvas, i, 0).unwrap().tracks[2], wanted(&canvas, &plain, i).tracks[2]);
             }
-            set.tracks[2].of.as_mut().unwrap()[2] = 5;
-            set.save(&path).unwrap();
-            assert!(TokenSet::open(&path, &canvas).unwrap_err().to_string().contains("not among the 5"));
+            set.tracks[2].of.as_mut().unwrap()[2][0] = 5;
+            set.save(&path, "one").unwrap();
+            assert!(TokenSet::open(&path, "one", &canvas).unwrap_err().to_string().contains("not among the 5"));
         }
+    }
+
+    #[test]
+    fn one_of_several_captions_is_drawn() {
+        /// Those of the others, of which some have more captions.
+        struct Several;
+        const MORE: [&[&str]; 3] = [&[], &["ab", ""], &["a"]];
+
+        impl Dataset for Several {
+            fn len(&self) -> Option<u64> {
+                Some(3)
+            }
+            fn get(&self, index: u64) -> Result<Sample> {
+                let more_captions = MORE[index as usize].iter().map(|caption| caption.to_string()).collect();
+                Ok(Sample { more_captions, ..Numbered.get(index)? })
+            }
+            fn shape(&self, _: Modality) -> Option<MediaShape> {
+                unreachable!("not asked for")
+            }
+            fn report(&self) -> DataReport {
+                unreachable!("not asked for")
+            }
+        }
+
+        let canvas = canvas(LATENTS, WORDS);
+        let plain = plain(&canvas);
+        let mut set = TokenSet::new(&Several, 3, &canvas, &encoders(&canvas, &plain), &mut |_| Ok(())).unwrap();
+        let (_folder, path) = file();
+        set.save(&path, "one").unwrap();
+        let found = TokenSet::open(&path, "one", &canvas).unwrap().unwrap();
+        assert_eq!(found, set);
+        for index in 0..3 {
+            for draw in 0..7 {
+                let sample = Several.get(index).unwrap().drawn(draw);
+                let tokens = plain[2].encode(&Media::Text(sample.caption.clone())).unwrap();
+                let TokenValues::Codes { codes, .. } = &found.values(&canvas, index as usize, draw).unwrap().tracks[2]
+                else {
+                    panic!("words are codes")
+                };
+                assert_eq!(codes, tokens.as_codes().unwrap(), "{index}, {draw}: {}", sample.caption);
+                let all: Vec<_> = Several.get(index).unwrap().captions().map(str::to_owned).collect();
+                assert_eq!(sample.caption, all[draw as usize % all.len()]);
+            }
+        }
+        set.tracks[2].of.as_mut().unwrap()[0].clear();
+        set.save(&path, "one").unwrap();
+        assert!(
+            TokenSet::open(&path, "one", &canvas).unwrap_err().to_string().contains("`text.counts` and rows differ")
+        );
     }
 
     #[test]
@@ -519,17 +606,17 @@ mod tests {
         assert!(self::set(&longer, &plain).is_err());
 
         let set = set(&canvas, &plain).unwrap();
-        assert!(set.values(&canvas, COUNT - 1).is_ok() && set.values(&canvas, COUNT).is_err());
+        assert!(set.values(&canvas, COUNT - 1, 0).is_ok() && set.values(&canvas, COUNT, 0).is_err());
         let (levels, mut silent) = (self::canvas(LEVELS, WORDS), canvas.clone());
         silent.tracks.remove(1);
         for other in [&longer, &levels, &silent] {
-            assert!(set.values(other, 0).is_err());
+            assert!(set.values(other, 0, 0).is_err());
         }
         let (_folder, path) = file();
-        set.save(&path).unwrap();
-        assert!(TokenSet::open(&path, &levels).unwrap_err().to_string().contains("`audio` is of another kind"));
+        set.save(&path, "one").unwrap();
+        assert!(TokenSet::open(&path, "one", &levels).unwrap_err().to_string().contains("`audio` is of another kind"));
         let mut more = canvas.clone();
         more.tracks[1].name = "music".into();
-        assert!(TokenSet::open(&path, &more).unwrap_err().to_string().contains("no `music.values`"));
+        assert!(TokenSet::open(&path, "one", &more).unwrap_err().to_string().contains("no `music.values`"));
     }
 }

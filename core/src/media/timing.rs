@@ -96,7 +96,7 @@ impl Timing {
                 format!("resample the sound to {hint}"),
             );
         };
-        if hop > 0 && frame.is_multiple_of(hop) {
+        if frame.is_multiple_of(hop) {
             return Ok(frame / hop);
         }
         let hint = either(self.hops(hop).map(|hop| hop.map(|hop| hop.to_string())));

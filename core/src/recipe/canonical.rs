@@ -111,7 +111,8 @@ fn leaves(json: &Json, path: &str, see: &mut dyn FnMut(String, String)) {
             }
         }
         Json::Null => {}
-        value => see(path.to_owned(), toml(value)),
+        // The order of keys says nothing.
+        value => see(path.to_owned(), toml(&sorted(value))),
     }
 }
 

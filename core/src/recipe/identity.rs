@@ -69,7 +69,7 @@ impl Recipe {
                     let tokenizer = self.tokenizer_of_track(&track.name);
                     if let Some(tokenizer) = tokenizer.filter(|part| part.weights.as_ref().is_some_and(|p| p.is_file()))
                     {
-                        identity.insert(tokenizer.path.clone(), computes(tokenizer)?.into());
+                        identity.insert(tokenizer.path.clone(), computes(tokenizer, |_| true)?.into());
                     }
                 }
             }
@@ -82,7 +82,22 @@ impl Recipe {
     /// # Errors
     /// Where its weights cannot be read.
     pub fn tokenizer_sha256(&self, track: &str) -> Result<Option<String>> {
-        self.tokenizer_of_track(track).map(computes).transpose()
+        self.tokenizer_of_track(track).map(|part| computes(part, |_| true)).transpose()
+    }
+
+    /// A hash of what makes the tokens of a tokenizer: its settings and the numbers of its encoder, so that a decoder that is
+    /// trained on makes no other tokens. Of a plugin's tokenizer nobody knows which numbers these are: all count.
+    ///
+    /// # Errors
+    /// Where its weights cannot be read.
+    pub fn encoding(&self, part: &Part<dyn TokenizerConfig>) -> Result<String> {
+        let own = part.origin == "built-in";
+        let hash = computes(part, |name| !(own && name.starts_with("decoder.")))?;
+        if self.plugins.is_empty() {
+            return Ok(hash);
+        }
+        // Nothing else says which bytes a plugin is.
+        Ok(files::sha256(serde_json::json!([hash, self.plugins]).to_string().as_bytes()))
     }
 
     /// By what the weights `file` of the part at `section` are not what this recipe says; nothing where they do not say what they are.
@@ -193,8 +208,8 @@ impl Unlike {
         let file = file.display();
         match (weights, recipe) {
             (Json::String(_), Json::String(_)) if key.starts_with("tokenizer.") && !key[10..].contains('.') => {
-                let [weights, recipe] =
-                    [weights, recipe].map(|hash| hash.as_str().unwrap_or_default()[..12].to_owned());
+                let [weights, recipe] = [weights, recipe]
+                    .map(|hash| hash.as_str().unwrap_or_default().chars().take(12).collect::<String>());
                 format!("{file} was trained with another `{key}` ({weights}…) than the recipe's ({recipe}…)")
             }
             _ => format!("{file} was trained with `{key} = {weights}`, the recipe says {recipe}"),
@@ -270,14 +285,14 @@ fn shape(track: &TrackShape, fixed: bool) -> String {
     format!("{tokens}{axes}{pattern}")
 }
 
-/// A hash of what a tokenizer computes.
-fn computes(part: &Part<dyn TokenizerConfig>) -> Result<String> {
+/// A hash of what a tokenizer computes by those of its numbers that count, by their names.
+fn computes(part: &Part<dyn TokenizerConfig>, counts: impl Fn(&str) -> bool) -> Result<String> {
     let mut all = serde_json::json!([of_tokenizer(part), part.component.spec().range]).to_string().into_bytes();
-    if let Some(path) = &part.weights {
+    if let Some(path) = part.weights.as_ref().filter(|path| path.is_file()) {
         let bytes = files::read(path, 64 * files::GIGABYTE)?;
         match SafeTensors::deserialize(&bytes) {
             Ok(tensors) => {
-                let mut tensors: Vec<_> = tensors.iter().collect();
+                let mut tensors: Vec<_> = tensors.iter().filter(|(name, _)| counts(name)).collect();
                 tensors.sort_by_key(|(name, _)| *name);
                 for (name, view) in tensors {
                     all.extend(format!("{name} {:?} {:?}", view.dtype(), view.shape()).into_bytes());
@@ -288,4 +303,48 @@ fn computes(part: &Part<dyn TokenizerConfig>) -> Result<String> {
         }
     }
     Ok(files::sha256(&all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn both_sides_are_told_and_how_to_bring_them_together() {
+        let (message, hint) =
+            ("w.safetensors was trained with", "or name other weights; --force-weights takes them at your own risk");
+        let told = |key: &str, weights: Json, recipe: Json| {
+            let unlike = Unlike { key: key.to_owned(), weights, recipe };
+            let (told, back) = (unlike.message(Path::new("w.safetensors")), unlike.hint());
+            let back = back.strip_suffix(hint).and_then(|back| back.strip_suffix(", ")).unwrap().to_owned();
+            (told.strip_prefix(message).unwrap().trim_start().to_owned(), back)
+        };
+        let pair = |message: &str, hint: &str| (message.to_owned(), hint.to_owned());
+        assert_eq!(
+            told("backbone.heads", json!(4), json!(8)),
+            pair("`backbone.heads = 4`, the recipe says 8", "set `backbone.heads = 4`")
+        );
+        assert_eq!(
+            told("track.video", json!("codes"), json!("vectors")),
+            pair(
+                "`track.video = \"codes\"`, the recipe says \"vectors\"",
+                "set data, tokenizers and `[track.video]` back to those of the weights"
+            )
+        );
+        assert_eq!(
+            told("condition.speed", json!("speed by add, 0 to 1"), json!("speed by add, 0 to 2")).1,
+            "set `[condition.speed]` back: speed by add, 0 to 1"
+        );
+        assert_eq!(told("tokenizer.video.bits", json!("a"), json!("b")).1, "set `tokenizer.video.bits = \"a\"`");
+        // Of a whole tokenizer the beginnings of two hashes, whatever a file says there.
+        let hashes = told("tokenizer.video", json!("0123456789abcdef"), json!("short"));
+        assert_eq!(
+            hashes,
+            pair(
+                "another `tokenizer.video` (0123456789ab…) than the recipe's (short…)",
+                "set `[tokenizer.video]`, its weights or its settings, back to what it was trained with"
+            )
+        );
+    }
 }

@@ -381,6 +381,16 @@ mod tests {
     }
 
     #[test]
+    fn single_frames_are_a_video_tokenizers() {
+        let told = |target, images| {
+            let settings = TrainSettings { target, images, ..TrainSettings::default() };
+            settings.errors().into_iter().map(|error| error.path).collect::<Vec<_>>()
+        };
+        assert!(told(Target::Video, 0.5).is_empty() && told(Target::Audio, 0.0).is_empty());
+        assert_eq!([told(Target::Audio, 0.5), told(Target::Backbone, 0.5)], [["images"]; 2]);
+    }
+
+    #[test]
     fn speeds_and_mixtures_are_of_sounds() {
         let told = |target| {
             let settings = TrainSettings { target, speed: 0.2, mix: 0.5, ..TrainSettings::default() };

@@ -157,7 +157,7 @@ impl Node {
         let mut place = self.place.clone();
         for part in path.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
             let next = match &node.value {
-                Value::Table(entries) => entries.get(part).map(|entry| &entry.node),
+                Value::Table(entries) => entries.get(part.trim_matches('"')).map(|entry| &entry.node),
                 Value::Array(values) => part.parse().ok().and_then(|i: usize| values.get(i)),
                 _ => None,
             };

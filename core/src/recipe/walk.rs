@@ -213,9 +213,12 @@ impl<'a> Walk<'a> {
         let others = schema.get("additionalProperties").unwrap_or(&Json::Bool(true));
         for (key, entry) in entries.iter().filter(|(key, _)| !properties.contains_key(*key)) {
             let child = At { path: at.child(key), ..at.clone() };
+            let table = entry.node.entries().is_some();
+            // Where tables of any name may stand beside known ones, a key is one of a table that is left out.
+            let misplaced = !table && !properties.is_empty() && self.is_table(others);
             match others {
-                Json::Bool(false) => {
-                    let what = if entry.node.entries().is_some() { "table" } else { "key" };
+                _ if misplaced || *others == Json::Bool(false) => {
+                    let what = if table { "table" } else { "key" };
                     let hint = unknown(properties, entries, key, &at.path);
                     self.wrong(&child, entry.key.as_ref(), format!("there is no such {what}"), hint);
                 }
@@ -225,6 +228,15 @@ impl<'a> Walk<'a> {
             }
         }
         Json::Object(out)
+    }
+
+    /// Whether a schema takes tables alone.
+    fn is_table(&self, schema: &Json) -> bool {
+        let schema = deref(self.root, schema);
+        match branches(self.root, schema) {
+            Some(branches) => branches.iter().all(|branch| tag(branch, "kind").is_some()),
+            None => types(schema) == ["object"],
+        }
     }
 
     fn one_of(&mut self, schema: &Json, branches: &[&Json], node: &Node, at: &At) -> Json {

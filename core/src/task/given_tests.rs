@@ -139,6 +139,22 @@ fn of_a_sound_the_samples_of_the_frames_are_given() {
 }
 
 #[test]
+fn of_a_sound_that_goes_on_between_frames_the_tokens_that_begin_are_given() {
+    // Four tokens last as long as three frames: of frames 0, 1, 2 and so on two, one and one begin.
+    let mut canvas = CanvasShape::clone(&canvas());
+    let tokens = TokenShape { grid: [12, 1, 1], kind: canvas.tracks[1].tokens.kind };
+    let audio = TrackShape::audio("audio", tokens, [4, 3], STRIDES[0]);
+    canvas.tracks[1] = TrackShape { context: true, ..audio };
+    let canvas = Arc::new(canvas);
+    let given = |audio, frames| {
+        let layout = task(MaskSpec::Absent, audio, frames).layout(&canvas, None).unwrap();
+        layout.context().iter().map(|position| position - 18).collect::<Vec<_>>()
+    };
+    assert_eq!((given(MaskSpec::First, 1), given(MaskSpec::Last, 1)), (vec![0, 1], vec![11]));
+    assert_eq!((given(MaskSpec::First, 2), given(MaskSpec::Last, 2)), (vec![0, 1, 2], vec![10, 11]));
+}
+
+#[test]
 fn of_a_clip_the_frames_are_given_at_their_steps() {
     use MaskSpec::*;
     // Steps of the grid with the last frame that their token stands for: 0, 1 to 4, 5 to 8. What ends a clip begins as an
@@ -205,6 +221,9 @@ fn seconds_are_as_many_frames_as_last_as_long() {
         let finished = |task: &Task| task.finish(&clip(0), &clip(1), None);
         assert_eq!(finished(&counted), finished(&timed), "{video:?}");
     }
+    // As samples: two tokens of three.
+    let timed = Task { seconds: Some(0.125), ..task(Absent, First, 1) };
+    assert_eq!([timed.samples_of(&canvas()), task(Absent, First, 1).samples_of(&canvas())], [6, 0]);
     // More than there is, and both counts.
     let of =
         |frames, seconds| Task { frames, seconds: Some(seconds), ..task(First, First, 1) }.errors(&canvas(), FRAMES);

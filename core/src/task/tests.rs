@@ -97,6 +97,83 @@ fn a_token_is_generated_where_one_of_its_pixels_is() {
 }
 
 #[test]
+fn every_pixel_is_of_the_token_that_stands_for_it() {
+    // Frames, rows and columns of each token of the grid.
+    let (frames, rows, columns) = ([0..1, 1..5, 5..9], [0..2, 2..4], [0..2, 2..4, 4..6]);
+    let mut position = 0;
+    for frames in &frames {
+        for rows in &rows {
+            for columns in &columns {
+                for t in frames.clone() {
+                    for (y, x) in rows.clone().flat_map(|y| columns.clone().map(move |x| (y, x))) {
+                        let mask = Mask::new([9, 4, 6], |a, b, c| (a, b, c) == (t, y, x));
+                        let layout = layout(&task(MaskSpec::Outside, MaskSpec::Absent, 1), Some(&mask));
+                        assert_eq!(layout.target(), [position], "{t} {y} {x}");
+                    }
+                }
+                position += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn drawn_regions_are_of_any_place_and_size() {
+    // Of 8 rows a region takes 2 to 6, anywhere; of one row that row.
+    let (mut seen, mut one) = (BTreeSet::new(), BTreeSet::new());
+    for seed in 0..2000 {
+        let mut stream = RngKey::new(seed).stream(RngStream::Task);
+        let mask = task(MaskSpec::Outside, MaskSpec::Absent, 1).draw([1, 16, 2], [4, 2, 2], &mut stream).unwrap();
+        let rows: Vec<usize> = (0..16).filter(|y| mask.target()[2 * y]).collect();
+        let (first, last) = (rows[0], rows[rows.len() - 1]);
+        assert!(first % 2 == 0 && last % 2 == 1 && rows.len() == last - first + 1, "{rows:?}");
+        seen.insert((first / 2, last / 2));
+        one.insert(mask.target()[2 * first..2 * first + 2].to_vec());
+    }
+    let all = (2..=6).flat_map(|extent| (0..=8 - extent).map(move |start| (start, start + extent - 1)));
+    assert_eq!(seen, all.collect::<BTreeSet<_>>());
+    assert_eq!(one, BTreeSet::from([vec![true; 2]]));
+}
+
+#[test]
+fn what_is_covered_shows_the_median_of_what_is_not() {
+    // Six pixels, of which the last is to be made; of the others each colour has its own median.
+    let pixels = [[9, 1, 200], [7, 2, 200], [8, 3, 0], [255, 4, 200], [0, 5, 0], [77, 77, 77]].concat();
+    let clip = Clip::new([1, 2, 3], Rate::whole(8), pixels.clone()).unwrap();
+    let covered = Mask::new([1, 2, 3], |_, y, x| (y, x) == (1, 2)).cover(&clip);
+    assert_eq!(covered.pixels(), [&pixels[..15], &[8, 3, 200]].concat());
+}
+
+#[test]
+fn tasks_are_told_in_words() {
+    use MaskSpec::*;
+    let told = |task: Task| task.to_string();
+    assert_eq!(told(task(First, Absent, 5)), "prompt + first 5 frames of the clip → rest of the clip");
+    assert_eq!(told(task(First, Target, 1)), "prompt + first frame of the clip → rest of the clip + sound");
+    assert_eq!(
+        told(Task { seconds: Some(0.5), ..task(Absent, Ends, 1) }),
+        "prompt + first and last 0.5 s of the sound → rest of the sound"
+    );
+    assert_eq!(told(task(Target, Absent, 1)), "prompt → clip");
+}
+
+#[test]
+fn the_task_of_no_task_is_named_by_what_it_makes() {
+    let canvas = canvas();
+    let of = |tracks: &[usize]| {
+        let tracks = tracks.iter().map(|&track| canvas.tracks[track].clone()).collect();
+        let task = Task::from_text(&CanvasShape { tracks, ..CanvasShape::clone(&canvas) });
+        (task.name, task.tracks.into_iter().collect::<Vec<_>>())
+    };
+    let made = |name: &str, tracks: &[&str]| {
+        (name.to_owned(), tracks.iter().map(|track| ((*track).to_owned(), MaskSpec::Target)).collect::<Vec<_>>())
+    };
+    assert_eq!(of(&[0, 2]), made("text-to-video", &["video"]));
+    assert_eq!(of(&[1, 2]), made("text-to-audio", &["audio"]));
+    assert_eq!(of(&[0, 1, 2]), made("text-to-video-with-sound", &["audio", "video"]));
+}
+
+#[test]
 fn drawn_regions_lie_within_and_leave_something() {
     for seed in 0..200 {
         for video in [MaskSpec::Outside, MaskSpec::Inside] {
@@ -154,6 +231,14 @@ fn flaws_are_told_with_their_hint() {
     assert_eq!([Target, Absent, First, Outside].map(|spec| told(text(spec)).len()), [0, 0, 1, 1]);
     let unknown = Task::new("x", [("video", Target), ("depth", Context)]).errors(&canvas, 9);
     assert!(unknown[0].path == "depth" && unknown[0].hint.contains("`video`"), "{unknown:?}");
+    // Nine frames of an eighth of a second; half of what there is leaves as much to be made.
+    let mut timed = CanvasShape::clone(&canvas);
+    timed.tracks[0].seconds = 0.5;
+    for (video, seconds, given, fitting) in [(First, 1.25, 1.25, 0.5625), (Ends, 0.75, 1.5, 0.28125)] {
+        let errors = Task { seconds: Some(seconds), ..task(video, Absent, 1) }.errors(&timed, 9);
+        assert_eq!(errors[0].message, format!("of 1.125 s {given} s are given: nothing is left to be generated"));
+        assert_eq!(errors[0].hint, format!("set `seconds = {fitting}`"));
+    }
     let error = task(First, Absent, 4).layout(&canvas, None).unwrap_err();
     assert!(error.hint.contains("frames = 1") && error.hint.contains('5'), "{}", error.hint);
 }

@@ -1,6 +1,8 @@
 //! A folder of clips as a recipe describes it.
 
 use crate::buckets::{self, ClipShape};
+use crate::identity::Identify;
+use crate::scan::CaptionRules;
 use crate::{captions, clip_sound};
 use musiva_core::ConfigError;
 use schemars::JsonSchema;
@@ -31,16 +33,28 @@ pub struct FolderConfig {
     /// Frames from the start of one window to the start of the next; absent: `frames`, so that
     /// windows do not overlap.
     pub stride: Option<usize>,
+    /// Whether windows keep clear of cuts from one shot to the next: no window shows two shots. All files are decoded for it
+    /// when the data are opened. A cut is where two frames in a row differ by more than 24 of 255 on average, and three
+    /// times as much as those before and behind them.
+    pub avoid_cuts: bool,
     /// Whether a clip needs a caption.
     pub captions: Captions,
-    /// The column with the captions in `metadata.jsonl` and `metadata.csv`; left out: `text`, or else `caption`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub caption_column: Option<String>,
+    /// The columns with the captions in `metadata.jsonl` and `metadata.csv`, and the keys of captions in the `.json` of shards:
+    /// all texts in them are captions of a clip. Left out: `text`, or else `caption`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caption_columns: Vec<String>,
+    /// Whether a file without any other caption has the name of its subfolder as its own, as the labels of Hugging Face's
+    /// `imagefolder` and `audiofolder` are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub folder_captions: bool,
     /// The share of each file, at its end, that is held out for evaluation, 0 to 0.9, so that what is measured comes
     /// later than the training data. A file too short for a window on either side is trained on whole. 0: the last
     /// twentieth of the windows of all files together is held out.
     #[schemars(range(min = 0.0, max = 0.9))]
     pub held_out: f64,
+    /// What tells files from what they were when training began, or when their tokens were made: by their sizes and
+    /// times, or by their content, all of which is read for it.
+    pub identity: Identify,
 }
 
 /// Whether a clip needs a caption.
@@ -64,9 +78,12 @@ impl Default for FolderConfig {
             fps: 8,
             sound: None,
             stride: None,
+            avoid_cuts: false,
             captions: Captions::default(),
-            caption_column: None,
+            caption_columns: Vec::new(),
+            folder_captions: false,
             held_out: 0.0,
+            identity: Identify::default(),
         }
     }
 }
@@ -75,6 +92,10 @@ impl FolderConfig {
     /// The same data at another length and size.
     pub(crate) fn at(&self, shape: &ClipShape) -> Self {
         Self { frames: shape.frames, size: shape.size, shapes: Vec::new(), ..self.clone() }
+    }
+
+    pub(crate) fn caption_rules(&self) -> CaptionRules<'_> {
+        CaptionRules { columns: &self.caption_columns, folders: self.folder_captions }
     }
 
     /// Everything that is wrong with it, without a look at the folder.
@@ -100,7 +121,7 @@ impl FolderConfig {
             ));
         }
         errors.extend(self.sound.and_then(|rate| clip_sound::wrong(self.frames, self.fps, rate)));
-        errors.extend(captions::wrong_column(self.caption_column.as_deref()));
+        errors.extend(captions::wrong_columns(&self.caption_columns));
         if self.stride == Some(0) {
             errors.push(ConfigError::new(
                 "stride",

@@ -9,6 +9,7 @@
 
 mod beside;
 mod config;
+mod cuts;
 mod framing;
 mod reader;
 
@@ -17,7 +18,7 @@ pub use reader::{Probe, Reader, SoundTrack};
 
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample};
 use crate::left_out::{LeftOut, Reason, printable, told};
-use crate::scan;
+use crate::scan::{self, Listing};
 use beside::Beside;
 use framing::Framing;
 use musiva_core::{
@@ -25,7 +26,6 @@ use musiva_core::{
 };
 use std::{
     fmt,
-    iter::StepBy,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -59,12 +59,15 @@ struct Silence {
 struct Entry {
     path: PathBuf,
     name: String,
-    caption: String,
+    /// At least one, which may be empty.
+    captions: Vec<String>,
     probe: Probe,
     /// Its sound; `None`: there is silence.
     sound: Option<Beside>,
+    /// The time of its first cut in seconds, and how many it has, where windows keep clear of them.
+    cuts: Option<(f64, usize)>,
     /// Its windows by their first frames.
-    starts: StepBy<Range<usize>>,
+    starts: Vec<usize>,
     /// Windows of this and all entries before it.
     end: u64,
 }
@@ -83,10 +86,21 @@ impl Folder {
         if let Some(ConfigError { message, hint, .. }) = config.missing() {
             return Err(Error::new(ErrorKind::Data, "data.path", message).hint(hint));
         }
-        let listing = scan::scan(Path::new(&config.path), scan::CLIPS, config.caption_column.as_deref())?;
+        let listing = scan::scan(Path::new(&config.path), scan::CLIPS, config.caption_rules())?;
+        Self::of(config, listing, reader, part, false)
+    }
+
+    /// A part of what is listed of a folder, or of `shards`.
+    pub(crate) fn of(
+        config: FolderConfig,
+        mut listing: Listing,
+        reader: Arc<dyn Reader>,
+        part: Part,
+        shards: bool,
+    ) -> Result<Self> {
         let found = listing.found.len() as u64;
         let (mut entries, mut left_out, mut silence) = (Vec::<Entry>::new(), LeftOut::default(), Silence::default());
-        for file in listing.found {
+        for file in std::mem::take(&mut listing.found) {
             let name = file.name.clone();
             match Entry::open(&config, &*reader, file, part, &mut silence) {
                 Ok(mut entry) => {
@@ -97,12 +111,9 @@ impl Folder {
                 Err((reason, Some(why))) => left_out.push(reason, format!("{name}: {why}")),
             }
         }
-        left_out.extend(Reason::Missing, listing.missing);
-        left_out.extend(Reason::Line, listing.broken);
-        left_out.extend(Reason::Unread, listing.unread);
-        left_out.extend(Reason::Folder, listing.passed);
+        left_out.note(listing);
         let too_short = format!("shorter than {} frames at {} per second", config.frames, config.fps);
-        let dropped = left_out.summary(&too_short);
+        let dropped = left_out.summary(&too_short, shards);
         let folder = Self { config, reader, entries, found, dropped, silence };
         if folder.entries.is_empty() { Err(folder.nothing(&left_out)) } else { Ok(folder) }
     }
@@ -110,7 +121,7 @@ impl Folder {
     /// The error of a folder without a single window.
     fn nothing(&self, left_out: &LeftOut) -> Error {
         let message = match self.dropped.is_empty() {
-            true => "no clips or images are in this folder".to_owned(),
+            true => "no clips or images are in it".to_owned(),
             false => format!("nothing to train on: of {} clips and images, {}", self.found, told(&self.dropped)),
         };
         let hint = match left_out.most() {
@@ -118,15 +129,17 @@ impl Folder {
                 "write the captions as `metadata.jsonl` or `metadata.csv`, with `file_name` and `text`"
             }
             Some(Reason::NoCaption | Reason::Line) if left_out.has(Reason::Line) => {
-                "give each clip a line with its `file_name` and its `text`, or name another column by `caption_column`"
+                "give each clip a line with its `file_name` and its `text`, or name other columns by `caption_columns`"
             }
-            Some(Reason::NoCaption) => "put `name.txt` beside each `name.mp4`, or set `captions = \"optional\"`",
+            Some(Reason::NoCaption) => {
+                "put `name.txt` beside each `name.mp4`, name other `caption_columns`, or set `captions = \"optional\"`"
+            }
             Some(Reason::TooShort) => "set fewer `frames` or a higher `fps`, or hold out another part of each file",
             Some(Reason::Unreadable) => "convert the files to H.264 in MP4",
             Some(Reason::Sound) => "convert the files to H.264 and AAC in MP4, or delete `sound`",
             Some(Reason::Caption) => "save captions as UTF-8",
             Some(Reason::Missing) => "name files in the metadata by their path below the folder of the metadata",
-            Some(Reason::Line | Reason::Unread | Reason::Folder) | None => {
+            Some(Reason::Line | Reason::Other | Reason::Unread | Reason::Folder) | None => {
                 "set `path` to a folder of .mp4, .mov, .gif, .png, .jpg or .webp files"
             }
         };
@@ -141,7 +154,7 @@ impl Folder {
             return Err(Error::new(ErrorKind::Data, self.config.path.clone(), format!("window {index} of {count}")));
         };
         let before = place.checked_sub(1).map_or(0, |previous| self.entries[previous].end);
-        Ok((entry, entry.starts.clone().nth((index - before) as usize).unwrap_or_default()))
+        Ok((entry, entry.starts[(index - before) as usize]))
     }
 
     /// The pictures of a window from frame `start` on.
@@ -190,15 +203,26 @@ impl Entry {
         let failed = |reason: Reason| move |error: Error| (reason, Some(error.message().to_owned()));
         let fps = Rate::whole(config.fps);
         let probe = reader.probe(&file.path, fps).map_err(failed(Reason::Unreadable))?;
-        let caption = match file.caption.map_err(|why| (Reason::Caption, Some(why)))? {
-            None if config.captions == Captions::Required => return Err((Reason::NoCaption, None)),
-            caption => caption.unwrap_or_default(),
+        let mut captions = file.captions.map_err(|why| (Reason::Caption, Some(why)))?;
+        if captions.is_empty() {
+            match config.captions {
+                Captions::Required => return Err((Reason::NoCaption, None)),
+                Captions::Optional => captions.push(String::new()),
+            }
+        }
+        let cuts = match config.avoid_cuts {
+            true => cuts::cuts(reader, &file.path, fps, &probe).map_err(failed(Reason::Unreadable))?,
+            false => Vec::new(),
         };
-        let starts = windows(config, &probe, part);
-        if starts.len() == 0 {
-            let lasts = format!("{} frames", probe.frames);
+        let starts = windows(config, &probe, &cuts, part);
+        if starts.is_empty() {
+            let lasts = match cuts.len() {
+                0 => format!("{} frames", probe.frames),
+                cuts => format!("{} frames in {} shots", probe.frames, cuts + 1),
+            };
             return Err((Reason::TooShort, Some(lasts)));
         }
+        let cuts = cuts.first().map(|&first| (first as f64 / fps.as_f64(), cuts.len()));
         let sound = match config.sound.map(Rate::whole) {
             None => None,
             Some(rate) => {
@@ -208,7 +232,7 @@ impl Entry {
                 sound
             }
         };
-        Ok(Self { path: file.path, name: file.name, caption, probe, sound, starts, end: 0 })
+        Ok(Self { path: file.path, name: file.name, captions, probe, sound, cuts, starts, end: 0 })
     }
 
     fn changed(&self) -> Error {
@@ -250,25 +274,33 @@ impl Silence {
     }
 }
 
-/// The first frames of the windows of `part` of a file.
-fn windows(config: &FolderConfig, probe: &Probe, part: Part) -> StepBy<Range<usize>> {
+/// The first frames of the windows of `part` of a file, each within one shot.
+fn windows(config: &FolderConfig, probe: &Probe, cuts: &[usize], part: Part) -> Vec<usize> {
     let FolderConfig { frames, .. } = *config;
     let (stride, lasts) = (config.stride.unwrap_or(frames), probe.frames);
     if probe.size.contains(&0) || probe.frames == 0 {
-        return (0..0).step_by(stride);
+        return Vec::new();
     }
-    let starts = |part: Range<usize>| part.start..(part.end + 1).saturating_sub(frames).max(part.start);
+    let bounds: Vec<usize> = [0].iter().chain(cuts).chain(&[lasts]).copied().collect();
+    let starts = |part: Range<usize>, stride: usize| -> Vec<usize> {
+        let of_shot = |shot: &[usize]| {
+            let (start, end) = (shot[0].max(part.start), shot[1].min(part.end));
+            (start..(end + 1).saturating_sub(frames).max(start)).step_by(stride)
+        };
+        bounds.windows(2).flat_map(of_shot).collect()
+    };
     if config.held_out == 0.0 {
-        return starts(0..lasts).step_by(stride);
+        return starts(0..lasts, stride);
     }
     let kept = lasts - (lasts as f64 * config.held_out).ceil() as usize;
-    let (early, late) = (starts(0..kept), starts(kept..lasts));
+    let early = starts(0..kept, stride);
+    // What is measured is measured once.
+    let late = starts(kept..lasts, stride.max(frames));
     match (part, early.is_empty() || late.is_empty()) {
-        (Part::Train, true) => starts(0..lasts).step_by(stride),
-        (Part::Train, false) => early.step_by(stride),
-        (Part::HeldOut, true) => (0..0).step_by(stride),
-        // What is measured is measured once.
-        (Part::HeldOut, false) => late.step_by(stride.max(frames)),
+        (Part::Train, true) => starts(0..lasts, stride),
+        (Part::Train, false) => early,
+        (Part::HeldOut, true) => Vec::new(),
+        (Part::HeldOut, false) => late,
     }
 }
 
@@ -281,7 +313,11 @@ impl Dataset for Folder {
         let (entry, start) = self.window(index)?;
         let (clip, sound) = (Some(self.pictures(entry, start)?), self.sound(entry, start)?);
         let id = format!("{} from frame {start}", printable(&entry.name));
-        Ok(Sample { clip, sound, caption: entry.caption.clone(), id, ..Sample::default() })
+        Ok(Sample { clip, sound, id, ..Sample::default() }.with_captions(&entry.captions))
+    }
+
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        Ok(self.window(index)?.0.captions.clone())
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
@@ -294,10 +330,16 @@ impl Dataset for Folder {
         let looked_at = || (0..count).filter_map(|i| self.window(i * windows / count).ok());
         let clips = looked_at().filter_map(|(entry, start)| self.pictures(entry, start).ok());
         let sounds = looked_at().filter_map(|(entry, start)| self.sound(entry, start).ok().flatten());
+        let told = |entry: &Entry| {
+            let (first, count) = entry.cuts?;
+            Some(format!("{}, {count} of them, the first at {first:.2} s", printable(&entry.name)))
+        };
+        let cut: Vec<_> = self.entries.iter().filter_map(told).collect();
+        let cut = (!cut.is_empty()).then(|| Dropped::of("files with cuts: windows that would show two shots", &cut));
         DataReport {
             clips: Some(self.found),
             windows: Some(windows),
-            dropped: self.dropped.iter().cloned().chain(self.silence.summary()).collect(),
+            dropped: self.dropped.iter().cloned().chain(cut).chain(self.silence.summary()).collect(),
             pixels: Some(PixelRange::of(clips)),
             loudness: self.config.sound.map(|_| Loudness::of(sounds)),
         }

@@ -211,12 +211,14 @@ fn every_window_has_the_sound_of_its_own_time() {
     assert!(report.loudness.is_some_and(|loudness| loudness.samples == 8 && loudness.peak == 9000.0));
     let dropped: Vec<_> = report.dropped.iter().map(|d| (d.reason.as_str(), d.count, d.example.as_str())).collect();
     let parts = "c.mp4, whose sound lasts from 0.25 to 0.88 s of 1.00";
+    let beyond = "d.mp4, 0.25 s before and 0.00 s behind its pictures";
     assert_eq!(
         dropped,
         [
             ("with a sound that cannot be read", 1, "e.mp4: an odd sound"),
             ("sounds of files that have none: they are silent", 1, "a.mp4"),
             ("parts of sounds that start later or end earlier than their pictures: silence is there", 1, parts),
+            ("sounds that last beyond their pictures: the rest is cut", 1, beyond),
         ]
     );
     let silent = open(&FolderConfig { sound: None, ..config.clone() }).unwrap();
@@ -246,7 +248,7 @@ fn broken_captions_leave_out_what_they_belong_to() {
         ("d.txt", "beside"),
     ]);
     fs::write(guard.path().join("c.txt"), b"r\xf6tlich").unwrap();
-    let config = FolderConfig { caption_column: Some("title".into()), ..config };
+    let config = FolderConfig { caption_columns: vec!["title".into()], ..config };
     let folder = open(&config).unwrap();
     let captions: Vec<_> = (0..2).map(|i| folder.get(i).unwrap().caption).collect();
     assert_eq!((folder.len(), captions.join(" | ").as_str()), (Some(2), "a ring, red | beside"));
@@ -264,8 +266,8 @@ fn broken_captions_leave_out_what_they_belong_to() {
     let optional = open(&FolderConfig { captions: Captions::Optional, ..config.clone() }).unwrap();
     let captions: Vec<_> = (0..3).map(|i| optional.get(i).unwrap().caption).collect();
     assert_eq!(captions, ["a ring, red", "", "beside"]);
-    let wrong = FolderConfig { caption_column: Some("file_name".into()), ..config };
-    assert_eq!(wrong.validate()[0].path, "caption_column");
+    let wrong = FolderConfig { caption_columns: vec!["file_name".into()], ..config };
+    assert_eq!(wrong.validate()[0].path, "caption_columns");
 }
 
 #[test]

@@ -212,15 +212,26 @@ fn is_tested([moving, still]: [u64; 2]) -> bool {
     hash >> 61 == 0
 }
 
+impl World {
+    fn key(&self, index: u64) -> RngKey {
+        // Streams tell 32 bits of the sample apart; the rest of the number goes into the step.
+        RngKey::new(self.config.seed).sample(index & 0xffff_ffff).step(index >> 32)
+    }
+}
+
 impl Dataset for World {
     fn len(&self) -> Option<u64> {
         None
     }
 
     fn get(&self, index: u64) -> Result<Sample> {
-        // Streams tell 32 bits of the sample apart; the rest of the number goes into the step.
-        let key = RngKey::new(self.config.seed).sample(index & 0xffff_ffff).step(index >> 32);
+        let key = self.key(index);
         Ok(self.scene(key, Split::Train).sample(key, format!("world scene {index}")))
+    }
+
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        let key = self.key(index);
+        Ok(vec![self.scene(key, Split::Train).caption(key)])
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {

@@ -126,7 +126,15 @@ impl Scene {
         let stream = |stream: &WorldStream| (stream.name().to_owned(), self.stream(*stream, &clip));
         let streams = self.streams.iter().map(stream).collect();
         let numbers = [(SPEED.to_owned(), self.attributes.speed.pixels_per_frame())].into();
-        Sample { clip: Some(clip), sound: self.sound(), caption: self.caption(key), streams, numbers, id }
+        Sample {
+            clip: Some(clip),
+            sound: self.sound(),
+            caption: self.caption(key),
+            streams,
+            numbers,
+            id,
+            ..Sample::default()
+        }
     }
 
     /// What a stream draws of the scene, whose clip is `clip`.

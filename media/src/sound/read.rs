@@ -5,17 +5,13 @@ use crate::{
     fault::{Fault, Outcome, broken, guard, silent},
     ffmpeg::{self, SoundPipe},
     info::Format,
+    location::Location,
     mp4,
     read::{Kind, sniff},
     source::ReadSeek,
 };
-use musiva_core::{Error, Rate, Result, Sound};
-use std::{
-    fmt,
-    fs::File,
-    io::{BufReader, Cursor},
-    path::{Path, PathBuf},
-};
+use musiva_core::{Rate, Result, Sound};
+use std::{fmt, io::Cursor, path::Path};
 use symphonia::core::{
     codecs::audio::{AudioDecoder, AudioDecoderOptions},
     packet::Packet,
@@ -77,9 +73,9 @@ pub struct OpenedSound {
 /// Reads block by block, holding no more than one coded packet: for sounds that do not fit into
 /// memory.
 pub struct SoundReader {
-    place: PathBuf,
+    location: Location,
     info: SoundInfo,
-    /// Whether `place` is a file, which ffmpeg may be asked for.
+    /// Whether `location` is a file, which ffmpeg may be asked for.
     file: bool,
     decoding: Decoding,
     /// The samples of the last packet, `[N, C]`.
@@ -129,26 +125,29 @@ fn open(mut file: Box<dyn ReadSeek>) -> Outcome<Coded> {
     }
 }
 
-fn bytes_of(path: &Path) -> Result<Box<dyn ReadSeek>> {
-    let file = File::open(path).map_err(|error| Error::io(path, "open it", error))?;
-    Ok(Box::new(BufReader::new(file)))
-}
-
 impl SoundReader {
     /// Opens a sound, or the sound of a video.
     ///
     /// # Errors
     /// Where the file cannot be read, is damaged, has no sound, or needs ffmpeg and there is none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        Self::of_file(path)?.map_err(|fault| fault.at(path))
+        Self::open_at(Location::file(path.as_ref()))
+    }
+
+    /// The same of a file, or of a part of one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_at(location: Location) -> Result<Self> {
+        let name = location.name().to_owned();
+        Self::of_file(location)?.map_err(|fault| fault.at(&name))
     }
 
     /// By our own decoders, or else by ffmpeg.
-    fn of_file(path: &Path) -> Result<Outcome<Self>> {
-        let opened = match Self::over(path, bytes_of(path)?) {
-            Err(fault) if fault.asks_ffmpeg() && ffmpeg::is_there() => ffmpeg::open_sound(path)
-                .map(|(info, pipe)| Self::with(path, info, Decoding::Ffmpeg { pipe, before: 0 })),
+    fn of_file(location: Location) -> Result<Outcome<Self>> {
+        let opened = match Self::over(location.clone(), location.open()?) {
+            Err(fault) if fault.asks_ffmpeg() && ffmpeg::is_there() => ffmpeg::open_sound(&location)
+                .map(|(info, pipe)| Self::with(location, info, Decoding::Ffmpeg { pipe, before: 0 })),
             other => other,
         };
         Ok(opened.map(|reader| Self { file: true, ..reader }))
@@ -156,21 +155,29 @@ impl SoundReader {
 
     /// Opens the sound of a video, as [`open`](Self::open) does; `None` where a video or an image has none.
     pub fn open_if_any(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        let path = path.as_ref();
-        match Self::of_file(path)? {
+        Self::open_at_if_any(Location::file(path.as_ref()))
+    }
+
+    /// The same of a file, or of a part of one.
+    ///
+    /// # Errors
+    /// As [`open_if_any`](Self::open_if_any).
+    pub fn open_at_if_any(location: Location) -> Result<Option<Self>> {
+        let name = location.name().to_owned();
+        match Self::of_file(location)? {
             Ok(reader) => Ok(Some(reader)),
             Err(Fault::Silent(_)) => Ok(None),
-            Err(fault) => Err(fault.at(path)),
+            Err(fault) => Err(fault.at(&name)),
         }
     }
 
     /// Opens bytes in memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
         let place = Path::new("bytes");
-        Self::over(place, Box::new(Cursor::new(bytes))).map_err(|fault| fault.at(place))
+        Self::over(Location::file(place), Box::new(Cursor::new(bytes))).map_err(|fault| fault.at(place))
     }
 
-    fn over(place: &Path, file: Box<dyn ReadSeek>) -> Outcome<Self> {
+    fn over(location: Location, file: Box<dyn ReadSeek>) -> Outcome<Self> {
         let Coded { mut info, parameters, packets } = open(file)?;
         let decoder = guard("sound", || {
             let options = AudioDecoderOptions::default();
@@ -178,12 +185,12 @@ impl SoundReader {
             made.map_err(|error| packets::fault(error, "codec"))
         })?;
         info.codec = decoder.codec_info().short_name.to_owned();
-        Ok(Self::with(place, info, Decoding::Own { packets, decoder }))
+        Ok(Self::with(location, info, Decoding::Own { packets, decoder }))
     }
 
-    fn with(place: &Path, info: SoundInfo, decoding: Decoding) -> Self {
+    fn with(location: Location, info: SoundInfo, decoding: Decoding) -> Self {
         Self {
-            place: place.to_owned(),
+            location,
             file: false,
             info,
             decoding,
@@ -232,7 +239,7 @@ impl SoundReader {
                     Ok(false) => break,
                     Err(fault) => {
                         self.state = State::Failed;
-                        return Err(fault.at(&self.place));
+                        return Err(fault.at(self.location.name()));
                     }
                 }
             }
@@ -265,7 +272,7 @@ impl SoundReader {
             Ok(found) => self.state = if found { State::Reading } else { State::Ended },
             Err(fault) => {
                 self.state = State::Failed;
-                return Err(fault.at(&self.place));
+                return Err(fault.at(self.location.name()));
             }
         }
         Ok(())
@@ -276,7 +283,7 @@ impl SoundReader {
         while self.state == State::Reading && self.info.length.is_none_or(|length| self.position < length) {
             match self.fill_once() {
                 Err(fault) if fault.asks_ffmpeg() => self.ask_ffmpeg(fault)?,
-                other => _ = other?,
+                other => drop(other?),
             }
             if self.silence > 0 || self.taken < self.block.len() {
                 return Ok(true);
@@ -327,7 +334,7 @@ impl SoundReader {
         if !self.file || matches!(self.decoding, Decoding::Ffmpeg { .. }) || !ffmpeg::is_there() {
             return Err(fault);
         }
-        let (info, mut pipe) = ffmpeg::open_sound(&self.place)?;
+        let (info, mut pipe) = ffmpeg::open_sound(&self.location)?;
         let before = ((self.info.start - info.start) * info.rate.as_f64()).round();
         if (info.rate, info.channels) != (self.info.rate, self.info.channels) || before < 0.0 {
             return Err(fault);
@@ -402,7 +409,7 @@ impl SoundReader {
         let most = options.max_samples / channels;
         let total = self.info.length;
         let wanted = options.length.or(total.map(|total| total.saturating_sub(options.start)));
-        let place = self.place.clone();
+        let place = self.location.name().to_owned();
         let beyond = |total: usize| {
             let asked = match options.length {
                 Some(length) => format!("{length} samples from {} on", options.start),

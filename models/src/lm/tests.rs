@@ -124,6 +124,32 @@ fn assert_cached_is_uncached(lm: &Lm, target: &[Values]) {
 }
 
 #[test]
+fn work_is_the_trunks_and_what_logits_and_the_cache_take() {
+    let cost = |config: LmConfig| config.cost(&fitted(&config, &clip()));
+    // Five words and 18 tokens of 64 entries; five words see each other, all else what comes before it.
+    let (n, d, depth) = (23, 48, 3);
+    let seen = (n * (n + 1) / 2 + 5 * 4 / 2) as f64 / (n * n) as f64;
+    let trunk = config().trunk().cost(&fitted(&config(), &clip()), seen);
+    let whole = cost(config());
+    let near = |a: f64, b: usize| assert!((a - b as f64).abs() < 1e-3, "{a}, {b}");
+    near(whole.forward_flops - trunk.forward_flops, 2 * 18 * 64 * d);
+    near(whole.activations - trunk.activations, 2 * 18 * 64);
+    // Logits, a key and a value a position and block, and half of the matrices once more, of four bytes a number.
+    let matrices = d * (depth * 12 * d + 64);
+    near(whole.working_set - trunk.working_set, 18 * 64 + 2 * n * d * depth + matrices / 2);
+    // As two digits of eight entries, with matrices of 16 bits.
+    let digits = cost(LmConfig { digits: 2, decode: Decode::Bf16, ..config() });
+    let matrices = d * (depth * 12 * d + 16);
+    near(digits.working_set - trunk.working_set, 18 * 16 + 2 * n * d * depth + matrices / 4);
+}
+
+#[test]
+fn a_vector_for_each_position_fixes_the_lengths() {
+    let fixed = |positions| LmConfig { positions, ..config() }.lengths_are_fixed();
+    assert_eq!([Positions::Learned, Positions::Rotary].map(fixed), [true, false]);
+}
+
+#[test]
 fn cached_is_uncached_on_slices_and_on_tensors() {
     for (digits, prefix) in [(1, Prefix::BothWays), (2, Prefix::Causal), (3, Prefix::BothWays)] {
         let lm = model(&LmConfig { digits, prefix, ..config() }, &clip());

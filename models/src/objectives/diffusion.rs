@@ -255,7 +255,7 @@ impl Objective for Diffusion {
     }
 
     fn forwards(&self) -> f64 {
-        1.0 + f64::from(self.self_condition) / 3.0
+        1.0 + f64::from(self.self_condition)
     }
 }
 

@@ -5,6 +5,8 @@
 mod config;
 mod plan;
 mod run;
+#[cfg(test)]
+mod run_tests;
 
 pub use config::{Extend, Moment, Once, PromptSchedule};
 pub use plan::check_edit;

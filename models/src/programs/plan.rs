@@ -189,8 +189,8 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
         {
             return false;
         }
-        let other = task.tracks.iter().any(|(track, spec)| !["audio", "text"].contains(&&**track) && spec.has_target());
-        let shown = task.spec("video") != MaskSpec::Absent || other;
+        let seen = task.tracks.iter().any(|(track, spec)| !["audio", "text"].contains(&&**track) && spec.has_target());
+        let shown = task.spec("video") != MaskSpec::Absent || seen;
         let told = task.spec("text").has_target();
         let held = match holds {
             OutputKind::Text => told,
@@ -198,7 +198,7 @@ fn first(tasks: &[Task], request: &GenerateRequest) -> Result<Task> {
             // Of a sound alone a picture shows the spectrogram.
             OutputKind::Both | OutputKind::Clip if sounds => true,
             OutputKind::Both => shown,
-            OutputKind::Clip => shown && (other || task.spec("video") != MaskSpec::Context),
+            OutputKind::Clip => seen,
             OutputKind::Sound => {
                 task.spec("audio").has_target() && !matches!(task.spec("video"), MaskSpec::Target | MaskSpec::Image)
             }
@@ -374,6 +374,32 @@ mod tests {
     }
 
     #[test]
+    fn a_clip_that_is_given_whole_is_no_clip_that_is_made() {
+        let clip = |inputs: &Inputs| GenerateRequest { output: OutputKind::Clip, ..of(inputs) };
+        let error = chosen(&ONCE, &clip(&clips(&[17]))).unwrap_err().to_string();
+        assert!(error.contains("not trained for what is given"), "{error}");
+        for (inputs, name) in [(clips(&[1]), "i2v"), (clips(&[7, 5]), "connection")] {
+            assert_eq!(chosen(&ONCE, &clip(&inputs)).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn one_clip_its_sound_or_both_are_changed() {
+        let told = |clips, still, sound| check_edit(clips, still, sound).map_err(|error| error.message().to_owned());
+        for (clips, sound) in [(1, false), (0, true), (1, true)] {
+            assert_eq!(told(clips, false, sound), Ok(()));
+        }
+        let nothing = Err("there is no clip and no sound to change".to_owned());
+        // An image is no clip.
+        assert_eq!([told(0, false, false), told(1, true, false)], [nothing.clone(), nothing]);
+        let more = Err("one clip is changed, and more is given".to_owned());
+        assert_eq!(
+            [told(2, false, false), told(2, false, true), told(1, true, true)],
+            [more.clone(), more.clone(), more]
+        );
+    }
+
+    #[test]
     fn a_model_of_sounds_alone_makes_sounds_and_goes_on_with_them() {
         let from_text = Task::new("text-to-audio", [("audio", MaskSpec::Target)]);
         let goes_on = Task { seconds: Some(1.0), ..Task::new("audio-continuation", [("audio", MaskSpec::First)]) };
@@ -502,7 +528,7 @@ mod tests {
         let error = wrong(&ONCE, &of(&both));
         assert!(error.contains("not trained for what is given") && error.contains("continuation"), "{error}");
         let before = Continuation::once().before(1.0);
-        assert!(wrong(&before, &of(&both)).contains("before with a clip and its sound"));
+        assert!(wrong(&before, &of(&both)).contains("continue before a clip and its sound"));
         // A clip too short for what goes on from nine frames goes on from its last one; with sound there is no such task.
         let extend = Continuation::once().extend(1.0);
         assert_eq!(chosen(&extend, &of(&clips(&[5]))).unwrap(), "i2v");

@@ -1,6 +1,7 @@
 //! The schedules of samplers, by what they ask a backbone step by step: how many tokens are hidden, at which times, and
 //! with which guess. The numbers are worked by hand.
 
+use super::autoregressive::Autoregressive;
 use super::diffusion::{Ddim, Euler, Heun, Steps};
 use super::maskgit::{Choice, MaskGit};
 use crate::objectives::masked::MaskSchedule;
@@ -21,6 +22,21 @@ fn ignorant(grid: [usize; 3]) -> (Fake, Log) {
 
 fn request(canvas: &Arc<CanvasShape>, size: usize, start: Option<Start>) -> SampleRequest {
     SampleRequest { start, ..SampleRequest::prompts(&vec![vec![1]; size], keys(5, size), canvas) }
+}
+
+#[test]
+fn passes_are_the_steps_twice_with_guidance() {
+    let canvas = CanvasShape::new(1, 2, TokenShape { grid: [2, 2, 2], kind: TokenKind::Vectors { channels: 3 } });
+    let one = Steps { steps: 5, guidance: 1.0, ..Steps::default() };
+    for (guidance, times) in [(1.0, 1.0), (3.0, 2.0), (0.0, 2.0)] {
+        let steps = Steps { guidance, ..one };
+        assert_eq!(Euler(steps).forwards(&canvas), 5.0 * times);
+        assert_eq!(Ddim(steps).forwards(&canvas), 5.0 * times);
+        // Two slopes a step, but for the last.
+        assert_eq!(Heun(steps).forwards(&canvas), 9.0 * times);
+        // All tokens once, however many steps that is.
+        assert_eq!(Autoregressive { guidance, ..Autoregressive::default() }.forwards(&canvas), times);
+    }
 }
 
 /// How many tokens are hidden as each step begins, of each frame where frames have a pace of their own; of both of two

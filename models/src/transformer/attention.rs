@@ -21,16 +21,6 @@ impl KvCache {
         Self { keys: buffer.clone(), values: buffer, len: 0 }
     }
 
-    /// How many positions are remembered.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The first position's value, as numbers.
     #[cfg(test)]
     pub fn first_value(&self) -> Vec<f32> {
@@ -91,7 +81,7 @@ impl Attention {
     pub fn forward(&self, x: Tensor<3>, rotary: &Rotary, visible: Visible, cache: Option<&mut KvCache>) -> Tensor<3> {
         let [batch, n, width] = x.dims();
         let split = |x: Tensor<3>| x.reshape([batch, n, self.heads, width / self.heads]);
-        let from = cache.as_ref().map_or(0, |cache| cache.len());
+        let from = cache.as_ref().map_or(0, |cache| cache.len);
         let q = rotary.rotate(self.query_norm.forward(split(self.query.forward(x.clone()))), from);
         let k = rotary.rotate(self.key_norm.forward(split(self.key.forward(x.clone()))), from);
         let v = split(self.value.forward(x));

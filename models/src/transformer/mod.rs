@@ -58,14 +58,17 @@ impl TrunkConfig {
     pub fn errors(&self) -> Vec<ConfigError> {
         let Self { width, depth, heads, .. } = *self;
         let mut errors = Vec::new();
-        if heads == 0 || !width.is_multiple_of(heads) {
+        if !fits(width, heads) {
+            let message = match width.checked_rem(heads) {
+                Some(0) => {
+                    let each = width / heads;
+                    format!("{heads} heads of {each} numbers: rotary positions want an even number, 8 or more")
+                }
+                _ => format!("{heads} heads do not divide a width of {width}"),
+            };
             let fitting = (1..=heads.clamp(1, width.max(1))).rev().find(|h| fits(width, *h));
             let hint = fitting.map_or("set `width = 128` and `heads = 4`".into(), |h| format!("set `heads = {h}`"));
-            errors.push(ConfigError::new("heads", format!("{heads} heads do not divide a width of {width}"), hint));
-        } else if !fits(width, heads) {
-            let message =
-                format!("{heads} heads of {} numbers: rotary positions want an even number, 8 or more", width / heads);
-            errors.push(ConfigError::new("heads", message, format!("set `heads = {}`", (width / 32).max(1))));
+            errors.push(ConfigError::new("heads", message, hint));
         }
         if depth == 0 {
             errors.push(ConfigError::new("depth", "a Transformer of no blocks predicts nothing", "set `depth = 4`"));
@@ -93,4 +96,49 @@ impl TrunkConfig {
 
 fn fits(width: usize, heads: usize) -> bool {
     width.is_multiple_of(heads) && (width / heads).is_multiple_of(2) && width / heads >= 8
+}
+
+#[cfg(test)]
+mod config_tests {
+    use super::*;
+    use musiva_core::{TokenKind, TokenShape};
+
+    fn trunk(width: usize, depth: usize, heads: usize) -> TrunkConfig {
+        TrunkConfig { width, depth, heads, precision: Precision::F32 }
+    }
+
+    #[test]
+    fn heads_are_even_parts_of_the_width_and_the_hint_names_some_that_are() {
+        for width in 8usize..=130 {
+            for heads in 0..=40 {
+                let each = width.checked_div(heads).filter(|each| each * heads == width).unwrap_or(0);
+                let errors = trunk(width, 1, heads).errors();
+                assert_eq!(errors.is_empty(), each >= 8 && each % 2 == 0, "{width}, {heads}");
+                let Some(error) = errors.first() else { continue };
+                assert_eq!(error.path, "heads");
+                let fitting = error.hint.strip_prefix("set `heads = ").and_then(|hint| hint.strip_suffix('`'));
+                match fitting.map(|heads| heads.parse().unwrap()) {
+                    Some(heads) => assert!(trunk(width, 1, heads).errors().is_empty(), "{width}: {}", error.hint),
+                    None => assert_eq!((width % 2, &*error.hint), (1, "set `width = 128` and `heads = 4`")),
+                }
+            }
+        }
+        assert_eq!(trunk(64, 0, 4).errors().iter().map(|error| &*error.path).collect::<Vec<_>>(), ["depth"]);
+    }
+
+    #[test]
+    fn work_is_that_of_the_matrices_and_of_the_attention() {
+        // Two words and a clip of 2 × 2 × 2 tokens: 10 positions.
+        let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
+        let canvas = CanvasShape::new(2, 5, TokenShape { grid: [2, 2, 2], kind });
+        let Cost { forward_flops, activations, working_set } = trunk(16, 3, 2).cost(&canvas, 0.5);
+        // A block has 12 matrices of 16 × 16, each number a multiplication and an addition at each position; of the pairs
+        // of positions, half of which are seen, products with keys and values of 16 numbers.
+        let matrices = 12 * 16 * 16 * 2 * 10;
+        let attention = 10 * 10 / 2 * 2 * 16 * 2;
+        assert_eq!(forward_flops, f64::from(3 * (matrices + attention)));
+        // Of each block 18 vectors a position and a number for each of two heads.
+        assert_eq!(activations, f64::from(3 * 10 * (18 * 16 + 2)));
+        assert_eq!(working_set, f64::from(10 * 16 * 12));
+    }
 }

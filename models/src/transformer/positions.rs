@@ -196,3 +196,72 @@ impl Rotary {
         rotary(x, at(&self.cos), at(&self.sin))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::{TokenKind, TokenShape};
+    use std::sync::Arc;
+
+    const WIDTH: usize = 3;
+
+    /// Two words and a clip of 2 × 2 × 3 tokens.
+    fn canvas() -> Arc<CanvasShape> {
+        let kind = TokenKind::Codes { levels: 1, entries: 16, bits: Some(4) };
+        Arc::new(CanvasShape::new(2, 5, TokenShape { grid: [2, 2, 3], kind }).with_context())
+    }
+
+    #[test]
+    fn of_a_clip_a_position_is_the_sum_of_its_axes_and_what_is_given_is_marked() {
+        let canvas = canvas();
+        let init = Init::new(3, &Device::flex());
+        let positions = PositionEmbedding::new(&init, &canvas, WIDTH, Positions::Learned);
+        // The second step of the clip is generated, the first given, and the prompt.
+        let layout = Layout::with_prompt(&canvas, (0..6).collect(), (6..12).collect());
+        let (context, target) = positions.of(&layout).unwrap();
+        let row = |table: &Param<Tensor<2>>, i: usize| to_vec(table.val().slice_dim(0, i..i + 1));
+        let sum = |vectors: &[Vec<f32>]| (0..WIDTH).map(|i| vectors.iter().map(|v| v[i]).sum()).collect::<Vec<f32>>();
+        let (video, text) = (&positions.tracks[0], &positions.tracks[1]);
+        let (h, w) = (video.h.as_ref().unwrap(), video.w.as_ref().unwrap());
+        let place = |t, y, x| vec![row(&video.t, t), row(h, y), row(w, x)];
+        let mark = to_vec(positions.given.as_ref().unwrap().val());
+        let grid = || (0..2).flat_map(|y| (0..3).map(move |x| (y, x)));
+        let generated = grid().map(|(y, x)| sum(&place(1, y, x)));
+        let given = grid().map(|(y, x)| sum(&[place(0, y, x), vec![mark.clone()]].concat()));
+        // A prompt is context anyway, and is not marked.
+        let words = (0..2).map(|i| row(&text.t, i));
+        let near = |found: Vec<f32>, wanted: Vec<Vec<f32>>| {
+            let wanted = wanted.concat();
+            assert_eq!(found.len(), wanted.len());
+            assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}, {wanted:?}");
+        };
+        near(to_vec(target), generated.collect());
+        near(to_vec(context.unwrap()), words.chain(given).collect());
+    }
+
+    #[test]
+    fn half_of_the_pairs_turn_with_time_and_a_quarter_with_each_side() {
+        let layout = Layout::whole(&canvas());
+        // Of 16 numbers 8 pairs: 4, 2 and 2. Each axis turns by a radian a step and slower, down towards a hundredth.
+        let [t, y, x] = [3.0, 5.0, 7.0f64];
+        let [cos, sin] = Rotary::with_axes(&layout, |_, _| [t, y, x], 16, &Device::flex()).on_host();
+        let slower = |of: f64, i: f64| 1.0 / 100f64.powf(i / of);
+        let wanted = [
+            t,
+            t * slower(4.0, 1.0),
+            t * slower(4.0, 2.0),
+            t * slower(4.0, 3.0),
+            y,
+            y * slower(2.0, 1.0),
+            x,
+            x * slower(2.0, 1.0),
+        ];
+        assert_eq!(cos.len(), layout.length() * 8);
+        for (cos, sin) in cos.chunks(8).zip(sin.chunks(8)) {
+            for (i, angle) in wanted.iter().enumerate() {
+                assert!((f64::from(cos[i]) - angle.cos()).abs() < 1e-6, "{i}");
+                assert!((f64::from(sin[i]) - angle.sin()).abs() < 1e-6, "{i}");
+            }
+        }
+    }
+}

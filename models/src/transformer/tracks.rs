@@ -181,11 +181,6 @@ impl Vocabulary {
         Self::counts(shape).into_iter().sum::<usize>() * base * width
     }
 
-    /// How many entries a digit has.
-    pub fn base(&self) -> usize {
-        self.digits[0].entries()
-    }
-
     /// `[B, n, D]` → `[B, n, width]`; where some digits may be none, their number is that of the entries.
     fn embed(&self, codes: Tensor<3, Int>, some: bool) -> Tensor<3> {
         let [size, n, _] = codes.dims();
@@ -288,5 +283,29 @@ fn named(init: &Init, track: &TrackShape) -> Init {
         "audio" => init.part("sound"),
         "text" => init.part("words"),
         other => init.part(format!("track.{other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use musiva_core::TokenShape;
+
+    #[test]
+    fn codes_fall_into_digits_of_equal_bits() {
+        let told = |entries, bits, digits| {
+            let tokens = TokenShape { grid: [1, 2, 2], kind: TokenKind::Codes { levels: 1, entries, bits } };
+            check_codes(&CanvasShape::new(2, 5, tokens).with_factors(digits)).map_err(|error| (error.path, error.hint))
+        };
+        let wrong = |digits: usize| -> Result<(), (String, String)> {
+            Err(("digits".to_owned(), format!("set `digits = {digits}`")))
+        };
+        assert_eq!([1, 2, 3, 6].map(|digits| told(64, Some(6), digits)), [Ok(()), Ok(()), Ok(()), Ok(())]);
+        assert_eq!([4, 5].map(|digits| told(64, Some(6), digits)), [wrong(3), wrong(3)]);
+        // Without bits, and with more than one digit can tell.
+        assert_eq!([told(64, None, 1), told(64, None, 2)], [Ok(()), wrong(1)]);
+        assert_eq!([told(1 << 16, Some(16), 1), told(1 << 18, Some(18), 1)], [Ok(()), wrong(2)]);
+        let vectors = TokenShape { grid: [1, 2, 2], kind: TokenKind::Vectors { channels: 4 } };
+        assert_eq!(check_codes(&CanvasShape::new(2, 5, vectors)).unwrap_err().path, "kind");
     }
 }

@@ -61,6 +61,39 @@ fn mixed(a: &Clip, b: &Clip, from: usize) -> Clip {
 }
 
 #[test]
+fn work_is_that_of_the_matrices_and_of_the_attention() {
+    let media = MediaShape::Clip { frames: 13, height: 12, width: 20, rate: Rate::whole(8) };
+    let [encoder, decoder] = config(KL).cost(&media);
+    assert_eq!(encoder, decoder);
+    // 7 × 3 × 5 tokens of 2 × 4 × 4 pixels; three blocks of 12 matrices of 24 × 24. One sees the 15 places of a frame, two
+    // see three moments of seven.
+    let (tokens, patch) = (7 * 3 * 5, 2 * 4 * 4 * 3);
+    let products = tokens * 24 * (3 * 12 * 24 + patch);
+    let pairs = tokens * (15 + 2 * 3);
+    assert_eq!(encoder.forward_flops, f64::from(2 * products + 2 * 2 * pairs * 24));
+    // Of each block 20 vectors a token and a number a head, and six times the numbers of the clip.
+    assert_eq!(encoder.activations, f64::from(tokens * (3 * (20 * 24 + 3) + 6 * patch)));
+    assert_eq!(encoder.working_set, f64::from(tokens * 24 * 12));
+    let long = config(KL).cost(&MediaShape::Clip { frames: 3, height: 12, width: 20, rate: Rate::whole(8) })[0];
+    // Of two moments none sees three.
+    assert_eq!(long.forward_flops, f64::from(2 * 30 * 24 * (3 * 12 * 24 + patch) + 2 * 2 * 30 * (15 + 2 * 2) * 24));
+}
+
+/// What sees nothing but itself sees the same among places as among moments.
+#[test]
+fn a_place_alone_is_a_moment_alone() {
+    use super::layers::{Block, Rotary};
+    let (device, size) = (Device::flex(), 8);
+    let block = Block::new(&Init::new(3, &device), [24, 3], 1.0);
+    let numbers = RngKey::new(2).stream(RngStream::Data).normals(5 * 24);
+    let x = Tensor::<5>::from_data(TensorData::new(numbers, [5, 1, 1, 1, 24]), &device);
+    let places = block.over_places(x.clone(), &Rotary::positions([1, 1], size, &device));
+    let moments = block.over_moments(x.clone(), &Rotary::moments(1, size, &device), 1, &mut StreamState::none());
+    assert!(near(&to_vec(places.clone()), &to_vec(moments)));
+    assert!(!near(&to_vec(places), &to_vec(x)));
+}
+
+#[test]
 fn change_the_future_the_past_stays() {
     let it = tokenizer(KL, &Device::flex());
     let (a, b) = (clip(13, 1), clip(13, 2));

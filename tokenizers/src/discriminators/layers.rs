@@ -120,14 +120,17 @@ mod tests {
     #[test]
     fn groups_are_convolutions_side_by_side() {
         let (groups, stride, spans) = (3, 4, 10);
-        let conv = GroupedConv::new(&Init::new(2, &Device::flex()), [6, 15], groups, spans, stride);
+        let mut conv = GroupedConv::new(&Init::new(2, &Device::flex()), [6, 15], groups, spans, stride);
+        // What starts as zero would let a mistake pass.
+        conv.bias = conv.bias.map(|_| noise([15], 4));
         let x = noise([2, 29, 6], 3);
         let together = conv.forward(x.clone());
         assert_eq!(together.dims(), [2, 8, 15]);
         for group in 0..groups {
             let weight = conv.weight.val().slice_dim(0, group..group + 1).reshape([spans * stride, 2, 5]);
             let axis = Axis::default().stride(stride).padding(18, 40);
-            let alone = conv1d(x.clone().slice_dim(2, 2 * group..2 * group + 2), weight, None, axis);
+            let bias = conv.bias.val().slice_dim(0, 5 * group..5 * group + 5);
+            let alone = conv1d(x.clone().slice_dim(2, 2 * group..2 * group + 2), weight, Some(bias), axis);
             let same = together.clone().slice_dim(2, 5 * group..5 * group + 5);
             let alone = alone.slice_dim(1, 0..8);
             let far = to_vec((alone - same).abs()).into_iter().fold(0.0, f32::max);

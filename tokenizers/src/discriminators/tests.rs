@@ -54,6 +54,13 @@ fn each_sample_is_judged_by_itself() {
         let judge = built(modality, &Device::flex());
         let media = noise(shape, 4, &Device::flex());
         let together = to_vec(judge.score(media.clone()));
+        // The mean of the heads' means.
+        let means = |row: usize| {
+            let heads = judge.forward(media.clone().slice_dim(0, row..row + 1));
+            let count = heads.len() as f32;
+            heads.into_iter().map(|head| to_vec(head.logits.mean())[0]).sum::<f32>() / count
+        };
+        assert!(together.iter().enumerate().all(|(row, score)| (means(row) - score).abs() < 1e-5), "{modality:?}");
         for (i, together) in together.into_iter().enumerate() {
             let alone = to_vec(judge.score(media.clone().slice_dim(0, i..i + 1)))[0];
             assert!((alone - together).abs() < 1e-5, "{modality:?}");

@@ -88,3 +88,24 @@ pub fn size(config: &DiscriminatorConfig, samples: usize) -> Size {
     size.layer([last, 1], LAST_TAPS, moments as f64);
     size
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_that_of_the_layers_at_their_moments() {
+        let config = DiscriminatorConfig { channels: 4, widest: 16, blocks: 3, window: 128 };
+        let Size { flops, activations, .. } = size(&config, 1023);
+        // Four times a quarter of the moments, rounded up; 16 channels from the first on, of four a group.
+        let grouped = [(4, 256), (16, 64), (16, 16), (16, 4)];
+        let taps = SPANS * STRIDE;
+        let products = grouped.map(|(_, moments)| 4 * 16 * taps * moments).iter().sum::<usize>();
+        let all = 4 * 15 * 1023 + products + 16 * 16 * 5 * 4 + 16 * 3 * 4;
+        assert_eq!(flops, 2.0 * all as f64);
+        // Each output before and after its rectifier, and the windows of the grouped ones.
+        let outputs = 4 * 1023 + 16 * (256 + 64 + 16 + 4) + 16 * 4 + 4;
+        let windows = grouped.map(|(input, moments)| input * taps * moments).iter().sum::<usize>();
+        assert_eq!(activations, (2 * outputs + windows) as f64);
+    }
+}

@@ -78,6 +78,15 @@ mod tests {
     use musiva_core::Rate;
 
     #[test]
+    fn a_recipe_names_its_weights() {
+        let paths = |path: &str| {
+            let errors = LpipsConfig { path: path.into() }.errors();
+            errors.into_iter().map(|error| error.path).collect::<Vec<_>>()
+        };
+        assert_eq!((paths(""), paths("vgg16.safetensors")), (vec!["path".to_owned()], vec![]));
+    }
+
+    #[test]
     fn clips_are_measured_frame_by_frame_and_one_by_one() {
         let clip = |seed: usize, frames: usize| {
             let pixels = (0..frames * 17 * 19 * 3).map(|i| ((i * seed) % 251) as u8).collect();

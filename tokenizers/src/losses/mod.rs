@@ -179,6 +179,14 @@ mod tests {
     }
 
     #[test]
+    fn the_background_is_the_median_of_each_colour() {
+        let of =
+            |pixels: &[[u8; 3]]| median(&Clip::new([1, 1, pixels.len()], Rate::whole(8), pixels.concat()).unwrap());
+        assert_eq!(of(&[[9, 1, 200], [7, 2, 200], [8, 3, 0], [255, 4, 200], [0, 5, 0]]), [8, 3, 200]);
+        assert_eq!(of(&[[7; 3]]), [7; 3]);
+    }
+
+    #[test]
     fn emphasis_does_not_change_an_even_error() {
         let target = Target::new(&[dot(2, 3, 4)], [4, 4, 4], &Device::flex());
         let made = Reconstruction {

@@ -190,6 +190,70 @@ mod tests {
     }
 
     #[test]
+    fn bands_are_triangles_evenly_spaced_in_mel() {
+        // A mel is a constant ratio of `1 + f/700`: so are the edges of the bands, from 0 to 8 kHz.
+        let (rate, bins) = (16_000.0, 129);
+        for count in [8, 32, 100] {
+            let top = 1.0f64 + rate / 2.0 / 700.0;
+            let edge = |i: usize| 700.0 * (top.powf(i as f64 / (count + 1) as f64) - 1.0);
+            let hertz = |bin: usize| bin as f64 * rate / 2.0 / (bins - 1) as f64;
+            let bands = triangles(bins, count, rate);
+            let mut narrow = 0;
+            for band in 0..count {
+                let [low, middle, high] = [edge(band), edge(band + 1), edge(band + 2)];
+                // How high the triangle stands over each bin.
+                let height =
+                    |bin| ((hertz(bin) - low) / (middle - low)).min((high - hertz(bin)) / (high - middle)).max(0.0);
+                let mut wanted: Vec<f64> = (0..bins).map(height).collect();
+                let area: f64 = wanted.iter().sum();
+                if area == 0.0 {
+                    narrow += 1;
+                    let far = |bin: &usize| (hertz(*bin) - middle).abs();
+                    wanted[(0..bins).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap()] = 1.0;
+                }
+                let area = if area == 0.0 { 1.0 } else { area };
+                for (bin, wanted) in wanted.into_iter().enumerate() {
+                    let found = f64::from(bands[bin * count + band]);
+                    assert!((found - wanted / area).abs() < 1e-5, "band {band} of {count}, bin {bin}");
+                }
+            }
+            assert_eq!(narrow > 0, count == 100, "{narrow} of {count}");
+        }
+    }
+
+    #[test]
+    fn of_a_sound_and_its_echo_the_distance_is_known() {
+        // Of noise nothing is near the floor; at half the loudness each magnitude is half, its logarithm ln 2 less.
+        let numbers = musiva_core::RngKey::new(3).stream(musiva_core::RngStream::Noise).normals(4096);
+        let loud = Tensor::<2>::from_data(TensorData::new(numbers, [1, 4096]), &Device::flex());
+        let scales = MelScales::new(Rate::whole(16_000), 4096, &Device::flex()).with_floor(-300.0);
+        let term = |scale: &MelScale| {
+            let near = 0.5 * f64::from(to_vec(scale.spectrogram(loud.clone()).mean())[0]);
+            near + (scale.stft.window() as f64 / 2.0).sqrt() * std::f64::consts::LN_2 / (BANDS as f64).sqrt()
+        };
+        let wanted = scales.scales.iter().map(term).sum::<f64>() / 6.0;
+        let found = f64::from(to_vec(scales.distance(loud.clone(), loud * 0.5))[0]);
+        assert!((found - wanted).abs() < 1e-4 * wanted, "{found}, {wanted}");
+    }
+
+    #[test]
+    fn each_part_of_the_loss_counts_by_its_weight() {
+        let scales = MelScales::new(Rate::whole(8000), 256, &Device::flex());
+        let clip = |sound: Tensor<2>| sound.reshape([1, 256, 1, 1, 1]);
+        let (sound, made) = (clip(sine(440.0, 0.5, 256)), clip(sine(440.0, 0.5, 256)) * 0.5);
+        for (wave, noise, mel) in [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (2.0, 3.0, 5.0)] {
+            let weights = SoundLossWeights { wave, noise, mel, commitment: 0.0 };
+            let loss = sound_distortion(sound.clone(), made.clone(), &scales, &weights);
+            let part = |name: &str| to_vec(loss.parts.iter().find(|(part, _)| *part == name).unwrap().1.clone())[0];
+            let mean = to_vec(sound.clone().abs().mean())[0];
+            // Half of the sound is missing, a quarter of its energy.
+            assert!((part("wave") - 0.5 * mean).abs() < 1e-6 && (part("noise") - 0.25).abs() < 1e-6);
+            let wanted = wave * part("wave") + noise * part("noise") + mel * part("mel");
+            assert!((to_vec(loss.total)[0] - wanted).abs() < 1e-5 * wanted);
+        }
+    }
+
+    #[test]
     fn equal_sounds_are_near_and_others_far() {
         let scales = MelScales::new(Rate::whole(16_000), 3000, &Device::flex());
         let distance = |a: Tensor<2>, b: Tensor<2>| to_vec(scales.distance(a, b))[0];

@@ -177,6 +177,41 @@ fn parameters_are_counted_without_building() {
 }
 
 #[test]
+fn an_adaptive_decoder_has_a_norm_more_before_each_resolution() {
+    for norm in NORMS {
+        let mut steered = std::collections::BTreeSet::new();
+        network(norm, KL).1.each(&mut |name, _, _| {
+            if name.contains("adaptive") {
+                steered.insert(name.rsplit_once('.').unwrap().0.to_owned());
+            }
+        });
+        assert_eq!(steered.is_empty(), norm != ADAPTIVE, "{steered:?}");
+    }
+}
+
+#[test]
+fn work_is_that_of_the_convolutions() {
+    let media = MediaShape::Clip { frames: 13, height: 12, width: 20, rate: Rate::whole(8) };
+    let [encoder, decoder] = config(NormConfig::Rms, KL).cost(&media);
+    // Places of each stage, of 2 × 2 pixels at first: half the rows and columns, then twice half of the frames, rounded up.
+    let [a, b, c, d] = [13 * 6 * 10, 13 * 3 * 5, 7 * 3 * 5, 4 * 3 * 5];
+    // Taps times channels before and after, of the pixels, of two convolutions of a block, and of each step.
+    let pixels = a * 9 * 12 * 6;
+    let blocks = 2 * (a * 9 * 6 * 6 + b * 27 * 9 * 9 + c * 27 * 3 * 3 + d * 27 * 12 * 12);
+    // Down where something is halved, by three taps a halved side; latents have a mean and a variance.
+    let down = b * 9 * 6 * 9 + c * 3 * 9 * 3 + d * 3 * 3 * 12 + d * 12 * 6;
+    // Up from the coarser of two stages by its own kernel, to all places that become of one.
+    let up = d * 27 * 3 * 12 + d * 27 * 12 * (3 * 2) + c * 27 * 3 * (9 * 2) + b * 27 * 9 * (6 * 4);
+    assert_eq!(encoder.forward_flops, f64::from(2 * (pixels + blocks + down)));
+    assert_eq!(decoder.forward_flops, f64::from(2 * (pixels + blocks + up)));
+    // Four times what a block has, twice what is halved, and of the loss five times the clip.
+    let kept = 4 * (a * 6 + b * 9 + c * 3 + d * 12) + 2 * (a * 6 + b * 9 + c * 3) + 5 * 13 * 12 * 20 * 3;
+    for half in [encoder, decoder] {
+        assert_eq!((half.activations, half.working_set), (f64::from(kept), f64::from(4 * a * 6)));
+    }
+}
+
+#[test]
 fn frames_that_do_not_fit_are_told_the_nearest_that_do() {
     let shape = |frames| {
         let media = MediaShape::Clip { frames, height: 64, width: 64, rate: Rate::whole(8) };

@@ -365,6 +365,29 @@ mod tests {
     }
 
     #[test]
+    fn dead_entries_start_again_at_a_latent_each() {
+        let mut book = book(3, 2, Following { restart: 0.5, ..FOLLOWING });
+        let mut weights = book.weights();
+        weights.get_mut("entries").unwrap().values = vec![0.0, 0.0, 50.0, 60.0, 70.0, 80.0];
+        weights.get_mut("usage").unwrap().values = vec![1.0, 0.0, 0.0];
+        book.load(&weights, "the test").unwrap();
+        // Two of fifty latents lie off the entry that is used.
+        let mut latents = vec![0.0; 100];
+        latents[20..22].copy_from_slice(&[1.0, 2.0]);
+        latents[70..72].copy_from_slice(&[3.0, 4.0]);
+        book.update_ema(&latents, &[0; 50], &mut rng(0));
+        let (entries, sums) = (to_vec(book.entries()), to_vec(book.sums.val()));
+        let mut again = [entries[2..4].to_vec(), entries[4..].to_vec()];
+        again.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        assert_eq!(again, [[1.0, 2.0], [3.0, 4.0]]);
+        // As if a third of all latents had been theirs.
+        assert_eq!(to_vec(book.usage.val())[1..], [1.0f32 / 3.0; 2]);
+        assert!(sums[2..].iter().zip(&entries[2..]).all(|(sum, entry)| (sum * 3.0 - entry).abs() < 1e-6));
+        // The entry that is used goes a tenth of the way to the mean of its latents.
+        assert!((entries[0] - 0.1 * 4.0 / 50.0).abs() < 1e-6 && (entries[1] - 0.1 * 6.0 / 50.0).abs() < 1e-6);
+    }
+
+    #[test]
     fn dead_entries_start_again_where_latents_are_far_from_theirs() {
         // Of a thousand latents a hundredth is loud; all others lie on an entry.
         let mut book = book(9, 1, Following { restart: 0.5, ..FOLLOWING });

@@ -298,3 +298,42 @@ fn both_modes_learn() {
     assert_eq!(slopes.len(), film::Film::parameters(32));
     assert!(slopes.iter().filter(|slope| **slope != 0.0).count() > slopes.len() * 9 / 10, "{slopes:?}");
 }
+
+#[test]
+fn training_hears_as_the_configuration_says() {
+    let (sounds, tokens) = (noise(2 * 210, 7), [2, 7]);
+    let sounds = Tensor::<5>::from_data(TensorData::new(sounds, [2, 210, 1, 1, 1]), &Device::flex());
+    let [on, off] = [true, false].map(|denoise| {
+        let it = switched(denoise, true);
+        let by_flag = |flag: f32| {
+            let flag = Tensor::<2>::full(tokens, flag, &Device::flex());
+            to_vec(it.reconstruct_denoising(sounds.clone(), flag, false, RngKey::new(1)).media)
+        };
+        let by_settings = to_vec(it.reconstruct(sounds.clone(), false, RngKey::new(1)).media);
+        assert_near(&by_settings, &by_flag(f32::from(u8::from(denoise))));
+        by_settings
+    });
+    assert_ne!(on, off);
+}
+
+#[test]
+fn work_is_that_of_the_layers() {
+    let config = |film| SoundStreamConfig { channels: 2, strides: vec![2], film, ..config() };
+    let media = MediaShape::Sound { samples: 1000, channels: 1, rate: Rate::whole(8000) };
+    let [encoder, decoder] = config(None).cost(&media);
+    assert_eq!(encoder, decoder);
+    // Of both halves together, a multiplication for each tap and pair of channels: the ends, six pairs of convolutions in
+    // residual units; and for every second sample the strided ones of four taps and those at the latents, of six numbers.
+    let samples = 2 * (7 * 2) + 6 * (7 * 2 * 2 + 2 * 2);
+    let halves = 2 * (4 * 2 * 4) + 3 * 4 * 6 + 7 * 6 * 4;
+    assert_eq!(encoder.forward_flops, f64::from(1000 * samples + 500 * halves));
+    // Half of what goes into a layer and comes out of it.
+    let kept = 1000 * (2 * 3 + 12 * 4) + 500 * (2 * 6 + 2 * 10);
+    assert_eq!(encoder.activations, f64::from(kept) / 2.0);
+    // Sounds are heard 64 tokens at a time.
+    assert_eq!(encoder.working_set, f64::from(4 * 2 * 128));
+    // The switch multiplies and adds to each of four numbers of a token.
+    let switched = config(Some(FilmConfig { denoise: true })).cost(&media)[0];
+    assert_eq!(switched.forward_flops - encoder.forward_flops, f64::from(500 * 4));
+    assert_eq!(switched.activations - encoder.activations, f64::from(500 * 2 * 4) / 2.0);
+}

@@ -328,6 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn a_vocabulary_is_filled_with_room_for_no_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let config = TextConfig { length: 8, vocabulary: 30 };
+        let captions = ["a red ring moves left", "the blue square goes up", "a green triangle moves right"];
+        train(&config, captions.iter().map(|caption| (*caption).to_owned()), &path).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(json["model"]["vocab"].as_object().unwrap().len(), 29);
+        assert!(Text::open(&config, &path).is_ok());
+        let small = Text::open(&TextConfig { vocabulary: 29, ..config }, &path).err().unwrap().to_string();
+        assert!(
+            small.contains("which takes 30 entries") && small.contains("the recipe's vocabulary has 29"),
+            "{small}"
+        );
+        assert!(small.contains("set `tokenizer.text.vocabulary = 30`"), "{small}");
+    }
+
+    #[test]
     fn training_twice_gives_the_same_bytes() {
         let read = || std::fs::read(trained().0.path().join("tokenizer.json")).unwrap();
         assert_eq!(read(), read());
@@ -340,6 +358,8 @@ mod tests {
         let text = Text::open(&config, &path).unwrap();
         let long = text.encode(&Media::Text("red ".repeat(9))).unwrap_err().to_string();
         assert!(long.contains("9 tokens") && long.contains("8"), "{long}");
+        let most = text.encode(&Media::Text("red ".repeat(8))).unwrap();
+        assert!(most.as_codes().unwrap().iter().all(|&code| code != PAD), "it fits to the last token");
         let small = Text::open(&TextConfig { vocabulary: 10, ..config.clone() }, &path).err().unwrap().to_string();
         assert!(small.contains("tokenizer.text.vocabulary"), "{small}");
         std::fs::write(&path, b"{}").unwrap();

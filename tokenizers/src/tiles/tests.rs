@@ -130,3 +130,25 @@ fn frames_are_cut_where_they_would_take_too_much() {
     assert_eq!((tiling, tiling.error(large.spec().strides)), (Tiling { tile: 256, overlap: 32 }, None));
     assert_eq!(Tiling::automatic(&large, [128, 128]), None);
 }
+
+#[test]
+fn automatic_tiles_are_whole_tokens_both_ways() {
+    for patch in [[2, 4, 6], [2, 6, 4], [1, 12, 8], [1, 5, 7]] {
+        let wide = CVivitConfig { patch, width: 2048, heads: 8, ..Default::default() };
+        let tiling = Tiling::automatic(&wide, [840 * 4; 2]).unwrap();
+        assert_eq!(tiling.error(patch), None, "{patch:?}: {tiling:?}");
+    }
+}
+
+#[test]
+fn as_many_frames_at_once_as_a_tile_allows() {
+    let tokenizer = build(&local());
+    let places = |grid, tile| frames_at_once(&*tokenizer, grid, tile);
+    let tiling = Some(Tiling { tile: 16, overlap: 4 });
+    // A tile of 16 pixels has 8 places a side, a grid that is smaller has its own.
+    assert_eq!(places([100, 200], tiling), at_once(8 * 8));
+    assert_eq!(places([3, 200], tiling), at_once(3 * 8));
+    assert_eq!(places([100, 5], tiling), at_once(8 * 5));
+    assert_eq!(places([10, 20], None), at_once(10 * 20));
+    assert!(at_once(3 * 8) > at_once(8 * 8));
+}

@@ -74,7 +74,7 @@ impl Case {
             caption: self.caption.clone(),
             streams: self.streams.clone(),
             numbers: self.numbers.clone(),
-            id: String::new(),
+            ..Sample::default()
         }
     }
 }
@@ -124,7 +124,14 @@ pub(super) fn perform_of(
     [seed, number]: [u64; 2],
     on_step: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
-    let prompts = samples.iter().map(|sample| sample.caption.clone()).collect();
+    let encoders = pipeline.encoders();
+    let text = encoders.get(Modality::Text.track());
+    let prompt = |Sample { caption, .. }: &Sample| {
+        // Of a caption that is too long the beginning, as in training.
+        let short = text.map_or(Ok(None), |text| text.shortened(caption))?;
+        Ok(short.unwrap_or_else(|| caption.clone()))
+    };
+    let prompts = samples.iter().map(prompt).collect::<Result<_>>()?;
     let conditions = samples.iter().map(|sample| numbers(pipeline, &sample.numbers)).collect();
     let mut media = TrackMedia::new();
     for track in pipeline.canvas().tracks.iter().filter(|track| track.modality != Modality::Text) {
@@ -205,6 +212,29 @@ mod tests {
         assert_eq!(shown(MaskSpec::Ends, 1), Some(vec![0, 16]));
         assert_eq!(shown(MaskSpec::Context, 1), Some((0..17).collect()));
         assert_eq!(shown(MaskSpec::Target, 1), None);
+    }
+
+    #[test]
+    fn of_a_clip_with_a_region_all_else_is_shown() {
+        let case = case();
+        let [frames, height, width] = case.clip.shape();
+        let shown = |video| case.shown(&task(video, MaskSpec::Absent, 1), [4, 8, 8]).unwrap();
+        let grey = |clip: &Clip| -> Vec<bool> {
+            let pixels = clip.pixels().chunks_exact(3).zip(case.clip.pixels().chunks_exact(3));
+            let all = pixels.map(|(shown, whole)| {
+                assert!(shown == whole || shown == [96; 3], "{shown:?} of {whole:?}");
+                shown == [96; 3]
+            });
+            all.collect()
+        };
+        // A rectangle, in all frames the same, of a quarter to three quarters of each side.
+        let grey = grey(&shown(MaskSpec::Outside));
+        let area = height * width;
+        assert!((1..frames).all(|t| grey[t * area..(t + 1) * area] == grey[..area]));
+        let count = grey[..area].iter().filter(|grey| **grey).count();
+        assert!((area / 16..=area * 9 / 16).contains(&count), "{count} of {area}");
+        // The same part of the same case, asked for again.
+        assert_eq!(shown(MaskSpec::Outside), shown(MaskSpec::Outside));
     }
 
     #[test]

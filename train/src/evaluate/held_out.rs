@@ -192,6 +192,8 @@ struct Counts<'a> {
     n: usize,
     clips: Mean,
     sounds: Sums,
+    /// All sounds of a dataset have one shape.
+    measures: Option<Measures<'static>>,
     captions: Vec<bool>,
     metrics: Metrics,
     /// How many clips the metrics have seen.
@@ -207,6 +209,7 @@ impl<'a> Counts<'a> {
             n: 0,
             clips: Mean::default(),
             sounds: Sums::default(),
+            measures: None,
             captions: Vec::new(),
             metrics: Metrics::new(recipe)?,
             seen: 0,
@@ -232,7 +235,8 @@ impl<'a> Counts<'a> {
             && wanted.length() == made.length()
             && wanted.length() >= MelScales::SHORTEST
         {
-            self.sounds.add(wanted, made, "", &Measures::of(wanted, None))?;
+            let measures = self.measures.get_or_insert_with(|| Measures::of(wanted, None));
+            self.sounds.add(wanted, made, "", measures)?;
         }
         if let (Some(made), true) = (&outcome.text, text.has_target()) {
             let plain = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>();

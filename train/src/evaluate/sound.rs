@@ -282,8 +282,8 @@ impl AudioOracle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::Rate;
-    use musiva_data::WorldConfig;
+    use musiva_core::{MediaShape, Modality, Rate, TokenKind, Tokenizer, TokenizerSpec};
+    use musiva_data::{DataReport, Sample, WorldConfig};
 
     fn tone(pitch: f32, amplitude: f32) -> Sound {
         let samples = (0..4000).map(|i| amplitude * (pitch * i as f32).sin()).collect();
@@ -337,6 +337,84 @@ mod tests {
         let mut sums = Sums::default();
         sums.add(&low, &tone(1.2, 0.3), "low", &measures).unwrap();
         assert_eq!(sums.mean(true).read, Some(0.0));
+    }
+
+    /// Two codebooks of sixteen entries a sample: the first tells it roughly, the second the rest.
+    struct Nibbles(TokenizerSpec);
+
+    impl Nibbles {
+        fn new() -> Self {
+            let kind = TokenKind::Codes { levels: 2, entries: 16, bits: None };
+            let modality = Modality::Audio;
+            Self(TokenizerSpec { modality, kind, codes: kind, strides: [1; 3], causal: true, range: [-1.0, 1.0] })
+        }
+    }
+
+    impl Tokenizer for Nibbles {
+        fn spec(&self) -> &TokenizerSpec {
+            &self.0
+        }
+        fn encode(&self, media: &Media) -> Result<Tokens> {
+            let Media::Sound(sound) = media else { panic!("a sound") };
+            let byte = |x: &f32| ((x + 1.0) * 127.9) as u32;
+            let codes = sound.samples().iter().flat_map(|x| [byte(x) >> 4, byte(x) & 15]).collect();
+            Tokens::levels([sound.length(), 1, 1], 2, 16, codes)
+        }
+        fn decode(&self, tokens: &Tokens) -> Result<Media> {
+            let levels = tokens.level_count().unwrap();
+            // The middle of what they stand for.
+            let sample = |codes: &[u32]| match codes {
+                [high, low] => ((high << 4 | low) as f32 + 0.5) / 127.9 - 1.0,
+                codes => ((codes[0] << 4) as f32 + 8.0) / 127.9 - 1.0,
+            };
+            let samples = tokens.as_codes()?.chunks(levels).map(sample).collect();
+            Ok(Media::Sound(Sound::new(1, Rate::whole(8000), samples)?))
+        }
+    }
+
+    /// Low and high tones in turn; of every four of what is `held_out` one is told wrongly.
+    struct Tones {
+        held_out: bool,
+    }
+
+    impl Dataset for Tones {
+        fn len(&self) -> Option<u64> {
+            Some(20)
+        }
+        fn get(&self, index: u64) -> Result<Sample> {
+            let (pitch, caption) = if index.is_multiple_of(2) { (0.2, "low") } else { (1.2, "high") };
+            let caption = if self.held_out && index.is_multiple_of(4) { "high" } else { caption };
+            let sound = Some(tone(pitch, 0.3 + 0.01 * index as f32));
+            Ok(Sample { sound, caption: caption.to_owned(), ..Sample::default() })
+        }
+        fn shape(&self, _: Modality) -> Option<MediaShape> {
+            None
+        }
+        fn report(&self) -> DataReport {
+            unreachable!("only the sounds count")
+        }
+    }
+
+    #[test]
+    fn a_tokenizer_is_measured_codebook_by_codebook() {
+        let codec = Codec::new(Box::new(Nibbles::new()), Rate::whole(8000));
+        let sources = Sources {
+            world: None,
+            held_out: &Tones { held_out: true },
+            train: Some(Arc::new(Tones { held_out: false })),
+        };
+        let found = resound(&codec, &sources, [20, 0], false, &mut |_, _, _| Ok(())).unwrap();
+        assert_eq!((found.n, found.tokens_per_second), (20, 8000.0));
+        // A sample is four bits by one codebook, eight by two.
+        let [rough, whole] = &found.levels[..] else { panic!("two levels") };
+        assert_eq!([rough.levels, whole.levels], [1, 2]);
+        assert_eq!([rough.bits_per_second, whole.bits_per_second], [Some(32_000.0), Some(64_000.0)]);
+        // Each four bits are 24 dB.
+        let gain = whole.figures.si_snr - rough.figures.si_snr;
+        assert!((gain - 24.0).abs() < 2.0 && rough.figures.si_snr > 10.0, "{gain}");
+        // Of the sounds themselves a quarter is told otherwise than it is read, and so it is of what is made of them.
+        assert_eq!((found.read, whole.figures.read), (Some(0.75), Some(0.75)));
+        assert!(found.opus.is_none() && found.heard.is_none());
     }
 
     #[test]

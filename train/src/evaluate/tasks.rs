@@ -177,6 +177,7 @@ fn placed(world: &World, oracle: &VideoOracle, task: &Task, [n, seed]: [u64; 2])
 mod tests {
     use super::*;
     use musiva_data::WorldConfig;
+    use musiva_data::world::{Colour, Direction, Speed};
 
     fn world() -> World {
         World::new(WorldConfig { sound: Some(16_000), ..WorldConfig::default() }).unwrap()
@@ -214,6 +215,34 @@ mod tests {
         clip.iter_mut().for_each(|clip| clip.pixels_mut().fill(0));
         let silent = |sound: Sound| Sound::new(1, sound.rate(), vec![0.0; sound.length()]).unwrap();
         Outcome { clip, sound: sound.map(silent), text }
+    }
+
+    #[test]
+    fn a_caption_is_right_in_what_its_clip_shows() {
+        let caption = |video| Task::new("x", [("video", video), ("text", MaskSpec::Target)]);
+        let told = |video, say: &dyn Fn(Attributes) -> String| {
+            let say = |_: u64, case: &Case| Outcome { clip: None, sound: None, text: Some(say(case.scene.attributes)) };
+            result(&caption(video), 12, say).caption.unwrap()
+        };
+        let other =
+            |direction: Direction| if direction == Direction::ALL[0] { Direction::ALL[1] } else { Direction::ALL[0] };
+        let faster = |speed: Speed| if speed == Speed::ALL[0] { Speed::ALL[1] } else { Speed::ALL[0] };
+        let whole = |a: Attributes, direction: Direction, speed: Speed| {
+            format!("a {speed} {} {} moves {direction}", a.colour, a.shape)
+        };
+        for video in [MaskSpec::Context, MaskSpec::Absent] {
+            // Of a clip that is not given nothing but colour and shape could be known.
+            let seen = video == MaskSpec::Context;
+            let only_seen = if seen { 0.0 } else { 1.0 };
+            assert_eq!(told(video, &|a| format!("{} {} {}", a.colour, a.shape, a.direction)), 1.0);
+            assert_eq!(told(video, &|a| whole(a, a.direction, a.speed)), 1.0);
+            assert_eq!(told(video, &|a| whole(a, a.direction, faster(a.speed))), only_seen);
+            assert_eq!(told(video, &|a| whole(a, other(a.direction), a.speed)), only_seen);
+            assert_eq!(told(video, &|a| format!("{} {}", a.colour, a.shape)), only_seen);
+            let colour = |a: Attributes| if a.colour == Colour::ALL[0] { Colour::ALL[1] } else { Colour::ALL[0] };
+            assert_eq!(told(video, &|a| format!("{} {} {}", colour(a), a.shape, a.direction)), 0.0);
+            assert_eq!(told(video, &|_| String::new()), 0.0);
+        }
     }
 
     #[test]

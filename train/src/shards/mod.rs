@@ -33,10 +33,16 @@ pub struct About {
     pub per_shard: u64,
     /// Where it comes from.
     pub id: String,
+    /// Its captions behind the first, which is its `.txt`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_captions: Vec<String>,
     /// SHA-256 of its clip, its sound and its caption.
     pub content_sha256: String,
     /// [`Origin::dataset`].
     pub dataset_sha256: String,
+    /// [`Origin::files`].
+    #[serde(default)]
+    pub files_sha256: String,
     /// [`Origin::tokenizers`].
     pub tokenizers_sha256: BTreeMap<String, String>,
 }
@@ -52,6 +58,8 @@ impl About {
 pub struct Origin {
     /// A hash of the dataset's configuration.
     pub dataset: String,
+    /// A hash of what tells its files from others; empty where it has none.
+    pub files: String,
     /// For each modality that is tokenized, `video` or `audio`, a hash of its tokenizer: configuration and weights.
     pub tokenizers: BTreeMap<String, String>,
 }
@@ -119,7 +127,8 @@ impl Filling<'_> {
         self.folder.join(format!("{number:06}.tar"))
     }
 
-    /// Makes shard `number` where it is not there yet; `progress` is told of each sample that is done.
+    /// Makes shard `number` where it is not there yet, or where the files of the data have changed since it was made;
+    /// `progress` is told of each sample that is done.
     ///
     /// # Errors
     /// Where a sample cannot be read or encoded, the file cannot be written, or there is a shard of other data or
@@ -127,8 +136,8 @@ impl Filling<'_> {
     pub fn fill(&self, number: u64, progress: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
         let path = self.path(number);
         let indices = number * self.per_shard..((number + 1) * self.per_shard).min(self.count);
-        if path.exists() {
-            return self.same(&path, indices.start).map(|()| Outcome::Kept);
+        if path.exists() && self.same(&path, indices.start)? {
+            return Ok(Outcome::Kept);
         }
         files::write_with(&path, |temporary| {
             let failed = |error| Error::io(&path, "write it", error);
@@ -168,20 +177,31 @@ impl Filling<'_> {
             count: self.count,
             per_shard: self.per_shard,
             id: sample.id.clone(),
+            more_captions: sample.more_captions.clone(),
             content_sha256: content(sample),
             dataset_sha256: self.origin.dataset.clone(),
+            files_sha256: self.origin.files.clone(),
             tokenizers_sha256: self.origin.tokenizers.clone(),
         }
     }
 
-    /// Whether the first sample of a shard is `index` as it would be made now.
-    fn same(&self, path: &Path, index: u64) -> Result<()> {
+    /// Whether the first sample of a shard is `index` as it would be made now; `false` where it was made of the same dataset
+    /// when its files were others.
+    fn same(&self, path: &Path, index: u64) -> Result<bool> {
         let found = Samples::open(path)?.next().transpose()?.map(|sample| sample.about);
         let wanted = self.about(index, &self.data.get(index)?);
         if found.as_ref() == Some(&wanted) {
-            return Ok(());
+            return Ok(true);
         }
         let what = match found {
+            Some(found)
+                if found.files_sha256 != wanted.files_sha256
+                    && found.per_shard == wanted.per_shard
+                    && (&found.dataset_sha256, &found.tokenizers_sha256)
+                        == (&wanted.dataset_sha256, &wanted.tokenizers_sha256) =>
+            {
+                return Ok(false);
+            }
             Some(found) if found.tokenizers_sha256 != wanted.tokenizers_sha256 => "holds tokens of another tokenizer",
             Some(found) if found.cut() != wanted.cut() => "is cut in another way",
             Some(_) => "is of other data",
@@ -218,6 +238,7 @@ fn content(sample: &Sample) -> String {
         &sample.caption,
     ))
     .unwrap_or_default();
+    bytes.extend(sample.more_captions.iter().flat_map(|caption| caption.bytes().chain([0])));
     bytes.extend(sample.clip.iter().flat_map(|clip| clip.pixels()));
     bytes.extend(sample.sound.iter().flat_map(|sound| sound.samples()).flat_map(|sample| sample.to_le_bytes()));
     files::sha256(&bytes)
@@ -228,8 +249,8 @@ fn content(sample: &Sample) -> String {
 pub struct Stored {
     /// What it says of itself.
     pub about: About,
-    /// Its caption.
-    pub caption: String,
+    /// Its captions; at least one, which may be empty.
+    pub captions: Vec<String>,
     /// Its tokens, by modality.
     pub tokens: Vec<(Modality, Tokens)>,
 }
@@ -287,7 +308,8 @@ impl Samples {
             }
         }
         let about = about.ok_or_else(|| wrong("a sample without its .json"))?;
-        Ok(Some(Stored { about, caption, tokens }))
+        let captions = std::iter::once(caption).chain(about.more_captions.iter().cloned()).collect();
+        Ok(Some(Stored { about, captions, tokens }))
     }
 }
 

@@ -34,7 +34,11 @@ fn tokenizer() -> Box<dyn Tokenizer> {
 }
 
 fn origin(tokenizer: &str) -> Origin {
-    Origin { dataset: "greys".into(), tokenizers: [("video".to_owned(), tokenizer.to_owned())].into() }
+    Origin {
+        dataset: "greys".into(),
+        files: "one".into(),
+        tokenizers: [("video".to_owned(), tokenizer.to_owned())].into(),
+    }
 }
 
 fn filling<'a>(folder: &'a Path, data: &'a Greys, tokenizer: &'a dyn Tokenizer, hash: &str) -> Filling<'a> {
@@ -66,12 +70,16 @@ fn machines_fill_one_folder_and_training_reads_it() {
     assert!(missing.contains("sample 10 of 23 comes where 5 is expected"), "{missing}");
     assert_eq!(fill(&filling, "2/3".parse().unwrap()).unwrap(), [Outcome::Made; 2]);
     assert_eq!(fill(&filling, Portion::default()).unwrap(), [Outcome::Kept; 5]);
+    // What is being written, and what is no shard, is not read.
+    for other in [".000009.tar", "000010.tar.part", "notes.txt"] {
+        std::fs::write(folder.path().join(other), "no shard").unwrap();
+    }
     let all = samples(folder.path(), "t").unwrap();
     assert_eq!(all.len(), 23);
     for (i, sample) in all.iter().enumerate() {
         let clip = Greys(0).get(i as u64).unwrap().into_clip().unwrap();
         let tokens = tokenizer.encode(&Media::Clip(clip)).unwrap();
-        assert_eq!((sample.about.index, &sample.caption), (i as u64, &format!("grey {i}")));
+        assert_eq!((sample.about.index, &sample.captions[0]), (i as u64, &format!("grey {i}")));
         assert_eq!(sample.tokens, [(Modality::Video, tokens)]);
     }
     std::fs::remove_file(filling.path(4)).unwrap();
@@ -107,6 +115,24 @@ fn tokens_of_others_are_refused() {
     assert!(error.to_string().contains("no audio tokens"), "{error}");
     let empty = tempfile::tempdir().unwrap();
     assert!(samples(empty.path(), "old").unwrap_err().to_string().contains("no shards"));
+}
+
+#[test]
+fn shards_of_files_that_have_changed_are_made_again() {
+    let (folder, tokenizer) = (tempfile::tempdir().unwrap(), tokenizer());
+    fill(&filling(folder.path(), &Greys(0), &*tokenizer, "t"), Portion::default()).unwrap();
+    let data = Greys(1);
+    let changed = filling(folder.path(), &data, &*tokenizer, "t");
+    let changed = Filling { origin: Origin { files: "another".into(), ..origin("t") }, ..changed };
+    assert_eq!(fill(&changed, Portion::default()).unwrap(), [Outcome::Made; 5]);
+    assert_eq!(fill(&changed, Portion::default()).unwrap(), [Outcome::Kept; 5]);
+    assert_eq!(samples(folder.path(), "t").unwrap()[7].about.files_sha256, "another");
+    // Other settings are another dataset all the same.
+    let other = Filling {
+        origin: Origin { dataset: "reds".into(), ..origin("t") },
+        ..filling(folder.path(), &data, &*tokenizer, "t")
+    };
+    assert!(fill(&other, Portion::default()).unwrap_err().to_string().contains("other data"));
 }
 
 #[test]

@@ -414,4 +414,95 @@ fn windows_shorter_than_the_discriminators_are_refused() {
     assert!(error.contains("the discriminator's") && error.contains("train.samples = 128"), "{error}");
 }
 
+#[test]
+fn what_is_heard_is_measured_with_the_switch_on_and_without_it() {
+    let mut settings = settings(Target::Audio);
+    settings.tables = settings.tables.with(Noise::default());
+    let config = SoundStreamConfig { film: Some(FilmConfig { denoise: true }), ..of_sounds() };
+    let mut trainable = trainable::<Sounds>(&settings, &config, &WeightInit::Seed(3));
+    let weights = trainable.parameters().weights();
+    let samples = trainable.sample(&weights, 1).unwrap();
+    let found = |name: &str| samples.measures.iter().find(|(other, _)| other == name).unwrap().1;
+    let heard = &trainable.medium.heard;
+    let [noisy, on, _] = signal_to_noise(&trainable);
+    assert!((found("si_snr_noisy") - noisy).abs() < 1e-9 && (found("si_snr_denoised") - on).abs() < 1e-9);
+    // Of the sounds themselves, with the switch as the configuration has it.
+    let clean = heard.iter().map(|sound| {
+        let made = switched(&*trainable.tokenizer, sound, true).unwrap().unwrap();
+        si_snr(sound, &made).unwrap()
+    });
+    assert!((found("si_snr") - clean.sum::<f64>() / heard.len() as f64).abs() < 1e-6);
+    assert_eq!((heard.len(), samples.sounds.len()), (8, 16));
+}
+
+#[test]
+fn each_part_of_the_game_counts_by_its_weight() {
+    let config = of_clips();
+    for feature in [0.0, 2.0] {
+        let game = Adversarial { feature, start: 0, adaptive: None, lecam: 0.5, r1: 0.25, r1_every: 3, ..game() };
+        let settings = TrainSettings {
+            tables: TrainTables::default().with(game.clone()),
+            warmup: 0,
+            accumulate: 1,
+            ..settings(Target::Video)
+        };
+        let mut trainable = trainable::<Clips>(&settings, &config, &WeightInit::Seed(3));
+        for step in 0..4 {
+            let pulled = trainable.loss(step, 0).unwrap();
+            let part = |loss: &Loss, name: &str| {
+                loss.parts.iter().find(|(other, _)| *other == name).map(|(_, value)| to_vec(value.clone())[0])
+            };
+            // What weighs nothing is not computed.
+            assert_eq!(part(&pulled, "feature").is_some(), feature > 0.0);
+            let loss = trainable.adversary.as_mut().unwrap().loss(step).unwrap();
+            let [said, lecam] = ["discriminator", "lecam"].map(|name| part(&loss, name).unwrap());
+            // The penalty comes every third step, three times as heavy.
+            let r1 = part(&loss, "r1");
+            assert_eq!(r1.is_some(), step % 3 == 0, "{step}");
+            let wanted = said + 0.5 * lecam + 3.0 * 0.25 * r1.unwrap_or(0.0);
+            assert!((to_vec(loss.total)[0] - wanted).abs() < 1e-4 * wanted.abs(), "{step}");
+        }
+    }
+}
+
+#[test]
+fn work_counts_what_judges_and_what_looks_at_pictures() {
+    use musiva_core::Registry;
+
+    let mut registry = Registry::default();
+    musiva_data::register(&mut registry).unwrap();
+    musiva_tokenizers::register(&mut registry).unwrap();
+    let text = "schema = 1\ndata = { kind = \"world\", frames = 17, size = [32, 32] }\n\
+                tokenizer.video.kind = \"magvit2\"\n\
+                [train]\ntarget = \"tokenizer.video\"\nbatch = 12\naccumulate = 3\nframes = 9\n";
+    let of = |more: &str| {
+        let recipe = Recipe::parse(&format!("{text}{more}"), Path::new("x.toml"), &[], &registry).unwrap();
+        summary(&recipe)
+    };
+    let training = |summary: &Summary| summary.training.clone().unwrap();
+    let plain = training(&of(""));
+    let apart = |summary: &Summary| {
+        let training = training(summary);
+        (training.flops_per_step - plain.flops_per_step, training.memory_bytes - plain.memory_bytes)
+    };
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b, "{a}, not {b}");
+
+    // Two passes of real and made clips for its own sake and back through both, twice as much work; one of the made ones
+    // for the tokenizer's and back to the clips. Kept are those of its own side, of a third of the batch.
+    let judged = of("[train.adversarial]\n");
+    let window = MediaShape::Clip { frames: 9, height: 32, width: 32, rate: Rate::whole(8) };
+    let size = adversary::config(&Adversarial::default()).size(&window);
+    let (flops, bytes) = apart(&judged);
+    near(flops, 12.0 * size.flops * (2.0 + 4.0 + 1.0 + 1.0));
+    near(bytes, 4.0 * (5 * size.parameters) as f64 + 4.0 * size.activations * 2.0 * 4.0);
+    assert_eq!(judged.parameters.last(), Some(&("train.adversarial".to_owned(), size.parameters)));
+
+    // Of five frames of each clip both pictures forwards, and back to the made one.
+    let looked = of("[train.perceptual]\nframes = 5\n");
+    let size = FeatureNet::size(false, [32, 32]);
+    let (flops, bytes) = apart(&looked);
+    near(flops, 12.0 * 5.0 * 3.0 * size.flops);
+    near(bytes, 4.0 * size.parameters as f64 + 4.0 * size.activations * 5.0 * 4.0);
+}
+
 mod steps;

@@ -5,7 +5,7 @@ use crate::canvas::{Axes, CanvasShape, ConditionShape, LevelPattern, TrackShape}
 use crate::dataset::FPS;
 use crate::recipe::words::{choices, nearest};
 use crate::recipe::{Bucket, Part, Recipe};
-use crate::{ConfigError, MediaShape, Modality, Task, TokenKind, TokenizerSpec};
+use crate::{ConfigError, DatasetConfig, MediaShape, Modality, Task, TokenKind, TokenizerSpec};
 use std::sync::Arc;
 
 /// Keys of `[[task]]`, and names that parameters have already.
@@ -140,7 +140,11 @@ impl Checker<'_> {
             return Vec::new();
         };
         let shapes = data.component.buckets();
-        if !shapes.is_empty() && backbone.component.lengths_are_fixed() {
+        // Several datasets of one shape are buckets, too.
+        let unlike = |(_, other): &(f64, Arc<dyn DatasetConfig>)| {
+            [Modality::Video, Modality::Audio].iter().any(|&m| other.shape(m) != data.component.shape(m))
+        };
+        if shapes.iter().any(unlike) && backbone.component.lengths_are_fixed() {
             let message = "clips of several shapes, and this backbone learns a vector for each position of one";
             let hint = "set `backbone.positions = \"rotary\"`, or delete `data.shapes`";
             self.add("data", &ConfigError::new("shapes", message, hint));

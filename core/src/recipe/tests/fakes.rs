@@ -1,6 +1,6 @@
 //! Small components that are wrong in all the ways that real ones can be.
 
-use crate::canvas::{CanvasShape, CleanBatch, TrackShape};
+use crate::canvas::{CanvasShape, CleanBatch, Route, TrackShape};
 use crate::recipe::{Part as RecipePart, Target, TrainSettings, TrainTable, TrainTableKind};
 use crate::*;
 use burn::tensor::Device;
@@ -278,6 +278,10 @@ impl<const CAUSAL: bool> BackboneConfig for Trunk<CAUSAL> {
         }
     }
 
+    fn routes(&self) -> &'static [Route] {
+        &[Route::Add]
+    }
+
     fn parameters(&self, canvas: &CanvasShape) -> usize {
         let rows = |track: &TrackShape| match track.tokens.kind {
             TokenKind::Codes { entries, .. } => entries,
@@ -478,6 +482,14 @@ impl TrainTable for Rival {
         let found = format!("`{}` of {} has no rival", tokenizer.kind, tokenizer.section);
         (self.start == 7).then(|| ConfigError::new("start", found, "set `start = 8`"))
     }
+}
+
+/// A tokenizer of clips that does not know what it is until a stride is named.
+pub fn unfinished() -> Component {
+    let schema = schemars::schema_for!(Blocks).into();
+    let make = Make::Tokenizer(|_| Ok(Box::new(Blocks { stride: [0; 3], ..Blocks::default() })));
+    let (kind, summary, origin) = ("unfinished", "blocks without a stride", "the tests".to_owned());
+    Component { kind, summary, origin, schema, learns: true, make }
 }
 
 /// One of everything.

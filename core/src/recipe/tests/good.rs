@@ -22,6 +22,9 @@ fn a_recipe_is_made_and_its_shapes_flow() {
     let video = recipe.need_tokenizer(Modality::Video).unwrap();
     assert_eq!(video.weights.as_deref(), Some(Path::new("recipes/video.safetensors")));
     assert_eq!(video.config["slope"], json!(0.1));
+    // What 32 bits hold of a number, in as few digits as tell it.
+    let slope = parse(FIELD, &["tokenizer.video.slope=0.123456789"]).unwrap();
+    assert_eq!(slope.need_tokenizer(Modality::Video).unwrap().config["slope"], json!(0.12345679));
     assert_eq!(video.config["stages"], json!([{ "channels": 32, "blocks": 1 }]));
     assert_eq!((recipe.name.as_str(), recipe.evaluate), ("small", EvaluateSettings::default()));
 }
@@ -46,6 +49,124 @@ fn a_canvas_has_the_tracks_that_there_are_tokenizers_for() {
 /// A caption, and what goes on with a clip.
 const TASKS: &str = "[[task]]\nname = \"caption\"\nvideo = \"context\"\ntext = \"target\"\n\n\
                      [[task]]\nname = \"goes-on\"\nvideo = \"first\"\nframes = 5\n";
+
+#[test]
+fn without_tasks_all_is_generated_from_a_prompt() {
+    let names = |text: &str| {
+        let tasks = parse(text, &[]).unwrap().need_tasks().unwrap();
+        tasks.into_iter().map(|task| task.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(FIELD), ["text-to-video"]);
+    assert_eq!(names(&edited("[train]", &format!("{TASKS}\n[train]"))), ["caption", "goes-on"]);
+}
+
+#[test]
+fn a_stream_is_none_of_the_main_tracks() {
+    let recipe = parse(FIELD, &[]).unwrap();
+    for track in ["video", "text", "depth"] {
+        let error = recipe.stream(track).unwrap_err();
+        assert_eq!(error.message(), format!("the recipe has no stream `{track}`"));
+        assert_eq!(
+            error.to_string().lines().last().unwrap().trim(),
+            "hint: leave it out: the recipe has no `[track.*]`"
+        );
+    }
+}
+
+#[test]
+fn a_condition_has_a_range_that_the_data_lie_in() {
+    let of = |range: &str| parse(&edited("[train]", &format!("[condition.fps]\nrange = {range}\n\n[train]")), &[]);
+    let canvas = of("[0.0, 60.0]").unwrap().need_canvas().unwrap();
+    let [fps] = &canvas.conditions[..] else { panic!("one condition") };
+    assert_eq!((&*fps.name, &*fps.from, fps.range, fps.dropout), ("fps", "fps", [0.0, 60.0], 0.1));
+    let told = |range: &str| {
+        let report = of(range).unwrap_err();
+        assert_eq!(report.0[0].path, "condition.fps.range");
+        report.0[0].message.clone()
+    };
+    assert_eq!(told("[9.0, 9.0]"), "9 to 9 is no range: expected [low, high]");
+    assert_eq!(told("[60.0, 0.0]"), "60 to 0 is no range: expected [low, high]");
+    assert_eq!(told("[9.0, 60.0]"), "the data have 8 frames a second, which is not from 9 to 60");
+}
+
+#[test]
+fn names_of_tracks_are_small_letters_digits_and_underscores() {
+    let told = |name: &str| {
+        let report = parse(&edited("[train]", &format!("[track.\"{name}\"]\n\n[train]")), &[]).unwrap_err();
+        report.0[0].message.clone()
+    };
+    let long = "a".repeat(33);
+    for name in ["1st", "Depth", "a-b", "a b", "_a", &*long] {
+        assert!(told(name).ends_with("is no name: small letters, digits and underscores, 32 at most"), "{name}");
+    }
+    // One that could be a name is no stream of these data.
+    assert!(["d", "depth_2", &long[1..]].into_iter().all(|name| !told(name).contains("is no name")));
+}
+
+#[test]
+fn single_frames_are_for_a_tokenizer_that_reads_them() {
+    let text = "schema = 1\n[data]\nkind = \"clips\"\n[tokenizer.video]\nkind = \"blocks\"\n\
+                [train]\ntarget = \"tokenizer.video\"\nimages = 0.5\n";
+    assert_eq!(parse(text, &[]).unwrap().train.unwrap().images, 0.5);
+}
+
+#[test]
+fn what_a_backbone_of_codes_predicts_is_told() {
+    let sets = ["backbone.kind=causal", "objective.kind=next", "sampler.kind=picks"];
+    let edges = parse(FIELD, &sets).unwrap().edges();
+    let edge = |to: &str| edges.iter().find(|edge| (&*edge.from, &*edge.to) == ("backbone", to)).unwrap();
+    // A clip of 5 × 8 × 8 tokens of ten bits; each of two passes a step.
+    assert_eq!(edge("objective").shape, "[320] logits of 1024 entries");
+    assert_eq!(edge("objective").meaning, "of the next token, against next");
+    assert_eq!(edge("sampler").meaning, "of the next token, 40 passes a sample");
+    // A caption is predicted as well.
+    let edges = parse(&edited("[train]", &format!("{TASKS}\n[train]")), &sets).unwrap().edges();
+    let edge = edges.iter().find(|edge| (&*edge.from, &*edge.to) == ("backbone", "objective")).unwrap();
+    assert_eq!(edge.shape, "[332] logits of 1024 entries");
+    assert_eq!(edge.meaning, "of the next token; of text, codes of 128 entries, against next");
+}
+
+#[test]
+fn a_tokenizer_that_is_wrong_by_default_may_stand_anywhere() {
+    let mut registry = registry();
+    registry.register(fakes::unfinished()).unwrap();
+    let kinds = |path: &str| -> Vec<&str> {
+        let section = SECTIONS.iter().find(|section| section.path == path).unwrap();
+        section.components(&registry).map(|component| component.kind).collect()
+    };
+    assert_eq!(kinds("tokenizer.video"), ["blocks", "unfinished"]);
+    assert_eq!(kinds("tokenizer.audio"), ["unfinished"]);
+    assert_eq!(kinds("tokenizer.text"), ["unfinished", "words"]);
+}
+
+#[test]
+fn signed_weights_say_what_they_are() {
+    use crate::parameters::{Precision, Weight, open_weights, save_weights};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.toml");
+    files::write(&path, FIELD.as_bytes()).unwrap();
+    let open = |sets: &[&str]| {
+        let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Recipe::open(&path, &sets, &registry()).unwrap()
+    };
+    let (recipe, file) = (open(&[]), folder.path().join("video.safetensors"));
+    // Every setting of a part is said, where nothing else is.
+    let identity = recipe.identity(Target::Backbone).unwrap();
+    assert_eq!((&identity["backbone.kind"], &identity["backbone.width"]), (&json!("field"), &json!(128)));
+    let weights = [("w".to_owned(), Weight { shape: vec![2], values: vec![0.5, -1.0] })].into();
+    save_weights(&file, &weights, Precision::F32, [("a".to_owned(), "b".to_owned())].into()).unwrap();
+    let other = open(&["tokenizer.video.slope=0.25"]);
+    // Weights that say nothing are unlike no recipe.
+    assert_eq!(other.unlike("tokenizer.video", &file).unwrap(), []);
+    recipe.sign(Target::Video).unwrap();
+    assert_eq!(recipe.unlike("tokenizer.video", &file).unwrap(), []);
+    let slope = Unlike { key: "tokenizer.video.slope".into(), weights: json!(0.1), recipe: json!(0.25) };
+    assert_eq!(other.unlike("tokenizer.video", &file).unwrap(), [slope]);
+    // All else is as it was.
+    let (numbers, metadata) = open_weights(&file).unwrap();
+    assert_eq!((numbers, &*metadata["a"]), (weights, "b"));
+    assert!(recipe.sign(Target::Backbone).unwrap_err().to_string().contains("the recipe names no weights for it"));
+}
 
 #[test]
 fn tables_of_training_are_read_by_those_who_brought_them() {
@@ -127,6 +248,12 @@ fn differences_are_told_and_weighed() {
         ("train.steps", false, "1000", "2000"),
     ];
     assert_eq!(found, wanted);
+    // One with a kind that is unknown here is compared as it stands there.
+    let here = parse(FIELD, &[]).unwrap();
+    let gone = here.resolved().replace("kind = \"euler\"", "kind = \"gone\"");
+    let found = here.differences(&gone, &registry()).unwrap();
+    let found: Vec<_> = found.iter().map(|d| (d.path.as_str(), d.there.as_deref())).collect();
+    assert_eq!(found, [("sampler.kind", Some("\"gone\""))]);
 }
 
 #[test]
@@ -175,6 +302,10 @@ fn a_set_of_a_kind_goes_before_the_keys_of_that_kind() {
     let recipe = parse(FIELD, &sets).unwrap();
     let backbone = recipe.need_backbone().unwrap();
     assert_eq!((backbone.kind.as_str(), &backbone.config["width"]), ("causal", &json!(64)));
+    // What the file says of another kind goes.
+    let noise = edited("kind = \"flow\"", "kind = \"flow\"\nnoise = \"straight\"");
+    let sets = ["objective.kind=next", "sampler.kind=picks", "backbone.kind=causal"];
+    assert_eq!(parse(&noise, &sets).unwrap().objective.unwrap().config, json!({}));
     let stages =
         parse(FIELD, &["tokenizer.video.stages=[{channels=3}, {channels=5}]", "tokenizer.video.stages.1.blocks=7"]);
     let stages = stages.unwrap().need_tokenizer(Modality::Video).unwrap().config["stages"].clone();

@@ -94,6 +94,42 @@ fn objectives_walk_the_paths_that_they_name() {
 }
 
 #[test]
+fn passes_are_counted_with_those_of_self_conditioning() {
+    let canvas = canvas();
+    for share in [0.0, 0.3, 1.0] {
+        let flow = RectifiedFlow { self_condition: share, ..RectifiedFlow::default() };
+        let ddpm = Ddpm { self_condition: share, ..Ddpm::default() };
+        for objective in [&flow as &dyn Objective, &ddpm] {
+            let spec = BackboneSpec::Diffusion { channels: 2, self_conditioned: true };
+            let (model, log) = Fake::each(spec, canvas.clone(), |_| vec![vec![0.0; 2]; 3]).watched();
+            let steps = 500;
+            for step in 0..steps {
+                objective.loss(&model, &clips(), RngKey::new(3).step(step)).unwrap();
+            }
+            let passes = log.lock().unwrap().len() as f64 / steps as f64;
+            assert!((passes - objective.forwards()).abs() < 0.06, "{passes}, {}", objective.forwards());
+        }
+    }
+}
+
+#[test]
+fn how_far_frames_are_apart_is_the_recipes() {
+    for offset in [0.0, 0.25] {
+        assert!(objectives(offset).iter().all(|objective| objective.frame_offset() == offset));
+    }
+}
+
+#[test]
+fn only_shorter_vectors_have_numbers_that_stand_for_nothing() {
+    assert_eq!(own_channels(&Layout::whole(&canvas())), None);
+    let sound = TokenShape { grid: [3, 1, 1], kind: TokenKind::Vectors { channels: 1 } };
+    let both = Arc::new(CanvasShape::clone(&canvas()).with_sound(sound, 1, 1));
+    let layout = Layout::whole(&both);
+    let wanted = layout.elements().iter().flat_map(|element| [1.0f32, f32::from(u8::from(element.track == 0))]);
+    assert_eq!(own_channels(&layout).unwrap().try_to_vec::<f32>().unwrap(), wanted.collect::<Vec<_>>());
+}
+
+#[test]
 fn the_velocity_is_how_the_noisy_number_changes() {
     let (x, noise, t, step) = (0.7, -1.3, 0.37, 1e-5);
     for (process, unit) in [(straight(Predicts::Velocity), 1.0), (cosine(Predicts::Velocity), FRAC_PI_2)] {

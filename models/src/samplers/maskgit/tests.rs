@@ -160,3 +160,15 @@ fn frames_one_after_the_other_are_autoregression_in_time() {
     sampling.step(&model).unwrap();
     assert_eq!(first(&*sampling), kept);
 }
+
+#[test]
+fn noise_is_of_the_standard_gumbel_distribution() {
+    let mut stream = RngKey::new(3).stream(RngStream::Noise);
+    let n = 50_000;
+    let mut all: Vec<f64> = (0..n).map(|_| f64::from(gumbel(&mut stream))).collect();
+    all.sort_by(f64::total_cmp);
+    // `P(g ≤ x) = exp(-exp(-x))`: at no place is the share further off than chance has it once in a million.
+    let off = |(i, x): (usize, &f64)| ((i as f64 + 0.5) / f64::from(n) - (-(-x).exp()).exp()).abs();
+    let most = all.iter().enumerate().map(off).fold(0.0, f64::max);
+    assert!(most < 2.7 / f64::from(n).sqrt(), "{most}");
+}

@@ -1,0 +1,52 @@
+//! Clips in tar shards, as WebDataset has them: what [`folder`](crate::folder) is to a folder.
+
+use crate::dataset::{Dataset, Part, Readable, part};
+use crate::files::Files;
+use crate::{Folder, FolderConfig, scan, shards};
+use musiva_core::{ConfigError, DatasetConfig, MediaShape, Modality, Result};
+use serde::{Deserialize, Serialize};
+use std::{any::Any, sync::Arc};
+
+/// Windows of the clips in shards, with their sound and their captions. The keys are those of a folder; `path` names a shard,
+/// a folder of them, or all that a pattern stands for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WebDatasetConfig(pub FolderConfig);
+
+impl DatasetConfig for WebDatasetConfig {
+    fn errors(&self) -> Vec<ConfigError> {
+        self.0.validate()
+    }
+
+    fn shape(&self, modality: Modality) -> Option<MediaShape> {
+        self.0.shape(modality)
+    }
+
+    fn missing(&self) -> Option<ConfigError> {
+        shards::missing(&self.0.path)
+    }
+
+    fn enable(&self, modality: Modality) -> Option<String> {
+        self.0.enable(modality)
+    }
+
+    fn buckets(&self) -> Vec<(f64, Arc<dyn DatasetConfig>)> {
+        self.0.shapes.iter().map(|shape| (shape.weight, Arc::new(Self(self.0.at(shape))) as _)).collect()
+    }
+
+    fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
+        let open = |wanted| {
+            let (listing, shards) = shards::scan(&self.0.path, scan::CLIPS, self.0.caption_rules())?;
+            Folder::of(self.0.clone(), listing, Arc::new(Files::of(shards)), wanted, true).map(Arc::new)
+        };
+        let data: Arc<dyn Dataset> = match self.0.held_out > 0.0 {
+            true => open(wanted)?,
+            false => part(open(Part::Train)?, wanted),
+        };
+        Ok(Arc::new(Readable::new(data)))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

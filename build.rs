@@ -1,5 +1,6 @@
 //! Lists the recipes and the small weights that they run on, so that the command carries them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::{env, error::Error, fmt::Write, fs, path::Path};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,6 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string())?;
     }
     table.push_str("];\n");
+    // Equal content, equal name of the folder that it is unpacked to; found here, since it is all of the bytes.
+    let mut hasher = DefaultHasher::new();
+    for path in &files {
+        path.strip_prefix(&recipes)?.hash(&mut hasher);
+        fs::read(path)?.hash(&mut hasher);
+    }
+    writeln!(table, "/// Of all of them, names and bytes.\nconst FILES_HASH: &str = \"{:016x}\";", hasher.finish())?;
     fs::write(Path::new(&env::var("OUT_DIR")?).join("recipes.rs"), table)?;
     Ok(())
 }

@@ -76,10 +76,31 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observ
         sound = resample(&sound, rate)?;
     }
     if extent == Extent::Sample && sound.length() > samples {
-        observer.note(&format!("  the first {samples} of {} samples", sound.length()));
+        // Of the file's own length: no more of it was read than is needed.
+        observer.note(&format!("  the first {:.2} s of {lasts}", samples as f64 / rate.as_f64()));
         sound = sound.slice(0..samples);
     }
     Ok(sound)
+}
+
+/// Whether a file has sound.
+///
+/// # Errors
+/// Where it is damaged.
+pub fn has_sound(path: &Path) -> Result<bool> {
+    Ok(SoundReader::open_if_any(path)?.is_some())
+}
+
+/// The sound of a file of pictures and sound as it is, at its own rate and of its own channels, sample 0 at the first
+/// picture; `None` where it has none.
+///
+/// # Errors
+/// Where its sound cannot be read.
+pub fn own_sound(path: &Path) -> Result<Option<Sound>> {
+    let Some(reader) = SoundReader::open_if_any(path)? else { return Ok(None) };
+    let shift = shift(path, reader.info())?;
+    let sound = read_sound(path, &SoundOptions::default())?.sound;
+    if shift == 0 { Ok(Some(sound)) } else { shifted(&sound, shift).map(Some) }
 }
 
 /// How many samples of a sound are heard before the first picture of its file; below zero where it starts later. 0 where
@@ -98,14 +119,16 @@ fn shift(path: &Path, sound: &SoundInfo) -> Result<i64> {
     Ok(samples.round() as i64)
 }
 
-/// A sound of one channel without so many samples in front, or with so many of silence.
+/// A sound without so many samples of each channel in front, or with so many of silence.
 fn shifted(sound: &Sound, shift: i64) -> Result<Sound> {
-    let apart = shift.unsigned_abs() as usize;
+    let channels = sound.channels();
+    let apart = shift.unsigned_abs() as usize * channels;
+    let silence = vec![0.0; channels];
     let samples = match shift > 0 {
-        true => sound.samples().get(apart..).filter(|rest| !rest.is_empty()).unwrap_or(&[0.0]).to_vec(),
+        true => sound.samples().get(apart..).filter(|rest| !rest.is_empty()).unwrap_or(&silence).to_vec(),
         false => [&vec![0.0; apart], sound.samples()].concat(),
     };
-    Sound::new(1, sound.rate(), samples)
+    Sound::new(channels, sound.rate(), samples)
 }
 
 /// At the recipe's rate and size.
@@ -131,7 +154,12 @@ fn clip(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observe
 }
 
 /// The most frames from the start that the tokenizer takes.
-fn cut(recipe: &Recipe, clip: Clip, [height, width]: [usize; 2], observer: &mut dyn Observer) -> Result<Clip> {
+pub(crate) fn cut(
+    recipe: &Recipe,
+    clip: Clip,
+    [height, width]: [usize; 2],
+    observer: &mut dyn Observer,
+) -> Result<Clip> {
     let tokenizer = &recipe.need_tokenizer(Modality::Video)?.component;
     let there = clip.frames();
     let fits =

@@ -1,6 +1,7 @@
 //! What a recipe is and takes, as a value.
 
-use musiva_core::recipe::{Edge, Recipe, Report, Summary, Target};
+use crate::memory;
+use musiva_core::recipe::{Diagnostic, Edge, Recipe, Report, Summary, Target};
 use musiva_train::tokenizer::summary;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -48,7 +49,10 @@ pub fn check(recipe: &Recipe) -> CheckReport {
         (false, true) => Some(Missing::Weights),
         (false, false) => None,
     };
-    let report = Report([notes.0, data.0, weights.0].concat()).sorted();
+    let summary = summary(recipe);
+    let memory = summary.training.as_ref().and_then(|training| memory::too_much(training.memory_bytes));
+    let memory = memory.map(|message| Diagnostic::error("train.batch", message).hint(memory::HINT).note());
+    let report = Report([notes.0, data.0, weights.0, memory.into_iter().collect()].concat()).sorted();
     let program = recipe.program.as_ref().map_or_else(
         || json!({ "kind": "once" }),
         |part| {
@@ -65,7 +69,7 @@ pub fn check(recipe: &Recipe) -> CheckReport {
         recipe: recipe.name.clone(),
         sha256: recipe.hash(),
         edges: recipe.edges(),
-        summary: summary(recipe),
+        summary,
         program,
         report,
     }

@@ -3,12 +3,17 @@
 pub use musiva_train::evaluate::*;
 
 use burn::tensor::Device;
-use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, Error, ErrorKind, Observer, Result};
+use musiva_core::pipeline::Codec;
+use musiva_core::recipe::{Recipe, Target};
+use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Observer, Result};
 use musiva_media::contact_sheet;
+use musiva_train::held_out::{HELD_OUT, HeldOut};
+use musiva_train::sources::held_out_of;
 
 /// Frames of each clip on a sheet, and sounds.
 const COLUMNS: usize = 9;
+/// Held-out samples that a tokenizer's weights file tells of.
+const RECORDED: u64 = 8;
 
 /// What is measured.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,6 +81,26 @@ pub fn evaluate_all(
         }
     }
     Ok(Evaluations { each, sheet: sheet_of_first })
+}
+
+/// Writes into the weights file of a recipe's tokenizer how well it does on held-out data, by which `generate`, `tokenize`
+/// and `reconstruct` know media that are far from those. Training does so itself.
+///
+/// # Errors
+/// Where it has no weights of its own, or data or weights cannot be read or written.
+pub fn record_held_out(recipe: &Recipe, modality: Modality, device: &Device) -> Result<HeldOut> {
+    let codec = Codec::build(recipe, modality, device)?;
+    let data = held_out_of(recipe)?;
+    let samples = (0..data.len().unwrap_or(RECORDED).min(RECORDED)).map(|i| match modality {
+        Modality::Audio => data.get(i)?.into_sound().map(Media::Sound),
+        _ => data.get(i)?.into_clip().map(Media::Clip),
+    });
+    let samples: Vec<Media> = samples.collect::<Result<_>>()?;
+    let nothing = || Error::new(ErrorKind::Data, "data", "no sample of the held-out data can be measured");
+    let held_out = HeldOut::of(codec.tokenizer(), &samples)?.ok_or_else(nothing)?;
+    let target = if modality == Modality::Audio { Target::Audio } else { Target::Video };
+    recipe.annotate(target, HELD_OUT, held_out.json())?;
+    Ok(held_out)
 }
 
 /// Sees to it that a recipe has the tasks that are asked for.

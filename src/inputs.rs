@@ -1,8 +1,11 @@
 //! Files that a user brings beside the prompt, as the inputs of a program.
 
-use crate::adapt::{Extent, read_media, read_stream};
+use crate::adapt::{Extent, own_sound, read_media, read_stream};
 use musiva_core::recipe::Recipe;
-use musiva_core::{Clip, ConfigError, Error, ErrorKind, Inputs, Mask, MediaShape, Modality, Observer, Result, files};
+use musiva_core::{
+    Clip, ConfigError, Error, ErrorKind, GenerateRequest, Inputs, Mask, MediaShape, Modality, Observer, OutputKind,
+    Program, Result, Sound, files,
+};
 use musiva_models::programs::check_edit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,6 +112,50 @@ impl InputFiles {
         Ok(inputs)
     }
 
+    /// Sees to the sound of the one clip that is given without another sound. Where the model has a task for the clip with
+    /// its sound, the sound becomes context of `request`. Else, where the tasks make no sound, it is returned, to be
+    /// heard with what is made: see [`keep_sound`]. The observer is told.
+    ///
+    /// # Errors
+    /// Where the sound cannot be read.
+    pub fn sound_of_clip(
+        &self,
+        recipe: &Recipe,
+        program: &dyn Program,
+        request: &mut GenerateRequest,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Sound>> {
+        let ([path], None, OutputKind::Both) = (&self.videos[..], &self.audio, request.output) else { return Ok(None) };
+        let Some(sound) = own_sound(path)? else { return Ok(None) };
+        let tasks = recipe.need_tasks()?;
+        // An edit would change both.
+        if recipe.need_media(Modality::Audio).is_ok() && request.strength.is_none() {
+            let mut heard = request.clone();
+            let resampled = read_media(recipe, path, Modality::Audio, Extent::Uncut, &mut ())?;
+            heard.inputs.sound = Some(resampled.sound(&path.display().to_string())?);
+            if program.outline(&tasks, &heard).is_ok() {
+                observer.note("  with its sound");
+                *request = heard;
+                return Ok(None);
+            }
+        }
+        let chosen = program.outline(&tasks, request)?.tasks;
+        let makes_sound = |name: &String| {
+            let task = tasks.iter().find(|task| task.name == *name);
+            task.is_some_and(|task| task.spec(Modality::Audio.track()).has_target())
+        };
+        Ok(match chosen.iter().any(makes_sound) {
+            true => {
+                observer.note("  without its sound: the task makes another (`--audio FILE` gives one)");
+                None
+            }
+            false => {
+                observer.note("  its sound is kept as it is");
+                Some(sound)
+            }
+        })
+    }
+
     fn mask(
         &self,
         recipe: &Recipe,
@@ -152,6 +199,19 @@ impl InputFiles {
         }
         Ok(Some(mask))
     }
+}
+
+/// Lets a sound be heard with a clip that was made of the clip it belongs to, `before` seconds of which come first: as long
+/// as the clip, silent where there is none of it.
+///
+/// # Errors
+/// Where the silence before it is longer than a sound can be.
+pub fn keep_sound(sound: &Sound, clip: &Clip, before: f64) -> Result<Sound> {
+    let rate = sound.rate().as_f64();
+    let silence = vec![0.0; (before * rate).round() as usize * sound.channels()];
+    let length = (clip.frames() as f64 / clip.rate().as_f64() * rate).round() as usize;
+    let sound = Sound::new(sound.channels(), sound.rate(), [&silence, sound.samples()].concat())?;
+    Ok(sound.with_length(length.max(1)))
 }
 
 fn clip(recipe: &Recipe, path: &Path, observer: &mut dyn Observer) -> Result<Clip> {

@@ -199,8 +199,7 @@ pub fn built_in() -> impl Iterator<Item = &'static str> {
 /// Writes the carried files to a folder of the cache that is named after what they hold, where they
 /// are not there yet, and returns it.
 fn unpack() -> Result<PathBuf> {
-    let all: Vec<u8> = FILES.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes].concat()).collect();
-    let folder = cache()?.join("recipes").join(&files::sha256(&all)[..16]);
+    let folder = cache()?.join("recipes").join(FILES_HASH);
     for (name, bytes) in FILES {
         let path = folder.join(name);
         // Files are written whole or not at all: one of the right length is the right one.

@@ -46,7 +46,8 @@ pub fn vacant(path: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
-/// Formats that clips and sounds are written in.: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
+/// Formats that clips and sounds are written in.
+pub const MEDIA: [&str; 5] = ["mp4", "gif", "png", "wav", "flac"];
 
 /// The same, and the format that captions are written in.
 pub const OUTPUTS: [&str; 6] = ["mp4", "gif", "png", "wav", "flac", "txt"];

@@ -62,7 +62,7 @@ fn no_home_is_needed() {
             command.env("TMPDIR", lab.path("tmp")).envs(home.map(|home| ("HOME", home)));
             Outcome::of(&mut command)
         };
-        let said = run(&["check", "text-to-video"]).succeeds().err;
+        let said = run(&["check", "text-to-video"]).succeeds().out;
         assert!(said.contains("no folder for caches that can be written") && said.contains("MUSIVA_CACHE"), "{said}");
         run(&["plugin", "list"]).succeeds();
         run(&["train", "text.toml", "--run", &format!("run{}", home.is_some())]).succeeds();

@@ -17,7 +17,7 @@ fn lab() -> Lab {
 }
 
 fn generate(lab: &Lab, recipe: &str, arguments: &[&str]) -> String {
-    lab.run(&[&["generate", recipe, PROMPT[0], PROMPT[1]], arguments].concat()).succeeds().out
+    lab.run(&[&["generate", recipe, PROMPT[0], PROMPT[1], "--overwrite"], arguments].concat()).succeeds().out
 }
 
 /// The tokens of a file's clip and of its sound, where they were saved.
@@ -56,7 +56,7 @@ fn an_edit_is_the_same_for_any_number_of_threads_and_says_what_it_did() {
     let lab = lab();
     for recipe in ["heard-dit.toml", "heard-masked.toml"] {
         let arguments = ["generate", recipe, PROMPT[0], PROMPT[1], "--video", "clip.mp4", "--audio", "sound.wav"];
-        let arguments = [&arguments[..], &["--strength", "0.5", "-o", "edit.mp4"]].concat();
+        let arguments = [&arguments[..], &["--overwrite", "--strength", "0.5", "-o", "edit.mp4"]].concat();
         let said = lab.run(&arguments).succeeds().out;
         assert!(said.contains("strength 0.5, the last 50 % of the steps"), "{said}");
         let first = lab.bytes("edit.mp4");

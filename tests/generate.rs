@@ -11,7 +11,7 @@ fn the_same_seed_is_the_same_file_for_any_number_of_threads() {
     let lab = Lab::trained();
     for recipe in ["lm.toml", "dit.toml"] {
         let generate = |file: &str, threads: &str, seed: &str| {
-            let arguments = ["generate", recipe, "--prompt", PROMPT, "--seed", seed, "-o", file];
+            let arguments = ["generate", recipe, "--prompt", PROMPT, "--seed", seed, "-o", file, "--overwrite"];
             Outcome::of(lab.command(&arguments).env("RAYON_NUM_THREADS", threads)).succeeds();
             lab.bytes(file)
         };
@@ -27,7 +27,7 @@ fn saved_tokens_decode_to_the_same_file() {
     let lab = Lab::trained();
     for extension in ["mp4", "gif", "png"] {
         let (file, again) = (format!("a.{extension}"), format!("b.{extension}"));
-        lab.run(&["generate", "lm.toml", "--prompt", PROMPT, "-o", &file]).succeeds();
+        lab.run(&["generate", "lm.toml", "--prompt", PROMPT, "-o", &file, "--overwrite"]).succeeds();
         lab.run(&["decode", "lm.toml", "a.tokens.safetensors", "-o", &again]).succeeds();
         assert!(lab.bytes(&file) == lab.bytes(&again), "{extension}");
     }
@@ -72,7 +72,7 @@ fn words_that_the_model_does_not_know_are_told() {
     let lab = Lab::trained();
     let said = lab.run(&["generate", "lm.toml", "--prompt", "a ring 猫"]).succeeds();
     assert!(said.err.contains("does not know all of these words"), "{}", said.err);
-    let known = lab.run(&["generate", "lm.toml", "--prompt", PROMPT]).succeeds();
+    let known = lab.run(&["generate", "lm.toml", "--prompt", PROMPT, "--overwrite"]).succeeds();
     assert_eq!(known.err, "");
 }
 

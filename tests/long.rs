@@ -46,7 +46,8 @@ fn a_film_keeps_its_size_and_rate_there_and_back() {
     // Whoever decodes chooses tiles of their own.
     for (tokens, tile) in [("whole", "0"), ("tiles", "48"), ("tiles", "0")] {
         let tokens = format!("{tokens}.safetensors");
-        lab.run(&["decode", "video.toml", &tokens, "--tile", tile, "--scale", "1", "-o", "out.mp4"]).succeeds();
+        lab.run(&["decode", "video.toml", &tokens, "--tile", tile, "--scale", "1", "--overwrite", "-o", "out.mp4"])
+            .succeeds();
         let clip = read_clip(lab.path("out.mp4"), &ReadOptions::default()).unwrap().clip;
         assert_eq!((clip.shape(), clip.rate()), ([11, 48, 72], Rate::new(24_000, 1001).unwrap()));
     }

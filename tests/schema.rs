@@ -94,18 +94,18 @@ fn a_fault_is_told_once_at_its_key() {
     assert_eq!(editor.wrong(RIGHT), [""; 0]);
     for (right, wrong, place, says) in [
         ("width = 64", "widht = 64", "/backbone", "widht"),
-        ("width = 64", "width = \"64\"", "/backbone/width", "number"),
+        ("width = 64", "width = \"64\"", "/backbone/width", "integer"),
         ("width = 64", "width = 0", "/backbone/width", ""),
         ("kind = \"dit\"", "kind = \"ditt\"", "/backbone/kind", "'dit'"),
         ("kind = \"dit\"\n", "", "/backbone", "kind"),
         ("kind = \"lfq\"", "kind = \"lqf\"", "/tokenizer/video/quantizer/kind", "'lfq'"),
         ("bits = 5", "bits = -5", "/tokenizer/video/quantizer/bits", ""),
-        ("bits = 5", "entries = 5", "/tokenizer/video/quantizer", "entries"),
+        ("bits = 5", "bits = 5, entries = 5", "/tokenizer/video/quantizer", "entries"),
         (
             "channels = 8, blocks = 1, frames = 1",
-            "chanels = 8, blocks = 1, frames = 1",
+            "channels = 8, chanels = 8, blocks = 1, frames = 1",
             "/tokenizer/video/stages/1",
-            "",
+            "chanels",
         ),
         ("target = \"backbone\"", "target = \"bakcbone\"", "/train/target", "'backbone'"),
         ("target = \"backbone\"", "steps = 5", "/train", "target"),

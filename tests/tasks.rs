@@ -16,7 +16,7 @@ fn lab() -> Lab {
         lab.run(&all).succeeds()
     };
     make(&["-o", "clip.mp4"]);
-    make(&["-o", "clip.gif"]);
+    make(&["-o", "clip.gif", "--overwrite"]);
     make(&["--task", "text-to-image", "-o", "image.png"]);
     make(&["-o", "sound.wav"]);
     lab
@@ -42,7 +42,7 @@ fn every_task_is_done_by_every_paradigm() {
     ];
     for recipe in RECIPES {
         for (given, file, task) in &tasks {
-            let mut arguments = vec!["generate", recipe, "--prompt", PROMPT, "-o", file];
+            let mut arguments = vec!["generate", recipe, "--prompt", PROMPT, "--overwrite", "-o", file];
             arguments.extend(*given);
             let said = lab.run(&arguments).succeeds().out;
             assert!(said.contains(&format!("{task}: prompt")), "{recipe} {task}:\n{said}");
@@ -60,7 +60,7 @@ fn every_task_is_done_by_every_paradigm() {
 fn a_clip_grows_by_as_much_as_was_asked_for() {
     let lab = lab();
     let grown = |arguments: &[&str], says: &str| {
-        let all: Vec<&str> = ["generate", "heard-lm.toml", "--video", "clip.gif", "-o", "out.gif"]
+        let all: Vec<&str> = ["generate", "heard-lm.toml", "--video", "clip.gif", "--overwrite", "-o", "out.gif"]
             .iter()
             .chain(arguments)
             .copied()
@@ -166,7 +166,7 @@ fn recipes_stand_side_by_side_where_they_have_the_same_tokens() {
 #[test]
 fn a_gallery_shows_every_task_by_every_recipe() {
     let lab = Lab::heard();
-    let all = [&["gallery"][..], &RECIPES, &["-o", "page.md"]].concat();
+    let all = [&["gallery"][..], &RECIPES, &["--overwrite", "-o", "page.md"]].concat();
     lab.run(&all).succeeds();
     let page = String::from_utf8(lab.bytes("page.md")).unwrap();
     assert_eq!(page.matches("\n## ").count(), 12, "{page}");

@@ -263,6 +263,9 @@ pub trait TrainableTokenizer {
     /// Lets learned codebooks follow the batch that `made` is of: what moving averages teach and no
     /// gradient. Nothing where there are none.
     fn update_ema(&mut self, _made: &Quantized, _key: RngKey) {}
+    /// Once, when training ends: lets the vectors of tokens like these have mean 0 and deviation 1, as diffusion wants them.
+    /// Nothing where tokens are codes, or vectors of unit size already.
+    fn standardize(&mut self, _tokens: &[Tokens]) {}
     /// Its numbers, to change.
     fn parameters_mut(&mut self) -> &mut dyn Parameters;
 }

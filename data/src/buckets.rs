@@ -23,6 +23,47 @@ fn often() -> f64 {
     1.0
 }
 
+/// The lengths and sizes of a folder's clips.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Shapes {
+    /// These.
+    These(Vec<ClipShape>),
+    /// As the files are.
+    Auto(Auto),
+}
+
+/// By the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Auto {
+    /// Buckets by the files themselves. Each file is in one, of its shape and with as many frames as it has or `frames`; no
+    /// bucket has more pixels than `size`, so none takes more tokens or memory than `frames` and `size` do. The sides are
+    /// multiples of 16, or of 8 where those of `size` are no multiples of 16.
+    #[serde(rename = "auto")]
+    Auto,
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
+}
+
+impl Shapes {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Those that are listed.
+    pub fn listed(&self) -> &[ClipShape] {
+        match self {
+            Self::These(shapes) => shapes,
+            Self::Auto(_) => &[],
+        }
+    }
+}
+
 /// What is wrong with shapes, of each of which `errors` tells what is wrong with data of that shape.
 pub(crate) fn validate(shapes: &[ClipShape], errors: impl Fn(&ClipShape) -> Vec<ConfigError>) -> Vec<ConfigError> {
     let mut all = Vec::new();

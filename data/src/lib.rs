@@ -17,6 +17,7 @@
 //! Batches are the training loop's; words become tokens in the tokenizers.
 #![forbid(unsafe_code)]
 
+mod auto;
 mod buckets;
 mod captions;
 mod clip_sound;
@@ -35,7 +36,8 @@ pub mod survey;
 pub mod webdataset;
 pub mod world;
 
-pub use buckets::ClipShape;
+pub use auto::ByFiles;
+pub use buckets::{ClipShape, Shapes};
 pub use folder::{Folder, FolderConfig};
 pub use identity::{Identify, Identity};
 pub use mixture::{Mixture, MixtureConfig};

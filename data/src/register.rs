@@ -6,8 +6,8 @@ use crate::folder::Captions;
 use crate::world::TestScenes;
 use crate::world::{SPEED, WorldStream};
 use crate::{
-    Folder, FolderConfig, MixtureConfig, Sounds, SoundsConfig, WebDatasetConfig, World, WorldConfig, clip_sound, scan,
-    shards,
+    Folder, FolderConfig, MixtureConfig, Sounds, SoundsConfig, WebDatasetConfig, World, WorldConfig, auto, clip_sound,
+    scan, shards,
 };
 use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result};
 use serde::de::DeserializeOwned;
@@ -232,10 +232,21 @@ impl DatasetConfig for FolderConfig {
     }
 
     fn buckets(&self) -> Vec<(f64, Arc<dyn DatasetConfig>)> {
-        self.shapes.iter().map(|shape| (shape.weight, Arc::new(self.at(shape)) as _)).collect()
+        let look = || {
+            let listing = scan::scan(Path::new(&self.path), scan::CLIPS, self.caption_rules()).unwrap_or_default();
+            auto::buckets(self, &Files::default(), &listing.found)
+        };
+        Self::buckets(self, look).into_iter().map(|(weight, config)| (weight, Arc::new(config) as _)).collect()
     }
 
     fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
+        if let Some([train, held_out]) = scan::split(&self.path) {
+            let name = if wanted == Part::Train { train } else { held_out };
+            let path = Path::new(&self.path).join(name).display().to_string();
+            let all = Self { path, held_out: 0.0, ..self.clone() };
+            let folder = Folder::open(all, Arc::new(Files::default()), Part::Train)?;
+            return Ok(Arc::new(Readable::new(Arc::new(folder))));
+        }
         let folder = |part| Folder::open(self.clone(), Arc::new(Files::default()), part).map(Arc::new);
         let data: Arc<dyn Dataset> = match self.held_out > 0.0 {
             true => folder(wanted)?,

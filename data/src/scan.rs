@@ -35,6 +35,17 @@ pub(crate) fn missing(path: &str, wanted: &str) -> Option<ConfigError> {
     Some(ConfigError::new("path", format!("{found}; expected a folder of {wanted}"), "name yours by `--data FOLDER`"))
 }
 
+/// The names that Hugging Face's loaders give to the folder of what is not trained on, the first of several first.
+const HELD_OUT: [&str; 8] = ["test", "testing", "eval", "evaluation", "validation", "valid", "val", "dev"];
+
+/// What a folder is split into, as Hugging Face's loaders split it: `train`, and what is held out, `test` or `validation`;
+/// `None` where it has not both.
+pub(crate) fn split(path: &str) -> Option<[String; 2]> {
+    let folder = Path::new(path);
+    let held_out = HELD_OUT.iter().find(|name| folder.join(name).is_dir())?;
+    folder.join("train").is_dir().then(|| ["train".to_owned(), (*held_out).to_owned()])
+}
+
 /// Whether a folder holds tar shards and nothing else that could be trained on.
 pub(crate) fn holds_shards(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };

@@ -43,7 +43,8 @@ pub struct SoundsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<f32>,
     /// Files whose names contain one of these texts are held out for evaluation: speakers, instruments. Without any,
-    /// the last twentieth of the windows is held out.
+    /// `test` is held out of a folder that is split into `train` and `test` (or `validation`), as Hugging Face has it; else
+    /// the last twentieth of the windows.
     pub held_out: Vec<String>,
     /// A file without a caption has the part of its name before this text as its own: with "_", `7_jackson_32.wav` says
     /// "7".
@@ -161,13 +162,18 @@ impl Sounds {
             true => shards::scan(&config.path, scan::SOUNDS, rules).map(|(listing, shards)| (listing, Some(shards)))?,
         };
         let in_shards = shards.is_some();
+        let split = if in_shards { None } else { scan::split(&config.path) };
+        let parted = split.is_some() || !config.held_out.is_empty();
         let files = shards.map_or(files, |shards| Arc::new(Files::of(shards)) as Arc<dyn SoundFiles>);
         let found = listing.found.len() as u64;
         let rate = Rate::whole(config.rate);
         let (mut entries, mut left_out, mut end) = (Vec::new(), LeftOut::default(), 0);
         for file in std::mem::take(&mut listing.found) {
-            let held_out = config.held_out.iter().any(|text| file.name.contains(text.as_str()));
-            if !config.held_out.is_empty() && held_out != (part == Part::HeldOut) {
+            let held_out = match (&split, config.held_out.is_empty()) {
+                (Some([_, name]), true) => file.name.split('/').next() == Some(name),
+                _ => config.held_out.iter().any(|text| file.name.contains(text.as_str())),
+            };
+            if parted && held_out != (part == Part::HeldOut) {
                 continue;
             }
             match (files.length(&file.path, rate), file.captions) {
@@ -185,8 +191,8 @@ impl Sounds {
         }
         left_out.note(listing);
         let dropped = left_out.summary("too short", in_shards);
-        let kept = if config.held_out.is_empty() { end - end.div_ceil(HELD_OUT).min(end / 2) } else { end };
-        let windows = match (part, config.held_out.is_empty()) {
+        let kept = if !parted { end - end.div_ceil(HELD_OUT).min(end / 2) } else { end };
+        let windows = match (part, !parted) {
             (Part::HeldOut, true) => kept..end,
             _ => 0..kept,
         };

@@ -14,8 +14,10 @@ pub struct Survey {
     pub images: Vec<SeenImage>,
     /// Sounds without pictures.
     pub sounds: Vec<SeenSound>,
-    /// The captions of all of them that have one.
+    /// All captions of all of them.
     pub captions: Vec<String>,
+    /// How many of them have a caption.
+    pub captioned: usize,
     /// Files that are not read, each with the reason.
     pub left_out: Vec<String>,
 }
@@ -61,14 +63,18 @@ pub struct SeenSound {
 /// Where the folder cannot be listed; and what `seen` returns.
 pub fn survey(folder: &Path, seen: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Survey> {
     let extensions = [scan::CLIPS, scan::SOUNDS].concat();
-    let listing = scan::scan(folder, &extensions, None)?;
+    let rules = scan::CaptionRules { columns: &[], folders: false };
+    let listing = scan::scan(folder, &extensions, rules)?;
     let (mut survey, count) = (Survey::default(), listing.found.len());
     for (number, file) in listing.found.into_iter().enumerate() {
         let known = survey.look(&file.path);
-        match (known, file.caption) {
+        match (known, file.captions) {
             (Err(error), _) => survey.left_out.push(format!("{}: {}", file.name, error.message())),
             (Ok(()), Err(why)) => survey.left_out.push(format!("{}: {why}", file.name)),
-            (Ok(()), Ok(caption)) => survey.captions.extend(caption),
+            (Ok(()), Ok(captions)) => {
+                survey.captioned += usize::from(!captions.is_empty());
+                survey.captions.extend(captions);
+            }
         }
         seen(number + 1, count)?;
     }

@@ -2,7 +2,7 @@
 
 use crate::dataset::{Dataset, Part, Readable, part};
 use crate::files::Files;
-use crate::{Folder, FolderConfig, scan, shards};
+use crate::{Folder, FolderConfig, auto, scan, shards};
 use musiva_core::{ConfigError, DatasetConfig, MediaShape, Modality, Result};
 use serde::{Deserialize, Serialize};
 use std::{any::Any, sync::Arc};
@@ -31,7 +31,12 @@ impl DatasetConfig for WebDatasetConfig {
     }
 
     fn buckets(&self) -> Vec<(f64, Arc<dyn DatasetConfig>)> {
-        self.0.shapes.iter().map(|shape| (shape.weight, Arc::new(Self(self.0.at(shape))) as _)).collect()
+        let look = || match shards::scan(&self.0.path, scan::CLIPS, self.0.caption_rules()) {
+            Ok((listing, shards)) => auto::buckets(&self.0, &Files::of(shards), &listing.found),
+            // It is told when the data are opened.
+            Err(_) => Vec::new(),
+        };
+        self.0.buckets(look).into_iter().map(|(weight, config)| (weight, Arc::new(Self(config)) as _)).collect()
     }
 
     fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {

@@ -1,4 +1,7 @@
-//! Keeping freed memory.
+//! Keeping freed memory, and what happens where there is none.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
 
 /// Asks the allocator to keep what is freed, up to 2 GiB at the end of the heap, instead of giving it
 /// back to the system. Call it once, before there are threads.
@@ -21,4 +24,61 @@ pub fn keep_freed_memory() {
             unsafe { mallopt(parameter, i32::MAX) };
         }
     }
+}
+
+/// The exit code of a process that has no memory: that of a device which cannot do what is asked for.
+pub const OUT_OF_MEMORY: i32 = 6;
+
+/// The system's allocator; where it has no memory, the process ends with a message, a hint and the exit code
+/// [`OUT_OF_MEMORY`] instead of an abort. For the binary of a command:
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: musiva_kernels::Allocator = musiva_kernels::Allocator;
+/// ```
+///
+/// A system that promises more memory than it has kills a process only when it writes to it, and nobody is asked: see that
+/// what is estimated fits.
+pub struct Allocator;
+
+// SAFETY: every call goes to the system's allocator as it is, whose promises are those of this one; where that returns null,
+// this one does not return.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise, that the layout is not empty, is passed on.
+        there(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        there(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from this allocator, so from the system's, and of this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above; the new size is the caller's promise.
+        there(unsafe { System.realloc(pointer, layout, size) }, size)
+    }
+}
+
+/// The pointer, or the end. Nothing here allocates.
+fn there(pointer: *mut u8, size: usize) -> *mut u8 {
+    if pointer.is_null() {
+        let mut text = [0u8; 256];
+        let mut rest = &mut text[..];
+        let _ = write!(
+            rest,
+            "error: out of memory: {} MiB more are asked for than there are\n  hint: in training lower `train.batch`, or compute it \
+             in parts by `train.accumulate`; `musiva check` estimates what a recipe takes\n",
+            size >> 20
+        );
+        let left = rest.len();
+        let _ = std::io::stderr().write_all(&text[..text.len() - left]);
+        std::process::exit(OUT_OF_MEMORY);
+    }
+    pointer
 }

@@ -15,6 +15,9 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<Mutex<Box<dyn ReadSeek>>>);
 
+/// The code of white: what is transparent is laid over it.
+pub(crate) const BACKGROUND: u8 = 255;
+
 impl Shared {
     pub(crate) fn new(file: Box<dyn ReadSeek>) -> Self {
         Self(Arc::new(Mutex::new(file)))

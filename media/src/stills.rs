@@ -1,4 +1,4 @@
-//! PNG, JPEG and WebP. Sixteen bits become eight; what is transparent is laid over black; profiles
+//! PNG, JPEG and WebP. Sixteen bits become eight; what is transparent is laid over white; profiles
 //! and gamma are left alone: the numbers in the file are taken for sRGB.
 
 mod apng;
@@ -7,7 +7,7 @@ use crate::{
     fault::{Fault, Outcome, broken, guard},
     info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
     metadata::Metadata,
-    source::{ReadSeek, Shared, Source, Stream},
+    source::{BACKGROUND, ReadSeek, Shared, Source, Stream},
     timeline::Schedule,
 };
 use musiva_core::Clip;
@@ -29,12 +29,15 @@ fn check_size(height: usize, width: usize, max_pixels: u64) -> Outcome<()> {
 
 /// Red, green and blue from 1 to 4 channels (grey, grey and alpha, RGB, RGBA).
 fn to_rgb(pixels: &[u8], channels: usize) -> Vec<u8> {
-    let over_black = |code: u8, alpha: u8| ((u32::from(code) * u32::from(alpha) + 127) / 255) as u8;
+    let over = |code: u8, alpha: u8| {
+        let (code, alpha, under) = (u32::from(code), u32::from(alpha), u32::from(BACKGROUND));
+        ((code * alpha + under * (255 - alpha) + 127) / 255) as u8
+    };
     match channels {
         1 => pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
-        2 => pixels.chunks_exact(2).flat_map(|pixel| [over_black(pixel[0], pixel[1]); 3]).collect(),
+        2 => pixels.chunks_exact(2).flat_map(|pixel| [over(pixel[0], pixel[1]); 3]).collect(),
         3 => pixels.to_vec(),
-        _ => pixels.chunks_exact(4).flat_map(|pixel| [0, 1, 2].map(|at| over_black(pixel[at], pixel[3]))).collect(),
+        _ => pixels.chunks_exact(4).flat_map(|pixel| [0, 1, 2].map(|at| over(pixel[at], pixel[3]))).collect(),
     }
 }
 
@@ -247,7 +250,8 @@ fn webp_refused(error: image_webp::DecodingError) -> Fault {
 
 /// An animated WebP.
 struct Animation {
-    decoder: image_webp::WebPDecoder<File>,
+    file: Shared,
+    decoder: image_webp::WebPDecoder<BufReader<Shared>>,
     buffer: Vec<u8>,
     index: usize,
     count: usize,
@@ -256,9 +260,9 @@ struct Animation {
 /// Opens a WebP, still or animated.
 pub(crate) fn open_webp(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stream> {
     let durations = webp_durations(&mut file)?;
-    file.seek(SeekFrom::Start(0))?;
+    let file = Shared::new(file);
     guard("WebP", || {
-        let mut decoder = image_webp::WebPDecoder::new(File::new(file)).map_err(webp_refused)?;
+        let mut decoder = webp_decoder(&file)?;
         let (width, height) = decoder.dimensions();
         let stored = [height as usize, width as usize];
         check_size(stored[0], stored[1], max_pixels)?;
@@ -277,7 +281,7 @@ pub(crate) fn open_webp(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
             }
             let schedule = Schedule::of(crate::timeline::Timeline { scale: 1000, starts, end })?;
             let info = info(Format::WebP, "WebP", stored, Orientation::default(), &schedule);
-            let source = Animation { decoder, buffer: vec![0; size], index: 0, count };
+            let source = Animation { file: file.clone(), decoder, buffer: vec![0; size], index: 0, count };
             return Ok(Stream { info, schedule, source: Box::new(source) });
         }
         let mut pixels = vec![0; size];
@@ -287,6 +291,18 @@ pub(crate) fn open_webp(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
         let pixels = to_rgb(&pixels, if decoder.has_alpha() { 4 } else { 3 });
         still(Format::WebP, "WebP", stored, orientation, pixels)
     })
+}
+
+/// From the start of the file, with nothing on the canvas. What a picture leaves free is transparent again, not what stood there
+/// before, which is the crate's default.
+fn webp_decoder(file: &Shared) -> Outcome<image_webp::WebPDecoder<BufReader<Shared>>> {
+    let mut file = file.clone();
+    file.seek(SeekFrom::Start(0))?;
+    let mut decoder = image_webp::WebPDecoder::new(BufReader::new(file)).map_err(webp_refused)?;
+    if decoder.is_animated() {
+        decoder.set_background_color([0; 4]).map_err(webp_refused)?;
+    }
+    Ok(decoder)
 }
 
 /// Milliseconds of each picture of an animation: a walk over the chunks (RIFF container, `ANMF`).
@@ -325,11 +341,10 @@ impl Source for Animation {
 
     fn seek(&mut self, picture: usize) -> Outcome<usize> {
         if picture < self.index {
-            let Self { decoder, .. } = self;
-            guard("WebP", || {
-                decoder.reset_animation();
-                Ok(())
-            })?;
+            // From an empty canvas again.
+            let limit = usize::try_from(self.buffer.len().saturating_mul(8)).unwrap_or(usize::MAX);
+            self.decoder = guard("WebP", || webp_decoder(&self.file))?;
+            self.decoder.set_memory_limit(limit);
             self.index = 0;
         }
         Ok(self.index)
@@ -372,6 +387,44 @@ mod tests {
             assert_eq!(exif_orientation(exif), Orientation::from_exif(6));
             for length in 0..exif.len() - 4 {
                 assert_eq!(exif_orientation(&exif[..length]), Orientation::default());
+            }
+        }
+    }
+
+    /// A chunk of a RIFF file.
+    fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+        [&name[..], &length, body, &vec![0; body.len() % 2]].concat()
+    }
+
+    /// A picture of an animation, 2×2 pixels of one colour from `left` on, after which its place is cleared.
+    fn picture(left: u8, colour: [u8; 4]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let pixels = [colour; 4].concat();
+        image_webp::WebPEncoder::new(&mut file).encode(&pixels, 2, 2, image_webp::ColorType::Rgba8).unwrap();
+        // Its place and size as they are written (half, half, less one, less one), 100 ms, cleared afterwards.
+        let head = [left / 2, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 100, 0, 0, 1];
+        chunk(b"ANMF", &[&head[..], &file[12..]].concat())
+    }
+
+    #[test]
+    fn what_an_animated_webp_leaves_free_is_white_and_not_what_stood_there_before() {
+        let head = chunk(b"VP8X", &[0x12, 0, 0, 0, 3, 0, 0, 1, 0, 0]);
+        let animation = chunk(b"ANIM", &[0; 6]);
+        let body =
+            [&b"WEBP"[..], &head, &animation, &picture(0, [255, 0, 0, 255]), &picture(2, [0, 0, 255, 128])].concat();
+        let file = chunk(b"RIFF", &body);
+        let mut stream = open_webp(Box::new(std::io::Cursor::new(file)), 1 << 20).unwrap();
+        let (red, white, blue) = ([255, 0, 0], [255; 3], [127, 127, 255]);
+        let wanted = [[red, red, white, white], [white, white, blue, blue]].map(|row| [row, row].concat().concat());
+        for _ in 0..2 {
+            stream.source.seek(0).unwrap();
+            for picture in &wanted {
+                let mut pixels = Vec::new();
+                assert!(stream.source.next(Some(&mut pixels)).unwrap());
+                // The crate blends in whole numbers, rounded down.
+                let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1;
+                assert!(pixels.len() == picture.len() && pixels.iter().zip(picture).all(near), "{pixels:?}");
             }
         }
     }

@@ -6,9 +6,9 @@ use super::progress::Screen;
 use musiva::data::world::Scores;
 use musiva::evaluate::{
     AudioReconstruction, BACKBONE, Denoised, EvaluateOptions, Evaluation, Evaluations, FEWER_PIXELS, Figures,
-    HeldOutTask, Reconstructed, SoundFigures, TaskResult, X264, evaluate_all,
+    HeldOutTask, Reconstructed, SoundFigures, TaskResult, X264, evaluate_all, record_held_out,
 };
-use musiva::{Provenance, Result, files, save};
+use musiva::{Device, Modality, Provenance, Recipe, Result, files, save};
 use std::path::PathBuf;
 
 /// Measure a recipe, or several side by side, on held-out prompts and clips
@@ -44,6 +44,10 @@ pub struct Args {
     /// Write a sheet of originals, reconstructions and error maps; of sounds, spectrograms: .png
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
+    /// Write into the weights files of the tokenizers how well they do on their held-out data, and nothing else: later
+    /// commands say by that where media are far from them. Training writes it itself
+    #[arg(long, conflicts_with_all = ["tasks", "baselines", "sheet", "output", "json"])]
+    record: bool,
     /// JSON instead of a table; of several recipes, a list
     #[arg(long)]
     json: bool,
@@ -59,6 +63,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipes = args.recipes.open()?;
+    if args.record {
+        return record(&recipes, &device);
+    }
     if let Some(path) = &args.sheet {
         save::prepare(path, &["png"], args.overwrite.overwrite)?;
     }
@@ -90,6 +97,20 @@ pub fn run(args: &Args) -> Result<()> {
     match args.json {
         true => say!("{json}"),
         false => print(&text(&evaluations)),
+    }
+    Ok(())
+}
+
+/// Of every tokenizer that the recipes name weights of.
+fn record(recipes: &[Recipe], device: &Device) -> Result<()> {
+    for recipe in recipes {
+        let tokenizers = [(Modality::Video, &recipe.video), (Modality::Audio, &recipe.audio)];
+        for (modality, weights) in
+            tokenizers.into_iter().filter_map(|(m, part)| Some((m, part.as_ref()?.weights.as_ref()?)))
+        {
+            let held_out = record_held_out(recipe, modality, device)?;
+            say!("{}: {} on {} held-out samples", weights.display(), held_out.fidelity, held_out.samples);
+        }
     }
     Ok(())
 }
@@ -219,16 +240,42 @@ fn held_out(evaluations: &[Evaluation]) -> String {
         ));
     }
     let varied = all.iter().flat_map(|(recipe, task)| task.variety.iter().map(move |varied| (recipe, task, varied)));
-    let head =
-        ["", "", "compared by", "to the nearest trained on", "of held-out ones", "between two", "of held-out ones"];
+    let head = [
+        "",
+        "",
+        "compared by",
+        "to the nearest trained on",
+        "of held-out ones",
+        "between two",
+        "of held-out ones",
+        "Fréchet",
+        "of trained ones",
+    ];
     let rows = varied.map(|(recipe, task, varied)| {
-        let cells = [varied.nearest_trained, varied.held_out_nearest_trained, varied.pairs, varied.held_out_pairs];
+        let cells = [
+            varied.nearest_trained,
+            varied.held_out_nearest_trained,
+            varied.pairs,
+            varied.held_out_pairs,
+            varied.frechet,
+            varied.trained_frechet,
+        ];
         let names = [task.task.clone(), (*recipe).to_string(), varied.features.to_owned()];
         names.into_iter().chain(cells.map(|cell| format!("{cell:.1}"))).collect()
     });
     let rows: Vec<Vec<String>> = [head.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
     if rows.len() > 1 {
         text.push_str(&format!("\nhow far apart what was made is, 0 to 255\n{}", table(&rows)));
+    }
+    let agreed = all.iter().filter_map(|(recipe, task)| Some((recipe, task, task.agreement?)));
+    let head = ["", "", "n", "generated", "held-out", "chance"];
+    let rows = agreed.map(|(recipe, task, agreed)| {
+        let names = [task.task.clone(), (*recipe).to_string(), agreed.n.to_string()];
+        names.into_iter().chain([agreed.made, agreed.held_out, agreed.chance].map(|part| percent(Some(part)))).collect()
+    });
+    let rows: Vec<Vec<String>> = [head.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
+    if rows.len() > 1 {
+        text.push_str(&format!("\ndo sight and sound start together? (F1 of onsets)\n{}", table(&rows)));
     }
     text
 }

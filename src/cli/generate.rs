@@ -6,8 +6,9 @@ use super::progress::Screen;
 use musiva::media::contact_sheet;
 use musiva::programs::Continuation;
 use musiva::{
-    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, MediaShape, Modality, Observer, Outline, Output,
-    OutputKind, Pipeline, Program, Provenance, Recipe, Result, Task, generate_with, save,
+    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, Media, MediaShape, Modality, Observer, Outline,
+    Output, OutputKind, Pipeline, Program, Provenance, Recipe, Result, Task, far_from_known, generate_with, keep_sound,
+    save,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -84,6 +85,9 @@ struct ContextArgs {
     /// A sound
     #[arg(long, value_name = "FILE")]
     audio: Option<PathBuf>,
+    /// Leave out the sound of `--video`. Else a model that can takes it as context, and where no other is made it stays
+    #[arg(long, requires = "video")]
+    no_sound: bool,
     /// A rectangle of the clip to generate anew, in pixels of the recipe's frames
     #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", requires = "video", conflicts_with_all = ["extend", "extend_before"], value_parser = rectangle)]
     region: Option<[usize; 4]>,
@@ -204,7 +208,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.given.strength.is_some() {
         files.check_edit(&recipe)?;
     }
-    let request = GenerateRequest {
+    let mut request = GenerateRequest {
         prompt: args.prompt.clone(),
         inputs: screen.time("read", |screen| files.read(&recipe, screen))?,
         strength: args.given.strength,
@@ -218,6 +222,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let by_flags = args.given.program();
     let program = by_flags.as_ref().map_or(musiva::program_of(&recipe), |program| program as &dyn Program);
+    let kept = match args.given.no_sound {
+        true => None,
+        false => files.sound_of_clip(&recipe, program, &mut request, &mut screen)?,
+    };
     let Outline { tasks, prompt, lines } = program.outline(&recipe.need_tasks()?, &request)?;
     if files.any() || !recipe.tasks.is_empty() {
         screen.note(&lines.join("\n"));
@@ -242,6 +250,14 @@ pub fn run(args: &Args) -> Result<()> {
         all_vacant(&targets, save::is_picture(&output), &extensions, pieces)?;
     }
     let pipeline = screen.time("load", |_| Pipeline::build(&recipe, &device))?;
+    let given = request.inputs.clips.first().cloned().map(Media::Clip);
+    for media in given.into_iter().chain(request.inputs.sound.clone().map(Media::Sound)) {
+        if let Some(codec) = pipeline.codec(media.modality().track())
+            && let Some(said) = far_from_known(&recipe, codec, &media)?
+        {
+            screen.warn(&said);
+        }
+    }
     let mut provenance =
         Provenance::of(&recipe, args.device.device)?.with("musiva.prompt", &prompt).with("musiva.seed", args.seed);
     if !recipe.tasks.is_empty() {
@@ -260,7 +276,13 @@ pub fn run(args: &Args) -> Result<()> {
         provenance = provenance.with(&format!("musiva.input.{name}"), value);
     }
     let mut saving = Saving { screen, files: targets, provenance, tracks };
-    let outputs = generate_with(program, &pipeline, &request, &mut saving)?;
+    let mut outputs = generate_with(program, &pipeline, &request, &mut saving)?;
+    if let Some(sound) = kept {
+        for output in &mut outputs {
+            let of = |clip| keep_sound(&sound, clip, args.given.extend_before.unwrap_or_default());
+            output.sound = output.clip.as_ref().map(of).transpose()?;
+        }
+    }
     let written = saving.write(args, &output, outputs)?;
     if args.json.json {
         let outputs = if save::is_picture(&output) { std::slice::from_ref(&output) } else { &saving.files[..] };

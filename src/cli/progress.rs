@@ -28,7 +28,7 @@ pub struct Screen {
 impl Screen {
     /// With `json`, nothing is said on the standard output.
     pub fn new(json: bool) -> Self {
-        Self { json, ..Self::default() }
+        Self { bar: None, stages: Vec::new(), json }
     }
 
     /// Seconds of each stage, for programs.

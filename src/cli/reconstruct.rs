@@ -6,7 +6,10 @@ use super::progress::Screen;
 use musiva::recipe::Recipe;
 use musiva::reconstruct::{Likeness, WholeOptions, reconstruct, reconstruct_whole};
 use musiva::tokenizers::quantizers::CodeUse;
-use musiva::{Codec, Device, Error, ErrorKind, Extent, Modality, Provenance, Result, Tokens, read_media, save};
+use musiva::{
+    Codec, Device, Error, ErrorKind, Extent, Modality, Observer, Provenance, Result, Tokens, far_from_known, has_sound,
+    read_media, save,
+};
 use std::path::PathBuf;
 
 /// Encode and decode a clip, an image or a sound with the recipe's tokenizer
@@ -29,7 +32,7 @@ pub struct Args {
     /// Output file: .mp4, .gif or .png; a sound: .wav, .flac or .png
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// All of a clip, however long, not only as much as a sample of the recipe's data
+    /// All of a clip or a sound, however long, not only as much as a sample of the recipe's data
     #[arg(long)]
     whole: bool,
     /// Keep the clip's own size and rate instead of the recipe's
@@ -52,21 +55,32 @@ pub fn run(args: &Args) -> Result<()> {
     let recipe = args.recipe.open()?;
     save::prepare(&args.output, &save::MEDIA, args.overwrite.overwrite)?;
     let modality = save::modality(&recipe, &args.output)?;
-    match args.whole {
-        true => whole(args, &recipe, modality, &device),
-        false => sample(args, &recipe, modality, &device),
+    if modality == Modality::Video && has_sound(&args.input)? {
+        eprintln!("note: the sound of {} is left out", args.input.display());
+    }
+    match (modality, args.whole) {
+        (Modality::Video, true) => whole(args, &recipe, &device),
+        _ => sample(args, &recipe, modality, &device),
     }
 }
 
-/// As much as the recipe's data have of a sample.
+/// As much as the recipe's data have of a sample; of a sound all, where that is asked for.
 fn sample(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> Result<()> {
-    if args.tiles.options().tile.is_some() {
-        let message = "a sample of the recipe's size is taken whole";
-        return Err(Error::new(ErrorKind::Unsupported, "--tile", message).hint("add `--whole`"));
+    let refused =
+        |place: &str, message: &str, hint: &str| Err(Error::new(ErrorKind::Unsupported, place, message).hint(hint));
+    if modality == Modality::Audio && (args.native || args.tiles.options().tile.is_some()) {
+        return refused("--native, --tile", "a sound has no size", "leave them out");
     }
+    if args.tiles.options().tile.is_some() {
+        return refused("--tile", "a sample of the recipe's size is taken whole", "add `--whole`");
+    }
+    let extent = if args.whole { Extent::Whole } else { Extent::Sample };
     let mut screen = Screen::new(args.json.json);
-    let before = screen.time("read", |screen| read_media(recipe, &args.input, modality, Extent::Sample, screen))?;
+    let before = screen.time("read", |screen| read_media(recipe, &args.input, modality, extent, screen))?;
     let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
+    if let Some(said) = far_from_known(recipe, &codec, &before)? {
+        screen.warn(&said);
+    }
     let done = reconstruct(&codec, before, &mut screen)?;
     let metadata = Provenance::of(recipe, args.device.device)?.media()?;
     let written = screen.time("write", |_| done.save(&args.output, &metadata, args.scale.get()))?;
@@ -75,14 +89,18 @@ fn sample(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> 
 }
 
 /// All of a clip, a few frames at a time.
-fn whole(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> Result<()> {
-    if modality != Modality::Video || save::is_picture(&args.output) {
-        let message = "only clips are written frame by frame";
+fn whole(args: &Args, recipe: &Recipe, device: &Device) -> Result<()> {
+    if save::is_picture(&args.output) {
+        let message = "a picture has room for a sample, not for a whole clip";
         return Err(Error::new(ErrorKind::Unsupported, args.output.display().to_string(), message)
             .hint("name it like out.mp4, or leave `--whole` out"));
     }
     let mut screen = Screen::new(args.json.json);
-    let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
+    let codec = screen.time("load", |_| Codec::build(recipe, Modality::Video, device))?;
+    let first = read_media(recipe, &args.input, Modality::Video, Extent::Sample, &mut ())?;
+    if let Some(said) = far_from_known(recipe, &codec, &first)? {
+        screen.warn(&said);
+    }
     let options = WholeOptions {
         output: &args.output,
         metadata: &Provenance::of(recipe, args.device.device)?.media()?,

@@ -4,7 +4,10 @@ use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, TileArgs};
 use super::print::{json, say};
 use super::progress::Screen;
 use musiva::training::shards::Portion;
-use musiva::{Codec, Modality, Provenance, Result, TokenizeOptions, save, shards, stream, tokenize};
+use musiva::{
+    Codec, Extent, Modality, Observer, Provenance, Result, TokenizeOptions, far_from_known, has_sound, read_media,
+    save, shards, stream, tokenize,
+};
 use std::io;
 use std::path::PathBuf;
 
@@ -89,6 +92,13 @@ pub fn run(args: &Args) -> Result<()> {
         false => Modality::Video,
     };
     let codec = screen.time("load", |_| Codec::build(&recipe, modality, &device))?;
+    let first = read_media(&recipe, input, modality, Extent::Sample, &mut ())?;
+    if let Some(said) = far_from_known(&recipe, &codec, &first)? {
+        screen.warn(&said);
+    }
+    if modality == Modality::Video && has_sound(input)? {
+        screen.note("  its sound is left out: `--sound` takes that");
+    }
     let provenance = Provenance::of(&recipe, args.device.device)?;
     let options = TokenizeOptions { native: args.native, tiles: args.tiles.options() };
     let (tokens, provenance) = tokenize(&recipe, &codec, modality, input, &options, provenance, &mut screen)?;

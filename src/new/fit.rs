@@ -9,10 +9,8 @@ use std::path::Path;
 
 /// Frames a second at most: more are more tokens than motion.
 const RATE: f64 = 12.5;
-/// Frames of a window, the longest first: one, and whole steps of four.
+/// Frames of a window, the longest first: one, and whole tokens of two.
 const FRAMES: [usize; 4] = [17, 13, 9, 5];
-/// Pixels of a token's side.
-const SIDE: usize = 8;
 /// Seconds of a window of sound at most, and at least.
 const SECONDS: [f64; 2] = [0.5, 4.0];
 /// Tokens of a caption at most.
@@ -69,8 +67,8 @@ impl Fit {
         }
         let mut notes = Vec::new();
         let files = survey.clips.len() + survey.images.len() + survey.sounds.len();
-        if captions && survey.captions.len() < files {
-            let without = files - survey.captions.len();
+        if captions && survey.captioned < files {
+            let without = files - survey.captioned;
             let what = if purpose.needs_captions() { "left out" } else { "used without" };
             notes.push(format!("{without} of {files} files have no caption: they are {what}"));
         }
@@ -89,7 +87,7 @@ impl Fit {
                     return Err(wrong("there are no pictures", "name a folder of pictures or clips"));
                 }
                 let windows = sizes.len();
-                (Data::Clips { frames: 1, size: size(&sizes, options.hours), fps: 1, sound: None }, windows)
+                (Data::Clips { frames: 1, size: size(&sizes, options), fps: 1, sound: None }, windows)
             }
             _ => {
                 if survey.clips.is_empty() {
@@ -112,7 +110,7 @@ impl Fit {
                     notes.push(format!("only {some} of {all} clips have sound: it is left out"));
                 }
                 let with_sound = needs_sound || (mostly && !heard.is_empty() && !options.silent);
-                clips(survey, with_sound.then(|| rate(heard)), options.hours, &mut notes)
+                clips(survey, with_sound.then(|| rate(heard)), options, &mut notes)
             }
         };
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
@@ -130,7 +128,7 @@ impl Fit {
 }
 
 /// Windows of clips, and how many there are.
-fn clips(survey: &Survey, sound: Option<u32>, hours: f64, notes: &mut Vec<String>) -> (Data, usize) {
+fn clips(survey: &Survey, sound: Option<u32>, options: &NewOptions, notes: &mut Vec<String>) -> (Data, usize) {
     let clips = &survey.clips;
     let native = median(clips.iter().map(|clip| clip.rate).collect());
     let shown = (native / (native / RATE).ceil()).max(1.0);
@@ -149,7 +147,7 @@ fn clips(survey: &Survey, sound: Option<u32>, hours: f64, notes: &mut Vec<String
     let fps = fps.round().clamp(1.0, 240.0);
     let windows = clips.iter().map(|clip| (clip.seconds * fps + 1e-6) as usize / frames).sum();
     let sizes: Vec<_> = clips.iter().map(|clip| clip.size).collect();
-    (Data::Clips { frames, size: size(&sizes, hours), fps: fps as u32, sound }, windows)
+    (Data::Clips { frames, size: size(&sizes, options), fps: fps as u32, sound }, windows)
 }
 
 /// Windows of sounds, and how many there are.
@@ -175,15 +173,16 @@ fn rate(rates: Vec<f64>) -> u32 {
 }
 
 /// Height and width of about as many pixels as the hours allow, in the shape of most files, in whole tokens.
-fn size(sizes: &[[usize; 2]], hours: f64) -> [usize; 2] {
-    let pixels = match hours {
+fn size(sizes: &[[usize; 2]], options: &NewOptions) -> [usize; 2] {
+    let pixels = match options.hours {
         ..12.0 => 64.0 * 64.0,
         ..72.0 => 96.0 * 96.0,
         _ => 128.0 * 128.0f64,
     };
     let area = median(sizes.iter().map(|[h, w]| (h * w) as f64).collect()).min(pixels);
     let aspect = median(sizes.iter().map(|[h, w]| *w as f64 / *h as f64).collect()).clamp(0.25, 4.0);
-    let side = |length: f64| ((length / SIDE as f64).round() as usize).max(2) * SIDE;
+    let token = options.paradigm.token_side();
+    let side = |length: f64| ((length / token as f64).round() as usize).max(2) * token;
     let height = (area / aspect).sqrt();
     [side(height), side(height * aspect)]
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, str::FromStr};
 
 /// Channels of the video tokenizer's stages, the smallest first.
-const BODIES: [[usize; 4]; 3] = [[32, 64, 96, 128], [48, 96, 128, 160], [64, 128, 192, 256]];
+const BODIES: [[usize; 4]; 3] = [[32, 64, 96, 128], [48, 96, 128, 160], [64, 128, 160, 192]];
 /// Width and depth of the backbone, the smallest first.
 const BACKBONES: [[usize; 2]; 7] = [[96, 4], [128, 4], [192, 6], [256, 6], [256, 8], [384, 8], [512, 12]];
 
@@ -97,6 +97,17 @@ pub enum Paradigm {
     Masked,
     /// A diffusion Transformer over latents.
     Dit,
+}
+
+impl Paradigm {
+    /// Pixels of a token's side: many numbers in few tokens for diffusion, whose cost is that of the tokens; few bits in many
+    /// for models that choose among them.
+    pub(crate) fn token_side(self) -> usize {
+        match self {
+            Self::Lm | Self::Masked => 8,
+            Self::Dit => 16,
+        }
+    }
 }
 
 impl FromStr for Paradigm {
@@ -254,7 +265,7 @@ fn quote(text: &str) -> String {
 
 fn found(survey: &Survey) -> String {
     let heard = survey.clips.iter().filter(|clip| clip.sound.is_some()).count();
-    let Survey { clips, images, sounds, captions, left_out } = survey;
+    let Survey { clips, images, sounds, captions, left_out, .. } = survey;
     let mut parts = vec![format!("{} clips ({heard} with sound)", clips.len())];
     parts.push(format!("{} pictures", images.len()));
     parts.push(format!("{} sounds", sounds.len()));

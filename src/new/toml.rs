@@ -40,20 +40,26 @@ pub fn data(fit: &Fit, folder: &Path, text: Option<TextConfig>) -> String {
     toml
 }
 
-/// `[tokenizer.video]`: one token for 8×8 pixels, of four frames where there are several.
+/// `[tokenizer.video]`: one token for two frames where there are several, of 8×8 pixels in bits or 16×16 in latents.
 pub fn video(fit: &Fit, [a, b, c, d]: [usize; 4]) -> String {
     let moves = matches!(fit.data, Data::Clips { frames: 2.., .. });
     let in_time = if moves { ", down = [2, 1, 1]" } else { "" };
-    let quantizer = match fit.paradigm {
-        Paradigm::Dit => "{ kind = \"kl\", channels = 16 }",
-        Paradigm::Lm | Paradigm::Masked => "{ kind = \"lfq\", bits = 16 }",
+    let (last, quantizer) = match fit.paradigm {
+        Paradigm::Dit => (
+            format!(
+                "{{ channels = {c}, blocks = 2, frames = 1, down = [1, 2, 2] }},\n    \
+                 {{ channels = {d}, blocks = 1, frames = 1 }}"
+            ),
+            "{ kind = \"kl\", channels = 64 }",
+        ),
+        Paradigm::Lm | Paradigm::Masked => {
+            (format!("{{ channels = {c}, blocks = 2, frames = 1 }}"), "{ kind = \"lfq\", bits = 18 }")
+        }
     };
     format!(
         "\n[tokenizer.video]\nkind = \"magvit2\"\npatch = 4\nstages = [\n    \
          {{ channels = {a}, blocks = 1, frames = 1, down = [1, 2, 2] }},\n    \
-         {{ channels = {b}, blocks = 1, frames = 1{in_time} }},\n    \
-         {{ channels = {c}, blocks = 1, frames = 1{in_time} }},\n    \
-         {{ channels = {d}, blocks = 2, frames = 1 }},\n]\nquantizer = {quantizer}\n\
+         {{ channels = {b}, blocks = 1, frames = 1{in_time} }},\n    {last},\n]\nquantizer = {quantizer}\n\
          weights = \"runs/tokenizer-video/weights.safetensors\"\n"
     )
 }
@@ -73,9 +79,10 @@ pub fn audio(fit: &Fit) -> String {
 /// `[train]` of the video tokenizer.
 pub fn train_video(fit: &Fit, steps: usize) -> String {
     let Data::Clips { frames, .. } = fit.data else { return String::new() };
-    let window = if frames > 9 { "frames = 9\n" } else { "" };
+    // Two tokens and the first frame's: more of them in the time.
+    let window = if frames > 5 { "frames = 5\n" } else { "" };
     let losses = match fit.paradigm {
-        Paradigm::Dit => "l1 = 1.0\nl2 = 10.0\nkl = 1e-6\n",
+        Paradigm::Dit => "l1 = 1.0\nl2 = 10.0\nkl = 1e-5\n",
         Paradigm::Lm | Paradigm::Masked => {
             "l1 = 1.0\nl2 = 10.0\nentropy = 0.02\ndiversity = 0.1\ndiversity_end = 0.02\nanneal_from = 0.6\n"
         }
@@ -110,7 +117,7 @@ pub fn train_audio(fit: &Fit, steps: usize) -> String {
 /// The model and how it is trained.
 pub fn model(fit: &Fit, [width, depth]: [usize; 2], steps: usize) -> String {
     let heads = width / 32;
-    // Two digits of eight bits each: half of a vocabulary of 65,536 twice is far less to learn.
+    // Two digits of nine bits each: a vocabulary of 512 twice is far less to learn than one of 262,144.
     let digits = if fit.has_video() { "digits = 2\n" } else { "" };
     let (kind, own, objective, sampler) = match fit.paradigm {
         Paradigm::Lm => (

@@ -9,6 +9,7 @@ pub use musiva_train::trainer::{Callbacks, Ended, Samples};
 
 use crate::cache::{self, cache};
 use crate::device::DeviceName;
+use crate::memory;
 use crate::provenance::Provenance;
 use crate::shards::origin;
 use burn::tensor::Device;
@@ -21,7 +22,7 @@ use musiva_tokenizers::text;
 use musiva_train::backbone::{BackboneParts, BackboneTraining, TrainingBucket};
 use musiva_train::sources::{dataset_of, held_out_of};
 use musiva_train::token_set::TokenSet;
-use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTraining};
+use musiva_train::tokenizer::{Clips, Medium, Sounds, TokenizerTraining, summary};
 use musiva_train::trainer::{LeftOut, Run, Trainable};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,9 @@ pub fn train(recipe: &Recipe, folder: &RunFolder, device: DeviceName, callbacks:
     let settings = recipe.need_train()?;
     if !folder.resumed() {
         recipe.check_start().into_result()?;
+    }
+    if let Some(said) = summary(recipe).training.and_then(|training| memory::too_much(training.memory_bytes)) {
+        callbacks.warn(&format!("{said}; {}", memory::HINT));
     }
     let name = device;
     let device = name.open()?;

@@ -22,7 +22,7 @@ fn bag(lab: &Lab) -> String {
 
 /// The tokens of a clip from a prompt.
 fn made(lab: &Lab, recipe: &str, prompt: &str, more: &[&str]) -> Vec<u8> {
-    let generate = ["generate", recipe, "--prompt", prompt, "-o", "out.mp4"];
+    let generate = ["generate", recipe, "--prompt", prompt, "--overwrite", "-o", "out.mp4"];
     run(lab, &[&generate[..], &ALLOW, more].concat()).succeeds();
     lab.values("out.tokens.safetensors")
 }

@@ -226,6 +226,10 @@ impl<N: VideoNetwork> TrainableTokenizer for VideoTokenizer<N> {
         self.network.quantizer_mut().update_ema(made, key);
     }
 
+    fn standardize(&mut self, tokens: &[Tokens]) {
+        self.network.quantizer_mut().standardize(tokens);
+    }
+
     fn parameters_mut(&mut self) -> &mut dyn Parameters {
         // What was laid out of the old numbers is not what their successors are.
         (self.encoder, self.decoder) = (PackedWeights::default(), PackedWeights::default());

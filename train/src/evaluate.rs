@@ -3,10 +3,12 @@
 //! Of the procedural world, oracles read what a clip shows and compare it with what its caption
 //! asks for. Of any other data, what is made is compared with what was held out, and with all real samples.
 
+mod agreement;
 mod baselines;
 mod cases;
 mod denoise;
 mod features;
+mod frechet;
 mod held_out;
 mod reader;
 mod sheet;
@@ -14,6 +16,7 @@ mod sound;
 mod tasks;
 mod video;
 
+pub use agreement::Agreement;
 pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
 pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};

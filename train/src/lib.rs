@@ -9,6 +9,7 @@ mod denoise;
 pub mod evaluate;
 mod events;
 pub mod health;
+pub mod held_out;
 mod log;
 pub mod measure;
 mod noise;

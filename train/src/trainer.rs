@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{ADVERSARY, Checkpoint, Learner};
 use crate::health::{FailureMode, HealthMonitor, Stats};
+use crate::held_out::{HELD_OUT, HeldOut};
 use crate::log::Log;
 use crate::optimizer::Optimizer;
 use crate::tokenizer::Adversary;
@@ -40,6 +41,14 @@ pub trait Trainable {
     /// What the last loss shows of a tokenizer's health; `None` of what is no tokenizer.
     fn stats(&mut self) -> Option<Stats> {
         None
+    }
+    /// The averaged weights as they are shipped, with what is found once when training ends.
+    fn finish(&mut self, average: Weights) -> Result<Weights> {
+        Ok(average)
+    }
+    /// How well the averaged weights do on data that they were not trained on; `None` of what is no tokenizer.
+    fn held_out(&mut self, _average: &Weights) -> Result<Option<HeldOut>> {
+        Ok(None)
     }
     /// A look at what the averaged weights can do: clips to show, measures to log.
     fn sample(&mut self, average: &Weights, step: u64) -> Result<Samples>;
@@ -215,7 +224,11 @@ impl Run<'_> {
         let path = self.folder.join("weights.safetensors");
         let mut metadata = self.metadata.clone();
         metadata.insert("musiva.steps".into(), step.to_string());
-        save_weights(&path, &optimizers.own.average(), Precision::F16, metadata)?;
+        let average = trainable.finish(optimizers.own.average())?;
+        if let Some(held_out) = trainable.held_out(&average)? {
+            metadata.insert(HELD_OUT.into(), held_out.json());
+        }
+        save_weights(&path, &average, Precision::F16, metadata)?;
         Ok(Ended::Done(path))
     }
 }

@@ -7,6 +7,7 @@ use super::{Diagnostic, Part, Recipe, Report, Target};
 use crate::canvas::{Axes, LevelPattern, TrackShape};
 use crate::{Error, ErrorKind, Result, TokenizerConfig, WeightInit, files};
 use safetensors::SafeTensors;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -120,6 +121,15 @@ impl Recipe {
     /// # Errors
     /// Where the recipe names no safetensors file for it, or it cannot be read or written.
     pub fn sign(&self, target: Target) -> Result<()> {
+        let identity = serde_json::to_string(&self.identity(target)?).unwrap_or_default();
+        self.annotate(target, IDENTITY, identity)
+    }
+
+    /// Writes a value into the metadata of the weights file of a part.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn annotate(&self, target: Target, key: &str, value: String) -> Result<()> {
         fn named<T: ?Sized>(part: &Option<Part<T>>) -> Option<&Path> {
             part.as_ref().and_then(|part| part.weights.as_deref())
         }
@@ -137,7 +147,7 @@ impl Recipe {
         };
         let (_, head) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
         let mut metadata = head.metadata().clone().unwrap_or_default();
-        metadata.insert(IDENTITY.into(), serde_json::to_string(&self.identity(target)?).unwrap_or_default());
+        metadata.insert(key.into(), value);
         let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
         let signed = files::safetensors(tensors.iter(), metadata).map_err(broken)?;
         files::write(file, &signed)
@@ -236,15 +246,23 @@ impl Unlike {
 
 /// What a weights file says of itself, where it does.
 fn said(file: &Path) -> Result<Option<Identity>> {
+    annotation(file, IDENTITY)
+}
+
+/// What the metadata of a weights file say under a key, as JSON; `None` where they do not, or the file is no safetensors.
+///
+/// # Errors
+/// Where the file cannot be read, or its value is not of that type.
+pub fn annotation<T: DeserializeOwned>(file: &Path, key: &str) -> Result<Option<T>> {
     if file.extension().is_none_or(|extension| extension != "safetensors") {
         return Ok(None);
     }
     let bytes = files::read(file, 64 * files::GIGABYTE)?;
     // A file that is broken is told by who reads its numbers.
     let Ok((_, head)) = SafeTensors::read_metadata(&bytes) else { return Ok(None) };
-    let said = head.metadata().as_ref().and_then(|metadata| metadata.get(IDENTITY).cloned());
+    let said = head.metadata().as_ref().and_then(|metadata| metadata.get(key).cloned());
     let wrong = |error: serde_json::Error| {
-        Error::new(ErrorKind::Weights, file.display().to_string(), format!("`{IDENTITY}` is no JSON ({error})"))
+        Error::new(ErrorKind::Weights, file.display().to_string(), format!("`{key}` cannot be read ({error})"))
             .hint("fetch or train it again")
     };
     said.map(|text| serde_json::from_str(&text).map_err(wrong)).transpose()

@@ -39,7 +39,7 @@ pub use canonical::Difference;
 pub use check::Flow;
 pub use condition::ConditionSettings;
 pub use file::RecipeFile;
-pub use identity::{IDENTITY, Identity, Unlike};
+pub use identity::{IDENTITY, Identity, Unlike, annotation};
 pub use plugin::PluginPin;
 pub use published::published;
 pub use reference::reference;

@@ -120,7 +120,8 @@ fn by_kind(object: &mut Map<String, Json>, branches: Vec<Json>, whole: &Json) {
         let properties = deref(whole, branch).get("properties").and_then(Json::as_object);
         for (key, property) in properties.into_iter().flatten().filter(|(key, _)| *key != "kind") {
             let either = keys.entry(key.clone()).or_insert_with(|| json!({ "anyOf": [] }));
-            if let Some(either) = either["anyOf"].as_array_mut().filter(|either| !either.contains(property)) {
+            let same = |other: &Json| asked(other, whole, 0) == asked(property, whole, 0);
+            if let Some(either) = either["anyOf"].as_array_mut().filter(|either| !either.iter().any(same)) {
                 either.push(property.clone());
             }
         }
@@ -144,6 +145,28 @@ fn by_kind(object: &mut Map<String, Json>, branches: Vec<Json>, whole: &Json) {
     object.insert("required".into(), json!(["kind"]));
     object.insert("properties".into(), json!({ "kind": { "enum": kinds } }));
     object.insert("allOf".into(), all.into());
+}
+
+/// What a schema asks, without what it tells about it and whatever its definitions are called.
+fn asked(schema: &Json, whole: &Json, depth: usize) -> Json {
+    let below = |schema: &Json| if depth < DEEPEST { asked(schema, whole, depth + 1) } else { schema.clone() };
+    match deref(whole, schema) {
+        Json::Array(all) => all.iter().map(below).collect(),
+        Json::Object(object) => {
+            let tells = ["title", "description", "default", "examples", "$ref"];
+            let asks = object.iter().filter(|(key, _)| !tells.contains(&key.as_str()));
+            let of = |(key, value): (&String, &Json)| match (key.as_str(), value) {
+                // Their names are no keywords.
+                ("properties", Json::Object(each)) => {
+                    let each = each.iter().map(|(name, property)| (name.clone(), below(property)));
+                    (key.clone(), Json::Object(each.collect()))
+                }
+                _ => (key.clone(), below(value)),
+            };
+            Json::Object(asks.map(of).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// What is required of the tables of `schema` that merge with those of another file, and nothing else of it. Arrays do not

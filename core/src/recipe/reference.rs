@@ -123,6 +123,10 @@ impl Page<'_> {
                 }
             } else if branch.get("properties").is_some() {
                 self.rows(name, branch, depth);
+            } else if let Some(items) =
+                branch.get("items").filter(|items| deref(self.root, items).get("properties").is_some())
+            {
+                self.rows(&format!("{name}[]"), deref(self.root, items), depth);
             } else if let (Some(text), Some(meaning)) = (branch.get("const").and_then(Json::as_str), said(branch)) {
                 let _ = writeln!(self.text, "| `{name} = \"{text}\"` | | | {} |", cell(&meaning));
             }

@@ -1,6 +1,7 @@
 //! A folder of clips as a recipe describes it.
 
-use crate::buckets::{self, ClipShape};
+use crate::auto::ByFiles;
+use crate::buckets::{self, ClipShape, Shapes};
 use crate::identity::Identify;
 use crate::scan::CaptionRules;
 use crate::{captions, clip_sound};
@@ -21,8 +22,12 @@ pub struct FolderConfig {
     /// (triangle filter, widened where it shrinks), then its middle is cut out.
     pub size: [usize; 2],
     /// Lengths and sizes that training sees instead of `frames` and `size`, drawn step by step: buckets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub shapes: Vec<ClipShape>,
+    /// `"auto"`: by the files.
+    #[serde(skip_serializing_if = "Shapes::is_none")]
+    pub shapes: Shapes,
+    /// Of `"auto"`, what the files say; no key of a recipe.
+    #[serde(skip)]
+    pub by_files: ByFiles,
     /// Frames per second of a window, 1 to 240. Each shows what its file shows at that time.
     pub fps: u32,
     /// Samples per second of the sound, 8,000 to 192,000, as one channel: each window comes with the sound of the same time
@@ -49,7 +54,8 @@ pub struct FolderConfig {
     pub folder_captions: bool,
     /// The share of each file, at its end, that is held out for evaluation, 0 to 0.9, so that what is measured comes
     /// later than the training data. A file too short for a window on either side is trained on whole. 0: the last
-    /// twentieth of the windows of all files together is held out.
+    /// twentieth of the windows of all files together is held out. A folder that is split into `train` and `test` (or
+    /// `validation`), as Hugging Face has it, needs no share: `test` is held out.
     #[schemars(range(min = 0.0, max = 0.9))]
     pub held_out: f64,
     /// What tells files from what they were when training began, or when their tokens were made: by their sizes and
@@ -74,7 +80,8 @@ impl Default for FolderConfig {
             path: String::new(),
             frames: 17,
             size: [64, 64],
-            shapes: Vec::new(),
+            shapes: Shapes::default(),
+            by_files: ByFiles::default(),
             fps: 8,
             sound: None,
             stride: None,
@@ -91,7 +98,24 @@ impl Default for FolderConfig {
 impl FolderConfig {
     /// The same data at another length and size.
     pub(crate) fn at(&self, shape: &ClipShape) -> Self {
-        Self { frames: shape.frames, size: shape.size, shapes: Vec::new(), ..self.clone() }
+        Self { frames: shape.frames, size: shape.size, shapes: Shapes::default(), ..self.clone() }
+    }
+
+    /// The same data at each of several lengths and sizes, and how often training draws it; by the files where that is
+    /// asked for: `look` lists these.
+    pub(crate) fn buckets(&self, look: impl FnOnce() -> Vec<ClipShape>) -> Vec<(f64, Self)> {
+        let own = |shape: &ClipShape| (shape.weight, self.at(shape));
+        match &self.shapes {
+            Shapes::These(shapes) => shapes.iter().map(own).collect(),
+            Shapes::Auto(_) => {
+                let buckets = self.by_files.found.get_or_init(|| look().into());
+                let bucket = |(number, shape): (usize, &ClipShape)| {
+                    let (weight, config) = own(shape);
+                    (weight, Self { by_files: ByFiles::of(buckets, number), ..config })
+                };
+                buckets.iter().enumerate().map(bucket).collect()
+            }
+        }
     }
 
     pub(crate) fn caption_rules(&self) -> CaptionRules<'_> {
@@ -100,7 +124,7 @@ impl FolderConfig {
 
     /// Everything that is wrong with it, without a look at the folder.
     pub fn validate(&self) -> Vec<ConfigError> {
-        let mut errors = buckets::validate(&self.shapes, |shape| self.at(shape).validate());
+        let mut errors = buckets::validate(self.shapes.listed(), |shape| self.at(shape).validate());
         if !(1..=1024).contains(&self.frames) {
             errors.push(ConfigError::new(
                 "frames",

@@ -98,15 +98,17 @@ impl Folder {
         part: Part,
         shards: bool,
     ) -> Result<Self> {
-        let found = listing.found.len() as u64;
+        let mut found = listing.found.len() as u64;
         let (mut entries, mut left_out, mut silence) = (Vec::<Entry>::new(), LeftOut::default(), Silence::default());
         for file in std::mem::take(&mut listing.found) {
             let name = file.name.clone();
             match Entry::open(&config, &*reader, file, part, &mut silence) {
-                Ok(mut entry) => {
+                Ok(Some(mut entry)) => {
                     entry.end = entries.last().map_or(0, |last| last.end) + entry.starts.len() as u64;
                     entries.push(entry);
                 }
+                // Of another bucket.
+                Ok(None) => found -= 1,
                 Err((reason, None)) => left_out.push(reason, name),
                 Err((reason, Some(why))) => left_out.push(reason, format!("{name}: {why}")),
             }
@@ -192,17 +194,20 @@ impl Folder {
 }
 
 impl Entry {
-    /// A clip of which `part` has at least one window; else why it is left out, and what is wrong with it.
+    /// A clip of which `part` has at least one window, `None` of another bucket; else why it is left out, and what is wrong with it.
     fn open(
         config: &FolderConfig,
         reader: &dyn Reader,
         file: scan::Found,
         part: Part,
         silence: &mut Silence,
-    ) -> Result<Self, (Reason, Option<String>)> {
+    ) -> Result<Option<Self>, (Reason, Option<String>)> {
         let failed = |reason: Reason| move |error: Error| (reason, Some(error.message().to_owned()));
         let fps = Rate::whole(config.fps);
         let probe = reader.probe(&file.path, fps).map_err(failed(Reason::Unreadable))?;
+        if !config.by_files.takes(probe.frames, probe.size) {
+            return Ok(None);
+        }
         let mut captions = file.captions.map_err(|why| (Reason::Caption, Some(why)))?;
         if captions.is_empty() {
             match config.captions {
@@ -232,7 +237,7 @@ impl Entry {
                 sound
             }
         };
-        Ok(Self { path: file.path, name: file.name, captions, probe, sound, cuts, starts, end: 0 })
+        Ok(Some(Self { path: file.path, name: file.name, captions, probe, sound, cuts, starts, end: 0 }))
     }
 
     fn changed(&self) -> Error {

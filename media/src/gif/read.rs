@@ -4,6 +4,7 @@ use super::blocks::survey;
 use crate::{
     fault::{Fault, Outcome, broken, guard},
     info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
+    source::BACKGROUND,
     source::{ReadSeek, Shared, Source, Stream},
     timeline::{Schedule, Timeline},
 };
@@ -20,7 +21,7 @@ struct Animation {
     /// Index of the picture that comes next.
     index: usize,
     count: usize,
-    /// Pixels `[H, W, 3]`; black where nothing was drawn, as where a picture is transparent.
+    /// Pixels `[H, W, 3]`; white where nothing was drawn, as where a picture is transparent.
     canvas: Vec<u8>,
     /// What to do to the canvas before the next picture is drawn.
     disposal: Disposal,
@@ -86,7 +87,7 @@ pub(crate) fn open(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome<Stre
         decoder,
         index: 0,
         count: survey.delays.len(),
-        canvas: vec![0; height * width * 3],
+        canvas: vec![BACKGROUND; height * width * 3],
         disposal: Disposal::Keep,
         file,
     };
@@ -121,7 +122,7 @@ impl Source for Animation {
             Disposal::Keep => {}
             Disposal::Clear(area) => {
                 for row in self.rows(area) {
-                    self.canvas[row].fill(0);
+                    self.canvas[row].fill(BACKGROUND);
                 }
             }
             Disposal::Restore(canvas) => self.canvas = canvas,
@@ -167,7 +168,7 @@ impl Source for Animation {
         if picture < self.index {
             self.decoder = decoder(&self.file)?;
             self.index = 0;
-            self.canvas.fill(0);
+            self.canvas.fill(BACKGROUND);
             self.disposal = Disposal::Keep;
         }
         Ok(self.index)

@@ -240,7 +240,7 @@ fn shuffled(n: usize, rng: &mut Stream) -> Vec<usize> {
     order
 }
 
-fn replace<const D: usize>(param: &mut Param<Tensor<D>>, values: Vec<f32>) {
+pub(super) fn replace<const D: usize>(param: &mut Param<Tensor<D>>, values: Vec<f32>) {
     *param = param.clone().map(|old| {
         let new = Tensor::from_data(TensorData::new(values, old.dims()), &old.device());
         new.set_require_grad(false)

@@ -178,7 +178,8 @@ impl QuantizerConfig {
         match self {
             Self::Vq { entries, channels, .. } => Codebook::parameters(*entries, *channels),
             Self::Rvq { levels, entries, channels, .. } => levels * Codebook::parameters(*entries, *channels),
-            Self::Lfq { .. } | Self::Bsq { .. } | Self::Fsq { .. } | Self::Kl { .. } => 0,
+            Self::Kl { channels } => Kl::parameters(*channels),
+            Self::Lfq { .. } | Self::Bsq { .. } | Self::Fsq { .. } => 0,
         }
     }
 
@@ -196,7 +197,7 @@ impl QuantizerConfig {
                 let following = Following { distance: Distance::Euclidean, decay, restart };
                 AnyQuantizer::Rvq(Rvq::new([levels, entries, channels], following, dropout, init).keeping(tokens))
             }
-            Self::Kl { channels } => AnyQuantizer::Kl(Kl::new(channels)),
+            Self::Kl { channels } => AnyQuantizer::Kl(Kl::new(channels, init)),
         }
     }
 

@@ -33,6 +33,25 @@ fn a_posteriors_first_half_is_its_mean_and_its_second_its_log_variance() {
     assert_eq!(gradient(made.log_variance.unwrap()), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
+#[test]
+fn tokens_of_a_posterior_are_of_unit_size_channel_by_channel_once_it_is_standardized() {
+    let device = Device::flex();
+    let mut kl = QuantizerConfig::Kl { channels: 3 }.init(&Init::new(1, &device));
+    // Means 2, -1 and 5; deviations 1, 3 and 0.
+    let latents = [[1.0, 2.0, 5.0], [3.0, -4.0, 5.0]];
+    let before = kl.tokens([2, 1, 1], rows(&latents, &device)).unwrap();
+    assert_eq!(before.as_vectors().unwrap(), latents.concat(), "training changes nothing");
+    kl.standardize(&[]);
+    kl.standardize(std::slice::from_ref(&before));
+    let tokens = kl.tokens([2, 1, 1], rows(&latents, &device)).unwrap();
+    near("tokens", tokens.as_vectors().unwrap(), &[-1.0, 1.0, 0.0, 1.0, -1.0, 0.0]);
+    near("vectors", &kl.vectors(&tokens).unwrap(), &latents.concat());
+    // Once more, of the same latents, is the same; the channel that says nothing is not blown up.
+    kl.standardize(std::slice::from_ref(&tokens));
+    near("deviations", &values(&kl, "Kl.deviation"), &[1.0, 3.0, 0.01 * (10.0f32 / 3.0).sqrt()]);
+    near("means", &values(&kl, "Kl.mean"), &[2.0, -1.0, 5.0]);
+}
+
 const FOLLOWING: Following = Following { distance: Distance::Euclidean, decay: 0.5, restart: 0.0 };
 
 /// Two levels of two entries of one number: 0 and 10, then -1 and 2.

@@ -44,6 +44,7 @@ pub use vq::Vq;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
+use codebook::replace;
 use musiva_core::{Error, ErrorKind, Quantized, Result, RngKey, TokenKind, Tokens};
 
 /// Keys of a tokenizer's configuration that steer training alone, or how its tokens are kept.
@@ -80,6 +81,9 @@ pub trait Quantizer {
 
     /// Lets learned entries follow the batch that was `made`; the first batch starts them.
     fn update_ema(&mut self, _made: &Quantized, _key: RngKey) {}
+
+    /// Once, when training ends: lets the vectors of tokens like these be of unit size, where they have any of their own.
+    fn standardize(&mut self, _tokens: &[Tokens]) {}
 }
 
 /// Any of the family, as a part of a module.
@@ -128,6 +132,12 @@ impl Quantizer for AnyQuantizer {
 
     fn vectors(&self, tokens: &Tokens) -> Result<Vec<f32>> {
         self.any().vectors(tokens)
+    }
+
+    fn standardize(&mut self, tokens: &[Tokens]) {
+        if let Self::Kl(kl) = self {
+            kl.standardize(tokens);
+        }
     }
 
     fn update_ema(&mut self, made: &Quantized, key: RngKey) {

@@ -354,6 +354,10 @@ impl TrainableTokenizer for SoundStream {
         self.network.quantizer.update_ema(made, key);
     }
 
+    fn standardize(&mut self, tokens: &[Tokens]) {
+        self.network.quantizer.standardize(tokens);
+    }
+
     fn parameters_mut(&mut self) -> &mut dyn Parameters {
         &mut self.network
     }

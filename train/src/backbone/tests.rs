@@ -69,7 +69,9 @@ impl Tokenizer for Plain {
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<Media> {
-        assert_eq!(self.0.modality, Modality::Video, "a text is not shown");
+        if self.0.modality == Modality::Text {
+            return Err(Error::new(ErrorKind::Unsupported, "decode", "a text is not shown"));
+        }
         let pixels = tokens.as_codes()?.iter().flat_map(|&code| [code as u8; 3]).collect();
         Ok(Media::Clip(Clip::new(tokens.grid(), Rate::whole(1), pixels)?))
     }

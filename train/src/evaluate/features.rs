@@ -1,5 +1,6 @@
 //! Spaces in which clips and sounds are compared, and what is read off them: retrieval and variety.
 
+use super::frechet::frechet;
 use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::dataset::Sample;
 use musiva_core::parameters::to_vec;
@@ -143,6 +144,13 @@ pub struct Variety {
     pub pairs: f64,
     /// The same of held-out samples.
     pub held_out_pairs: f64,
+    /// The Fréchet distance of what was made to the held-out samples, over the numbers of a feature: the mean square distance
+    /// of their means, and how differently they spread.
+    pub frechet: f64,
+    /// The same of as many samples that were trained on: what is no distance at all but for the number of samples.
+    pub trained_frechet: f64,
+    /// How many held-out samples it is found by.
+    pub frechet_n: usize,
 }
 
 impl Gallery {
@@ -193,12 +201,19 @@ impl Gallery {
         };
         let held_out: Vec<&[u8]> = held_out.iter().map(|real| &*real.feature).collect();
         let made: Vec<&[u8]> = made.iter().map(Vec::as_slice).collect();
+        let numbers = held_out.first()?.len() as f64;
+        let some = made.len().min(trained.len());
+        let trained_some: Vec<&[u8]> = (0..some).map(|i| &*trained[i * trained.len() / some].feature).collect();
+        let distance = |all: &[&[u8]]| Some(frechet(all, &held_out)? / numbers);
         Some(Variety {
             features: self.features.name(),
             nearest_trained: mean(made.iter().filter_map(|feature| nearest(feature)).collect())?,
             held_out_nearest_trained: mean(held_out.iter().filter_map(|feature| nearest(feature)).collect())?,
             pairs: pairs(&made)?,
             held_out_pairs: pairs(&held_out)?,
+            frechet: distance(&made)?,
+            trained_frechet: distance(&trained_some)?,
+            frechet_n: held_out.len(),
         })
     }
 }
@@ -295,5 +310,10 @@ mod tests {
         assert_eq!((found.held_out_nearest_trained, found.held_out_pairs), (10.0, 20.0));
         assert!((found.pairs - (83.0 + 82.0 + 1.0) / 3.0).abs() < 1e-12);
         assert_eq!(gallery.variety(&[feature(5)]), None, "one has no pairs");
+        // Means 59 and 20 with deviations √(2·41²) and √200, against 73 with √2·55 of two of the three that were made.
+        let found = gallery.variety(&[feature(18), feature(100)]).unwrap();
+        let deviation = |half: f64| 2f64.sqrt() * half;
+        let wanted = (59.0f64 - 20.0).powi(2) + (deviation(41.0) - deviation(10.0)).powi(2);
+        assert!((found.frechet - wanted).abs() < 1e-6 && (found.trained_frechet - wanted).abs() < 1e-6, "{found:?}");
     }
 }

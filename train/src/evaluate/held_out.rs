@@ -1,6 +1,7 @@
 //! How well a backbone does its tasks on data that no oracle reads: its loss on what is held out, and what it makes beside
 //! what there is.
 
+use super::agreement::{Agreement, Agreements};
 use super::cases::{Outcome, perform_of};
 use super::features::{Features, Gallery, Retrieval, Variety};
 use super::sound::{Measures, SoundFigures, Sums};
@@ -49,6 +50,8 @@ pub struct HeldOutTask {
     pub retrieval: Vec<Retrieval>,
     /// How different from each other and from what was trained on is what was made.
     pub variety: Vec<Variety>,
+    /// Whether what is seen and what is heard start together, where there are both and one of them was made.
+    pub agreement: Option<Agreement>,
 }
 
 /// Measures `tasks` on at most `n` held-out samples, `batch` at a time.
@@ -198,6 +201,7 @@ struct Counts<'a> {
     metrics: Metrics,
     /// How many clips the metrics have seen.
     seen: usize,
+    agreements: Agreements,
     /// Of each gallery the features of what was made, with the sample that it was made of.
     made: Vec<Vec<(usize, Vec<u8>)>>,
 }
@@ -213,6 +217,7 @@ impl<'a> Counts<'a> {
             captions: Vec::new(),
             metrics: Metrics::new(recipe)?,
             seen: 0,
+            agreements: Agreements::default(),
             made: vec![Vec::new(); galleries],
         })
     }
@@ -237,6 +242,15 @@ impl<'a> Counts<'a> {
         {
             let measures = self.measures.get_or_insert_with(|| Measures::of(wanted, None));
             self.sounds.add(wanted, made, "", measures)?;
+        }
+        // What is given as a whole is the sample's own.
+        let [clip, sound] = [video, audio].map(|spec| spec == MaskSpec::Context);
+        let clip = if clip { sample.clip.as_ref() } else { outcome.clip.as_ref().filter(|_| video.has_target()) };
+        let sound = if sound { sample.sound.as_ref() } else { outcome.sound.as_ref().filter(|_| audio.has_target()) };
+        if let (Some(clip), Some(sound), Some(real), Some(own)) = (clip, sound, &sample.clip, &sample.sound)
+            && (video.has_target() || audio.has_target())
+        {
+            self.agreements.add((clip, sound), (real, own));
         }
         if let (Some(made), true) = (&outcome.text, text.has_target()) {
             let plain = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>();
@@ -275,6 +289,7 @@ impl<'a> Counts<'a> {
             captions: (!self.captions.is_empty()).then(|| right as f64 / self.captions.len() as f64),
             retrieval,
             variety,
+            agreement: self.agreements.result(),
         };
         let measured = match self.seen {
             0 => Vec::new(),

@@ -97,6 +97,10 @@ impl Medium for Clips {
         latent_loss(target, made, &weights(&self.settings, step))
     }
 
+    fn held_out(&self) -> Vec<Media> {
+        self.shown.iter().cloned().map(Media::Clip).collect()
+    }
+
     fn samples(&self, tokenizer: &dyn Tokenizer) -> Result<(Samples, Vec<Tokens>)> {
         let (mut samples, mut quality, mut all) = (Samples::default(), 0.0, Vec::new());
         for clip in &self.shown {

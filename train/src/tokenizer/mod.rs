@@ -11,13 +11,14 @@ pub use sounds::Sounds;
 
 use crate::ahead::Ahead;
 use crate::health::Stats;
+use crate::held_out::HeldOut;
 use crate::trainer::{Samples, Trainable, learning_on};
 use burn::tensor::{Device, Int, Tensor};
 use musiva_core::parameters::{grown, open_weights};
 use musiva_core::recipe::{Recipe, Summary, Target, TrainSettings};
 use musiva_core::{
-    Error, ErrorKind, Loss, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, RngKey, TokenKind,
-    Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, WeightInit, Weights,
+    Error, ErrorKind, Loss, Media, MediaShape, Modality, Parameters, Quantized, Reconstruction, Result, RngKey,
+    TokenKind, Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer, WeightInit, Weights,
 };
 use musiva_data::{Dataset, Unreadable};
 use musiva_tokenizers::losses::perceptual::FeatureNet;
@@ -25,6 +26,9 @@ use musiva_tokenizers::losses::sum;
 use musiva_tokenizers::quantizers::CodeUse;
 use musiva_tokenizers::settings::{Adversarial, Perceptual};
 use std::sync::Arc;
+
+/// Samples by which latents are standardized when training ends.
+const STANDARDIZED: u64 = 64;
 
 /// What differs between clips and sounds in training.
 pub trait Medium: Sized + 'static {
@@ -71,6 +75,8 @@ pub trait Medium: Sized + 'static {
     fn distortion(&self, target: &Self::Target, made: Tensor<5>, step: u64) -> Loss;
     /// What the latents add to the loss.
     fn latent_loss(&self, target: &Self::Target, made: Quantized, step: u64) -> Option<Loss>;
+    /// Media that are looked at, which training never sees.
+    fn held_out(&self) -> Vec<Media>;
     /// Shows and measures what a tokenizer makes of the media that are looked at; their tokens too.
     ///
     /// # Errors
@@ -127,6 +133,15 @@ impl<'a, M: Medium> TokenizerTraining<'a, M> {
         let batches = Ahead::new(move |part| M::cut(&its, strides, &*read, part));
         let settings = settings.clone();
         Ok(Self { settings, config, tokenizer, adversary, medium, data, batches, last: None, device })
+    }
+}
+
+impl<M: Medium> TokenizerTraining<'_, M> {
+    /// The tokenizer of the averaged weights, without gradients.
+    fn averaged(&self, average: &Weights) -> Result<Box<dyn Tokenizer>> {
+        let mut tokenizer = self.config.build(&self.device.clone().inner(), &WeightInit::Seed(0))?;
+        trained(&mut tokenizer, M::MODALITY)?.parameters_mut().load(average, "the averaged weights")?;
+        Ok(tokenizer)
     }
 }
 
@@ -198,9 +213,33 @@ impl<M: Medium> Trainable for TokenizerTraining<'_, M> {
         self.tokenizer.trainable().expect("checked when it was made").parameters_mut()
     }
 
+    fn finish(&mut self, average: Weights) -> Result<Weights> {
+        let moves = ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part));
+        if !moves || matches!(self.tokenizer.spec().codes, TokenKind::Codes { .. }) {
+            return Ok(average);
+        }
+        let mut tokenizer = self.averaged(&average)?;
+        let count = self.data.len().unwrap_or(STANDARDIZED).min(STANDARDIZED);
+        let tokens = (0..count).map(|i| {
+            let sample = self.data.get(self.data.len().map_or(i, |len| i * len / count))?;
+            let media = match M::MODALITY {
+                Modality::Audio => Media::Sound(sample.into_sound()?),
+                _ => Media::Clip(sample.into_clip()?),
+            };
+            tokenizer.encode(&media)
+        });
+        let tokens: Vec<Tokens> = tokens.collect::<Result<_>>()?;
+        let trainable = trained(&mut tokenizer, M::MODALITY)?;
+        trainable.standardize(&tokens);
+        Ok(trainable.parameters_mut().weights())
+    }
+
+    fn held_out(&mut self, average: &Weights) -> Result<Option<HeldOut>> {
+        HeldOut::of(&*self.averaged(average)?, &self.medium.held_out())
+    }
+
     fn sample(&mut self, average: &Weights, _: u64) -> Result<Samples> {
-        let mut tokenizer = self.config.build(&self.device.clone().inner(), &WeightInit::Seed(0))?;
-        trained(&mut tokenizer, M::MODALITY)?.parameters_mut().load(average, "the averaged weights")?;
+        let tokenizer = self.averaged(average)?;
         let (mut samples, tokens) = self.medium.samples(&*tokenizer)?;
         if let Some((used, codes)) = CodeUse::in_use(&tokens) {
             samples.measures.extend([("codes_in_use".to_owned(), used as f64), ("codes".to_owned(), codes as f64)]);

@@ -119,6 +119,10 @@ impl Medium for Sounds {
         sound_latent_loss(made, &self.weights())
     }
 
+    fn held_out(&self) -> Vec<Media> {
+        self.heard.iter().cloned().map(Media::Sound).collect()
+    }
+
     fn samples(&self, tokenizer: &dyn Tokenizer) -> Result<(Samples, Vec<Tokens>)> {
         let (mut samples, mut quality, mut all) = (Samples::default(), 0.0, Vec::new());
         for heard in &self.heard {

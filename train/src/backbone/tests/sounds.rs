@@ -95,7 +95,7 @@ impl Tokenizer for Number {
     }
 
     fn decode(&self, _: &Tokens) -> Result<Media> {
-        unreachable!("a text is not shown")
+        Err(Error::new(ErrorKind::Unsupported, "decode", "a text is not shown"))
     }
 }
 

@@ -83,6 +83,11 @@ fn sound(recipe: &Recipe, path: &Path, extent: Extent, observer: &mut dyn Observ
     Ok(sound)
 }
 
+/// Whether a file is to be taken for its sound, since it has no pictures and the recipe reads sounds, too.
+pub fn is_sound(recipe: &Recipe, path: &Path) -> bool {
+    recipe.audio.is_some() && VideoReader::open(path).is_err() && SoundReader::open(path).is_ok()
+}
+
 /// Whether a file has sound.
 ///
 /// # Errors

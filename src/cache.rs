@@ -50,7 +50,8 @@ pub(crate) fn set(name: &str) -> Option<PathBuf> {
 
 fn writable(folder: &Path) -> bool {
     let probe = folder.join(format!(".musiva-{}.tmp", std::process::id()));
-    let made = fs::create_dir_all(folder).and_then(|()| OpenOptions::new().write(true).create(true).open(&probe));
+    let made = fs::create_dir_all(folder)
+        .and_then(|()| OpenOptions::new().write(true).create(true).truncate(true).open(&probe));
     made.is_ok() && fs::remove_file(&probe).is_ok()
 }
 

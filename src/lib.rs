@@ -63,7 +63,7 @@ pub mod stream;
 mod tokenize;
 pub mod train;
 
-pub use adapt::{Extent, has_sound, read_media};
+pub use adapt::{Extent, has_sound, is_sound, read_media};
 pub use cache::cache;
 pub use check::{CheckReport, Missing, check};
 pub use device::DeviceName;

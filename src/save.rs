@@ -39,10 +39,14 @@ pub fn prepare(path: &Path, extensions: &[&str], overwrite: bool) -> Result<()> 
 /// # Errors
 /// Where there is something at `path`.
 pub fn vacant(path: &Path, overwrite: bool) -> Result<()> {
+    if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let message = "it is a device or a pipe, and no file that can be replaced";
+        return Err(Error::new(ErrorKind::Io, path.display().to_string(), message).hint("name another by `-o`"));
+    }
     match overwrite || path.symlink_metadata().is_err() {
         true => Ok(()),
         false => Err(Error::new(ErrorKind::Io, path.display().to_string(), "it is there already")
-            .hint("name another file, or add `--overwrite`")),
+            .hint("name another by `-o`, or add `--overwrite`")),
     }
 }
 

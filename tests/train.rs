@@ -197,7 +197,7 @@ fn a_run_that_failed_before_its_first_step_starts_anew() {
         .fails(4, &["another video tokenizer"]);
     assert!(lab.path("run/recipe.toml").exists());
     let said = lab.run(&["train", "lm.toml", "--run", "run"]).succeeds().err;
-    assert!(said.contains("ended before its first step, and starts anew"), "{said}");
+    assert!(said.contains("ended before its first checkpoint, and starts anew"), "{said}");
     lab.run(&["train", "lm.toml", "--run", "fresh"]).succeeds();
     assert!(lab.values("run/weights.safetensors") == lab.values("fresh/weights.safetensors"));
     // What has made steps is kept, and what is no run is left alone.

@@ -166,7 +166,6 @@ mod tests {
             frames in 1usize..40,
         ) {
             let own = own.map(|side| side * 8);
-            let files: Vec<_> = files.into_iter().map(|(lasts, [h, w])| (lasts, [h, w])).collect();
             let found = of_sizes(frames, own, &files);
             prop_assert!(!found.is_empty() && found.len() <= MOST + files.len());
             for bucket in &found {

@@ -167,6 +167,9 @@ impl Walk<'_> {
                 self.passed.extend(looked.err().map(|why| format!("{name}: {why}")));
             } else if kind.is_symlink() && path.is_dir() {
                 self.passed.push(format!("{name}: it is a link to a folder"));
+            } else if !kind.is_dir() && !path.is_file() {
+                // A pipe would be waited for, and a device never ends.
+                self.passed.push(format!("{name}: it is no file"));
             } else if captions::FILES.contains(&file.as_str()) {
                 self.metadata.push((prefix.to_owned(), path));
             } else if captions::looks_like_metadata(&file) {
@@ -187,6 +190,7 @@ fn beside(path: &Path) -> Result<Option<String>, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let failed = |error: std::io::Error| format!("{name}: {error}");
     let size = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return Err(format!("{name}: it is no file")),
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),

@@ -72,9 +72,9 @@ fn there(pointer: *mut u8, size: usize) -> *mut u8 {
         let mut rest = &mut text[..];
         let _ = write!(
             rest,
-            "error: out of memory: {} MiB more are asked for than there are\n  hint: in training lower `train.batch`, or compute it \
+            "error: out of memory: {} KiB more are asked for than there are\n  hint: in training lower `train.batch`, or compute it \
              in parts by `train.accumulate`; `musiva check` estimates what a recipe takes\n",
-            size >> 20
+            size.div_ceil(1 << 10)
         );
         let left = rest.len();
         let _ = std::io::stderr().write_all(&text[..text.len() - left]);

@@ -342,7 +342,7 @@ impl Source for Animation {
     fn seek(&mut self, picture: usize) -> Outcome<usize> {
         if picture < self.index {
             // From an empty canvas again.
-            let limit = usize::try_from(self.buffer.len().saturating_mul(8)).unwrap_or(usize::MAX);
+            let limit = self.buffer.len().saturating_mul(8);
             self.decoder = guard("WebP", || webp_decoder(&self.file))?;
             self.decoder.set_memory_limit(limit);
             self.index = 0;

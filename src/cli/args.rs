@@ -1,5 +1,6 @@
 //! Arguments that subcommands share.
 
+use super::print::{tell, tell_text};
 use musiva::recipe::Recipe;
 use musiva::{Device, DeviceName, Error, PluginOptions, RecipeSource, Result, TileOptions};
 use std::path::{Path, PathBuf};
@@ -44,10 +45,10 @@ impl RecipeArgs {
     pub fn open(&self) -> Result<Recipe> {
         let recipe = self.source()?.open()?;
         if !recipe.notes().0.is_empty() {
-            eprint!("{}", recipe.notes());
+            tell_text(&recipe.notes().to_string());
         }
         if recipe.force_weights {
-            eprintln!("warning: --force-weights: weights are not compared with the recipe");
+            tell!("warning: --force-weights: weights are not compared with the recipe");
         }
         Ok(recipe)
     }

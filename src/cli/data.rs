@@ -1,7 +1,7 @@
 //! `data`: what training would see.
 
 use super::args::{JsonArgs, OverwriteArgs, RecipeArgs};
-use super::print::{json, print, say};
+use super::print::{json, print, say, tell};
 use super::progress::Screen;
 use musiva::data::{Dataset, Part, Sample, Unreadable};
 use musiva::media::{Metadata, contact_sheet, spectrogram, waveform};
@@ -69,6 +69,10 @@ pub fn run(args: &Args) -> Result<()> {
     say!("{}: {}", recipe.need_data()?.kind, shapes(|modality| data.shape(modality)));
     say!("found          {}", endless(report.clips));
     say!("windows        {}", endless(report.windows));
+    if let (Some(trained), Some(held_out)) = (report.windows, held_out_of(&recipe)?.len()) {
+        let note = if trained < FEW { ", so few that they are the same ones" } else { "" };
+        say!("held out       {held_out}{note}");
+    }
     for dropped in &report.dropped {
         say!("left out       {} {}, such as {}", dropped.count, dropped.reason, dropped.example);
         if args.verify {
@@ -120,7 +124,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn sheet(args: &Args, samples: &[Sample], json: bool) -> Result<()> {
     if let Some(path) = &args.output {
         let written = save::write(path, &rows(samples)?, &Metadata::new(), None)?;
-        if json { eprintln!("{written}") } else { say!("{written}") }
+        if json { tell!("{written}") } else { say!("{written}") }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `decode`: from saved tokens to media.
 
 use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, ScaleArgs, TileArgs};
-use super::print::{json, say};
+use super::print::{json, say, tell};
 use super::progress::Screen;
 use musiva::decode::{SavedTokens, decode_to_file};
 use musiva::{Codec, Modality, Result, save, stream};
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
     let recipe = args.recipe.open()?;
     let Some(path) = &args.tokens else {
         let codec = Codec::build(&recipe, Modality::Audio, &device)?;
-        eprintln!("{}", stream::decode(&codec, io::stdin().lock(), io::stdout().lock())?);
+        tell!("{}", stream::decode(&codec, io::stdin().lock(), io::stdout().lock())?);
         return Ok(());
     };
     let output = args.output.clone().unwrap_or_else(|| save::default_output(&recipe));

@@ -1,7 +1,7 @@
 //! `evaluate`: how good a recipe's tokenizer and backbone are.
 
 use super::args::{DeviceArgs, OverwriteArgs, RecipesArgs};
-use super::print::{print, say, table};
+use super::print::{print, say, table, tell};
 use super::progress::Screen;
 use musiva::data::world::Scores;
 use musiva::evaluate::{
@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Evaluations { each: evaluations, sheet } = evaluate_all(&recipes, &options, &device, &mut screen)?;
     if let (Some(path), Some(sheet)) = (&args.sheet, &sheet) {
         let metadata = Provenance::of(&recipes[0], args.device.device)?.media()?;
-        eprintln!("{}", save::write(path, sheet, &metadata, None)?);
+        tell!("{}", save::write(path, sheet, &metadata, None)?);
     }
     // Plain numbers and strings are always JSON.
     let json = match &evaluations[..] {
@@ -265,7 +265,7 @@ fn held_out(evaluations: &[Evaluation]) -> String {
     });
     let rows: Vec<Vec<String>> = [head.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
     if rows.len() > 1 {
-        text.push_str(&format!("\nhow far apart what was made is, 0 to 255\n{}", table(&rows)));
+        text.push_str(&format!("\nhow far apart what was made is: root mean squares, 0 to 255, and Fréchet distances, which are squares\n{}", table(&rows)));
     }
     let agreed = all.iter().filter_map(|(recipe, task)| Some((recipe, task, task.agreement?)));
     let head = ["", "", "n", "generated", "held-out", "chance"];
@@ -343,7 +343,11 @@ fn resounded(sound: &AudioReconstruction) -> String {
     if let Some(opus) = &sound.opus {
         rows.push(row("Opus".into(), Some(opus.bits_per_second), &opus.figures));
     }
-    let mut text = format!("{} held-out sounds reconstructed, {} tokens a second\n", sound.n, sound.tokens_per_second);
+    let mut text = format!(
+        "{} held-out sounds reconstructed, {} tokens a second\n",
+        sound.n,
+        (100.0 * sound.tokens_per_second).round() / 100.0
+    );
     text.push_str(&table(&rows));
     if let Some(read) = sound.read {
         text.push_str(&format!("of the originals the classifier reads {}\n", percent(Some(read))));

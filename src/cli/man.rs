@@ -1,9 +1,10 @@
 //! `man`: the manual pages.
 
+use super::args::OverwriteArgs;
 use super::print::{print, say};
 use clap::Command;
 use clap_mangen::{Man, generate_to};
-use musiva::{Error, Result};
+use musiva::{Error, Result, save};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub struct Args {
     /// A folder for the pages of all commands: musiva.1, musiva-train.1, …
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
 }
 
 pub fn run(args: &Args, command: Command) -> Result<()> {
@@ -26,6 +29,7 @@ pub fn run(args: &Args, command: Command) -> Result<()> {
         print(&String::from_utf8_lossy(&page));
         return Ok(());
     };
+    save::vacant(&folder.join("musiva.1"), args.overwrite.overwrite)?;
     let made = fs::create_dir_all(folder).and_then(|()| generate_to(command, folder));
     made.map_err(|error| Error::io(folder, "write the manual pages", error))?;
     say!("{}: the manual pages", folder.display());

@@ -22,6 +22,7 @@ mod train;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use musiva::{Error, ErrorKind, Result};
+use print::tell;
 use std::{error::Error as _, panic, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
@@ -111,7 +112,7 @@ pub fn main() -> ExitCode {
         Err(payload) => match payload.downcast::<Error>() {
             Ok(error) => finish(Err(*error)),
             Err(_) => {
-                eprintln!("error: this is a bug in musiva; please report it with the lines above");
+                tell!("error: this is a bug in musiva; please report it with the lines above");
                 ExitCode::from(UNEXPECTED)
             }
         },
@@ -120,15 +121,18 @@ pub fn main() -> ExitCode {
 
 /// The one place where errors become text and exit codes.
 fn finish(outcome: Result<()>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let lost = || Error::new(ErrorKind::Io, "standard output", "it could not be written").hint("is its disk full?");
+    let Err(error) = outcome.and_then(|()| if print::lost() { Err(lost()) } else { Ok(()) }) else {
+        return ExitCode::SUCCESS;
+    };
     if error.kind() == ErrorKind::Interrupted {
-        eprintln!("{error}");
+        tell!("{error}");
     } else {
-        eprintln!("error: {error}");
+        tell!("error: {error}");
     }
     let mut source = error.source();
     while let Some(cause) = source {
-        eprintln!("  caused by: {cause}");
+        tell!("  caused by: {cause}");
         source = cause.source();
     }
     ExitCode::from(exit_code(&error))

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line on the standard output.
 macro_rules! say {
@@ -9,11 +10,33 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Prints a line on the standard error.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::cli::print::tell_text(&format!("{}\n", format_args!($($text)*))) };
+}
+pub(crate) use tell;
+
+/// Whether something could not be written to the standard output that somebody wants.
+static LOST: AtomicBool = AtomicBool::new(false);
+
 /// Prints text on the standard output; who closed it, as `head` does, wants no more of it, but still the files that
-/// are to be written.
+/// are to be written. Where it cannot be written otherwise, the command goes on and [`lost`] says so.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a part of what was printed is lost: the disk of the standard output is full.
+pub fn lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Prints text on the standard error. Where that cannot be written there is nobody to be told, and no work is lost for it.
+pub fn tell_text(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints a value for programs.

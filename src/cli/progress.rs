@@ -1,6 +1,6 @@
 //! Bars, and how long each stage took.
 
-use super::print::say;
+use super::print::{say, tell};
 use indicatif::{ProgressBar, ProgressStyle};
 use musiva::{Observer, Result};
 use serde_json::Value;
@@ -57,7 +57,7 @@ impl Screen {
 
 impl Observer for Screen {
     fn note(&mut self, text: &str) {
-        let say = || if self.json { eprintln!("{text}") } else { say!("{text}") };
+        let say = || if self.json { tell!("{text}") } else { say!("{text}") };
         match &self.bar {
             Some((_, bar)) => bar.suspend(say),
             None => say(),
@@ -66,8 +66,8 @@ impl Observer for Screen {
 
     fn warn(&mut self, text: &str) {
         match &self.bar {
-            Some((_, bar)) => bar.suspend(|| eprintln!("note: {text}")),
-            None => eprintln!("note: {text}"),
+            Some((_, bar)) => bar.suspend(|| tell!("note: {text}")),
+            None => tell!("note: {text}"),
         }
     }
 

@@ -1,14 +1,14 @@
 //! `reconstruct`: media through the tokenizer and back.
 
 use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, ScaleArgs, TileArgs};
-use super::print::{json, say};
+use super::print::{json, say, tell};
 use super::progress::Screen;
 use musiva::recipe::Recipe;
 use musiva::reconstruct::{Likeness, WholeOptions, reconstruct, reconstruct_whole};
 use musiva::tokenizers::quantizers::CodeUse;
 use musiva::{
     Codec, Device, Error, ErrorKind, Extent, Modality, Observer, Provenance, Result, Tokens, far_from_known, has_sound,
-    read_media, save,
+    is_sound, read_media, save,
 };
 use std::path::PathBuf;
 
@@ -54,9 +54,12 @@ pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     let recipe = args.recipe.open()?;
     save::prepare(&args.output, &save::MEDIA, args.overwrite.overwrite)?;
-    let modality = save::modality(&recipe, &args.output)?;
+    let modality = match save::modality(&recipe, &args.output)? {
+        Modality::Video if is_sound(&recipe, &args.input) => Modality::Audio,
+        modality => modality,
+    };
     if modality == Modality::Video && has_sound(&args.input)? {
-        eprintln!("note: the sound of {} is left out", args.input.display());
+        tell!("note: the sound of {} is left out", args.input.display());
     }
     match (modality, args.whole) {
         (Modality::Video, true) => whole(args, &recipe, &device),

@@ -1,12 +1,12 @@
 //! `tokenize`: from media to saved tokens.
 
 use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, TileArgs};
-use super::print::{json, say};
+use super::print::{json, say, tell};
 use super::progress::Screen;
 use musiva::training::shards::Portion;
 use musiva::{
-    Codec, Extent, Modality, Observer, Provenance, Result, TokenizeOptions, far_from_known, has_sound, read_media,
-    save, shards, stream, tokenize,
+    Codec, Extent, Modality, Observer, Provenance, Result, TokenizeOptions, far_from_known, has_sound, is_sound,
+    read_media, save, shards, stream, tokenize,
 };
 use std::io;
 use std::path::PathBuf;
@@ -83,11 +83,12 @@ pub fn run(args: &Args) -> Result<()> {
     let Some(input) = &args.input else {
         let codec = Codec::build(&recipe, Modality::Audio, &device)?;
         // On the standard error: the standard output is the stream's.
-        eprintln!("{}", stream::encode(&codec, io::stdin().lock(), io::stdout().lock())?);
+        tell!("{}", stream::encode(&codec, io::stdin().lock(), io::stdout().lock())?);
         return Ok(());
     };
     save::prepare(&args.output, &["safetensors"], args.overwrite.overwrite)?;
-    let modality = match args.sound || (recipe.video.is_none() && recipe.audio.is_some()) {
+    let heard = args.sound || (recipe.video.is_none() && recipe.audio.is_some()) || is_sound(&recipe, input);
+    let modality = match heard {
         true => Modality::Audio,
         false => Modality::Video,
     };
@@ -97,7 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
         screen.warn(&said);
     }
     if modality == Modality::Video && has_sound(input)? {
-        screen.note("  its sound is left out: `--sound` takes that");
+        screen.warn(&format!("the sound of {} is left out: `--sound` takes that", input.display()));
     }
     let provenance = Provenance::of(&recipe, args.device.device)?;
     let options = TokenizeOptions { native: args.native, tiles: args.tiles.options() };

@@ -85,7 +85,8 @@ impl Budget {
 
 fn lasts(seconds: f64) -> String {
     match seconds {
-        ..5400.0 => format!("{:.0} minutes", (seconds / 60.0).max(1.0)),
+        ..90.0 => format!("{seconds:.0} seconds"),
+        90.0..5400.0 => format!("{:.0} minutes", seconds / 60.0),
         _ => format!("{:.1} hours", seconds / 3600.0),
     }
 }

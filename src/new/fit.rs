@@ -134,7 +134,7 @@ fn clips(survey: &Survey, sound: Option<u32>, options: &NewOptions, notes: &mut 
     let shown = (native / (native / RATE).ceil()).max(1.0);
     // Three of four clips have a whole window.
     let seconds = quantile(clips.iter().map(|clip| clip.seconds).collect(), 0.25);
-    let holds = |fps: f64, frames: usize| seconds * fps.round() + 1e-6 >= frames as f64;
+    let holds = |fps: f64, frames: usize| seconds * (fps + 1e-6).floor() + 1e-6 >= frames as f64;
     let least = FRAMES[FRAMES.len() - 1];
     let (fps, frames) = match FRAMES.into_iter().find(|&frames| holds(shown, frames)) {
         Some(frames) => (shown, frames),
@@ -144,7 +144,8 @@ fn clips(survey: &Survey, sound: Option<u32>, options: &NewOptions, notes: &mut 
             (shown, 1)
         }
     };
-    let fps = fps.round().clamp(1.0, 240.0);
+    // A whole number, and no more than was looked for.
+    let fps = (fps + 1e-6).floor().clamp(1.0, 240.0);
     let windows = clips.iter().map(|clip| (clip.seconds * fps + 1e-6) as usize / frames).sum();
     let sizes: Vec<_> = clips.iter().map(|clip| clip.size).collect();
     (Data::Clips { frames, size: size(&sizes, options), fps: fps as u32, sound }, windows)
@@ -240,7 +241,7 @@ mod tests {
         let wanted = Data::Clips { frames: 17, size: [56, 72], fps: 12, sound: Some(16_000) };
         assert_eq!((fitting.data, fitting.windows), (wanted, 5));
         for (rate, seconds, wanted) in
-            [(30.0, 60.0, (17, 10)), (25.0, 1.0, (13, 13)), (24.0, 0.25, (5, 20)), (8.0, 0.3, (1, 8))]
+            [(30.0, 60.0, (17, 10)), (25.0, 1.0, (9, 12)), (24.0, 0.25, (5, 20)), (8.0, 0.3, (1, 8))]
         {
             let survey = Survey { clips: vec![clip([64, 64], rate, seconds, None)], ..Survey::default() };
             let Data::Clips { frames, fps, sound: None, size: [64, 64] } = fit(&survey, None).unwrap().data else {

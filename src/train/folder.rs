@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a run writes before its first step, beside the tokens of its clips and its events.
-const BEFORE: [&str; 6] = [lock::NAME, "environment.json", "recipe.toml", "metrics.jsonl", "checkpoints", "samples"];
+/// What a run writes before its first checkpoint, beside the tokens of its clips and its events.
+const BEFORE: [&str; 7] =
+    [lock::NAME, "data.json", "environment.json", "recipe.toml", "metrics.jsonl", "checkpoints", "samples"];
 
 /// Where a run lies. As long as it is held, no other process has it.
 pub struct RunFolder {
@@ -43,7 +44,7 @@ struct Environment {
 }
 
 impl RunFolder {
-    /// A new or empty folder, or that of a run which ended before its first step.
+    /// A new or empty folder, or that of a run which ended before its first checkpoint.
     ///
     /// # Errors
     /// Where there is something else in it, another run is going on in it, or it cannot be made.
@@ -54,20 +55,23 @@ impl RunFolder {
         let here: Vec<String> =
             here.iter().map(|e: &fs::DirEntry| e.file_name().to_string_lossy().into_owned()).collect();
         // A folder of something else gets no file of ours, not even a lock.
-        if !here.iter().all(|name| before_its_first_step(name)) {
+        let locked = here.is_empty() || here.iter().any(|name| name == lock::NAME);
+        if !locked || !here.iter().all(|name| before_its_first_checkpoint(name)) {
             return Err(not_empty(path));
         }
         let lock = RunLock::take(path, callbacks)?;
         if here.iter().any(|name| name != lock::NAME) {
-            if stepped(path) {
+            if saved(path) {
                 return Err(not_empty(path));
             }
-            // Tokens may be of other data, and events have no steps.
-            for name in here.iter().filter(|name| !BEFORE.contains(&&***name)) {
-                let left = path.join(name);
-                fs::remove_file(&left).map_err(|error| Error::io(&left, "remove it", error))?;
+            // Tokens may be of other data, and there is nothing to go on from.
+            for left in here.iter().filter(|name| *name != lock::NAME).map(|name| path.join(name)) {
+                if !left.is_dir() {
+                    fs::remove_file(&left).map_err(|error| Error::io(&left, "remove it", error))?;
+                }
             }
-            callbacks.warn(&format!("{}: the run in it ended before its first step, and starts anew", path.display()));
+            let place = path.display();
+            callbacks.warn(&format!("{place}: the run in it ended before its first checkpoint, and starts anew"));
         }
         Ok(Self { path: path.to_owned(), resumed: false, _lock: lock })
     }
@@ -185,18 +189,16 @@ impl RunFolder {
     }
 }
 
-/// Whether a run may have left a file of this name before its first step.
-fn before_its_first_step(name: &str) -> bool {
+/// Whether a run may have left a file of this name before its first checkpoint.
+fn before_its_first_checkpoint(name: &str) -> bool {
     let temporary = name.starts_with('.') && name.ends_with(".tmp");
     let tokens = name.starts_with("tokens") && name.ends_with(".safetensors");
     BEFORE.contains(&name) || tokens || temporary || name.starts_with("events.out.tfevents.")
 }
 
-/// Whether the run in a folder has made steps: it has a checkpoint, samples or a line in its log.
-fn stepped(folder: &Path) -> bool {
-    let holds = |name: &str| fs::read_dir(folder.join(name)).is_ok_and(|mut all| all.next().is_some());
-    let logged = fs::metadata(folder.join("metrics.jsonl")).is_ok_and(|log| log.len() > 0);
-    logged || holds("checkpoints") || holds("samples")
+/// Whether the run in a folder has a checkpoint to go on from.
+fn saved(folder: &Path) -> bool {
+    fs::read_dir(Run::checkpoints(folder)).is_ok_and(|mut all| all.next().is_some())
 }
 
 fn not_empty(path: &Path) -> Error {

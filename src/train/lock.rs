@@ -29,6 +29,11 @@ impl RunLock {
         let failed = |error| {
             Error::io(&path, "lock the run's folder", error).hint("a run writes to its folder: name another by `--run`")
         };
+        if path.is_symlink() {
+            let message = "it is a link, and what it leads to is not ours to write";
+            return Err(Error::new(ErrorKind::Io, path.display().to_string(), message)
+                .hint("delete it, or name another folder by `--run`"));
+        }
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {

@@ -48,6 +48,10 @@ impl Plan {
             return Err(Error::new(ErrorKind::Unsupported, "--extend", "a text cannot be extended")
                 .hint("leave `--extend` out"));
         }
+        if grows && request.output == OutputKind::Sound && !sounds {
+            let message = "a clip that goes on is more than a sound";
+            return Err(Error::new(ErrorKind::Unsupported, "--extend", message).hint("name the file .mp4"));
+        }
         // A clip that goes on is its own first piece, and so is a sound where there are no clips.
         let there = match clips.first() {
             Some(clip) => clip.frames() > 1,

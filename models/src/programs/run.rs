@@ -50,7 +50,7 @@ impl Run<'_> {
         let frames = pipeline.canvas().frames();
         let short = |what: &str, has: String, wanted: String| {
             Err(Error::new(ErrorKind::Media, what, format!("`{}` requires {wanted}, this has {has}", task.name))
-                .hint("give a longer one, or another task by --task"))
+                .hint("give a longer one; `--extend SECONDS` goes on from a short one"))
         };
         let clip = match task.spec("video") {
             MaskSpec::Ends => {

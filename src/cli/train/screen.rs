@@ -1,5 +1,6 @@
 //! Who looks on while a run goes on: the terminal, and Ctrl-C.
 
+use crate::cli::print::tell;
 use crate::cli::progress::bar;
 use indicatif::ProgressBar;
 use musiva::media::{Metadata, contact_sheet, write_sound};
@@ -29,7 +30,7 @@ impl Stop {
             if asked.swap(true, Ordering::SeqCst) {
                 std::process::exit(INTERRUPTED);
             }
-            eprintln!("stopping after this step; once more to stop at once");
+            tell!("stopping after this step; once more to stop at once");
         });
         listens.map_err(|error| Error::new(ErrorKind::Unsupported, "Ctrl-C", "cannot be listened to").caused_by(error))
     }
@@ -68,7 +69,7 @@ impl Screen {
 
     fn line(&self, text: &str) {
         match self.bar.is_hidden() {
-            true => eprintln!("{text}"),
+            true => tell!("{text}"),
             false => self.bar.println(text),
         }
     }
@@ -105,7 +106,7 @@ impl Callbacks for Screen {
         self.measures = measures.iter().map(|(name, value)| (name.clone(), (*value).into())).collect();
         let text = said(measures);
         match self.bar.is_hidden() {
-            true => eprintln!("step {done}/{total}  {text}"),
+            true => tell!("step {done}/{total}  {text}"),
             false => self.bar.set_message(text),
         }
     }

@@ -88,7 +88,6 @@ pub trait Quantizer {
 
 /// Any of the family, as a part of a module.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub enum AnyQuantizer {
     /// Lookup-free.
     Lfq(Lfq),

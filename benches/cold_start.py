@@ -52,7 +52,7 @@ def main():
         recipe = os.path.join(arguments.weights, "..", "text-to-video-lm.toml")
         prompt = ["--prompt", "a red ring moves left"]
         commands = {
-            "musiva": [arguments.musiva, "generate", recipe, *prompt, "-o", f"{folder}/clip.mp4"],
+            "musiva": [arguments.musiva, "generate", recipe, *prompt, "--overwrite", "-o", f"{folder}/clip.mp4"],
             "PyTorch": [sys.executable, __file__, "", arguments.weights, "--once", f"{folder}/clip.npy"],
         }
         found = {name: [] for name in commands}

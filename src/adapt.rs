@@ -124,7 +124,7 @@ fn shift(path: &Path, sound: &SoundInfo) -> Result<i64> {
     Ok(samples.round() as i64)
 }
 
-/// A sound without so many samples of each channel in front, or with so many of silence.
+/// A sound without the first `shift` samples of each channel, or, where that is below 0, behind as many of silence.
 fn shifted(sound: &Sound, shift: i64) -> Result<Sound> {
     let channels = sound.channels();
     let apart = shift.unsigned_abs() as usize * channels;

@@ -1,8 +1,9 @@
 //! The user's folder for what can be made again.
 
+use crate::save::can_write;
 use musiva_core::{Error, ErrorKind, Result};
 use std::env;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -22,7 +23,7 @@ pub fn cache() -> Result<PathBuf> {
         .or_else(|| set("LOCALAPPDATA"))
         .map(|folder| folder.join("musiva"))
         .or_else(|| set("HOME").map(|home| home.join(".cache").join("musiva")));
-    if let Some(folder) = usual.filter(|folder| INSTEAD.get().is_none() && writable(folder)) {
+    if let Some(folder) = usual.filter(|folder| INSTEAD.get().is_none() && can_write(folder).is_ok()) {
         return Ok(folder);
     }
     match INSTEAD.get() {
@@ -46,13 +47,6 @@ pub(crate) const HINT: &str = "set MUSIVA_CACHE to a folder that can be written"
 /// A variable of the environment that says something.
 pub(crate) fn set(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-fn writable(folder: &Path) -> bool {
-    let probe = folder.join(format!(".musiva-{}.tmp", std::process::id()));
-    let made = fs::create_dir_all(folder)
-        .and_then(|()| OpenOptions::new().write(true).create(true).truncate(true).open(&probe));
-    made.is_ok() && fs::remove_file(&probe).is_ok()
 }
 
 /// A folder among the temporary files that nobody else can write.

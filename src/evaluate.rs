@@ -7,7 +7,7 @@ use musiva_core::pipeline::Codec;
 use musiva_core::recipe::{Recipe, Target};
 use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Observer, Result};
 use musiva_media::contact_sheet;
-use musiva_train::held_out::{HELD_OUT, HeldOut};
+use musiva_train::fidelity::{HELD_OUT, HeldOut};
 use musiva_train::sources::held_out_of;
 
 /// Frames of each clip on a sheet, and sounds.
@@ -74,10 +74,7 @@ pub fn evaluate_all(
                 .hint("name a recipe with a video or audio tokenizer, or with a backbone"));
         }
         if options.sheet && i == 0 {
-            let (labels, rows): (Vec<String>, Vec<Clip>) =
-                sheet(recipe, &parts, options.baselines)?.into_iter().unzip();
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            sheet_of_first = Some(contact_sheet(&rows, COLUMNS, &labels)?);
+            sheet_of_first = Some(contact_sheet(&sheet(recipe, &parts, options.baselines)?, COLUMNS)?);
         }
     }
     Ok(Evaluations { each, sheet: sheet_of_first })
@@ -91,10 +88,8 @@ pub fn evaluate_all(
 pub fn record_held_out(recipe: &Recipe, modality: Modality, device: &Device) -> Result<HeldOut> {
     let codec = Codec::build(recipe, modality, device)?;
     let data = held_out_of(recipe)?;
-    let samples = (0..data.len().unwrap_or(RECORDED).min(RECORDED)).map(|i| match modality {
-        Modality::Audio => data.get(i)?.into_sound().map(Media::Sound),
-        _ => data.get(i)?.into_clip().map(Media::Clip),
-    });
+    let count = data.len().unwrap_or(RECORDED).min(RECORDED);
+    let samples = (0..count).map(|i| data.get(i)?.medium(modality.track()));
     let samples: Vec<Media> = samples.collect::<Result<_>>()?;
     let nothing = || Error::new(ErrorKind::Data, "data", "no sample of the held-out data can be measured");
     let held_out = HeldOut::of(codec.tokenizer(), &samples)?.ok_or_else(nothing)?;

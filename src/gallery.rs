@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, MaskSpec, Media, Modality, Observer, Result, Sound, Task, files};
-use musiva_media::{contact_sheet, waveform, write_clip};
+use musiva_media::{Row, contact_sheet, waveform, write_clip};
 use musiva_train::evaluate::{Case, Outcome, comparable, perform};
 use musiva_train::sources::world_of;
 use std::path::Path;
@@ -114,33 +114,30 @@ struct Rows<'a> {
     case: &'a Case,
     /// The loudest sample of the scene.
     peak: f32,
-    labels: Vec<String>,
-    clips: Vec<Clip>,
+    rows: Vec<Row>,
 }
 
 impl<'a> Rows<'a> {
     fn new(case: &'a Case) -> Self {
         let samples = case.sound.iter().flat_map(|sound| sound.samples());
         let peak = samples.fold(0.01f32, |peak, value| peak.max(value.abs()));
-        Self { case, peak, labels: Vec::new(), clips: Vec::new() }
+        Self { case, peak, rows: Vec::new() }
     }
 
     /// A clip and below it its sound, as far as there are any.
     fn add(&mut self, label: &str, clip: Option<&Clip>, sound: Option<&Sound>) -> Result<()> {
         if let Some(clip) = clip {
-            self.labels.push(label.to_owned());
-            self.clips.push(clip.clone());
+            self.rows.push(Row::new(label, clip.clone()));
         }
         if let Some(sound) = sound {
             let [frames, _, width] = self.case.clip.shape();
-            self.labels.push(format!("{label}: sound"));
-            self.clips.push(waveform(sound, self.case.clip.rate(), [frames, WAVE, width], self.peak)?);
+            let wave = waveform(sound, self.case.clip.rate(), [frames, WAVE, width], self.peak)?;
+            self.rows.push(Row::new(format!("{label}: sound"), wave));
         }
         Ok(())
     }
 
     fn sheet(&self) -> Result<Clip> {
-        let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
-        contact_sheet(&self.clips, self.case.clip.frames(), &labels)
+        contact_sheet(&self.rows, self.case.clip.frames())
     }
 }

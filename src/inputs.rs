@@ -1,6 +1,6 @@
 //! Files that a user brings beside the prompt, as the inputs of a program.
 
-use crate::adapt::{Extent, own_sound, read_media, read_stream};
+use crate::adapt::{Extent, has_sound, own_sound, read_media, read_stream};
 use musiva_core::recipe::Recipe;
 use musiva_core::{
     Clip, ConfigError, Error, ErrorKind, GenerateRequest, Inputs, Mask, MediaShape, Modality, Observer, OutputKind,
@@ -112,9 +112,9 @@ impl InputFiles {
         Ok(inputs)
     }
 
-    /// Sees to the sound of the one clip that is given without another sound. Where the model has a task for the clip with
-    /// its sound, the sound becomes context of `request`. Else, where the tasks make no sound, it is returned, to be
-    /// heard with what is made: see [`keep_sound`]. The observer is told.
+    /// Decides what becomes of the sound of a single clip that is given without another sound. Where the model has a task for
+    /// the clip with its sound, the sound becomes context of `request`. Else, where no task generates sound, it is returned:
+    /// [`keep_sound`] fits it to what was generated. The observer gets a note of it.
     ///
     /// # Errors
     /// Where the sound cannot be read.
@@ -126,7 +126,9 @@ impl InputFiles {
         observer: &mut dyn Observer,
     ) -> Result<Option<Sound>> {
         let ([path], None, OutputKind::Both) = (&self.videos[..], &self.audio, request.output) else { return Ok(None) };
-        let Some(sound) = own_sound(path)? else { return Ok(None) };
+        if !has_sound(path)? {
+            return Ok(None);
+        }
         let tasks = recipe.need_tasks()?;
         // An edit would change both.
         if recipe.need_media(Modality::Audio).is_ok() && request.strength.is_none() {
@@ -144,16 +146,12 @@ impl InputFiles {
             let task = tasks.iter().find(|task| task.name == *name);
             task.is_some_and(|task| task.spec(Modality::Audio.track()).has_target())
         };
-        Ok(match chosen.iter().any(makes_sound) {
-            true => {
-                observer.note("  without its sound: the task makes another (`--audio FILE` gives one)");
-                None
-            }
-            false => {
-                observer.note("  its sound is kept as it is");
-                Some(sound)
-            }
-        })
+        if chosen.iter().any(makes_sound) {
+            observer.note("  without its sound: the task makes another (`--audio FILE` gives one)");
+            return Ok(None);
+        }
+        observer.note("  its sound is kept as it is");
+        own_sound(path)
     }
 
     fn mask(
@@ -201,8 +199,8 @@ impl InputFiles {
     }
 }
 
-/// Lets a sound be heard with a clip that was made of the clip it belongs to, `before` seconds of which come first: as long
-/// as the clip, silent where there is none of it.
+/// The sound of a clip, fitted to a clip that was generated from it: behind `before` seconds of silence, which were prepended,
+/// and as long as that clip, padded with silence.
 ///
 /// # Errors
 /// Where the silence before it is longer than a sound can be.

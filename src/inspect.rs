@@ -1,15 +1,12 @@
 //! What a file says about itself.
 
-use musiva_core::{Error, ErrorKind, Rate, Result, Tokens};
+use musiva_core::{Error, ErrorKind, Rate, Result, Tokens, files};
 use musiva_media::{SoundReader, VideoReader, read_metadata};
 use safetensors::tensor::Metadata;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-
-/// A header of a safetensors file is never longer: its count of bytes is not to be trusted with memory.
-const LONGEST_HEADER: u64 = 100 << 20;
 
 /// What a file holds, and where it comes from.
 #[derive(Clone, Debug)]
@@ -109,18 +106,14 @@ fn header(path: &Path) -> Result<Option<Metadata>> {
     let size = file.metadata().map_err(failed)?.len();
     let mut start = Vec::new();
     (&mut file).take(9).read_to_end(&mut start).map_err(failed)?;
-    let (Some(length), Some(b'{')) = (start.first_chunk().map(|length| u64::from_le_bytes(*length)), start.get(8))
-    else {
+    if start.get(8) != Some(&b'{') {
         return Ok(None);
-    };
-    if length > LONGEST_HEADER || length > size.saturating_sub(8) {
-        return Err(broken("a safetensors file that is cut off in its header"));
     }
-    let mut header = vec![b'{'];
-    file.take(length.saturating_sub(1)).read_to_end(&mut header).map_err(failed)?;
+    let header = files::safetensors_header(&mut file).map_err(failed)?;
+    let header = header.ok_or_else(|| broken("a safetensors file that is cut off in its header"))?;
     let head: Metadata = serde_json::from_slice(&header)
         .map_err(|error| broken("the header is not that of a safetensors file").caused_by(error))?;
-    match (8 + length).checked_add(head.data_len() as u64) {
+    match (8 + header.len() as u64).checked_add(head.data_len() as u64) {
         Some(wanted) if wanted == size => Ok(Some(head)),
         _ => Err(broken(&format!("a safetensors file that is cut off: {size} bytes are not what its header promises"))),
     }

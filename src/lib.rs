@@ -67,7 +67,7 @@ pub use adapt::{Extent, has_sound, is_sound, read_media};
 pub use cache::cache;
 pub use check::{CheckReport, Missing, check};
 pub use device::DeviceName;
-pub use far::far_from_known;
+pub use far::{far_from_known, inputs_far_from_known, sample_far_from_known};
 pub use gallery::gallery;
 pub use generate::{generate, generate_with, outline, program_of};
 pub use inputs::{InputFiles, keep_sound};

@@ -6,7 +6,7 @@ use crate::save::{self, ClipSink};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Observer, Result, Tokens};
-use musiva_media::{Metadata, contact_sheet, error_map, spectrogram};
+use musiva_media::{Metadata, Row, contact_sheet, error_row, spectrogram_with_axes};
 use musiva_tokenizers::tiles;
 use musiva_train::measure::{psnr, si_snr, ssim};
 use serde::Serialize;
@@ -14,8 +14,6 @@ use std::path::Path;
 
 /// Frames of each row on a sheet.
 const COLUMNS: usize = 9;
-/// What stands above the rows of a picture.
-const LABELS: [&str; 3] = ["original", "reconstruction", "error"];
 
 /// Media, and what became of them.
 pub struct Reconstruction {
@@ -91,12 +89,14 @@ impl Reconstruction {
     /// # Errors
     /// Where their shapes differ.
     pub fn sheet(&self) -> Result<Clip> {
+        let both = |before, after| [Row::new("original", before), Row::new("reconstruction", after)];
         match (&self.before, &self.after) {
             (Media::Clip(before), Media::Clip(after)) => {
-                contact_sheet(&[before.clone(), after.clone(), error_map(before, after)?], COLUMNS, &LABELS)
+                let [original, made] = both(before.clone(), after.clone());
+                contact_sheet(&[original, made, error_row("error", before, after)?], COLUMNS)
             }
             (Media::Sound(before), Media::Sound(after)) => {
-                contact_sheet(&[spectrogram(before)?, spectrogram(after)?], 1, &LABELS[..2])
+                contact_sheet(&both(spectrogram_with_axes(before)?, spectrogram_with_axes(after)?), 1)
             }
             (_, other) => Err(other.unexpected("reconstruction", Modality::Video)),
         }

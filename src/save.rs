@@ -3,7 +3,7 @@
 use crate::provenance::Provenance;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Output, OutputKind, Rate, Result, Sound};
-use musiva_media::{Metadata, VideoWriter, WriteOptions, spectrogram, write_clip_with, write_sound};
+use musiva_media::{Metadata, VideoWriter, WriteOptions, spectrogram_with_axes, write_clip_with, write_sound};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,16 +28,21 @@ pub fn prepare(path: &Path, extensions: &[&str], overwrite: bool) -> Result<()> 
     vacant(path, overwrite)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |error| Error::io(path, "write it", error);
-    fs::create_dir_all(folder).map_err(failed)?;
+    can_write(folder).map_err(failed)
+}
+
+/// Makes a folder and a file in it, which is removed again.
+pub(crate) fn can_write(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
     let probe = folder.join(format!(".musiva-{}.tmp", std::process::id()));
-    fs::File::create(&probe).map_err(failed)?;
-    fs::remove_file(&probe).map_err(failed)
+    fs::File::create(&probe)?;
+    fs::remove_file(&probe)
 }
 
 /// Sees to it that nothing is written over that is there, unless `overwrite`.
 ///
 /// # Errors
-/// Where there is something at `path`.
+/// Where there is something at `path`; a device or a pipe even with `overwrite`.
 pub fn vacant(path: &Path, overwrite: bool) -> Result<()> {
     if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let message = "it is a device or a pipe, and no file that can be replaced";
@@ -223,7 +228,7 @@ pub fn write_media(path: &Path, media: &Media, metadata: &Metadata, scale: Optio
     match media {
         Media::Clip(clip) => write(path, clip, metadata, scale),
         Media::Sound(sound) if is_picture(path) => {
-            let said = write(path, &spectrogram(sound)?, metadata, scale)?;
+            let said = write(path, &spectrogram_with_axes(sound)?, metadata, scale)?;
             Ok(said.replacen("a picture", "a spectrogram", 1))
         }
         Media::Sound(sound) => {

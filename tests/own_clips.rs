@@ -5,8 +5,11 @@
 mod lab;
 
 use lab::Lab;
+use musiva::evaluate::{EvaluateOptions, evaluate_all};
+use musiva::{Component, ConfigError, DeviceName, Make, Metric, MetricConfig, Output, RecipeSource};
 use musiva_core::{Clip, Rate, Sound};
 use musiva_media::{Metadata, ReadOptions, SoundOptions, WriteOptions, read_clip, read_sound, write_movie};
+use std::collections::BTreeMap;
 use std::{f32::consts::TAU, fs};
 
 const OWN: &str = r#"
@@ -103,6 +106,81 @@ fn clips_with_sound_are_looked_at_trained_on_and_made() {
     // Silent clips and the same seed: the same figures.
     lab.run(&["evaluate", "own.toml", "--prompts", "4", "-o", "again.json"]).succeeds();
     assert_eq!(lab.json("again.json"), figures);
+    metrics_see_whole_samples(&lab);
+}
+
+/// A metric that says how long what it sees is.
+#[derive(Default)]
+struct Lengths(BTreeMap<String, f64>);
+
+impl Metric for Lengths {
+    fn update(&mut self, made: &Output, reference: &Output, caption: &str) -> musiva::Result<()> {
+        let length = |output: &Output| {
+            let [frames, samples] = [output.clip.as_ref().map(Clip::frames), output.sound.as_ref().map(Sound::length)];
+            [frames, samples].map(Option::unwrap_or_default)
+        };
+        assert_eq!(length(made), length(reference));
+        assert!(caption.starts_with('a'));
+        for (name, value) in ["frames", "samples"].into_iter().zip(length(made)).filter(|(_, value)| *value > 0) {
+            *self.0.entry(name.to_owned()).or_default() += value as f64;
+        }
+        Ok(())
+    }
+
+    fn result(&mut self) -> musiva::Result<BTreeMap<String, f64>> {
+        Ok(self.0.clone())
+    }
+}
+
+struct LengthsConfig;
+
+impl MetricConfig for LengthsConfig {
+    fn errors(&self) -> Vec<ConfigError> {
+        Vec::new()
+    }
+
+    fn build(&self) -> musiva::Result<Box<dyn Metric>> {
+        Ok(Box::<Lengths>::default())
+    }
+}
+
+/// A metric of one's own gets reconstructed clips, reconstructed sounds, and what tasks make with what they were given.
+fn metrics_see_whole_samples(lab: &Lab) {
+    let schema = serde_json::json!({ "type": "object" });
+    let make = Make::Metric(|_| Ok(Box::new(LengthsConfig)));
+    let origin = "this test".to_owned();
+    let lengths = Component { kind: "lengths", summary: "how long it is", origin, schema, learns: false, make };
+    let tasks = r#"
+[[task]]
+name = "both"
+video = "target"
+audio = "target"
+[[task]]
+name = "foley"
+video = "context"
+audio = "target"
+[[task]]
+name = "silent"
+video = "target"
+"#;
+    let recipe = OWN.replace("own.safetensors", "tasks.safetensors") + tasks;
+    fs::write(lab.path("tasks.toml"), recipe).unwrap();
+    lab.run(&["train", "tasks.toml", "--steps", "1", "--run", "tasks"]).succeeds();
+    fs::copy(lab.path("tasks/weights.safetensors"), lab.path("tasks.safetensors")).unwrap();
+    let source = RecipeSource::file(lab.path("tasks.toml")).component(lengths);
+    let recipe = source.set("metric=[{ kind = \"lengths\" }]").open().unwrap();
+    let options = EvaluateOptions { prompts: Some(4), ..EvaluateOptions::default() };
+    let all = evaluate_all(&[recipe], &options, &DeviceName::Cpu.open().unwrap(), &mut ()).unwrap();
+    let found: BTreeMap<_, _> = all.each[0].metrics.iter().map(|one| (&*one.samples, one.values.clone())).collect();
+    let values = |frames: f64, samples: f64| {
+        let all = [("frames".to_owned(), frames), ("samples".to_owned(), samples)];
+        BTreeMap::from_iter(all.into_iter().filter(|(_, value)| *value > 0.0))
+    };
+    assert_eq!(found["reconstructed"], values(20.0, 0.0));
+    assert_eq!(found["reconstructed sounds"], values(0.0, 20_000.0));
+    assert_eq!(found["generated, both"], values(20.0, 20_000.0));
+    assert_eq!(found["generated, foley"], values(20.0, 20_000.0));
+    assert_eq!(found["generated, silent"], values(20.0, 0.0));
 }
 
 /// The clips of [`clips`] in two shards, each with captions of all its own.

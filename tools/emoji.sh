@@ -29,7 +29,7 @@ unicode-emoji-json 0.9.0 ae7efacb55533385bf8767d613dbd36c71226669759d95919a6e905
 train_sum=23ca509fef561c0005bcda6e54444245a2ee3dcbcd9fb976b5e0bda44b276c20
 test_sum=c817909fa183115277355a9f6b028018e573e9d34aa191f527d7b526875748cd
 
-# Left out of both folders: one skin tone of each of 90 figures. The packages have these clips; the set never had them.
+# Left out of both folders: one skin tone of each of 90 figures. No model here was trained or measured on them.
 left_out="\
 1f3c2-1f3fe 1f3c3-1f3fc-200d-2642-fe0f 1f3ca-1f3fc-200d-2640-fe0f 1f3ca-1f3ff 1f3cb-1f3fe 1f3cb-1f3fe-200d-2642-fe0f
 1f3cb-1f3ff-200d-2640-fe0f 1f3cc-1f3fd-200d-2640-fe0f 1f3cc-1f3fd-200d-2642-fe0f 1f443-1f3fd 1f44d-1f3fc

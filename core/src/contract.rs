@@ -8,7 +8,7 @@ use crate::canvas::{CanvasBatch, CanvasShape, CleanBatch, Conditioning, Position
 use crate::parameters::open_weights;
 use crate::recipe::TrainSettings;
 use crate::{
-    Clip, ConfigError, Error, ErrorKind, Init, Media, MediaShape, Parameters, Process, Result, RngKey, SampleRequest,
+    ConfigError, Error, ErrorKind, Init, Media, MediaShape, Output, Parameters, Process, Result, RngKey, SampleRequest,
     Schedule, TokenKind, TokenShape, Tokens, Weights,
 };
 use burn::tensor::{Device, Int, Tensor};
@@ -31,7 +31,7 @@ pub enum Role {
     Sampler,
     /// How clips and sounds come of pieces: `[program]`.
     Program,
-    /// A measure of clips, beside those that are always taken: `[[metric]]`.
+    /// A measure of samples, beside those that are always taken: `[[metric]]`.
     Metric,
 }
 
@@ -495,18 +495,19 @@ pub trait Sampler: Send + Sync {
     ) -> Result<Box<dyn Sampling>>;
 }
 
-/// A measure of clips as a recipe configures it.
+/// A measure of samples as a recipe configures it.
 pub trait MetricConfig: Send + Sync {
     /// What is wrong with the configuration by itself.
     fn errors(&self) -> Vec<ConfigError>;
-    /// A new one, which has seen no clips.
+    /// A new one, which has seen no samples.
     fn build(&self) -> Result<Box<dyn Metric>>;
 }
 
-/// A measure that grows clip by clip.
+/// A measure that grows sample by sample.
 pub trait Metric: Send {
-    /// Takes one more pair of one shape, and the caption of the reference.
-    fn update(&mut self, made: &Clip, reference: &Clip, caption: &str) -> Result<()>;
-    /// Its numbers by name, all finite. At least one pair has been taken.
+    /// Takes one more sample: what was made, the real one, and the caption of that. Of a task that is given a whole clip or a
+    /// whole sound, it is a part of both. Clips of both have one shape. What it does not measure it lets pass.
+    fn update(&mut self, made: &Output, reference: &Output, caption: &str) -> Result<()>;
+    /// Its numbers by name, all finite; none where no sample had what it measures.
     fn result(&mut self) -> Result<BTreeMap<String, f64>>;
 }

@@ -4,7 +4,8 @@ use crate::{Error, ErrorKind, Result};
 use ::safetensors::{SafeTensorError, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::{fs, io::Read, path::Path};
+use std::io::{Read, Seek};
+use std::{fs, path::Path};
 
 /// 2³⁰ bytes.
 pub const GIGABYTE: u64 = 1 << 30;
@@ -69,6 +70,29 @@ pub fn safetensors<'a>(
     assert!(bytes[8..].starts_with(KEY) && sorted.len() == unsorted && start + unsorted <= 8 + length);
     bytes[start..start + unsorted].copy_from_slice(sorted.as_bytes());
     Ok(bytes)
+}
+
+/// A header of a safetensors file is never longer: the count in its first bytes is not to be trusted with memory.
+const LONGEST_HEADER: u64 = 100 << 20;
+
+/// The header of a safetensors file, as JSON, without its tensors; `None` where the file holds no whole header.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn safetensors_header(file: &mut fs::File) -> std::io::Result<Option<Vec<u8>>> {
+    let size = file.metadata()?.len();
+    let (mut head, mut header) = ([0; 8], Vec::new());
+    file.rewind()?;
+    if size < head.len() as u64 {
+        return Ok(None);
+    }
+    file.read_exact(&mut head)?;
+    let length = u64::from_le_bytes(head);
+    if length > LONGEST_HEADER || length > size - head.len() as u64 {
+        return Ok(None);
+    }
+    file.take(length).read_to_end(&mut header)?;
+    Ok(Some(header))
 }
 
 /// SHA-256 of `bytes`, in lower-case hexadecimal.

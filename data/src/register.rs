@@ -233,15 +233,18 @@ impl DatasetConfig for FolderConfig {
 
     fn buckets(&self) -> Vec<(f64, Arc<dyn DatasetConfig>)> {
         let look = || {
-            let listing = scan::scan(Path::new(&self.path), scan::CLIPS, self.caption_rules()).unwrap_or_default();
+            let split = scan::split(&self.path).map_or("", |_| scan::TRAIN);
+            let listing = scan::scan(&Path::new(&self.path).join(split), scan::CLIPS, self.caption_rules());
+            // A folder that cannot be listed is reported when it is opened.
+            let listing = listing.unwrap_or_default();
             auto::buckets(self, &Files::default(), &listing.found)
         };
         Self::buckets(self, look).into_iter().map(|(weight, config)| (weight, Arc::new(config) as _)).collect()
     }
 
     fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {
-        if let Some([train, held_out]) = scan::split(&self.path) {
-            let name = if wanted == Part::Train { train } else { held_out };
+        if let Some(held_out) = scan::split(&self.path) {
+            let name = if wanted == Part::Train { scan::TRAIN } else { held_out };
             let path = Path::new(&self.path).join(name).display().to_string();
             let all = Self { path, held_out: 0.0, ..self.clone() };
             let folder = Folder::open(all, Arc::new(Files::default()), Part::Train)?;

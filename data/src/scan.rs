@@ -38,12 +38,14 @@ pub(crate) fn missing(path: &str, wanted: &str) -> Option<ConfigError> {
 /// The names that Hugging Face's loaders give to the folder of what is not trained on, the first of several first.
 const HELD_OUT: [&str; 8] = ["test", "testing", "eval", "evaluation", "validation", "valid", "val", "dev"];
 
-/// What a folder is split into, as Hugging Face's loaders split it: `train`, and what is held out, `test` or `validation`;
+/// The name of what is trained on.
+pub(crate) const TRAIN: &str = "train";
+
+/// Of a folder that is split as Hugging Face's loaders split it, the name of what is held out beside [`TRAIN`], such as `test`;
 /// `None` where it has not both.
-pub(crate) fn split(path: &str) -> Option<[String; 2]> {
-    let folder = Path::new(path);
-    let held_out = HELD_OUT.iter().find(|name| folder.join(name).is_dir())?;
-    folder.join("train").is_dir().then(|| ["train".to_owned(), (*held_out).to_owned()])
+pub(crate) fn split(path: &str) -> Option<&'static str> {
+    let is_there = |name: &str| Path::new(path).join(name).is_dir();
+    HELD_OUT.into_iter().find(|name| is_there(name)).filter(|_| is_there(TRAIN))
 }
 
 /// Whether a folder holds tar shards and nothing else that could be trained on.

@@ -169,8 +169,8 @@ impl Sounds {
         let rate = Rate::whole(config.rate);
         let (mut entries, mut left_out, mut end) = (Vec::new(), LeftOut::default(), 0);
         for file in std::mem::take(&mut listing.found) {
-            let held_out = match (&split, config.held_out.is_empty()) {
-                (Some([_, name]), true) => file.name.split('/').next() == Some(name),
+            let held_out = match (split, config.held_out.is_empty()) {
+                (Some(name), true) => file.name.split('/').next() == Some(name),
                 _ => config.held_out.iter().any(|text| file.name.contains(text.as_str())),
             };
             if parted && held_out != (part == Part::HeldOut) {
@@ -191,9 +191,9 @@ impl Sounds {
         }
         left_out.note(listing);
         let dropped = left_out.summary("too short", in_shards);
-        let kept = if !parted { end - end.div_ceil(HELD_OUT).min(end / 2) } else { end };
-        let windows = match (part, !parted) {
-            (Part::HeldOut, true) => kept..end,
+        let kept = if parted { end } else { end - end.div_ceil(HELD_OUT).min(end / 2) };
+        let windows = match (part, parted) {
+            (Part::HeldOut, false) => kept..end,
             _ => 0..kept,
         };
         if windows.is_empty() {

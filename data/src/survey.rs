@@ -57,7 +57,7 @@ pub struct SeenSound {
     pub seconds: Option<f64>,
 }
 
-/// Looks at the headers of all files of `folder`; `seen` is told how many of how many are looked at.
+/// Looks at the headers of all files of `folder`; `seen` is called with the number of files looked at so far, and of all.
 ///
 /// # Errors
 /// Where the folder cannot be listed; and what `seen` returns.

@@ -106,7 +106,7 @@ pub use gated_add::gated_add;
 pub use gelu::gelu;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
-pub use memory::{Allocator, OUT_OF_MEMORY, keep_freed_memory};
+pub use memory::{Allocator, keep_freed_memory};
 pub use modulated_layer_norm::modulated_layer_norm;
 pub use product::linear_bf16;
 pub use rms_norm::{rms_norm, rms_norm_silu};

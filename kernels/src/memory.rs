@@ -27,10 +27,10 @@ pub fn keep_freed_memory() {
 }
 
 /// The exit code of a process that has no memory: that of a device which cannot do what is asked for.
-pub const OUT_OF_MEMORY: i32 = 6;
+const OUT_OF_MEMORY: i32 = 6;
 
-/// The system's allocator; where it has no memory, the process ends with a message, a hint and the exit code
-/// [`OUT_OF_MEMORY`] instead of an abort. For the binary of a command:
+/// The system's allocator; where it has no memory, the process ends with a message, a hint and exit code 6 instead of an
+/// abort. For the binary of a command:
 ///
 /// ```
 /// #[global_allocator]

@@ -1,5 +1,6 @@
 //! Where two clips differ, as a clip.
 
+use crate::sheet::Row;
 use crate::sound::colour;
 use musiva_core::{Clip, Error, ErrorKind, Result};
 
@@ -20,6 +21,14 @@ pub fn error_map(a: &Clip, b: &Clip) -> Result<Clip> {
         colour(f64::from(sum) / 3.0 / MOST)
     };
     Clip::new(a.shape(), a.rate(), pairs.flat_map(pixel).collect())
+}
+
+/// The [`error_map`] as a row of a contact sheet, with what its colours stand for.
+///
+/// # Errors
+/// As there.
+pub fn error_row(label: &str, a: &Clip, b: &Clip) -> Result<Row> {
+    Ok(Row::new(label, error_map(a, b)?).with_colours(["0", "64 of 255 or more"]))
 }
 
 #[cfg(test)]

@@ -1,82 +1,68 @@
-//! A typeface of three by five dots for labels on contact sheets: capitals, digits, signs.
+//! A typeface of eight by eight dots for labels: Latin with its accents, Greek, hiragana (the crate font8x8).
 
-/// Height of a line, in pixels: five dots, each two pixels a side.
-pub(crate) const HEIGHT: usize = 5 * DOT;
-const DOT: usize = 2;
-/// Three dots and one of space.
-const ADVANCE: usize = 4 * DOT;
+use font8x8::{BASIC_FONTS, GREEK_FONTS, HIRAGANA_FONTS, LATIN_FONTS, UnicodeFonts};
 
-/// Rows from the top, three dots each, the left one in the highest bit.
-const GLYPHS: [(char, u16); 55] = [
-    ('0', 0b111_101_101_101_111),
-    ('1', 0b010_110_010_010_111),
-    ('2', 0b111_001_111_100_111),
-    ('3', 0b111_001_011_001_111),
-    ('4', 0b101_101_111_001_001),
-    ('5', 0b111_100_111_001_111),
-    ('6', 0b111_100_111_101_111),
-    ('7', 0b111_001_010_010_010),
-    ('8', 0b111_101_111_101_111),
-    ('9', 0b111_101_111_001_111),
-    ('A', 0b010_101_111_101_101),
-    ('B', 0b110_101_110_101_110),
-    ('C', 0b011_100_100_100_011),
-    ('D', 0b110_101_101_101_110),
-    ('E', 0b111_100_110_100_111),
-    ('F', 0b111_100_110_100_100),
-    ('G', 0b011_100_101_101_011),
-    ('H', 0b101_101_111_101_101),
-    ('I', 0b111_010_010_010_111),
-    ('J', 0b001_001_001_101_010),
-    ('K', 0b101_101_110_101_101),
-    ('L', 0b100_100_100_100_111),
-    ('M', 0b101_111_111_101_101),
-    ('N', 0b110_101_101_101_101),
-    ('O', 0b010_101_101_101_010),
-    ('P', 0b110_101_110_100_100),
-    ('Q', 0b010_101_101_110_011),
-    ('R', 0b110_101_110_101_101),
-    ('S', 0b011_100_010_001_110),
-    ('T', 0b111_010_010_010_010),
-    ('U', 0b101_101_101_101_111),
-    ('V', 0b101_101_101_101_010),
-    ('W', 0b101_101_111_111_101),
-    ('X', 0b101_101_010_101_101),
-    ('Y', 0b101_101_010_010_010),
-    ('Z', 0b111_001_010_100_111),
-    ('.', 0b000_000_000_000_010),
-    (',', 0b000_000_000_010_100),
-    (':', 0b000_010_000_010_000),
-    ('-', 0b000_000_111_000_000),
-    ('+', 0b000_010_111_010_000),
-    ('=', 0b000_111_000_111_000),
-    ('/', 0b001_001_010_100_100),
-    ('_', 0b000_000_000_000_111),
-    ('(', 0b001_010_010_010_001),
-    (')', 0b100_010_010_010_100),
-    ('%', 0b101_001_010_100_101),
-    ('?', 0b111_001_010_000_010),
-    ('!', 0b010_010_010_000_010),
-    ('\'', 0b010_010_000_000_000),
-    (' ', 0b000_000_000_000_000),
-    ('×', 0b000_101_010_101_000),
-    ('#', 0b101_111_101_111_101),
-    ('"', 0b101_101_000_000_000),
-    (';', 0b000_010_000_010_100),
-];
-/// For everything else: a frame.
-const UNKNOWN: u16 = 0b111_101_101_101_111;
+/// Height of a line and width of a letter, in pixels.
+pub(crate) const HEIGHT: usize = 8;
+/// What stands for a letter that the typeface does not have: a frame.
+const UNKNOWN: [u8; 8] = [0x00, 0x7e, 0x42, 0x42, 0x42, 0x42, 0x7e, 0x00];
+
+/// The rows of a letter from the top, the left dot in the lowest bit.
+fn glyph(letter: char) -> [u8; 8] {
+    let latin = || BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter));
+    latin().or_else(|| GREEK_FONTS.get(letter)).or_else(|| HIRAGANA_FONTS.get(letter)).unwrap_or(UNKNOWN)
+}
+
+/// The letters of a text: what is no letter of its own, such as an accent that follows one, is left out.
+fn letters(text: &str) -> impl Iterator<Item = char> + '_ {
+    let joins =
+        |letter: &char| matches!(letter, '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}');
+    text.chars().filter(move |letter| !joins(letter)).map(|letter| if letter.is_whitespace() { ' ' } else { letter })
+}
+
+/// How many pixels wide `text` is.
+pub(crate) fn width(text: &str) -> usize {
+    letters(text).count() * HEIGHT
+}
 
 /// Draws `text` into `pixels` `[H, W, 3]` of `size` from `[top, left]` on; what does not fit is cut off.
 pub(crate) fn draw(text: &str, pixels: &mut [u8], size: [usize; 2], [top, left]: [usize; 2], ink: u8) {
-    for (index, letter) in text.chars().flat_map(char::to_uppercase).enumerate() {
-        let glyph = GLYPHS.iter().find(|(known, _)| *known == letter).map_or(UNKNOWN, |(_, glyph)| *glyph);
-        for (y, x) in (0..HEIGHT).flat_map(|y| (0..3 * DOT).map(move |x| (y, x))) {
-            let dot = glyph >> (14 - (y / DOT * 3 + x / DOT)) & 1 == 1;
-            let (y, x) = (top + y, left + index * ADVANCE + x);
-            if dot && y < size[0] && x < size[1] {
-                pixels[(y * size[1] + x) * 3..][..3].fill(ink);
+    for (index, letter) in letters(text).enumerate() {
+        for (y, row) in glyph(letter).into_iter().enumerate() {
+            for x in (0..8).filter(|x| row >> x & 1 == 1) {
+                let (y, x) = (top + y, left + index * HEIGHT + x);
+                if y < size[0] && x < size[1] {
+                    pixels[(y * size[1] + x) * 3..][..3].fill(ink);
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_have_their_own_dots() {
+        // Two cases, accents, another alphabet.
+        let known = "aAeéèêEÉoöOÖßñçæøΩλあ0+";
+        let glyphs: std::collections::HashSet<_> = known.chars().map(glyph).collect();
+        assert_eq!(glyphs.len(), known.chars().count());
+        assert!(!glyphs.contains(&UNKNOWN));
+        // Others are all one frame, and take their room.
+        assert!("中Ж😀".chars().all(|letter| glyph(letter) == UNKNOWN));
+        assert_eq!((width("a\tb"), width("中!")), (24, 16));
+        // An accent that follows its letter takes none.
+        assert_eq!(width("e\u{301}"), 8);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_off() {
+        let mut pixels = vec![0; 4 * 10 * 3];
+        draw("HH", &mut pixels, [4, 10], [1, 1], 200);
+        assert!(pixels.contains(&200));
+        draw("H", &mut pixels, [4, 10], [9, 30], 100);
+        assert!(!pixels.contains(&100));
     }
 }

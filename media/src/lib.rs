@@ -25,16 +25,16 @@ mod write;
 mod writer;
 
 pub use codecs::{Coded, H264, Opus};
-pub use error_map::error_map;
+pub use error_map::{error_map, error_row};
 pub use info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer};
 pub use location::Location;
 pub use metadata::{Metadata, metadata_of_bytes, read_metadata};
 pub use read::{Frame, Opened, ReadOptions, VideoReader, read_clip};
 pub use resize::{Filter, center_crop, resample_rate, resize};
-pub use sheet::contact_sheet;
+pub use sheet::{Row, contact_sheet};
 pub use sound::{
-    OpenedSound, SampleFormat, SoundInfo, SoundOptions, SoundReader, encode_sound, read_sound, resample, spectrogram,
-    waveform, write_sound, write_sound_with,
+    OpenedSound, SampleFormat, SoundInfo, SoundOptions, SoundReader, below_spectrogram, encode_sound, read_sound,
+    resample, spectrogram, spectrogram_with_axes, waveform, write_sound, write_sound_with,
 };
 pub use write::{WriteOptions, encode_clip, write_clip, write_clip_with, write_movie};
 pub use writer::VideoWriter;

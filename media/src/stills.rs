@@ -251,6 +251,7 @@ fn webp_refused(error: image_webp::DecodingError) -> Fault {
 /// An animated WebP.
 struct Animation {
     file: Shared,
+    max_pixels: u64,
     decoder: image_webp::WebPDecoder<BufReader<Shared>>,
     buffer: Vec<u8>,
     index: usize,
@@ -262,11 +263,10 @@ pub(crate) fn open_webp(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
     let durations = webp_durations(&mut file)?;
     let file = Shared::new(file);
     guard("WebP", || {
-        let mut decoder = webp_decoder(&file)?;
+        let mut decoder = webp_decoder(&file, max_pixels)?;
         let (width, height) = decoder.dimensions();
         let stored = [height as usize, width as usize];
         check_size(stored[0], stored[1], max_pixels)?;
-        decoder.set_memory_limit(usize::try_from(max_pixels.saturating_mul(8)).unwrap_or(usize::MAX));
         let size = decoder.output_buffer_size().ok_or_else(|| broken("its size is out of range"))?;
         if decoder.is_animated() {
             let count = decoder.num_frames() as usize;
@@ -281,7 +281,7 @@ pub(crate) fn open_webp(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
             }
             let schedule = Schedule::of(crate::timeline::Timeline { scale: 1000, starts, end })?;
             let info = info(Format::WebP, "WebP", stored, Orientation::default(), &schedule);
-            let source = Animation { file: file.clone(), decoder, buffer: vec![0; size], index: 0, count };
+            let source = Animation { file: file.clone(), max_pixels, decoder, buffer: vec![0; size], index: 0, count };
             return Ok(Stream { info, schedule, source: Box::new(source) });
         }
         let mut pixels = vec![0; size];
@@ -295,10 +295,11 @@ pub(crate) fn open_webp(mut file: Box<dyn ReadSeek>, max_pixels: u64) -> Outcome
 
 /// From the start of the file, with nothing on the canvas. What a picture leaves free is transparent again, not what stood there
 /// before, which is the crate's default.
-fn webp_decoder(file: &Shared) -> Outcome<image_webp::WebPDecoder<BufReader<Shared>>> {
+fn webp_decoder(file: &Shared, max_pixels: u64) -> Outcome<image_webp::WebPDecoder<BufReader<Shared>>> {
     let mut file = file.clone();
     file.seek(SeekFrom::Start(0))?;
     let mut decoder = image_webp::WebPDecoder::new(BufReader::new(file)).map_err(webp_refused)?;
+    decoder.set_memory_limit(usize::try_from(max_pixels.saturating_mul(8)).unwrap_or(usize::MAX));
     if decoder.is_animated() {
         decoder.set_background_color([0; 4]).map_err(webp_refused)?;
     }
@@ -342,9 +343,7 @@ impl Source for Animation {
     fn seek(&mut self, picture: usize) -> Outcome<usize> {
         if picture < self.index {
             // From an empty canvas again.
-            let limit = self.buffer.len().saturating_mul(8);
-            self.decoder = guard("WebP", || webp_decoder(&self.file))?;
-            self.decoder.set_memory_limit(limit);
+            self.decoder = guard("WebP", || webp_decoder(&self.file, self.max_pixels))?;
             self.index = 0;
         }
         Ok(self.index)

@@ -4,9 +4,9 @@ use super::args::{JsonArgs, OverwriteArgs, RecipeArgs};
 use super::print::{json, print, say, tell};
 use super::progress::Screen;
 use musiva::data::{Dataset, Part, Sample, Unreadable};
-use musiva::media::{Metadata, contact_sheet, spectrogram, waveform};
+use musiva::media::{Metadata, Row, below_spectrogram, contact_sheet, spectrogram, spectrogram_with_axes, waveform};
 use musiva::training::sources::{dataset_of, held_out_of};
-use musiva::{Clip, Error, MediaShape, Modality, Observer, Rate, Recipe, Result, save};
+use musiva::{Clip, Error, MediaShape, Modality, Observer, Rate, Result, save};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -48,28 +48,29 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.output {
         save::prepare(path, &["png"], args.overwrite.overwrite)?;
     }
-    let data = dataset_of(&recipe)?;
+    let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
     // Before the report, which then knows of those that cannot be read.
     let mut samples = spread(&*data, SHOWN)?;
     let report = data.report();
     if args.json.json {
-        let verified = if args.verify { verify_all(&recipe, &data, report.windows)? } else { Vec::new() };
+        let verified = args.verify.then(|| verify_all(&data, &held_out, report.windows)).transpose()?;
         let captions = samples.iter().map(|sample| json!({ "caption": sample.caption, "sample": sample.id }));
         let mut all = json!(report);
         if let Some(all) = all.as_object_mut() {
             all.insert("kind".into(), recipe.need_data()?.kind.clone().into());
+            all.insert("held_out".into(), held_out.len().into());
             all.insert("samples".into(), captions.collect());
-            all.insert("verified".into(), verified.iter().map(Verified::json).collect());
+            all.extend(verified.iter().map(|parts| ("verified".into(), parts.iter().map(Verified::json).collect())));
         }
         json(&all);
         sheet(args, &samples, true)?;
-        return verified.into_iter().find_map(|part| part.bad).map_or(Ok(()), Err);
+        return verified.into_iter().flatten().find_map(|part| part.bad).map_or(Ok(()), Err);
     }
     let endless = |count: Option<u64>| count.map_or("endless".to_owned(), |count| count.to_string());
     say!("{}: {}", recipe.need_data()?.kind, shapes(|modality| data.shape(modality)));
     say!("found          {}", endless(report.clips));
     say!("windows        {}", endless(report.windows));
-    if let (Some(trained), Some(held_out)) = (report.windows, held_out_of(&recipe)?.len()) {
+    if let (Some(trained), Some(held_out)) = (report.windows, held_out.len()) {
         let note = if trained < FEW { ", so few that they are the same ones" } else { "" };
         say!("held out       {held_out}{note}");
     }
@@ -106,7 +107,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     if args.verify {
-        let verified = verify_all(&recipe, &data, report.windows)?;
+        let verified = verify_all(&data, &held_out, report.windows)?;
         verified.iter().for_each(|part| print(&part.text()));
         if let Some(error) = verified.into_iter().find_map(|part| part.bad) {
             return Err(error);
@@ -161,9 +162,8 @@ impl Verified {
 }
 
 /// Both parts of the data; of a few windows, both are all of them.
-fn verify_all(recipe: &Recipe, data: &Arc<dyn Dataset>, windows: Option<u64>) -> Result<Vec<Verified>> {
-    let held_out = held_out_of(recipe)?;
-    let parts = [("trained on", data), ("held out", &held_out)];
+fn verify_all(data: &Arc<dyn Dataset>, held_out: &Arc<dyn Dataset>, windows: Option<u64>) -> Result<Vec<Verified>> {
+    let parts = [("trained on", data), ("held out", held_out)];
     parts.into_iter().take(if windows < Some(FEW) { 1 } else { 2 }).map(|(part, data)| verify(part, &**data)).collect()
 }
 
@@ -205,25 +205,25 @@ fn rows(samples: &[Sample]) -> Result<Clip> {
     for sample in samples {
         let first = match (&sample.clip, &sample.sound) {
             (Some(clip), _) => clip.clone(),
-            (None, Some(sound)) => spectrogram(sound)?,
+            (None, Some(sound)) => spectrogram_with_axes(sound)?,
             (None, None) => continue,
         };
         let [frames, _, width] = first.shape();
-        if let Some(sound) = &sample.sound {
-            let Rate { numerator, denominator } = sound.rate();
-            let rate = match &sample.clip {
-                Some(clip) => clip.rate(),
-                // All of it on its one frame.
-                None => Rate::new(numerator, denominator.saturating_mul(sound.length() as u32))?,
-            };
-            rows.push((format!("{}: sound", sample.caption), waveform(sound, rate, [frames, WAVE, width], peak)?));
-        }
-        let at = rows.len() - usize::from(sample.sound.is_some());
-        rows.insert(at, (sample.caption.clone(), first));
+        rows.push(Row::new(sample.caption.clone(), first));
+        let Some(sound) = &sample.sound else { continue };
+        let wave = match &sample.clip {
+            Some(clip) => waveform(sound, clip.rate(), [frames, WAVE, width], peak)?,
+            None => {
+                // All of it on one frame, as wide as its spectrogram.
+                let Rate { numerator, denominator } = sound.rate();
+                let rate = Rate::new(numerator, denominator.saturating_mul(sound.length() as u32))?;
+                let [_, _, columns] = spectrogram(sound)?.shape();
+                below_spectrogram(&waveform(sound, rate, [1, WAVE, columns], peak)?)?
+            }
+        };
+        rows.push(Row::new(format!("{}: sound", sample.caption), wave));
     }
-    let clips: Vec<Clip> = rows.iter().map(|(_, clip)| clip.clone()).collect();
-    let labels: Vec<&str> = rows.iter().map(|(label, _): &(String, Clip)| label.as_str()).collect();
-    contact_sheet(&clips, COLUMNS, &labels)
+    contact_sheet(&rows, COLUMNS)
 }
 
 /// Reads every sample, and says which cannot be read.

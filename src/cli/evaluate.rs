@@ -129,8 +129,9 @@ fn text(evaluations: &[Evaluation]) -> String {
     let metrics = evaluations.iter().flat_map(|evaluation| {
         evaluation.metrics.iter().map(move |metric| {
             let values: Vec<_> = metric.values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-            let clips = if several { format!("{}, {}", evaluation.recipe, metric.clips) } else { metric.clips.clone() };
-            vec![clips, metric.kind.clone(), values.join(", ")]
+            let samples =
+                if several { format!("{}, {}", evaluation.recipe, metric.samples) } else { metric.samples.clone() };
+            vec![samples, metric.kind.clone(), values.join(", ")]
         })
     });
     text.push_str(&table(&metrics.collect::<Vec<_>>()));
@@ -265,7 +266,8 @@ fn held_out(evaluations: &[Evaluation]) -> String {
     });
     let rows: Vec<Vec<String>> = [head.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
     if rows.len() > 1 {
-        text.push_str(&format!("\nhow far apart what was made is: root mean squares, 0 to 255, and Fréchet distances, which are squares\n{}", table(&rows)));
+        let what = "root mean squares, 0 to 255, and Fréchet distances, which are squares";
+        text.push_str(&format!("\nhow far apart what was made is: {what}\n{}", table(&rows)));
     }
     let agreed = all.iter().filter_map(|(recipe, task)| Some((recipe, task, task.agreement?)));
     let head = ["", "", "n", "generated", "held-out", "chance"];

@@ -3,11 +3,11 @@
 use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, ScaleArgs};
 use super::print::{json, say};
 use super::progress::Screen;
-use musiva::media::contact_sheet;
+use musiva::media::{Row, contact_sheet};
 use musiva::programs::Continuation;
 use musiva::{
-    CanvasTokens, Clip, Error, ErrorKind, GenerateRequest, InputFiles, Media, MediaShape, Modality, Observer, Outline,
-    Output, OutputKind, Pipeline, Program, Provenance, Recipe, Result, Task, far_from_known, generate_with, keep_sound,
+    CanvasTokens, Error, ErrorKind, GenerateRequest, InputFiles, MediaShape, Modality, Observer, Outline, Output,
+    OutputKind, Pipeline, Program, Provenance, Recipe, Result, Task, generate_with, inputs_far_from_known, keep_sound,
     save,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,7 +226,8 @@ pub fn run(args: &Args) -> Result<()> {
         true => None,
         false => files.sound_of_clip(&recipe, program, &mut request, &mut screen)?,
     };
-    let Outline { tasks, prompt, lines } = program.outline(&recipe.need_tasks()?, &request)?;
+    let all = recipe.need_tasks()?;
+    let Outline { tasks, prompt, lines } = program.outline(&all, &request)?;
     if files.any() || !recipe.tasks.is_empty() {
         screen.note(&lines.join("\n"));
     }
@@ -234,7 +235,6 @@ pub fn run(args: &Args) -> Result<()> {
         1 => vec![output.clone()],
         count => (1..=count).map(|number| save::numbered(&output, number)).collect(),
     };
-    let all = recipe.need_tasks()?;
     let done: Vec<&Task> = all.iter().filter(|task| tasks.contains(&task.name)).collect();
     let mut tracks = BTreeMap::new();
     for track in recipe.need_canvas()?.tracks.iter().map(|track| &track.name).filter(|_| !args.no_tokens) {
@@ -250,14 +250,7 @@ pub fn run(args: &Args) -> Result<()> {
         all_vacant(&targets, save::is_picture(&output), &extensions, pieces)?;
     }
     let pipeline = screen.time("load", |_| Pipeline::build(&recipe, &device))?;
-    let given = request.inputs.clips.first().cloned().map(Media::Clip);
-    for media in given.into_iter().chain(request.inputs.sound.clone().map(Media::Sound)) {
-        if let Some(codec) = pipeline.codec(media.modality().track())
-            && let Some(said) = far_from_known(&recipe, codec, &media)?
-        {
-            screen.warn(&said);
-        }
-    }
+    inputs_far_from_known(&recipe, &pipeline, &request.inputs)?.iter().for_each(|said| screen.warn(said));
     let mut provenance =
         Provenance::of(&recipe, args.device.device)?.with("musiva.prompt", &prompt).with("musiva.seed", args.seed);
     if !recipe.tasks.is_empty() {
@@ -354,12 +347,11 @@ impl Saving {
         let scale = args.scale.get();
         let write = || match outputs.len() > 1 && save::is_picture(output) {
             true => {
-                let clips: Vec<Clip> = outputs.iter().filter_map(|output| output.clip.clone()).collect();
-                let labels = (1..=outputs.len()).map(|number| format!("seed {} clip {number}", args.seed));
-                let labels: Vec<String> = labels.collect();
-                let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-                let sheet = contact_sheet(&clips, COLUMNS, &labels)?;
-                Ok(vec![save::write(output, &sheet, &provenance.media()?, scale)?])
+                let row = |(number, output): (i32, &Output)| {
+                    Some(Row::new(format!("seed {}, clip {number}", args.seed), output.clip.clone()?))
+                };
+                let rows: Vec<Row> = (1..).zip(&outputs).filter_map(row).collect();
+                Ok(vec![save::write(output, &contact_sheet(&rows, COLUMNS)?, &provenance.media()?, scale)?])
             }
             false => (outputs.iter().zip(files).enumerate())
                 .map(|(sample, (output, file))| save::write_output(file, output, &self.of_sample(sample), scale))

@@ -29,7 +29,13 @@ pub fn run(args: &Args, command: Command) -> Result<()> {
         print(&String::from_utf8_lossy(&page));
         return Ok(());
     };
-    save::vacant(&folder.join("musiva.1"), args.overwrite.overwrite)?;
+    // A folder that cannot be listed cannot be written to, which is said when it is.
+    for entry in folder.read_dir().into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("musiva") && name.to_string_lossy().ends_with(".1") {
+            save::vacant(&entry.path(), args.overwrite.overwrite)?;
+        }
+    }
     let made = fs::create_dir_all(folder).and_then(|()| generate_to(command, folder));
     made.map_err(|error| Error::io(folder, "write the manual pages", error))?;
     say!("{}: the manual pages", folder.display());

@@ -6,6 +6,7 @@ use super::progress::Screen;
 use musiva::recipe::Recipe;
 use musiva::reconstruct::{Likeness, WholeOptions, reconstruct, reconstruct_whole};
 use musiva::tokenizers::quantizers::CodeUse;
+use musiva::training::fidelity::Fidelity;
 use musiva::{
     Codec, Device, Error, ErrorKind, Extent, Modality, Observer, Provenance, Result, Tokens, far_from_known, has_sound,
     is_sound, read_media, save,
@@ -81,10 +82,12 @@ fn sample(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> 
     let mut screen = Screen::new(args.json.json);
     let before = screen.time("read", |screen| read_media(recipe, &args.input, modality, extent, screen))?;
     let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
-    if let Some(said) = far_from_known(recipe, &codec, &before)? {
+    let done = reconstruct(&codec, before, &mut screen)?;
+    if let Some(here) = Fidelity::between(&done.before, done.after.clone())?
+        && let Some(said) = far_from_known(recipe, modality, here)?
+    {
         screen.warn(&said);
     }
-    let done = reconstruct(&codec, before, &mut screen)?;
     let metadata = Provenance::of(recipe, args.device.device)?.media()?;
     let written = screen.time("write", |_| done.save(&args.output, &metadata, args.scale.get()))?;
     report(args, &written, &codec, &done.tokens, done.likeness()?, &screen);
@@ -100,10 +103,6 @@ fn whole(args: &Args, recipe: &Recipe, device: &Device) -> Result<()> {
     }
     let mut screen = Screen::new(args.json.json);
     let codec = screen.time("load", |_| Codec::build(recipe, Modality::Video, device))?;
-    let first = read_media(recipe, &args.input, Modality::Video, Extent::Sample, &mut ())?;
-    if let Some(said) = far_from_known(recipe, &codec, &first)? {
-        screen.warn(&said);
-    }
     let options = WholeOptions {
         output: &args.output,
         metadata: &Provenance::of(recipe, args.device.device)?.media()?,
@@ -112,6 +111,11 @@ fn whole(args: &Args, recipe: &Recipe, device: &Device) -> Result<()> {
         scale: args.scale.get(),
     };
     let done = reconstruct_whole(recipe, &codec, &args.input, &options, &mut screen)?;
+    if let Likeness::Clip { psnr, .. } = done.likeness
+        && let Some(said) = far_from_known(recipe, Modality::Video, Fidelity::psnr(psnr))?
+    {
+        screen.warn(&said);
+    }
     report(args, &done.written, &codec, &done.tokens, done.likeness, &screen);
     Ok(())
 }

@@ -5,8 +5,8 @@ use super::print::{json, say, tell};
 use super::progress::Screen;
 use musiva::training::shards::Portion;
 use musiva::{
-    Codec, Extent, Modality, Observer, Provenance, Result, TokenizeOptions, far_from_known, has_sound, is_sound,
-    read_media, save, shards, stream, tokenize,
+    Codec, Extent, Modality, Observer, Provenance, Result, TokenizeOptions, has_sound, is_sound, read_media,
+    sample_far_from_known, save, shards, stream, tokenize,
 };
 use std::io;
 use std::path::PathBuf;
@@ -93,8 +93,8 @@ pub fn run(args: &Args) -> Result<()> {
         false => Modality::Video,
     };
     let codec = screen.time("load", |_| Codec::build(&recipe, modality, &device))?;
-    let first = read_media(&recipe, input, modality, Extent::Sample, &mut ())?;
-    if let Some(said) = far_from_known(&recipe, &codec, &first)? {
+    let first = || read_media(&recipe, input, modality, Extent::Sample, &mut ());
+    if let Some(said) = sample_far_from_known(&recipe, &codec, modality, first)? {
         screen.warn(&said);
     }
     if modality == Modality::Video && has_sound(input)? {

@@ -15,8 +15,10 @@ const ENOUGH: usize = 4000;
 const STEPS: [usize; 2] = [100, 30_000];
 /// A sample is seen no more often than this, beyond the first thousand steps.
 const EPOCHS: usize = 400;
-/// The part of the speed of matrix products alone that training reaches on a processor, measured with the shipped recipes.
-const REACHED: f64 = 0.5;
+/// The part of the speed of matrix products alone that training reaches on a processor: 0.38 to 0.48 with the shipped
+/// `tokenizer-video`, `tokenizer-audio` and `text-to-video-{lm,masked,dit}` on two cores, 0.32 where clips are decoded from
+/// animated WebP of 256×256 pixels.
+const REACHED: f64 = 0.4;
 /// Side of the matrices, and how long they are multiplied.
 const SIDE: usize = 512;
 const MEASURED: Duration = Duration::from_millis(400);
@@ -43,12 +45,12 @@ impl Budget {
         Self { speed: REACHED * products(device) }
     }
 
-    /// The largest of these `sizes`, the smallest first, that has [`ENOUGH`] steps in so many hours; else the smallest, and
-    /// as many as it has. `recipe` is the whole text of one that trains a size for so many steps, with `windows` to
-    /// train on; files lie as if it were in `folder`.
+    /// The largest of the `sizes`, in ascending order, that can be trained for [`ENOUGH`] steps within `hours`; the smallest,
+    /// for as many steps as it can, where none can. `recipe` writes the recipe that trains a size for a number of steps; its
+    /// paths are relative to `folder`. There are `windows` to train on.
     ///
     /// # Errors
-    /// Where such a recipe is none.
+    /// Where a recipe is invalid.
     pub fn largest<T: Copy>(
         &self,
         sizes: &[T],

@@ -20,7 +20,7 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Locks `folder`. Where the file system has no locks, this is told and nothing else.
+    /// Locks `folder`. Where the file system has no locks, the callbacks get a warning and nothing is locked.
     ///
     /// # Errors
     /// Where another process has locked it, or it cannot be written.

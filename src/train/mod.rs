@@ -183,10 +183,11 @@ fn tokens(
         Some(_) if buckets == 1 => folder.path().join("tokens.safetensors"),
         Some(_) => folder.path().join(format!("tokens-{number}.safetensors")),
         None => {
+            let folder = cache()?.join("tokens");
             if let Some(said) = cache::said() {
                 callbacks.warn(&said);
             }
-            cache()?.join("tokens").join(format!("{}.safetensors", &key[..32]))
+            folder.join(format!("{}.safetensors", &key[..32]))
         }
     };
     let there = path.exists();

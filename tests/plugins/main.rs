@@ -238,9 +238,9 @@ fn a_metric_measures_what_evaluate_makes() {
     let said = run(&lab, &[&evaluate[..], &["--json"]].concat()).succeeds().out;
     let json: serde_json::Value = serde_json::from_str(&said).unwrap();
     let metrics = json["metrics"].as_array().unwrap();
-    let clips: Vec<_> = metrics.iter().map(|one| one["clips"].as_str().unwrap()).collect();
+    let samples: Vec<_> = metrics.iter().map(|one| one["samples"].as_str().unwrap()).collect();
     let sets = ["reconstructed", "generated, all combinations", "generated, combinations never trained on"];
-    assert_eq!(clips, sets.map(|set| [set; 2]).concat());
+    assert_eq!(samples, sets.map(|set| [set; 2]).concat());
     let number = |index: usize, name: &str| metrics[index]["values"][name].as_f64().unwrap();
     assert!(metrics.iter().all(|one| one["kind"] == id));
     // What should move does not depend on what was made, and the lower threshold sees more of it.
@@ -250,7 +250,7 @@ fn a_metric_measures_what_evaluate_makes() {
     // Other ways of spending the bits are measured, too.
     let beside = run(&lab, &[&evaluate[..], &["--json", "--baselines"]].concat()).succeeds().out;
     let beside: serde_json::Value = serde_json::from_str(&beside).unwrap();
-    let fewer = beside["metrics"].as_array().unwrap().iter().find(|one| one["clips"] == "fewer pixels, bicubic");
+    let fewer = beside["metrics"].as_array().unwrap().iter().find(|one| one["samples"] == "fewer pixels, bicubic");
     assert_eq!(fewer.unwrap()["values"]["moving_reference"], metrics[0]["values"]["moving_reference"]);
     #[cfg(target_os = "linux")]
     assert_eq!(run(&lab, &[&evaluate[..], &["--json", "--isolate"]].concat()).succeeds().out, said);

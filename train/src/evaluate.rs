@@ -22,6 +22,7 @@ pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
 pub use features::{Retrieval, Variety};
 pub use held_out::HeldOutTask;
+pub use reader::Reader;
 pub use sheet::sheet;
 pub use sound::{AudioReconstruction, Heard, OpusBaseline, SoundFigures, WithLevels};
 pub use tasks::{BACKBONE, TaskResult};
@@ -31,7 +32,7 @@ use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::{Part, Recipe};
-use musiva_core::{Clip, Error, ErrorKind, Metric, Modality, Result, RngKey, Task};
+use musiva_core::{Error, ErrorKind, Metric, Modality, Output, Result, RngKey, Task};
 use musiva_data::world::{Attributes, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::settings::Noise;
@@ -62,7 +63,7 @@ pub struct Evaluation {
     /// What becomes of sounds with more and more noise behind them; empty where no tokenizer takes noise out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denoised: Vec<Denoised>,
-    /// What `[[metric]]` asks for, of each of the above that is clips; empty where it asks for nothing.
+    /// What `[[metric]]` asks for, of each set of samples; empty where it asks for nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<Measured>,
     /// Clips made from prompts, a row for each set of prompts; empty without a backbone or an oracle.
@@ -98,15 +99,15 @@ pub struct Generated {
 /// The numbers of a `[[metric]]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measured {
-    /// Which clips were measured against those that they should have been.
-    pub clips: String,
+    /// Which samples were measured against those that they should have been.
+    pub samples: String,
     /// The metric's `kind`.
     pub kind: String,
     /// Its numbers by name.
     pub values: BTreeMap<String, f64>,
 }
 
-/// All metrics of a recipe, on one set of clips.
+/// All metrics of a recipe, on one set of samples.
 struct Metrics(Vec<(String, Box<dyn Metric>)>);
 
 impl Metrics {
@@ -115,15 +116,17 @@ impl Metrics {
         all.collect::<Result<_>>().map(Self)
     }
 
-    fn update(&mut self, made: &Clip, reference: &Clip, caption: &str) -> Result<()> {
+    fn update(&mut self, made: &Output, reference: &Output, caption: &str) -> Result<()> {
         self.0.iter_mut().try_for_each(|(_, metric)| metric.update(made, reference, caption))
     }
 
-    fn results(self, clips: &str) -> Result<Vec<Measured>> {
-        let result = |(kind, mut metric): (String, Box<dyn Metric>)| {
-            Ok(Measured { clips: clips.to_owned(), kind, values: metric.result()? })
+    /// Of those that found something to measure.
+    fn results(self, samples: &str) -> Result<Vec<Measured>> {
+        let result = |(kind, mut metric): (String, Box<dyn Metric>)| match metric.result() {
+            Ok(values) if values.is_empty() => None,
+            values => Some(values.map(|values| Measured { samples: samples.to_owned(), kind, values })),
         };
-        self.0.into_iter().map(result).collect()
+        self.0.into_iter().filter_map(result).collect()
     }
 }
 
@@ -232,7 +235,10 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
             let noise =
                 recipe.train.as_ref().and_then(|train| train.tables.get::<Noise>()).copied().unwrap_or_default();
             denoised = denoise::denoise(codec.tokenizer(), &sources, &noise, [n as u64, seed], progress)?;
-            Some(resound(codec, &sources, [n as u64, seed], baselines, progress)?)
+            let mut metrics = Metrics::new(recipe)?;
+            let sound = resound(codec, &sources, [n as u64, seed], baselines, &mut metrics, progress)?;
+            measured.extend(metrics.results("reconstructed sounds")?);
+            Some(sound)
         }
         None => None,
     };
@@ -330,7 +336,7 @@ fn generate(
         for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
             let Some(clip) = pipeline.output(&task, tokens)?.clip else { continue };
             if !metrics.0.is_empty() {
-                metrics.update(&clip, &scenes[i].0.render(), &prompts[i])?;
+                metrics.update(&clip.clone().into(), &scenes[i].0.render().into(), &prompts[i])?;
             }
             scores.push(score(asked.within(clip.frames()), &oracle.read(&clip)));
         }

@@ -1,5 +1,6 @@
 //! Measures of how like two clips or two sounds are.
 
+use burn::tensor::{Device, Tensor, TensorData};
 use musiva_core::{Clip, Error, ErrorKind, Result, Sound};
 
 /// Peak signal-to-noise ratio over all pixels in dB, with a peak of 255; infinite for equal clips.
@@ -53,6 +54,13 @@ pub fn flicker(a: &Clip, b: &Clip) -> Result<f64> {
     let change = |t: usize| error(t).zip(error(t - 1)).map(|(now, before)| (now - before).powi(2)).sum::<f64>();
     let changes = a.pixels().len() / a.frames() * (a.frames() - 1);
     Ok(((1..a.frames()).map(change).sum::<f64>() / changes.max(1) as f64).sqrt())
+}
+
+/// The first channel of a sound as a batch of one, `[1, samples]`, on the CPU.
+pub(crate) fn row(sound: &Sound) -> Tensor<2> {
+    let samples: Vec<f32> = sound.channel(0).collect();
+    let shape = [1, samples.len()];
+    Tensor::from_data(TensorData::new(samples, shape), &Device::flex())
 }
 
 /// Scale-invariant signal-to-noise ratio in dB (Le Roux et al. 2019, equation 3) of the first channel of

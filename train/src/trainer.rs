@@ -1,8 +1,8 @@
 //! The loop: the same for a tokenizer and for a backbone.
 
 use crate::checkpoint::{ADVERSARY, Checkpoint, Learner};
+use crate::fidelity::{HELD_OUT, HeldOut};
 use crate::health::{FailureMode, HealthMonitor, Stats};
-use crate::held_out::{HELD_OUT, HeldOut};
 use crate::log::Log;
 use crate::optimizer::Optimizer;
 use crate::tokenizer::Adversary;
@@ -42,13 +42,10 @@ pub trait Trainable {
     fn stats(&mut self) -> Option<Stats> {
         None
     }
-    /// The averaged weights as they are shipped, with what is found once when training ends.
-    fn finish(&mut self, average: Weights) -> Result<Weights> {
-        Ok(average)
-    }
-    /// How well the averaged weights do on data that they were not trained on; `None` of what is no tokenizer.
-    fn held_out(&mut self, _average: &Weights) -> Result<Option<HeldOut>> {
-        Ok(None)
+    /// When training ends: the averaged weights as they are written, and how well they do on held-out data, `None` of what
+    /// is no tokenizer.
+    fn finish(&mut self, average: Weights) -> Result<(Weights, Option<HeldOut>)> {
+        Ok((average, None))
     }
     /// A look at what the averaged weights can do: clips to show, measures to log.
     fn sample(&mut self, average: &Weights, step: u64) -> Result<Samples>;
@@ -224,8 +221,8 @@ impl Run<'_> {
         let path = self.folder.join("weights.safetensors");
         let mut metadata = self.metadata.clone();
         metadata.insert("musiva.steps".into(), step.to_string());
-        let average = trainable.finish(optimizers.own.average())?;
-        if let Some(held_out) = trainable.held_out(&average)? {
+        let (average, held_out) = trainable.finish(optimizers.own.average())?;
+        if let Some(held_out) = held_out {
             metadata.insert(HELD_OUT.into(), held_out.json());
         }
         save_weights(&path, &average, Precision::F16, metadata)?;

@@ -106,6 +106,18 @@ pub struct Output {
     pub streams: BTreeMap<String, Clip>,
 }
 
+impl From<Clip> for Output {
+    fn from(clip: Clip) -> Self {
+        Self { clip: Some(clip), ..Self::default() }
+    }
+}
+
+impl From<Sound> for Output {
+    fn from(sound: Sound) -> Self {
+        Self { sound: Some(sound), ..Self::default() }
+    }
+}
+
 /// What a program is going to do for a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outline {

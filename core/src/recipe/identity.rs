@@ -6,10 +6,11 @@
 use super::{Diagnostic, Part, Recipe, Report, Target};
 use crate::canvas::{Axes, LevelPattern, TrackShape};
 use crate::{Error, ErrorKind, Result, TokenizerConfig, WeightInit, files};
-use safetensors::SafeTensors;
+use safetensors::{SafeTensors, tensor::Metadata};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 /// Under which key weights files say what they are, as JSON.
@@ -257,10 +258,11 @@ pub fn annotation<T: DeserializeOwned>(file: &Path, key: &str) -> Result<Option<
     if file.extension().is_none_or(|extension| extension != "safetensors") {
         return Ok(None);
     }
-    let bytes = files::read(file, 64 * files::GIGABYTE)?;
-    // A file that is broken is told by who reads its numbers.
-    let Ok((_, head)) = SafeTensors::read_metadata(&bytes) else { return Ok(None) };
-    let said = head.metadata().as_ref().and_then(|metadata| metadata.get(key).cloned());
+    let failed = |error| Error::io(file, "read it", error);
+    let header = File::open(file).and_then(|mut file| files::safetensors_header(&mut file)).map_err(failed)?;
+    // A broken file is reported by who reads its numbers.
+    let head = header.and_then(|header| serde_json::from_slice::<Metadata>(&header).ok());
+    let said = head.and_then(|head| head.metadata().as_ref()?.get(key).cloned());
     let wrong = |error: serde_json::Error| {
         Error::new(ErrorKind::Weights, file.display().to_string(), format!("`{key}` cannot be read ({error})"))
             .hint("fetch or train it again")

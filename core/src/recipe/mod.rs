@@ -4,7 +4,7 @@
 //! (`source`, `parse`): files that extend each other and `--set` arguments merge into one (`merge`), once.
 //! *As checked* ([`Recipe`]) its components are made, shapes have flowed from clip to canvas, and
 //! work and memory are known, all without touching a weight. The schema that is enforced ([`schema()`], `walk`) is the one
-//! that editors read, but for `extends` ([`published()`]), and whatever is wrong is told at once, each with its
+//! that editors read, but for `extends` ([`published()`]), and all errors are reported together, each with its
 //! line and its hint ([`Report`], `hints`). The modules below stand in layers, none of which knows one above it:
 //! `source`, `keywords`; `report`, `words`; `parse`, `hints`, `schema`; `published`; `merge`, `walk`; `check`; `file`.
 
@@ -216,7 +216,7 @@ impl Recipe {
         &self.notes
     }
 
-    /// Adds to what is to be said of it: of where it was found, such as.
+    /// Adds a note, such as on where the recipe was found.
     pub fn add_note(&mut self, note: Diagnostic) {
         self.notes.0.push(note.note());
     }

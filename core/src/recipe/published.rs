@@ -1,7 +1,7 @@
 //! The schema that editors read, derived from the one that is enforced.
 //!
 //! The checker sees a recipe after its `extends`, an editor sees one file. So of a file that extends another nothing is
-//! required that the other may say. And a `kind` selects its schema by `if` and `then`: what is wrong is told once, at its
+//! required that the other may say. And a `kind` selects its schema by `if` and `then`: an error is reported once, at its
 //! key, and not once for each component that it could have been.
 
 use super::keywords::{deref, fixed, tag};
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 const DEEPEST: usize = 16;
 
 /// The JSON Schema (draft 2020-12) of a recipe's file, for this set of components. It accepts every file that the checker
-/// accepts; what only the whole recipe shows is the checker's to tell.
+/// accepts; what only the whole recipe shows, the checker reports.
 pub fn published(registry: &Registry) -> Json {
     let mut whole = schema(registry);
     earlier_words(&mut whole);
@@ -55,7 +55,7 @@ fn earlier_words(whole: &mut Json) {
     }
 }
 
-/// Says every choice so that what is wrong is told once, at its key: there is no null in TOML, one of several words is an
+/// Rewrites every choice so that an error is reported once, at its key: there is no null in TOML, one of several words is an
 /// `enum`, and of tables with a `kind` the kind selects one. `whole` is the schema as it was.
 fn simplify(json: &mut Json, whole: &Json) {
     let object = match json {

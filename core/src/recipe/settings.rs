@@ -237,7 +237,7 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
-    /// The warm-up of so many steps, where nobody says another.
+    /// The default warm-up of a run with this number of steps.
     pub fn warmup_of(steps: usize) -> usize {
         (steps / 10).min(200)
     }

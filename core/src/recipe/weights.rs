@@ -2,11 +2,9 @@
 
 use super::report::{Diagnostic, Report};
 use super::{Part, Recipe, Target, TrainSettings, Unlike};
+use crate::files;
 use safetensors::{Dtype, tensor::Metadata};
-use std::{fs::File, io::Read, path::Path};
-
-/// A header is never longer: the count in the file's first bytes is not to be trusted with memory.
-const LONGEST_HEADER: u64 = 100 << 20;
+use std::{fs::File, path::Path};
 
 impl Recipe {
     /// Looks at the weights files of all components that learn: they are there, whole, and hold as
@@ -128,17 +126,10 @@ fn numbers(path: &Path) -> Result<usize, Finding> {
     let mut file = File::open(path).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
     let no_header = || (format!("not a safetensors file: its {size} bytes hold no whole header"), AGAIN);
-    let mut head = [0; 8];
-    file.read_exact(&mut head).map_err(|_| no_header())?;
-    let length = u64::from_le_bytes(head);
-    if length > LONGEST_HEADER || length > size.saturating_sub(8) {
-        return Err(no_header());
-    }
-    let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes).map_err(io)?;
+    let bytes = files::safetensors_header(&mut file).map_err(io)?.ok_or_else(no_header)?;
     let metadata: Metadata =
         serde_json::from_slice(&bytes).map_err(|error| (format!("not a safetensors file: {error}"), AGAIN))?;
-    let wanted = 8 + length + metadata.data_len() as u64;
+    let wanted = 8 + bytes.len() as u64 + metadata.data_len() as u64;
     if wanted != size {
         let what = if size < wanted { "truncated" } else { "too long" };
         return Err((format!("{what}: {} bytes, its header promises {}", grouped(size), grouped(wanted)), AGAIN));

@@ -4,8 +4,7 @@ use super::blocks::survey;
 use crate::{
     fault::{Fault, Outcome, broken, guard},
     info::{Format, Matrix, Orientation, Range, SourceInfo, Transfer},
-    source::BACKGROUND,
-    source::{ReadSeek, Shared, Source, Stream},
+    source::{BACKGROUND, ReadSeek, Shared, Source, Stream},
     timeline::{Schedule, Timeline},
 };
 use gif::{ColorOutput, DecodeOptions, DecodingError, DisposalMethod, MemoryLimit};

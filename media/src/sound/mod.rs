@@ -4,6 +4,7 @@
 //! that edit lists count and every declared size is checked. What is written is ours alone: WAV is
 //! two headers, and FLAC a few hundred lines, which MP4 needs as well (see [`flac`]).
 
+mod axes;
 pub(crate) mod flac;
 mod info_list;
 pub(crate) mod packets;
@@ -16,6 +17,7 @@ mod wav;
 mod waveform;
 mod write;
 
+pub use axes::{below_spectrogram, spectrogram_with_axes};
 pub use read::{OpenedSound, SoundInfo, SoundOptions, SoundReader, read_sound};
 pub use resample::resample;
 pub use spectrogram::spectrogram;

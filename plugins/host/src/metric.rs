@@ -4,7 +4,7 @@ use crate::ask::{Ask, View};
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::wrong;
-use musiva_core::{Clip, ConfigError, Metric, MetricConfig, Result};
+use musiva_core::{Clip, ConfigError, Metric, MetricConfig, Output, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,8 +37,12 @@ impl MetricConfig for HostedMetricConfig {
     }
 }
 
-/// A metric of a plugin.
-pub struct HostedMetric(Instance);
+/// A metric of a plugin: it sees clips, and not the sounds with them.
+pub struct HostedMetric {
+    instance: Instance,
+    /// How many pairs it has seen.
+    pairs: usize,
+}
 
 impl HostedMetric {
     /// That has seen nothing, whatever the instance has seen.
@@ -47,32 +51,37 @@ impl HostedMetric {
     /// Where the plugin fails.
     pub fn new(instance: Instance) -> Result<Self> {
         instance.run(Ask::Reset, &[])?;
-        Ok(Self(instance))
+        Ok(Self { instance, pairs: 0 })
     }
 
     /// The instance, as it is.
     pub fn into_inner(self) -> Instance {
-        self.0
+        self.instance
     }
 }
 
 impl Metric for HostedMetric {
-    fn update(&mut self, made: &Clip, reference: &Clip, caption: &str) -> Result<()> {
+    fn update(&mut self, made: &Output, reference: &Output, caption: &str) -> Result<()> {
+        let (Some(made), Some(reference)) = (&made.clip, &reference.clip) else { return Ok(()) };
         if made.shape() != reference.shape() {
             let message =
                 format!("update: a clip of {:?} was made, its reference is {:?}", made.shape(), reference.shape());
-            return Err(wrong(self.0.id(), message));
+            return Err(wrong(self.instance.id(), message));
         }
+        self.pairs += 1;
         let [t, h, w] = made.shape();
         let view = |clip| View::of(Clip::pixels(clip), &[t, h, w, 3]);
-        self.0.run(Ask::Update(view(made), view(reference), caption.to_owned()), &[]).map(|_| ())
+        self.instance.run(Ask::Update(view(made), view(reference), caption.to_owned()), &[]).map(|_| ())
     }
 
     fn result(&mut self) -> Result<BTreeMap<String, f64>> {
-        let all: BTreeMap<String, f64> = self.0.answer(Ask::Result)?;
+        if self.pairs == 0 {
+            return Ok(BTreeMap::new());
+        }
+        let all: BTreeMap<String, f64> = self.instance.answer(Ask::Result)?;
         match all.values().all(|value| value.is_finite()) && !all.is_empty() {
             true => Ok(all),
-            false => Err(wrong(self.0.id(), "result: it measures nothing, or something that is no number")),
+            false => Err(wrong(self.instance.id(), "result: it measures nothing, or something that is no number")),
         }
     }
 }

@@ -142,7 +142,9 @@ fn dots(places: &[usize]) -> Clip {
 fn what_moves_is_counted_place_by_place() {
     let measured = |pairs: &[(&[usize], &[usize])]| {
         let mut metric = metric(json!({ "threshold": 24 }));
-        pairs.iter().for_each(|(made, reference)| metric.update(&dots(made), &dots(reference), "").unwrap());
+        for (made, reference) in pairs {
+            metric.update(&dots(made).into(), &dots(reference).into(), "").unwrap();
+        }
         let all = metric.result().unwrap();
         [all["overlap"], all["moving"], all["moving_reference"]]
     };
@@ -154,7 +156,10 @@ fn what_moves_is_counted_place_by_place() {
     assert_eq!(measured(&[(&[3, 4, 4], &[3, 4, 5])]), [0.5, 2.0 / pixels, 4.0 / pixels]);
     assert_eq!(measured(&[(&[3, 4, 5], &[3, 4, 5]), (&[9, 9, 9], &[3, 4, 5])])[0], 0.5);
     assert_eq!(measured(&[(&[3], &[9])]), [1.0, 0.0, 0.0]);
-    let error = metric(json!({ "threshold": 24 })).update(&dots(&[3]), &dots(&[3, 4]), "").unwrap_err().to_string();
+    let error = metric(json!({ "threshold": 24 }))
+        .update(&dots(&[3]).into(), &dots(&[3, 4]).into(), "")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("a clip of [1, 5, 7] was made, its reference is [2, 5, 7]"), "{error}");
     let findings = check(&loaded("org.musiva.moves"), &json!({ "threshold": 9 }));
     assert!(findings.iter().all(|finding| !matches!(finding.outcome, Outcome::Fails(_))), "{findings:#?}");

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 ///
 /// A run writes its run folder: recipe.toml and environment.json (what was run, and on what),
 /// metrics.jsonl and TensorBoard events (scalars, samples, hyperparameters), samples/ (their tasks and
-/// prompts in index.jsonl), checkpoints/ and, at its end, weights.safetensors. Ctrl-C finishes the step, saves a checkpoint and prints how to resume; a
-/// resumed run ends with the same weights, bit by bit, as an uninterrupted one.
+/// prompts in index.jsonl), checkpoints/ and, at its end, weights.safetensors. Ctrl-C finishes the
+/// step, saves a checkpoint and prints how to resume; a resumed run ends with the same weights, bit by
+/// bit, as an uninterrupted one.
 ///
 ///   musiva train my-recipe.toml
 ///   musiva train my-recipe.toml --run runs/wide --set backbone.width=256

@@ -3,7 +3,7 @@
 use crate::cli::print::tell;
 use crate::cli::progress::bar;
 use indicatif::ProgressBar;
-use musiva::media::{Metadata, contact_sheet, write_sound};
+use musiva::media::{Metadata, Row, contact_sheet, write_sound};
 use musiva::train::{Callbacks, FailureMode, Samples};
 use musiva::{Error, ErrorKind, Result, save};
 use serde_json::{Value, json};
@@ -121,9 +121,10 @@ impl Callbacks for Screen {
         save::prepare(&path, &["png"], true)?;
         // A row for each sample, and above it what was asked for.
         let asked: Vec<String> = look.asked.iter().map(|asked| format!("{}: {}", asked.task, asked.prompt)).collect();
-        let labels: Vec<&str> = asked.iter().map(String::as_str).filter(|_| asked.len() == look.clips.len()).collect();
-        if !look.clips.is_empty() {
-            save::write(&path, &contact_sheet(&look.clips, COLUMNS, &labels)?, &Metadata::new(), None)?;
+        let label = |i: usize| if asked.len() == look.clips.len() { asked[i].as_str() } else { "" };
+        let rows: Vec<Row> = look.clips.iter().enumerate().map(|(i, clip)| Row::new(label(i), clip.clone())).collect();
+        if !rows.is_empty() {
+            save::write(&path, &contact_sheet(&rows, COLUMNS)?, &Metadata::new(), None)?;
         }
         let mut lines = String::new();
         for (i, asked) in look.asked.iter().enumerate() {

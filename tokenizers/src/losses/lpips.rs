@@ -4,7 +4,7 @@ use super::perceptual::FeatureNet;
 use crate::magvit2::to_tensor;
 use burn::tensor::Device;
 use musiva_core::parameters::to_vec;
-use musiva_core::{Clip, ConfigError, Error, ErrorKind, Metric, MetricConfig, Result};
+use musiva_core::{Clip, ConfigError, Error, ErrorKind, Metric, MetricConfig, Output, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,7 +47,8 @@ struct Lpips {
 }
 
 impl Metric for Lpips {
-    fn update(&mut self, made: &Clip, reference: &Clip, _: &str) -> Result<()> {
+    fn update(&mut self, made: &Output, reference: &Output, _: &str) -> Result<()> {
+        let (Some(made), Some(reference)) = (&made.clip, &reference.clip) else { return Ok(()) };
         let [frames, height, width] = reference.shape();
         if made.shape() != reference.shape() || height.min(width) < FeatureNet::SMALLEST {
             let message = format!("{made:?} and {reference:?} cannot be compared by LPIPS");
@@ -68,7 +69,8 @@ impl Metric for Lpips {
     }
 
     fn result(&mut self) -> Result<BTreeMap<String, f64>> {
-        Ok(BTreeMap::from([("lpips".to_owned(), self.sum / self.clips.max(1) as f64)]))
+        let mean = (self.clips > 0).then(|| ("lpips".to_owned(), self.sum / self.clips as f64));
+        Ok(mean.into_iter().collect())
     }
 }
 
@@ -92,20 +94,26 @@ mod tests {
             let pixels = (0..frames * 17 * 19 * 3).map(|i| ((i * seed) % 251) as u8).collect();
             Clip::new([frames, 17, 19], Rate::whole(8), pixels).unwrap()
         };
+        let update = |metric: &mut Lpips, made: &Clip, reference: &Clip| {
+            metric.update(&made.clone().into(), &reference.clone().into(), "")
+        };
         let new = || Lpips { net: FeatureNet::random(&Device::flex()), sum: 0.0, clips: 0 };
         let alone = |made: &Clip, reference: &Clip| {
             let mut one = new();
-            one.update(made, reference, "").unwrap();
+            update(&mut one, made, reference).unwrap();
             one.result().unwrap()["lpips"]
         };
         let (a, b, c) = (clip(7, 3), clip(11, 3), clip(13, 3));
         let mut both = new();
-        both.update(&a, &b, "").unwrap();
-        both.update(&a, &c, "").unwrap();
+        update(&mut both, &a, &b).unwrap();
+        update(&mut both, &a, &c).unwrap();
         let mean = (alone(&a, &b) + alone(&a, &c)) / 2.0;
         assert!((both.result().unwrap()["lpips"] - mean).abs() < 1e-12 && mean > 0.0);
         let frames: f64 = (0..3).map(|t| alone(&a.slice(t..t + 1), &b.slice(t..t + 1))).sum();
         assert!((frames / 3.0 - alone(&a, &b)).abs() < 1e-6);
-        assert!(new().update(&a, &clip(7, 2), "").unwrap_err().to_string().contains("cannot be compared"));
+        assert!(update(&mut new(), &a, &clip(7, 2)).unwrap_err().to_string().contains("cannot be compared"));
+        let mut none = new();
+        none.update(&Output::default(), &a.into(), "").unwrap();
+        assert!(none.result().unwrap().is_empty(), "a sample without a clip has no LPIPS");
     }
 }

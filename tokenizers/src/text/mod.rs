@@ -14,7 +14,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
-use tokenizers::pre_tokenizers::whitespace::Whitespace;
+use tokenizers::normalizers::replace::{Replace, ReplacePattern};
+use tokenizers::normalizers::{self, Lowercase, Strip};
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::pre_tokenizers::punctuation::Punctuation;
+use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, Tokenizer as HuggingFace, TokenizerBuilder};
 
 /// Its name for what the training captions never showed.
@@ -205,6 +209,9 @@ impl Tokenizer for Text {
 
 /// Trains a byte-pair encoding (Sennrich et al. 2016) on captions and writes it as `tokenizer.json`.
 ///
+/// A space belongs to the word behind it, as in SentencePiece (Kudo and Richardson 2018), and punctuation stands alone: so
+/// captions come back from their tokens as they were, in small letters and with single spaces.
+///
 /// # Errors
 /// Where there is nothing to learn from, or the file cannot be written.
 pub fn train(config: &TextConfig, captions: impl Iterator<Item = String> + Send, path: &Path) -> Result<()> {
@@ -215,12 +222,17 @@ pub fn train(config: &TextConfig, captions: impl Iterator<Item = String> + Send,
         .special_tokens(vec![AddedToken::from(UNKNOWN, true)])
         .build();
     let bpe = BPE::builder().unk_token(UNKNOWN.into()).fuse_unk(true).build().map_err(wrong)?;
+    let spaces = Metaspace::new('▁', PrependScheme::Always, true);
     let mut tokenizer = TokenizerBuilder::new()
         .with_model(bpe)
-        .with_normalizer(Some(tokenizers::normalizers::Lowercase))
-        .with_pre_tokenizer(Some(Whitespace {}))
+        .with_normalizer(Some(normalizers::Sequence::new(vec![
+            Lowercase.into(),
+            Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(wrong)?.into(),
+            Strip::new(true, true).into(),
+        ])))
+        .with_pre_tokenizer(Some(Sequence::new(vec![spaces.clone().into(), Punctuation::default().into()])))
         .with_post_processor(None::<tokenizers::processors::PostProcessorWrapper>)
-        .with_decoder(None::<tokenizers::decoders::DecoderWrapper>)
+        .with_decoder(Some(spaces))
         .build()
         .map_err(wrong)?;
     tokenizer.train(&mut trainer, captions).map_err(wrong)?;
@@ -248,12 +260,30 @@ mod tests {
         assert_eq!(tokens.grid(), [1, 1, 8]);
         assert_eq!(tokens.as_codes().unwrap()[5..], [PAD; 3]);
         assert_eq!(text.decode(&tokens).unwrap(), Media::Text("a red ring goes left".into()));
+        let spaced = text.encode(&Media::Text("  a red\n ring  goes left ".into())).unwrap();
+        assert_eq!(spaced, tokens);
         let none = text.encode(&Media::Text(String::new())).unwrap();
         assert_eq!(none.as_codes().unwrap(), [PAD; 8]);
         let levels = Tokens::levels([1, 1, 4], 2, 512, vec![PAD; 8]).unwrap();
         assert!(
             text.decode(&levels).unwrap_err().to_string().contains("2 codebooks of 512 entries where codes of one")
         );
+    }
+
+    #[test]
+    fn words_of_several_tokens_come_back_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let config = TextConfig { length: 32, vocabulary: 40 };
+        let captions = ["woman firefighter, dark skin tone", "t-shirt: \"blue\""];
+        train(&config, captions.iter().map(|caption| (*caption).to_owned()), &path).unwrap();
+        let text = Text::open(&config, &path).unwrap();
+        for caption in ["dark firefighter: woman, blue", "t-shirt \"tone\"", "retort"] {
+            let tokens = text.encode(&Media::Text(caption.into())).unwrap();
+            let count = tokens.as_codes().unwrap().iter().filter(|&&code| code != PAD).count();
+            assert!(count > caption.split(' ').count(), "{caption} takes {count}");
+            assert_eq!(text.decode(&tokens).unwrap(), Media::Text(caption.into()));
+        }
     }
 
     /// The trained file with other parts.

@@ -5,11 +5,11 @@ use serde::Serialize;
 
 /// Where loudness is measured, times a second.
 const LOOKS: f64 = 100.0;
-/// A sound starts where it becomes louder by so many decibels within a few hundredths of a second.
+/// Decibels by which loudness rises within 30 ms where a sound starts.
 const RISE: f64 = 9.0;
 /// Quieter than this, in decibels of full scale, is nothing.
 const FLOOR: f64 = -60.0;
-/// Two onsets of one kind are at least so many seconds apart.
+/// Seconds between two onsets of one kind, at least.
 const APART: f64 = 0.1;
 /// A change of motion counts from this share of the largest one on.
 const SUDDEN: f64 = 0.4;

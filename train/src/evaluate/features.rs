@@ -1,7 +1,8 @@
 //! Spaces in which clips and sounds are compared, and what is read off them: retrieval and variety.
 
 use super::frechet::frechet;
-use burn::tensor::{Device, Tensor, TensorData};
+use crate::measure::row;
+use burn::tensor::Device;
 use musiva_core::dataset::Sample;
 use musiva_core::parameters::to_vec;
 use musiva_core::{Clip, Modality, Result, Sound};
@@ -70,11 +71,8 @@ fn frames(clip: &Clip) -> Result<Vec<u8>> {
 }
 
 fn mel(sound: &Sound) -> Vec<u8> {
-    let samples: Vec<f32> = sound.channel(0).collect();
-    let shape = [1, samples.len()];
-    let device = Device::flex();
-    let scales = MelScales::new(sound.rate(), sound.length(), &device);
-    let loud = scales.decibels(Tensor::<2>::from_data(TensorData::new(samples, shape), &device));
+    let scales = MelScales::new(sound.rate(), sound.length(), &Device::flex());
+    let loud = scales.decibels(row(sound));
     let [_, moments, bands] = loud.dims();
     let loud = to_vec(loud);
     let mean = |stretch: usize| {
@@ -149,8 +147,6 @@ pub struct Variety {
     pub frechet: f64,
     /// The same of as many samples that were trained on: what is no distance at all but for the number of samples.
     pub trained_frechet: f64,
-    /// How many held-out samples it is found by.
-    pub frechet_n: usize,
 }
 
 impl Gallery {
@@ -213,7 +209,6 @@ impl Gallery {
             held_out_pairs: pairs(&held_out)?,
             frechet: distance(&made)?,
             trained_frechet: distance(&trained_some)?,
-            frechet_n: held_out.len(),
         })
     }
 }

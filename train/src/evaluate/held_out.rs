@@ -15,7 +15,7 @@ use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::recipe::Recipe;
 use musiva_core::{
-    BackboneSpec, Clip, Dataset, Error, ErrorKind, MaskSpec, MediaShape, Modality, Objective, Result, RngKey,
+    BackboneSpec, Clip, Dataset, Error, ErrorKind, MaskSpec, MediaShape, Modality, Objective, Output, Result, RngKey,
     RngStream, Task,
 };
 use musiva_tokenizers::losses::MelScales;
@@ -199,8 +199,6 @@ struct Counts<'a> {
     measures: Option<Measures<'static>>,
     captions: Vec<bool>,
     metrics: Metrics,
-    /// How many clips the metrics have seen.
-    seen: usize,
     agreements: Agreements,
     /// Of each gallery the features of what was made, with the sample that it was made of.
     made: Vec<Vec<(usize, Vec<u8>)>>,
@@ -216,7 +214,6 @@ impl<'a> Counts<'a> {
             measures: None,
             captions: Vec::new(),
             metrics: Metrics::new(recipe)?,
-            seen: 0,
             agreements: Agreements::default(),
             made: vec![Vec::new(); galleries],
         })
@@ -225,14 +222,10 @@ impl<'a> Counts<'a> {
     fn count(&mut self, sample: &Sample, outcome: &Outcome, galleries: &[Gallery]) -> Result<()> {
         let [video, audio, text] =
             [Modality::Video, Modality::Audio, Modality::Text].map(|modality| self.task.spec(modality.track()));
-        if let (Some(wanted), Some(made), true) = (&sample.clip, &outcome.clip, video.has_target()) {
-            if wanted.shape() == made.shape() {
-                self.metrics.update(made, wanted, &sample.caption)?;
-                self.seen += 1;
-            }
-            if let Some([wanted, made]) = generated(self.task, wanted, made) {
-                self.clips.add(Figures::of(&wanted, &made)?);
-            }
+        if let (Some(wanted), Some(made), true) = (&sample.clip, &outcome.clip, video.has_target())
+            && let Some([wanted, made]) = generated(self.task, wanted, made)
+        {
+            self.clips.add(Figures::of(&wanted, &made)?);
         }
         // A sound is told by a part of it, or by its clip.
         let told = audio.has_context() || video == MaskSpec::Context;
@@ -251,6 +244,19 @@ impl<'a> Counts<'a> {
             && (video.has_target() || audio.has_target())
         {
             self.agreements.add((clip, sound), (real, own));
+        }
+        if !self.metrics.0.is_empty() {
+            let shape = |clip: &&Clip| sample.clip.as_ref().is_some_and(|real| real.shape() == clip.shape());
+            let (clip, sound) = (clip.filter(shape).cloned(), sound.cloned());
+            let made = Output { clip, sound, text: outcome.text.clone(), ..Output::default() };
+            let caption = Some(sample.caption.clone());
+            let real = Output {
+                clip: sample.clip.clone().filter(|_| made.clip.is_some()),
+                sound: sample.sound.clone().filter(|_| made.sound.is_some()),
+                text: caption.filter(|_| made.text.is_some()),
+                ..Output::default()
+            };
+            self.metrics.update(&made, &real, &sample.caption)?;
         }
         if let (Some(made), true) = (&outcome.text, text.has_target()) {
             let plain = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>();
@@ -291,11 +297,7 @@ impl<'a> Counts<'a> {
             variety,
             agreement: self.agreements.result(),
         };
-        let measured = match self.seen {
-            0 => Vec::new(),
-            _ => self.metrics.results(&format!("generated, {}", self.task.name))?,
-        };
-        Ok((result, measured))
+        Ok((result, self.metrics.results(&format!("generated, {}", self.task.name))?))
     }
 }
 

@@ -26,7 +26,7 @@ const FLOOR: f64 = 1e-5;
 const RIDGE: f64 = 0.1;
 
 /// Tells captions from sounds.
-pub(super) struct Reader {
+pub struct Reader {
     captions: Vec<String>,
     spectrum: Spectrum,
     mean: Vec<f64>,

@@ -9,20 +9,19 @@ use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Media, Result, Sound, TokenizerSpec};
 use musiva_data::Dataset;
-use musiva_media::{Opus, error_map, spectrogram};
+use musiva_media::{Opus, Row, error_row, spectrogram_with_axes};
 
 /// Clips on a sheet.
 const CLIPS: u64 = 4;
 /// Sounds on a sheet.
 const SOUNDS: u64 = 8;
 
-/// The rows of a sheet, with what stands above each: of a few held-out clips the original, what came back and where it is
-/// wrong (black: nowhere; brightest: 64 of 255 and more); of sounds the spectrograms, next to each other, of the originals
+/// The rows of a sheet: of a few held-out clips the original, what came back and where it is wrong; of sounds the spectrograms, next to each other, of the originals
 /// and of what came back with one level of tokens and with all. `baselines` adds rows of other codecs with the same bits.
 ///
 /// # Errors
 /// What reading, tokenizing or the codecs return.
-pub fn sheet(recipe: &Recipe, parts: &Parts, baselines: bool) -> Result<Vec<(String, Clip)>> {
+pub fn sheet(recipe: &Recipe, parts: &Parts, baselines: bool) -> Result<Vec<Row>> {
     let data = held_out_of(recipe)?;
     let mut rows = Vec::new();
     if let Some(codec) = parts.video() {
@@ -34,7 +33,7 @@ pub fn sheet(recipe: &Recipe, parts: &Parts, baselines: bool) -> Result<Vec<(Str
     Ok(rows)
 }
 
-fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(String, Clip)>> {
+fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut others = baselines.then(Baselines::new);
     for index in spread(data, CLIPS) {
@@ -43,16 +42,16 @@ fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(Stri
         let before = sample.into_clip()?;
         let tokens = codec.encode(&Media::Clip(before.clone()))?;
         let after = codec.clip(&tokens)?;
-        let map = error_map(&before, &after)?;
-        rows.extend([(name, before.clone()), ("tokens".into(), after), ("error of the tokens".into(), map)]);
+        let error = error_row("error of the tokens", &before, &after)?;
+        rows.extend([Row::new(name, before.clone()), Row::new("tokens", after), error]);
         if let (Some(others), Some(bits)) = (&mut others, bits_of(codec.tokenizer().spec().codes, &tokens)) {
-            rows.extend(others.add(&before, bits)?.into_iter().map(|(name, clip)| (name.to_owned(), clip)));
+            rows.extend(others.add(&before, bits)?.into_iter().map(|(name, clip)| Row::new(name, clip)));
         }
     }
     Ok(rows)
 }
 
-fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(String, Clip)>> {
+fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<Row>> {
     let &TokenizerSpec { kind, codes, .. } = codec.tokenizer().spec();
     let opus = baselines.then(Opus::find).flatten();
     let mut rows: Vec<(String, Vec<Clip>)> = Vec::new();
@@ -60,7 +59,7 @@ fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(Str
         if rows.len() == row {
             rows.push((name, Vec::new()));
         }
-        rows[row].1.push(spectrogram(sound)?);
+        rows[row].1.push(spectrogram_with_axes(sound)?);
         Ok(())
     };
     for index in spread(data, SOUNDS) {
@@ -87,7 +86,7 @@ fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<(Str
     let row = |(name, pictures): (String, Vec<Clip>)| {
         let [_, height, width] = pictures[0].shape();
         let pixels: Vec<u8> = pictures.iter().flat_map(|picture| picture.pixels().iter().copied()).collect();
-        Ok((name, Clip::new([pictures.len(), height, width], pictures[0].rate(), pixels)?))
+        Ok(Row::new(name, Clip::new([pictures.len(), height, width], pictures[0].rate(), pixels)?))
     };
     rows.into_iter().map(row).collect()
 }

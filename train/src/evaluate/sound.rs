@@ -2,9 +2,9 @@
 
 use super::reader::{MOST, Reader};
 use super::video::bits_of;
-use super::{Progress, spread};
-use crate::measure::si_snr;
-use burn::tensor::{Device, Tensor, TensorData};
+use super::{Metrics, Progress, spread};
+use crate::measure::{row, si_snr};
+use burn::tensor::Device;
 use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Codec;
 use musiva_core::{Media, Result, RngKey, Sound, Tokens};
@@ -104,12 +104,13 @@ impl Sources<'_> {
     }
 }
 
-/// Measures `n` sounds, the world's by `seed`.
+/// Measures `n` sounds, the world's by `seed`; `metrics` sees what all codebooks make of them.
 pub(super) fn resound(
     codec: &Codec,
     sources: &Sources,
     [n, seed]: [u64; 2],
     baselines: bool,
+    metrics: &mut Metrics,
     progress: &mut Progress,
 ) -> Result<AudioReconstruction> {
     let which = sources.which(n);
@@ -138,6 +139,9 @@ pub(super) fn resound(
         for (keep, sums) in sums.iter_mut().enumerate() {
             let again = sounded(codec, &made.coarse(keep + 1), &sound)?;
             sums.add(&sound, &again, &caption, measures)?;
+            if keep + 1 == levels {
+                metrics.update(&again.clone().into(), &sound.clone().into(), &caption)?;
+            }
             if let Some(scene) = scene.as_ref().filter(|_| keep + 1 == levels) {
                 audio_oracle.listen(scene, &again);
             }
@@ -220,11 +224,6 @@ pub(super) struct Sums {
 impl Sums {
     /// Takes one more sound, and what was made of it.
     pub fn add(&mut self, sound: &Sound, again: &Sound, caption: &str, measures: &Measures) -> Result<()> {
-        let row = |sound: &Sound| {
-            let samples: Vec<f32> = sound.channel(0).collect();
-            let shape = [1, samples.len()];
-            Tensor::<2>::from_data(TensorData::new(samples, shape), &Device::flex())
-        };
         self.n += 1;
         if sound.samples().iter().any(|x| *x != 0.0) {
             self.loud += 1;
@@ -403,7 +402,7 @@ mod tests {
             held_out: &Tones { held_out: true },
             train: Some(Arc::new(Tones { held_out: false })),
         };
-        let found = resound(&codec, &sources, [20, 0], false, &mut |_, _, _| Ok(())).unwrap();
+        let found = resound(&codec, &sources, [20, 0], false, &mut Metrics(Vec::new()), &mut |_, _, _| Ok(())).unwrap();
         assert_eq!((found.n, found.tokens_per_second), (20, 8000.0));
         // A sample is four bits by one codebook, eight by two.
         let [rough, whole] = &found.levels[..] else { panic!("two levels") };

@@ -124,7 +124,7 @@ impl<'a> Sums<'a> {
             if i == self.metrics.len() {
                 self.metrics.push((name, Metrics::new(self.recipe)?));
             }
-            self.metrics[i].1.update(clip, before, caption)?;
+            self.metrics[i].1.update(&clip.clone().into(), &before.clone().into(), caption)?;
         }
         Ok(all.swap_remove(0).1)
     }

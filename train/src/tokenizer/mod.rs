@@ -10,8 +10,8 @@ pub use clips::Clips;
 pub use sounds::Sounds;
 
 use crate::ahead::Ahead;
+use crate::fidelity::HeldOut;
 use crate::health::Stats;
-use crate::held_out::HeldOut;
 use crate::trainer::{Samples, Trainable, learning_on};
 use burn::tensor::{Device, Int, Tensor};
 use musiva_core::parameters::{grown, open_weights};
@@ -213,29 +213,21 @@ impl<M: Medium> Trainable for TokenizerTraining<'_, M> {
         self.tokenizer.trainable().expect("checked when it was made").parameters_mut()
     }
 
-    fn finish(&mut self, average: Weights) -> Result<Weights> {
-        let moves = ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part));
-        if !moves || matches!(self.tokenizer.spec().codes, TokenKind::Codes { .. }) {
-            return Ok(average);
-        }
+    fn finish(&mut self, mut average: Weights) -> Result<(Weights, Option<HeldOut>)> {
         let mut tokenizer = self.averaged(&average)?;
-        let count = self.data.len().unwrap_or(STANDARDIZED).min(STANDARDIZED);
-        let tokens = (0..count).map(|i| {
-            let sample = self.data.get(self.data.len().map_or(i, |len| i * len / count))?;
-            let media = match M::MODALITY {
-                Modality::Audio => Media::Sound(sample.into_sound()?),
-                _ => Media::Clip(sample.into_clip()?),
-            };
-            tokenizer.encode(&media)
-        });
-        let tokens: Vec<Tokens> = tokens.collect::<Result<_>>()?;
-        let trainable = trained(&mut tokenizer, M::MODALITY)?;
-        trainable.standardize(&tokens);
-        Ok(trainable.parameters_mut().weights())
-    }
-
-    fn held_out(&mut self, average: &Weights) -> Result<Option<HeldOut>> {
-        HeldOut::of(&*self.averaged(average)?, &self.medium.held_out())
+        let is_vectors = matches!(tokenizer.spec().codes, TokenKind::Vectors { .. });
+        // A frozen encoder's latents stay, so their statistics stay, too.
+        if is_vectors && ["encoder", "quantizer"].iter().all(|part| self.settings.trains(part)) {
+            let count = self.data.len().unwrap_or(STANDARDIZED).min(STANDARDIZED);
+            let spread = |i: u64| self.data.len().map_or(i, |len| i * len / count);
+            let tokens = (0..count).map(|i| tokenizer.encode(&self.data.get(spread(i))?.medium(M::MODALITY.track())?));
+            let tokens: Vec<Tokens> = tokens.collect::<Result<_>>()?;
+            let trained = trained(&mut tokenizer, M::MODALITY)?;
+            trained.standardize(&tokens);
+            average = trained.parameters_mut().weights();
+        }
+        let held_out = HeldOut::of(&*tokenizer, &self.medium.held_out())?;
+        Ok((average, held_out))
     }
 
     fn sample(&mut self, average: &Weights, _: u64) -> Result<Samples> {

@@ -13,7 +13,7 @@ use musiva_core::{
     Tokenizer, TokenizerConfig, Tokens, TrainableTokenizer,
 };
 use musiva_data::Dataset;
-use musiva_media::spectrogram;
+use musiva_media::spectrogram_with_axes;
 use musiva_tokenizers::losses::{MelScales, SoundLossWeights, sound_distortion, sound_latent_loss};
 use musiva_tokenizers::settings::{Adversarial, Noise, SoundLoss};
 
@@ -131,7 +131,7 @@ impl Medium for Sounds {
             let made = made.with_rate(heard.rate()).with_length(heard.length());
             quality += si_snr(heard, &made)? / self.heard.len() as f64;
             all.push(tokens);
-            samples.clips.extend([spectrogram(heard)?, spectrogram(&made)?]);
+            samples.clips.extend([spectrogram_with_axes(heard)?, spectrogram_with_axes(&made)?]);
             samples.sounds.extend([heard.clone(), made]);
         }
         samples.measures.push(("si_snr".to_owned(), quality));

@@ -101,7 +101,7 @@ fn measure(instance: Instance, order: &[usize]) -> Result<(BTreeMap<String, f64>
             let pixel = |i: usize| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8;
             Clip::new(SHAPE, Rate::whole(8), (0..3 * SHAPE.iter().product::<usize>()).map(pixel).collect())
         };
-        metric.update(&clip(0)?, &clip(1 + pair)?, "a red ring moves left")?;
+        metric.update(&clip(0)?.into(), &clip(1 + pair)?.into(), "a red ring moves left")?;
     }
     Ok((metric.result()?, metric.into_inner()))
 }

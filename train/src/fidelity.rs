@@ -1,11 +1,11 @@
 //! How well a tokenizer does on data that it was not trained on, as its weights file says it; and whether other media are
 //! like those.
 
-use crate::measure::psnr;
-use burn::tensor::{Device, Tensor, TensorData};
+use crate::measure::{psnr, row};
+use burn::tensor::Device;
 use musiva_core::parameters::to_vec;
 use musiva_core::recipe::{Part, annotation};
-use musiva_core::{Media, Result, Sound, Tokenizer, TokenizerConfig};
+use musiva_core::{Media, Result, Tokenizer, TokenizerConfig};
 use musiva_tokenizers::losses::MelScales;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,9 +13,9 @@ use std::fmt;
 /// Under which key weights files of tokenizers have it, as JSON.
 pub const HELD_OUT: &str = "musiva.held_out";
 
-/// A clip of so many decibels less is far from what was trained on.
+/// A clip is far from the training data from this many decibels below the held-out data on.
 const FAR_PSNR: f64 = 6.0;
-/// A sound of so many times the distance is.
+/// A sound is far from the training data from this multiple of the held-out data's mel distance on.
 const FAR_MEL: f64 = 2.0;
 
 /// How well media are reconstructed.
@@ -39,30 +39,36 @@ pub struct HeldOut {
 }
 
 impl Fidelity {
-    /// Of what a tokenizer makes of media; `None` of texts, and of sounds that are too short to measure.
+    /// Of a tokenizer's reconstruction of media; `None` of texts, and of sounds that are too short to measure.
     ///
     /// # Errors
     /// What the tokenizer returns.
     pub fn of(tokenizer: &dyn Tokenizer, media: &Media) -> Result<Option<Self>> {
-        let made = tokenizer.decode(&tokenizer.encode(media)?)?;
+        Self::between(media, tokenizer.decode(&tokenizer.encode(media)?)?)
+    }
+
+    /// Of media and their reconstruction.
+    ///
+    /// # Errors
+    /// Where the sizes of two clips differ.
+    pub fn between(media: &Media, made: Media) -> Result<Option<Self>> {
         match (media, made) {
             (Media::Clip(clip), Media::Clip(made)) => {
-                // An image and its code may be equal; infinity is no number of JSON.
-                Ok(Some(Self::Psnr(psnr(clip, &made.with_rate(clip.rate()))?.min(100.0))))
+                psnr(clip, &made.with_rate(clip.rate())).map(Self::psnr).map(Some)
             }
-            (Media::Sound(sound), Media::Sound(made)) => {
+            (Media::Sound(sound), Media::Sound(made)) if sound.length() >= MelScales::SHORTEST => {
                 let made = made.with_length(sound.length());
                 let scales = MelScales::new(sound.rate(), sound.length(), &Device::flex());
-                let row = |sound: &Sound| {
-                    let samples: Vec<f32> = sound.channel(0).collect();
-                    let shape = [1, samples.len()];
-                    Tensor::<2>::from_data(TensorData::new(samples, shape), &Device::flex())
-                };
-                let distance = f64::from(to_vec(scales.distance(row(sound), row(&made)))[0]);
-                Ok(distance.is_finite().then_some(Self::MelDistance(distance)))
+                let distance = scales.distance(row(sound), row(&made));
+                Ok(Some(Self::MelDistance(f64::from(to_vec(distance)[0]))))
             }
             _ => Ok(None),
         }
+    }
+
+    /// Of so many decibels. Equal clips have infinitely many, which JSON cannot write.
+    pub fn psnr(decibels: f64) -> Self {
+        Self::Psnr(decibels.min(100.0))
     }
 
     /// Whether it is far worse than another.

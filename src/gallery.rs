@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, MaskSpec, Media, Modality, Observer, Result, Sound, Task, files};
-use musiva_media::{Row, contact_sheet, waveform, write_clip};
+use musiva_media::{SheetRow, contact_sheet, waveform, write_clip};
 use musiva_train::evaluate::{Case, Outcome, comparable, perform};
 use musiva_train::sources::world_of;
 use std::path::Path;
@@ -114,7 +114,7 @@ struct Rows<'a> {
     case: &'a Case,
     /// The loudest sample of the scene.
     peak: f32,
-    rows: Vec<Row>,
+    rows: Vec<SheetRow>,
 }
 
 impl<'a> Rows<'a> {
@@ -127,12 +127,12 @@ impl<'a> Rows<'a> {
     /// A clip and below it its sound, as far as there are any.
     fn add(&mut self, label: &str, clip: Option<&Clip>, sound: Option<&Sound>) -> Result<()> {
         if let Some(clip) = clip {
-            self.rows.push(Row::new(label, clip.clone()));
+            self.rows.push(SheetRow::new(label, clip.clone()));
         }
         if let Some(sound) = sound {
             let [frames, _, width] = self.case.clip.shape();
             let wave = waveform(sound, self.case.clip.rate(), [frames, WAVE, width], self.peak)?;
-            self.rows.push(Row::new(format!("{label}: sound"), wave));
+            self.rows.push(SheetRow::new(format!("{label}: sound"), wave));
         }
         Ok(())
     }

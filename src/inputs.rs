@@ -200,14 +200,15 @@ impl InputFiles {
 }
 
 /// The sound of a clip, fitted to a clip that was generated from it: behind `before` seconds of silence, which were prepended,
-/// and as long as that clip, padded with silence.
+/// and as long as that clip, padded with silence. Where `before` is longer than the clip, it is silent; a negative one is 0.
 ///
 /// # Errors
-/// Where the silence before it is longer than a sound can be.
+/// None that a sound and a clip give rise to.
 pub fn keep_sound(sound: &Sound, clip: &Clip, before: f64) -> Result<Sound> {
     let rate = sound.rate().as_f64();
-    let silence = vec![0.0; (before * rate).round() as usize * sound.channels()];
-    let length = (clip.frames() as f64 / clip.rate().as_f64() * rate).round() as usize;
+    let seconds = clip.frames() as f64 / clip.rate().as_f64();
+    let silence = vec![0.0; (before.clamp(0.0, seconds) * rate).round() as usize * sound.channels()];
+    let length = (seconds * rate).round() as usize;
     let sound = Sound::new(sound.channels(), sound.rate(), [&silence, sound.samples()].concat())?;
     Ok(sound.with_length(length.max(1)))
 }

@@ -6,7 +6,7 @@ use crate::save::{self, ClipSink};
 use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Error, ErrorKind, Media, Modality, Observer, Result, Tokens};
-use musiva_media::{Metadata, Row, contact_sheet, error_row, spectrogram_with_axes};
+use musiva_media::{Metadata, SheetRow, contact_sheet, error_row, spectrogram_with_axes};
 use musiva_tokenizers::tiles;
 use musiva_train::measure::{psnr, si_snr, ssim};
 use serde::Serialize;
@@ -89,7 +89,7 @@ impl Reconstruction {
     /// # Errors
     /// Where their shapes differ.
     pub fn sheet(&self) -> Result<Clip> {
-        let both = |before, after| [Row::new("original", before), Row::new("reconstruction", after)];
+        let both = |before, after| [SheetRow::new("original", before), SheetRow::new("reconstruction", after)];
         match (&self.before, &self.after) {
             (Media::Clip(before), Media::Clip(after)) => {
                 let [original, made] = both(before.clone(), after.clone());

@@ -24,8 +24,8 @@ speech_tag=v1.0.10
 # The SHA-256 of the list of the recordings' SHA-256, by name.
 speech_sum=c0460699a533b2b71347564c09775500474ee590f1d054b0328210287f090588
 # Sums of the two metadata.jsonl that have to come out.
-train_sum=TRAIN_SUM
-test_sum=TEST_SUM
+train_sum=65561a1c597b95dc9de3542d332c0df13dcbfe3606fc464e18097731ccb39717
+test_sum=8052b8e5e64d2fb7b9560a7ca7167222da0e126dcfac786c76d08d21486253b2
 
 fail() {
     printf 'error: %s\n' "$1" >&2
@@ -65,13 +65,12 @@ originals=$folder-originals
 mkdir -p -- "$originals" || fail "$originals cannot be made"
 folder=$(cd -- "$(dirname -- "$originals")" && pwd)/$(basename -- "$folder")
 originals=$folder-originals
-if is_made "$folder"; then
-    say "$folder is complete: nothing to do"
-    exit 0
-fi
-if [ -e "$folder" ] || [ -L "$folder" ]; then
-    { [ -d "$folder" ] && [ -z "$(ls -A -- "$folder")" ]; } ||
-        fail "$folder exists and is not this set" "name another folder, or delete this one"
+made=
+if is_made "$folder" 2>/dev/null; then
+    made=1
+elif [ -L "$folder" ] || { [ -e "$folder" ] && { [ ! -d "$folder" ] || [ -n "$(ls -A -- "$folder")" ]; }; }; then
+    rmdir -- "$originals" 2>/dev/null || true
+    fail "$folder exists and is not this set" "name another folder, or delete this one"
 fi
 
 if [ ! -d "$originals/mnist" ]; then
@@ -97,6 +96,7 @@ if [ ! -d "$originals/recordings" ]; then
         recordings=$originals/clone/recordings
     fi
     [ -d "$recordings" ] || fail "$recordings is no folder"
+    recordings=$(cd -- "$recordings" && pwd) || fail "$recordings cannot be read"
     rm -rf -- "$originals/recordings.part"
     mkdir -- "$originals/recordings.part"
     # Takes 0 to 44.
@@ -110,10 +110,15 @@ if [ ! -d "$originals/recordings" ]; then
     rm -rf -- "$originals/clone"
 fi
 
+if [ -n "$made" ]; then
+    say "$folder is complete: nothing to do"
+    exit 0
+fi
 say "3/3 making the clips"
-part=$folder.part
+# Beside the originals, where nothing else of this name is.
+part=$originals/clips.part
 rm -rf -- "$part"
-(cd -- "$here" && cargo run --quiet --release --example digits -- \
+(cd -- "$here" && cargo run --release --example digits -- \
     make "$originals/mnist" "$originals/recordings" "$part") || fail "the clips cannot be made"
 is_made "$part" || fail "$part is not what is expected" "please report it"
 [ ! -d "$folder" ] || rmdir -- "$folder"

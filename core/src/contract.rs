@@ -503,11 +503,23 @@ pub trait MetricConfig: Send + Sync {
     fn build(&self) -> Result<Box<dyn Metric>>;
 }
 
+/// A sample as a metric sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricSample<'a> {
+    /// What was generated or reconstructed.
+    pub made: &'a Output,
+    /// What the task was given as a whole, such as the clip whose sound was generated.
+    pub given: &'a Output,
+    /// The real sample: all of it. Its clip has the shape of the one that was made.
+    pub reference: &'a Output,
+    /// Its caption.
+    pub caption: &'a str,
+}
+
 /// A measure that grows sample by sample.
 pub trait Metric: Send {
-    /// Takes one more sample: what was made, the real one, and the caption of that. Of a task that is given a whole clip or a
-    /// whole sound, it is a part of both. Clips of both have one shape. What it does not measure it lets pass.
-    fn update(&mut self, made: &Output, reference: &Output, caption: &str) -> Result<()>;
+    /// Takes one more sample. What it cannot measure of it, it ignores.
+    fn update(&mut self, sample: MetricSample) -> Result<()>;
     /// Its numbers by name, all finite; none where no sample had what it measures.
     fn result(&mut self) -> Result<BTreeMap<String, f64>>;
 }

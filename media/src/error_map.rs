@@ -1,6 +1,6 @@
 //! Where two clips differ, as a clip.
 
-use crate::sheet::Row;
+use crate::sheet::SheetRow;
 use crate::sound::colour;
 use musiva_core::{Clip, Error, ErrorKind, Result};
 
@@ -27,8 +27,8 @@ pub fn error_map(a: &Clip, b: &Clip) -> Result<Clip> {
 ///
 /// # Errors
 /// As there.
-pub fn error_row(label: &str, a: &Clip, b: &Clip) -> Result<Row> {
-    Ok(Row::new(label, error_map(a, b)?).with_colours(["0", "64 of 255 or more"]))
+pub fn error_row(label: &str, a: &Clip, b: &Clip) -> Result<SheetRow> {
+    Ok(SheetRow::new(label, error_map(a, b)?).with_colours(["0", &format!("{MOST} of 255 or more")]))
 }
 
 #[cfg(test)]

@@ -31,10 +31,10 @@ pub use location::Location;
 pub use metadata::{Metadata, metadata_of_bytes, read_metadata};
 pub use read::{Frame, Opened, ReadOptions, VideoReader, read_clip};
 pub use resize::{Filter, center_crop, resample_rate, resize};
-pub use sheet::{Row, contact_sheet};
+pub use sheet::{SheetRow, contact_sheet};
 pub use sound::{
-    OpenedSound, SampleFormat, SoundInfo, SoundOptions, SoundReader, below_spectrogram, encode_sound, read_sound,
-    resample, spectrogram, spectrogram_with_axes, waveform, write_sound, write_sound_with,
+    OpenedSound, SampleFormat, SoundInfo, SoundOptions, SoundReader, encode_sound, read_sound, resample, spectrogram,
+    spectrogram_with_axes, waveform, waveform_below_spectrogram, write_sound, write_sound_with,
 };
 pub use write::{WriteOptions, encode_clip, write_clip, write_clip_with, write_movie};
 pub use writer::VideoWriter;

@@ -16,7 +16,7 @@ const BAR: usize = 64;
 
 /// A row of a contact sheet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct SheetRow {
     /// What stands above it; nothing where it is empty.
     pub label: String,
     /// Its frames.
@@ -26,7 +26,7 @@ pub struct Row {
     pub colours: Option<[String; 2]>,
 }
 
-impl Row {
+impl SheetRow {
     /// Frames below a label.
     pub fn new(label: impl Into<String>, clip: Clip) -> Self {
         Self { label: label.into(), clip, colours: None }
@@ -67,7 +67,7 @@ impl Row {
 ///
 /// # Errors
 /// Where there are no rows or columns, or more than a picture has room for.
-pub fn contact_sheet(rows: &[Row], columns: usize) -> Result<Clip> {
+pub fn contact_sheet(rows: &[SheetRow], columns: usize) -> Result<Clip> {
     let refuse = |found: String, hint: &str| Err(Error::new(ErrorKind::Media, "contact sheet", found).hint(hint));
     if rows.is_empty() || columns == 0 {
         return refuse(format!("{} clips in {columns} columns", rows.len()), "give at least one of each");
@@ -75,9 +75,9 @@ pub fn contact_sheet(rows: &[Row], columns: usize) -> Result<Clip> {
     let shapes = || rows.iter().map(|row| row.clip.shape());
     let width = shapes().map(|[_, _, width]| width).max().unwrap_or(0);
     let columns = columns.min(shapes().map(|[frames, _, _]| frames).max().unwrap_or(0));
-    let label_height = if rows.iter().any(Row::is_labelled) { HEIGHT + GAP } else { 0 };
+    let label_height = if rows.iter().any(SheetRow::is_labelled) { HEIGHT + GAP } else { 0 };
     let height = shapes().map(|[_, height, _]| label_height + height + GAP).sum::<usize>();
-    let longest = rows.iter().map(Row::label_width).max().unwrap_or(0).min(WIDEST_LABEL);
+    let longest = rows.iter().map(SheetRow::label_width).max().unwrap_or(0).min(WIDEST_LABEL);
     let size = [height + GAP, GAP + (columns * (width + GAP)).max(longest + GAP)];
     if size.iter().any(|&side| side > 65_535) || size[0] * size[1] > 1 << 28 {
         return refuse(format!("{}×{} pixels", size[1], size[0]), "give fewer or smaller clips, or fewer columns");
@@ -105,7 +105,7 @@ pub fn contact_sheet(rows: &[Row], columns: usize) -> Result<Clip> {
 pub(crate) fn film_strip(clip: &Clip) -> Result<Clip> {
     let frames = clip.frames();
     let columns = (frames as f64).sqrt().ceil() as usize;
-    let row = |first: usize| Row::new("", clip.slice(first..(first + columns).min(frames)));
+    let row = |first: usize| SheetRow::new("", clip.slice(first..(first + columns).min(frames)));
     contact_sheet(&(0..frames).step_by(columns).map(row).collect::<Vec<_>>(), columns)
 }
 
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn frames_are_spread_from_the_first_to_the_last() {
-        let rows = [Row::new("7", grey(17, 5, 7)), Row::new("x", grey(1, 3, 2))];
+        let rows = [SheetRow::new("7", grey(17, 5, 7)), SheetRow::new("x", grey(1, 3, 2))];
         let sheet = contact_sheet(&rows, 3).unwrap();
         let [frames, height, width] = sheet.shape();
         let label = HEIGHT + GAP;
@@ -135,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_sheet_is_as_wide_as_its_labels() {
-        let width = |label: &str| contact_sheet(&[Row::new(label, grey(1, 4, 4))], 1).unwrap().shape()[2];
+        let width = |label: &str| contact_sheet(&[SheetRow::new(label, grey(1, 4, 4))], 1).unwrap().shape()[2];
         assert_eq!([width(""), width("a"), width("a few words")], [8, 12, 92]);
         assert_eq!(width(&"word ".repeat(1000)), WIDEST_LABEL + 2 * GAP);
     }
 
     #[test]
     fn a_colour_bar_goes_from_the_first_colour_to_the_last() {
-        let row = Row::new("error", grey(1, 4, 4)).with_colours(["0", "64"]);
+        let row = SheetRow::new("error", grey(1, 4, 4)).with_colours(["0", "64"]);
         let sheet = contact_sheet(std::slice::from_ref(&row), 1).unwrap();
         let width = sheet.shape()[2];
         assert_eq!(width, row.label_width() + 2 * GAP);

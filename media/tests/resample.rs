@@ -113,4 +113,10 @@ fn there_and_back_is_the_same() {
 fn rates_without_sense_are_refused() {
     let refused = resample(&noise(1, 10, 44_100), Rate::whole(4_294_967_291)).unwrap_err().to_string();
     assert!(refused.contains("common rates"), "{refused}");
+    // A filter for these would take gigabytes.
+    for (old, rate) in [(1, 16_000), (16_000, 1), (7, 48_000)] {
+        let refused = resample(&noise(1, 10, old), Rate::whole(rate)).unwrap_err().to_string();
+        assert!(refused.contains("common rates"), "{refused}");
+    }
+    assert_eq!(resample(&noise(1, 10, 100), Rate::whole(48_000)).unwrap().length(), 4800);
 }

@@ -7,7 +7,7 @@ mod common;
 use common::{psnr, square};
 use musiva_core::{Clip, Rate};
 use musiva_media::{
-    Metadata, ReadOptions, Row, WriteOptions, contact_sheet, read_clip, read_metadata, write_clip, write_clip_with,
+    Metadata, ReadOptions, SheetRow, WriteOptions, contact_sheet, read_clip, read_metadata, write_clip, write_clip_with,
 };
 use proptest::prelude::*;
 
@@ -135,7 +135,7 @@ fn many_colours_in_a_gif_are_near() {
 #[test]
 fn a_png_of_a_clip_is_a_sheet() {
     let clip = square(4, 6, 6, Rate::whole(8));
-    let sheet = contact_sheet(&[0..2, 2..4].map(|frames| Row::new("", clip.slice(frames))), 2).unwrap();
+    let sheet = contact_sheet(&[0..2, 2..4].map(|frames| SheetRow::new("", clip.slice(frames))), 2).unwrap();
     assert!(back(&clip, "clip.png", &WriteOptions::default()).pixels() == sheet.pixels());
 }
 

@@ -4,9 +4,9 @@ use super::args::{JsonArgs, OverwriteArgs, RecipeArgs};
 use super::print::{json, print, say, tell};
 use super::progress::Screen;
 use musiva::data::{Dataset, Part, Sample, Unreadable};
-use musiva::media::{Metadata, Row, below_spectrogram, contact_sheet, spectrogram, spectrogram_with_axes, waveform};
+use musiva::media::{Metadata, SheetRow, contact_sheet, spectrogram_with_axes, waveform, waveform_below_spectrogram};
 use musiva::training::sources::{dataset_of, held_out_of};
-use musiva::{Clip, Error, MediaShape, Modality, Observer, Rate, Result, save};
+use musiva::{Clip, Error, MediaShape, Modality, Observer, Result, save};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -209,19 +209,13 @@ fn rows(samples: &[Sample]) -> Result<Clip> {
             (None, None) => continue,
         };
         let [frames, _, width] = first.shape();
-        rows.push(Row::new(sample.caption.clone(), first));
+        rows.push(SheetRow::new(sample.caption.clone(), first));
         let Some(sound) = &sample.sound else { continue };
         let wave = match &sample.clip {
             Some(clip) => waveform(sound, clip.rate(), [frames, WAVE, width], peak)?,
-            None => {
-                // All of it on one frame, as wide as its spectrogram.
-                let Rate { numerator, denominator } = sound.rate();
-                let rate = Rate::new(numerator, denominator.saturating_mul(sound.length() as u32))?;
-                let [_, _, columns] = spectrogram(sound)?.shape();
-                below_spectrogram(&waveform(sound, rate, [1, WAVE, columns], peak)?)?
-            }
+            None => waveform_below_spectrogram(sound, WAVE, peak)?,
         };
-        rows.push(Row::new(format!("{}: sound", sample.caption), wave));
+        rows.push(SheetRow::new(format!("{}: sound", sample.caption), wave));
     }
     contact_sheet(&rows, COLUMNS)
 }

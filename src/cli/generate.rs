@@ -3,7 +3,7 @@
 use super::args::{DeviceArgs, JsonArgs, OverwriteArgs, RecipeArgs, ScaleArgs};
 use super::print::{json, say};
 use super::progress::Screen;
-use musiva::media::{Row, contact_sheet};
+use musiva::media::{SheetRow, contact_sheet};
 use musiva::programs::Continuation;
 use musiva::{
     CanvasTokens, Error, ErrorKind, GenerateRequest, InputFiles, MediaShape, Modality, Observer, Outline, Output,
@@ -348,9 +348,9 @@ impl Saving {
         let write = || match outputs.len() > 1 && save::is_picture(output) {
             true => {
                 let row = |(number, output): (i32, &Output)| {
-                    Some(Row::new(format!("seed {}, clip {number}", args.seed), output.clip.clone()?))
+                    Some(SheetRow::new(format!("seed {}, clip {number}", args.seed), output.clip.clone()?))
                 };
-                let rows: Vec<Row> = (1..).zip(&outputs).filter_map(row).collect();
+                let rows: Vec<SheetRow> = (1..).zip(&outputs).filter_map(row).collect();
                 Ok(vec![save::write(output, &contact_sheet(&rows, COLUMNS)?, &provenance.media()?, scale)?])
             }
             false => (outputs.iter().zip(files).enumerate())

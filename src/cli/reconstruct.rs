@@ -83,7 +83,7 @@ fn sample(args: &Args, recipe: &Recipe, modality: Modality, device: &Device) -> 
     let before = screen.time("read", |screen| read_media(recipe, &args.input, modality, extent, screen))?;
     let codec = screen.time("load", |_| Codec::build(recipe, modality, device))?;
     let done = reconstruct(&codec, before, &mut screen)?;
-    if let Some(here) = Fidelity::between(&done.before, done.after.clone())?
+    if let Some(here) = Fidelity::between(&done.before, &done.after)?
         && let Some(said) = far_from_known(recipe, modality, here)?
     {
         screen.warn(&said);

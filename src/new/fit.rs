@@ -192,7 +192,8 @@ fn size(sizes: &[[usize; 2]], options: &NewOptions) -> [usize; 2] {
 pub fn text(captions: &[String], path: &Path) -> Result<TextConfig> {
     let letters: BTreeSet<char> = captions.iter().flat_map(|caption| caption.chars()).collect();
     let words: BTreeSet<&str> = captions.iter().flat_map(|caption| caption.split_whitespace()).collect();
-    let vocabulary = (letters.len() + 2 * words.len() + 2).clamp(64, 2048);
+    // At least the letters, "unknown", "no word" and the sign for a space.
+    let vocabulary = (letters.len() + 2 * words.len() + 2).clamp(64, 2048).max(letters.len() + 3);
     let config = TextConfig { length: 4096, vocabulary };
     text::train(&config, captions.iter().cloned(), path)?;
     let tokenizer = Text::open(&config, path)?;

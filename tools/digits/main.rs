@@ -14,37 +14,47 @@ mod readers;
 
 use musiva::{Error, ErrorKind, Result};
 use originals::{Digits, Recordings, Split};
-use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 /// How many clips are made of each split.
 const CLIPS: [(Split, u64); 2] = [(Split::Train, 6000), (Split::Test, 200)];
 
-const USAGE: &str =
-    "expected: digits make MNIST RECORDINGS FOLDER, or digits evaluate MNIST RECORDINGS FOLDER PROMPTS RECIPE...";
+const USAGE: &str = "digits make MNIST RECORDINGS FOLDER, or digits evaluate MNIST RECORDINGS FOLDER PROMPTS RECIPE...";
 
-fn main() -> std::result::Result<(), Box<dyn StdError>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        ["make", mnist, recordings, folder] => {
-            for (split, count) in CLIPS {
-                let digits = Digits::open(Path::new(mnist), split)?;
-                let words = Recordings::open(Path::new(recordings), split)?;
-                make::make(&digits, &words, count, &PathBuf::from(folder).join(split.name()))?;
-            }
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
         }
-        ["evaluate", mnist, recordings, folder, prompts, ref recipes @ ..] if !recipes.is_empty() => {
-            let readers = Arc::new(readers::Readers::learn(Path::new(mnist), Path::new(recordings))?);
-            println!("the readers, on originals of the test splits: {}", readers.card());
-            for recipe in recipes {
-                readers::evaluate(&readers, recipe, folder, prompts.parse()?)?;
-            }
-        }
-        _ => return Err(USAGE.into()),
     }
-    Ok(())
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let unclear =
+        || Error::new(ErrorKind::Unsupported, "arguments", "these are unclear").hint(format!("expected: {USAGE}"));
+    let texts: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    match (texts.first().map(String::as_str), &arguments[..]) {
+        (Some("make"), [_, mnist, recordings, folder]) => {
+            for (split, count) in CLIPS {
+                let digits = Digits::open(mnist, split)?;
+                let recordings_of = Recordings::open(recordings, split)?;
+                make::make(&digits, &recordings_of, count, &folder.join(split.name()))?;
+            }
+            Ok(())
+        }
+        (Some("evaluate"), [_, mnist, recordings, folder, _, recipes @ ..]) if !recipes.is_empty() => {
+            let prompts = texts[4].parse().map_err(|_| unclear())?;
+            let readers = Arc::new(readers::Readers::learn(mnist, recordings)?);
+            println!("classifiers, on originals of the test splits: {}", readers.card());
+            texts[5..].iter().try_for_each(|recipe| readers::evaluate(&readers, recipe, folder, prompts))
+        }
+        _ => Err(unclear()),
+    }
 }
 
 /// An error about one of the files that the clips are made of.
@@ -55,5 +65,5 @@ fn unusable(path: &Path, message: &str) -> Error {
 
 /// [`std::fs::read`] with the path in its error.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::io(path, "read", error))
+    std::fs::read(path).map_err(|error| Error::io(path, "read it", error))
 }

@@ -1,6 +1,7 @@
 //! Clips of a digit that moves, bounces off the walls, and is spoken as it does.
 
 use crate::originals::{Digits, NAMES, Recording, Recordings, SIDE};
+use crate::unusable;
 use musiva::media::{Metadata, WriteOptions, write_movie};
 use musiva::{Clip, Error, Rate, Result, RngKey, RngStream, Sound};
 use std::path::Path;
@@ -22,29 +23,32 @@ const SPOKEN: [f32; 2] = [0.15, 1.4];
 
 /// Writes `count` clips and their `metadata.jsonl` to `folder`.
 pub fn make(digits: &Digits, recordings: &Recordings, count: u64, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, "make", error))?;
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, "make it", error))?;
     let words = words(recordings)?;
+    if let Some(digit) = words.iter().position(Vec::is_empty) {
+        return Err(unusable(folder, &format!("no recording of {} is of {LONGEST} seconds or less", NAMES[digit])));
+    }
     let mut lines = String::new();
     for number in 0..count {
         let mut draw = RngKey::new(0).sample(number).stream(RngStream::Data);
         let picture = draw.below(digits.len());
         let digit = digits.label(picture);
-        let way = Way::draw(digits.picture(picture), &mut draw);
+        let trajectory = Trajectory::draw(digits.picture(picture), &mut draw);
         let spoken = &words[digit];
         let word = &spoken[draw.below(spoken.len())];
-        let clip = clip(digits.picture(picture), &way)?;
-        let sound = sound(&word.sound, &way.bounces())?;
+        let clip = clip(digits.picture(picture), &trajectory)?;
+        let sound = sound(&word.sound, &trajectory.bounces())?;
         let name = format!("{number:05}-{}.mp4", NAMES[digit]);
         // The best quality: a digit is thin.
         let options = WriteOptions { qp: 12, ..WriteOptions::default() };
         write_movie(folder.join(&name), &clip, &sound, &Metadata::new(), &options)?;
         let row = serde_json::json!({
-            "file_name": name, "text": NAMES[digit], "speaker": word.speaker, "bounces": way.bounces(),
+            "file_name": name, "text": NAMES[digit], "speaker": word.speaker, "bounces": trajectory.bounces(),
         });
         lines += &format!("{row}\n");
     }
     let table = folder.join("metadata.jsonl");
-    std::fs::write(&table, lines).map_err(|error| Error::io(&table, "write", error))?;
+    std::fs::write(&table, lines).map_err(|error| Error::io(&table, "write it", error))?;
     println!("{}: {count} clips", folder.display());
     Ok(())
 }
@@ -84,7 +88,7 @@ fn word(sound: &Sound) -> Result<Option<Sound>> {
 }
 
 /// How a digit moves: along each axis to and fro between two walls.
-struct Way([Axis; 2]);
+struct Trajectory([Axis; 2]);
 
 /// Along one axis, in pixels and seconds: where the digit's ink starts at time 0, and how far it can go.
 #[derive(Clone, Copy)]
@@ -111,7 +115,7 @@ impl Axis {
     }
 }
 
-impl Way {
+impl Trajectory {
     /// A way of this picture: the first that is drawn along which it meets walls at least once, never before one word is over,
     /// and only while a word can still be heard to its end.
     fn draw(picture: &[u8], draw: &mut musiva::Stream) -> Self {
@@ -122,17 +126,17 @@ impl Way {
         };
         let spans = [ink(&|y, x| picture[y * SIDE + x]), ink(&|x, y| picture[y * SIDE + x])];
         loop {
-            let way = Self(spans.map(|(first, last)| {
+            let trajectory = Self(spans.map(|(first, last)| {
                 let range = SIZE as f32 - 1.0 - (last - first);
                 let speed = SPEEDS[0] + (SPEEDS[1] - SPEEDS[0]) * draw.uniform();
                 let velocity = if draw.chance(0.5) { speed } else { -speed };
                 Axis { start: range * draw.uniform(), velocity, range, margin: first }
             }));
-            let bounces = way.bounces();
+            let bounces = trajectory.bounces();
             let apart = bounces.windows(2).all(|two| two[1] - two[0] >= APART);
             let heard = |time: &f32| (SPOKEN[0]..=SPOKEN[1]).contains(time);
             if !bounces.is_empty() && apart && bounces.iter().all(heard) {
-                return way;
+                return trajectory;
             }
         }
     }
@@ -147,7 +151,7 @@ impl Way {
 }
 
 /// The picture on its way, between pixels too.
-fn clip(picture: &[u8], Way(axes): &Way) -> Result<Clip> {
+fn clip(picture: &[u8], Trajectory(axes): &Trajectory) -> Result<Clip> {
     let mut pixels = Vec::with_capacity(FRAMES * SIZE * SIZE * 3);
     let grey = |y: isize, x: isize| {
         let inside = (0..SIDE as isize).contains(&y) && (0..SIDE as isize).contains(&x);
@@ -179,4 +183,71 @@ fn sound(word: &Sound, starts: &[f32]) -> Result<Sound> {
         samples.iter_mut().skip(at).zip(word.samples()).for_each(|(out, x)| *out = *x);
     }
     Sound::new(1, Rate::whole(RATE as u32), samples)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A bar of ink that leans, and a word of two tenths of a second.
+    pub fn picture() -> Vec<u8> {
+        (0..SIDE * SIDE)
+            .map(|i| if (i / SIDE).abs_diff(11) < 8 && (i % SIDE + i / SIDE / 3).abs_diff(18) < 3 { 255 } else { 0 })
+            .collect()
+    }
+
+    pub fn sample(number: u64) -> (Vec<f32>, Clip, Sound) {
+        let picture = picture();
+        let trajectory = Trajectory::draw(&picture, &mut RngKey::new(1).sample(number).stream(RngStream::Data));
+        let tone = |i: usize| (0.5 * i as f32).sin() * 0.6;
+        let word = Sound::new(1, Rate::whole(RATE as u32), (0..RATE / 5).map(tone).collect()).unwrap();
+        (trajectory.bounces(), clip(&picture, &trajectory).unwrap(), sound(&word, &trajectory.bounces()).unwrap())
+    }
+
+    #[test]
+    fn ink_meets_the_walls_and_stays_between_them() {
+        for number in 0..20 {
+            let picture = picture();
+            let trajectory = Trajectory::draw(&picture, &mut RngKey::new(1).sample(number).stream(RngStream::Data));
+            for axis in trajectory.0 {
+                for time in axis.bounces(2.0) {
+                    let at = axis.at(time);
+                    assert!(at.abs() < 1e-3 || (at - axis.range).abs() < 1e-3, "{at} of {}", axis.range);
+                    assert!((axis.at(time - 0.05) - axis.at(time + 0.05)).abs() < 1e-3, "it turns round");
+                }
+                assert!((0..100).all(|i| (0.0..=axis.range).contains(&axis.at(i as f32 * 0.02))));
+            }
+            // All of the ink is in every frame.
+            let (_, clip, _) = sample(number);
+            let ink = |frame: usize| clip.frame(frame).iter().map(|&x| u64::from(x)).sum::<u64>();
+            let all = 3 * picture.iter().map(|&x| u64::from(x)).sum::<u64>();
+            assert!((0..FRAMES).all(|frame| ink(frame).abs_diff(all) < all / 50), "clip {number}");
+        }
+    }
+
+    #[test]
+    fn a_word_starts_at_each_bounce() {
+        for number in 0..20 {
+            let (bounces, _, sound) = sample(number);
+            assert!(!bounces.is_empty());
+            let heard = |from: f32, to: f32| {
+                let part = &sound.samples()[(from * RATE as f32) as usize..(to * RATE as f32) as usize];
+                part.iter().any(|x| x.abs() > 0.1)
+            };
+            for &bounce in &bounces {
+                assert!(!heard(bounce - 0.1, bounce - 0.001) && heard(bounce + 0.001, bounce + 0.1), "clip {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn silence_around_a_word_goes() {
+        let samples = (0..8000).map(|i| if (2000..4000).contains(&i) { (0.3 * i as f32).sin() * 0.1 } else { 0.0 });
+        let found = word(&Sound::new(1, Rate::whole(8000), samples.collect()).unwrap()).unwrap().unwrap();
+        assert!((2000..2200).contains(&found.length()), "{}", found.length());
+        let peak = found.samples().iter().fold(0.0, |peak: f32, x| peak.max(x.abs()));
+        assert!((peak - 0.8).abs() < 1e-3);
+        let long = Sound::new(1, Rate::whole(8000), vec![0.5; 8000]).unwrap();
+        assert!(word(&long).unwrap().is_none(), "a word of a second is too long");
+    }
 }

@@ -1,9 +1,10 @@
 //! What the clips are made of: MNIST's digits (LeCun et al. 1998) and the recordings of the Free Spoken Digit Dataset
 //! (Jackson et al. 2018).
 
+use crate::make::RATE;
 use crate::{read, unusable};
 use musiva::media::{SoundOptions, read_sound};
-use musiva::{Error, Result, Sound};
+use musiva::{Error, Rate, Result, Sound};
 use std::path::Path;
 
 /// The side of MNIST's pictures.
@@ -46,13 +47,19 @@ impl Digits {
             Split::Train => "train",
             Split::Test => "t10k",
         };
-        let pixels = idx(&folder.join(format!("{prefix}-images-idx3-ubyte")), 3)?;
         let path = folder.join(format!("{prefix}-labels-idx1-ubyte"));
-        let labels = idx(&path, 1)?;
+        let labels = idx(&path, &[])?;
+        let pixels = idx(&folder.join(format!("{prefix}-images-idx3-ubyte")), &[SIDE, SIDE])?;
         match pixels.len() == labels.len() * SIDE * SIDE && labels.iter().all(|&label| label < 10) {
             true => Ok(Self { pixels, labels }),
             false => Err(unusable(&path, "the labels do not belong to the pictures")),
         }
+    }
+
+    /// Pictures `[n, 28, 28]` with their labels.
+    #[cfg(test)]
+    pub fn of(pixels: Vec<u8>, labels: Vec<u8>) -> Self {
+        Self { pixels, labels }
     }
 
     /// How many.
@@ -71,15 +78,20 @@ impl Digits {
     }
 }
 
-/// The bytes of an IDX file of this many axes: two zeros, type 8 (bytes), the number of axes, and the length of each.
-fn idx(path: &Path, axes: usize) -> Result<Vec<u8>> {
+/// The bytes of an IDX file of items of this shape: two zeros, type 8 (bytes), the number of axes, the length of each, and the
+/// bytes of all items.
+fn idx(path: &Path, shape: &[usize]) -> Result<Vec<u8>> {
     let bytes = read(path)?;
-    let header = 4 + 4 * axes;
-    let is_whole = bytes.len() > header && bytes[..4] == [0, 0, 8, axes as u8] && {
-        let length = |axis: &[u8]| u32::from_be_bytes([axis[0], axis[1], axis[2], axis[3]]) as usize;
-        bytes[4..header].chunks(4).map(length).product::<usize>() == bytes.len() - header
-    };
-    if is_whole { Ok(bytes[header..].to_vec()) } else { Err(unusable(path, "this is no IDX file of bytes")) }
+    let header = 8 + 4 * shape.len();
+    let axes = [&[0, 0, 8, 1 + shape.len() as u8][..], bytes.get(4..8).unwrap_or_default()].concat();
+    let lengths = shape.iter().flat_map(|&length| (length as u32).to_be_bytes());
+    let expected: Vec<u8> = axes.into_iter().chain(lengths).collect();
+    let count = bytes.get(4..8).map_or(0, |four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]) as usize);
+    let length = shape.iter().product::<usize>().checked_mul(count);
+    match bytes.starts_with(&expected) && count > 0 && length == bytes.len().checked_sub(header) {
+        true => Ok(bytes[header..].to_vec()),
+        false => Err(unusable(path, "this is no IDX file of what is expected")),
+    }
 }
 
 /// Spoken digits.
@@ -98,7 +110,7 @@ pub struct Recording {
 impl Recordings {
     /// Those of `split` in a folder of files named `<digit>_<speaker>_<take>.wav`, by name.
     pub fn open(folder: &Path, split: Split) -> Result<Self> {
-        let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, "list", error))?;
+        let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, "list it", error))?;
         let mut names: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| name.ends_with(".wav"))
@@ -116,6 +128,9 @@ impl Recordings {
             };
             if (take < 5) == (split == Split::Test) {
                 let sound = read_sound(&path, &SoundOptions::default())?.sound;
+                if sound.rate() != Rate::whole(RATE as u32) || sound.channels() != 1 {
+                    return Err(unusable(&path, "it is not of one channel and 8,000 samples a second"));
+                }
                 all.push(Recording { digit, speaker: speaker.to_owned(), sound });
             }
         }

@@ -2,22 +2,22 @@
 
 use crate::originals::{Digits, NAMES, Recordings, SIDE, Split};
 use musiva::burn::tensor::{Int, Tensor, activation};
-use musiva::evaluate::{EvaluateOptions, Reader, evaluate_all};
+use musiva::evaluate::{CaptionClassifier, EvaluateOptions, evaluate_all};
 use musiva::{
-    Clip, Component, ConfigError, Device, DeviceName, Hosted, Make, Metric, MetricConfig, Output, RecipeSource, Result,
-    RngKey, RngStream, Sound,
+    Clip, Component, ConfigError, Device, DeviceName, Hosted, Make, Metric, MetricConfig, MetricSample, Output,
+    RecipeSource, Result, RngKey, RngStream, Sound,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A bounce that is seen and a word that is heard belong together within this many seconds: a frame.
-const TOGETHER: f32 = 0.125;
+const TOLERANCE: f32 = 0.125;
 
 /// Both readers.
 pub struct Readers {
-    eye: Eye,
-    ear: Reader,
+    digits: DigitClassifier,
+    words: CaptionClassifier,
     /// How many of the test splits' originals each reads.
     right: [f64; 2],
 }
@@ -25,18 +25,18 @@ pub struct Readers {
 impl Readers {
     /// Learns from the training originals and reads the test originals.
     pub fn learn(mnist: &Path, recordings: &Path) -> Result<Self> {
-        let eye = Eye::learn(&Digits::open(mnist, Split::Train)?);
+        let digits = DigitClassifier::learn(&Digits::open(mnist, Split::Train)?);
         let tests = Digits::open(mnist, Split::Test)?;
-        let seen = (0..tests.len()).filter(|&i| eye.read(&[tests.picture(i)]) == tests.label(i)).count();
+        let seen = (0..tests.len()).filter(|&i| digits.read(&[tests.picture(i)]) == tests.label(i)).count();
         let named = |split| -> Result<Vec<(Sound, String)>> {
             let recordings = Recordings::open(recordings, split)?;
             Ok(recordings.all().iter().map(|one| (one.sound.clone(), NAMES[one.digit].to_owned())).collect())
         };
-        let ear = Reader::learn(&named(Split::Train)?)?;
-        let words = named(Split::Test)?;
-        let heard = words.iter().filter(|(sound, name)| ear.read(sound) == name).count();
-        let right = [seen as f64 / tests.len() as f64, heard as f64 / words.len() as f64];
-        Ok(Self { eye, ear, right })
+        let classifier = CaptionClassifier::learn(&named(Split::Train)?)?;
+        let recordings = named(Split::Test)?;
+        let heard = recordings.iter().filter(|(sound, name)| classifier.read(sound) == name).count();
+        let right = [seen as f64 / tests.len() as f64, heard as f64 / recordings.len() as f64];
+        Ok(Self { digits, words: classifier, right })
     }
 
     /// How well they read originals.
@@ -47,16 +47,16 @@ impl Readers {
 }
 
 /// Reads pictures: a perceptron with one hidden layer, trained by stochastic gradient descent with momentum.
-struct Eye {
+struct DigitClassifier {
     weights: [Tensor<2>; 2],
     biases: [Tensor<2>; 2],
 }
 
-impl Eye {
+impl DigitClassifier {
     const HIDDEN: usize = 384;
     const BATCH: usize = 128;
     const EPOCHS: usize = 8;
-    const RATE: f32 = 0.1;
+    const LEARNING_RATE: f32 = 0.1;
     const MOMENTUM: f32 = 0.9;
 
     fn learn(digits: &Digits) -> Self {
@@ -70,8 +70,9 @@ impl Eye {
         };
         let weights = [layer(SIDE * SIDE, Self::HIDDEN), layer(Self::HIDDEN, 10)];
         let biases = [Self::HIDDEN, 10].map(|outputs| tensor(vec![0.0; outputs], [1, outputs], &device));
-        let mut eye = Self { weights, biases };
-        let mut speeds = [&eye.weights, &eye.biases].map(|all| all.clone().map(|value| value.zeros_like()));
+        let mut classifier = Self { weights, biases };
+        let mut speeds =
+            [&classifier.weights, &classifier.biases].map(|all| all.clone().map(|value| value.zeros_like()));
         let mut order: Vec<usize> = (0..digits.len()).collect();
         let steps = Self::EPOCHS * (digits.len() / Self::BATCH);
         let mut step = 0;
@@ -87,10 +88,10 @@ impl Eye {
                 let x = tensor(some.iter().flat_map(shifted).collect(), [Self::BATCH, SIDE * SIDE], &device);
                 let labels: Vec<i32> = some.iter().map(|&i| digits.label(i) as i32).collect();
                 let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
-                let gradients = eye.gradients(x, labels.one_hot::<2>(10).float());
-                let rate = Self::RATE * (1.0 - step as f32 / steps as f32);
+                let gradients = classifier.gradients(x, labels.one_hot::<2>(10).float());
+                let rate = Self::LEARNING_RATE * (1.0 - step as f32 / steps as f32);
                 for ((values, speeds), gradients) in
-                    [&mut eye.weights, &mut eye.biases].into_iter().zip(&mut speeds).zip(gradients)
+                    [&mut classifier.weights, &mut classifier.biases].into_iter().zip(&mut speeds).zip(gradients)
                 {
                     for ((value, speed), gradient) in values.iter_mut().zip(speeds).zip(gradients) {
                         *speed = speed.clone() * Self::MOMENTUM + gradient;
@@ -100,7 +101,7 @@ impl Eye {
                 step += 1;
             }
         }
-        eye
+        classifier
     }
 
     /// The hidden layer and the logits of pictures `[n, 784]`, 0 to 1.
@@ -183,17 +184,16 @@ fn bounces(clip: &Clip) -> Vec<f32> {
     let centres: Vec<_> = (0..clip.frames()).map(|frame| centre(clip, frame)).collect();
     let mut all = Vec::new();
     for axis in 0..2 {
-        let at: Vec<f32> = centres.iter().map_while(|centre| Some(centre.as_ref()?[axis])).collect();
-        let steps: Vec<f32> = at.windows(2).map(|two| two[1] - two[0]).collect();
+        // Where it is in a frame, and how far it goes to the next one; a frame without ink is skipped.
+        let at = |frame: usize| Some(centres[frame]?[axis]);
+        let steps = (1..centres.len()).filter_map(|frame| Some((frame - 1, at(frame)? - at(frame - 1)?)));
         // From one clear direction to the other; the step in which it turns may be any.
         let mut before: Option<(usize, f32)> = None;
-        for (i, &step) in steps.iter().enumerate() {
-            if step.abs() < 0.6 {
-                continue;
-            }
-            if let Some((j, last)) = before.filter(|(_, last)| last.signum() != step.signum()) {
-                // Before step j it went on at `last`, after step i it goes on at `step`: where do the two lines meet?
-                let (from, to) = (at[j + 1], at[i + 1]);
+        for (i, step) in steps.filter(|(_, step)| step.abs() >= 0.6) {
+            if let Some((j, last)) = before.filter(|(_, last)| last.signum() != step.signum())
+                && let (Some(from), Some(to)) = (at(j + 1), at(i + 1))
+            {
+                // After step j it would go on at `last`, before the end of step i it came at `step`: where do the two lines meet?
                 let (t0, t1) = ((j + 1) as f32, (i + 1) as f32);
                 let meet = (to - from + last * t0 - step * t1) / (last - step);
                 all.push(meet.clamp(t0 - 1.0, t1) / fps);
@@ -203,7 +203,7 @@ fn bounces(clip: &Clip) -> Vec<f32> {
     }
     all.sort_by(f32::total_cmp);
     // Both walls at once, in a corner, are one bounce.
-    all.dedup_by(|b, a| *b - *a < TOGETHER);
+    all.dedup_by(|b, a| *b - *a < TOLERANCE);
     all
 }
 
@@ -212,7 +212,8 @@ fn words(sound: &Sound) -> Result<Vec<(f32, Sound)>> {
     /// Seconds of a block, and blocks of silence between two words.
     const BLOCK: f32 = 0.01;
     const SILENCE: usize = 12;
-    let block = (BLOCK * sound.rate().as_f64() as f32) as usize;
+    let rate = sound.rate().as_f64() as f32;
+    let block = ((BLOCK * rate) as usize).max(1);
     let loud = |block: &[f32]| (block.iter().map(|x| x * x).sum::<f32>() / block.len() as f32).sqrt();
     let loud: Vec<f32> = sound.samples().chunks(block).map(loud).collect();
     let (mut words, mut current) = (Vec::<[usize; 2]>::new(), None::<[usize; 2]>);
@@ -228,23 +229,23 @@ fn words(sound: &Sound) -> Result<Vec<(f32, Sound)>> {
     // A click is no word.
     words.retain(|[first, last]| last - first >= 8);
     let part = |[first, last]: [usize; 2]| {
-        (first as f32 * BLOCK, sound.slice(first * block..((last + 2) * block).min(sound.length())))
+        ((first * block) as f32 / rate, sound.slice(first * block..((last + 2) * block).min(sound.length())))
     };
     Ok(words.into_iter().map(part).collect())
 }
 
-/// F1 of moments that are to be together, of all samples.
+/// F1 of bounces that are seen and words that are heard, of all samples.
 #[derive(Clone, Copy, Default)]
-struct Together {
+struct OnsetF1 {
     right: usize,
     all: usize,
 }
 
-impl Together {
+impl OnsetF1 {
     fn add(&mut self, mut seen: Vec<f32>, heard: &[f32]) {
         self.all += seen.len() + heard.len();
         for at in heard {
-            if let Some(i) = seen.iter().position(|other| (other - at).abs() <= TOGETHER) {
+            if let Some(i) = seen.iter().position(|other| (other - at).abs() <= TOLERANCE) {
                 seen.remove(i);
                 self.right += 2;
             }
@@ -258,30 +259,33 @@ impl Together {
 
 /// What the readers find in samples.
 #[derive(Default)]
-struct Found {
+struct Counts {
     samples: [usize; 2],
     right: [usize; 2],
-    together: Together,
+    onsets: OnsetF1,
 }
 
-impl Found {
-    fn add(&mut self, readers: &Readers, output: &Output, caption: &str) -> Result<()> {
-        if let Some(clip) = &output.clip {
+impl Counts {
+    /// Reads what was made; of what was given it only looks when it bounces or speaks.
+    fn add(&mut self, readers: &Readers, made: &Output, given: &Output, caption: &str) -> Result<()> {
+        if let Some(clip) = &made.clip {
             let pictures = pictures(clip);
-            let read = (!pictures.is_empty()).then(|| NAMES[readers.eye.read(&pictures)]);
+            let read = (!pictures.is_empty()).then(|| NAMES[readers.digits.read(&pictures)]);
             self.samples[0] += 1;
             self.right[0] += usize::from(read == Some(caption));
         }
-        if let Some(sound) = &output.sound {
+        if let Some(sound) = &made.sound {
             // All its words say the digit.
             let words = words(sound)?;
-            let is_right = !words.is_empty() && words.iter().all(|(_, word)| readers.ear.read(word) == caption);
+            let is_right = !words.is_empty() && words.iter().all(|(_, word)| readers.words.read(word) == caption);
             self.samples[1] += 1;
             self.right[1] += usize::from(is_right);
-            if let Some(clip) = &output.clip {
-                let heard: Vec<f32> = words.iter().map(|(start, _)| *start).collect();
-                self.together.add(bounces(clip), &heard);
-            }
+        }
+        if let (Some(clip), Some(sound)) =
+            (made.clip.as_ref().or(given.clip.as_ref()), made.sound.as_ref().or(given.sound.as_ref()))
+        {
+            let heard: Vec<f32> = words(sound)?.iter().map(|(start, _)| *start).collect();
+            self.onsets.add(bounces(clip), &heard);
         }
         Ok(())
     }
@@ -292,8 +296,8 @@ impl Found {
                 into.insert(format!("{what}{who}"), right as f64 / samples as f64);
             }
         }
-        if self.together.all > 0 {
-            into.insert(format!("onsets{who}"), self.together.f1());
+        if self.onsets.all > 0 {
+            into.insert(format!("onsets{who}"), self.onsets.f1());
         }
     }
 }
@@ -302,14 +306,14 @@ impl Found {
 /// `onsets` is the F1 of bounces and words. The same with `_real` is of the held-out samples themselves.
 struct DigitMetric {
     readers: Arc<Readers>,
-    made: Found,
-    real: Found,
+    made: Counts,
+    real: Counts,
 }
 
 impl Metric for DigitMetric {
-    fn update(&mut self, made: &Output, real: &Output, caption: &str) -> Result<()> {
-        self.made.add(&self.readers, made, caption)?;
-        self.real.add(&self.readers, real, caption)
+    fn update(&mut self, MetricSample { made, given, reference, caption }: MetricSample) -> Result<()> {
+        self.made.add(&self.readers, made, given, caption)?;
+        self.real.add(&self.readers, reference, &Output::default(), caption)
     }
 
     fn result(&mut self) -> Result<BTreeMap<String, f64>> {
@@ -328,12 +332,12 @@ impl MetricConfig for DigitMetricConfig {
     }
 
     fn build(&self) -> Result<Box<dyn Metric>> {
-        Ok(Box::new(DigitMetric { readers: self.0.clone(), made: Found::default(), real: Found::default() }))
+        Ok(Box::new(DigitMetric { readers: self.0.clone(), made: Counts::default(), real: Counts::default() }))
     }
 }
 
 /// Prints what the readers find in what `recipe`, trained on the clips of `folder`, makes of its held-out samples.
-pub fn evaluate(readers: &Arc<Readers>, recipe: &str, folder: &str, prompts: usize) -> Result<()> {
+pub fn evaluate(readers: &Arc<Readers>, recipe: &str, folder: &Path, prompts: usize) -> Result<()> {
     let readers = readers.clone();
     let schema = serde_json::json!({ "type": "object", "properties": {} });
     let make = Hosted::Metric(Arc::new(move |_| Ok(Box::new(DigitMetricConfig(readers.clone())))));
@@ -357,4 +361,70 @@ pub fn evaluate(readers: &Arc<Readers>, recipe: &str, folder: &str, prompts: usi
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::make::tests::{picture, sample};
+
+    #[test]
+    fn bounces_and_words_are_found_where_they_were_made() {
+        let (mut all, mut swapped) = (OnsetF1::default(), OnsetF1::default());
+        let mut before = Vec::new();
+        for number in 0..40 {
+            let (made, clip, sound) = sample(number);
+            let heard: Vec<f32> = words(&sound).unwrap().iter().map(|(start, _)| *start).collect();
+            assert_eq!(heard.len(), made.len(), "sample {number}");
+            assert!(heard.iter().zip(&made).all(|(a, b)| (a - b).abs() < 0.02), "{heard:?}, made at {made:?}");
+            all.add(bounces(&clip), &made);
+            swapped.add(bounces(&clip), &before);
+            before = heard;
+        }
+        assert!(all.f1() > 0.97, "{}", all.f1());
+        assert!(swapped.f1() < 0.6, "words of others: {}", swapped.f1());
+    }
+
+    #[test]
+    fn pictures_are_centred_as_mnist_is() {
+        let (_, clip, _) = sample(3);
+        let all = pictures(&clip);
+        assert_eq!(all.len(), clip.frames());
+        let centre = |picture: &[u8]| {
+            let sum: f32 = picture.iter().map(|&x| f32::from(x)).sum();
+            [SIDE, 1].map(|step| {
+                let at = |i: usize| (i / step % SIDE) as f32;
+                picture.iter().enumerate().map(|(i, &x)| at(i) * f32::from(x)).sum::<f32>() / sum
+            })
+        };
+        assert!(centre(&picture()).iter().any(|at| (at - 14.0).abs() > 1.0), "it is not in the middle already");
+        assert!(all.iter().all(|picture| centre(picture).iter().all(|at| (at - 14.0).abs() < 0.8)));
+    }
+
+    #[test]
+    fn a_perceptron_learns_two_digits() {
+        // A bar that stands is a one, a bar that lies is a seven.
+        let bar = |stands: bool, at: usize| {
+            (0..SIDE * SIDE).map(move |i| {
+                let across = if stands { i % SIDE } else { i / SIDE };
+                if across.abs_diff(at) < 2 { 255 } else { 0 }
+            })
+        };
+        let all = (0..512).map(|i| (i % 2 == 0, 4 + i / 2 % 20));
+        let pixels = all.clone().flat_map(|(stands, at)| bar(stands, at)).collect();
+        let digits = Digits::of(pixels, all.map(|(stands, _)| if stands { 1 } else { 7 }).collect());
+        let classifier = DigitClassifier::learn(&digits);
+        let read = |stands| classifier.read(&[bar(stands, 13).collect::<Vec<_>>(), bar(stands, 14).collect()]);
+        assert_eq!([read(true), read(false)], [1, 7]);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_not_right() {
+        assert!(words(&Sound::new(1, musiva::Rate::whole(8000), vec![0.0; 8000]).unwrap()).unwrap().is_empty());
+        let black = Clip::new([3, 32, 32], musiva::Rate::whole(8), vec![0; 3 * 32 * 32 * 3]).unwrap();
+        assert!(pictures(&black).is_empty() && bounces(&black).is_empty());
+        let mut one = OnsetF1::default();
+        one.add(vec![0.5], &[0.45, 0.55]);
+        assert_eq!(one.f1(), 2.0 / 3.0);
+    }
 }

@@ -22,7 +22,7 @@ pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
 pub use features::{Retrieval, Variety};
 pub use held_out::HeldOutTask;
-pub use reader::Reader;
+pub use reader::CaptionClassifier;
 pub use sheet::sheet;
 pub use sound::{AudioReconstruction, Heard, OpusBaseline, SoundFigures, WithLevels};
 pub use tasks::{BACKBONE, TaskResult};
@@ -32,7 +32,7 @@ use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::{Part, Recipe};
-use musiva_core::{Error, ErrorKind, Metric, Modality, Output, Result, RngKey, Task};
+use musiva_core::{Error, ErrorKind, Media, Metric, MetricSample, Modality, Output, Result, RngKey, Task};
 use musiva_data::world::{Attributes, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::settings::Noise;
@@ -116,8 +116,21 @@ impl Metrics {
         all.collect::<Result<_>>().map(Self)
     }
 
-    fn update(&mut self, made: &Output, reference: &Output, caption: &str) -> Result<()> {
-        self.0.iter_mut().try_for_each(|(_, metric)| metric.update(made, reference, caption))
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn update(&mut self, sample: MetricSample) -> Result<()> {
+        self.0.iter_mut().try_for_each(|(_, metric)| metric.update(sample))
+    }
+
+    /// Something that was reconstructed, beside what it is of.
+    fn compare(&mut self, made: &Media, reference: &Media, caption: &str) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let [made, reference] = [made, reference].map(|media| Output::from(media.clone()));
+        self.update(MetricSample { made: &made, given: &Output::default(), reference: &reference, caption })
     }
 
     /// Of those that found something to measure.
@@ -334,11 +347,20 @@ fn generate(
         let tokens = pipeline
             .once(&sample_request, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
         for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
-            let Some(clip) = pipeline.output(&task, tokens)?.clip else { continue };
-            if !metrics.0.is_empty() {
-                metrics.update(&clip.clone().into(), &scenes[i].0.render().into(), &prompts[i])?;
+            let made = pipeline.output(&task, tokens)?;
+            let Some(clip) = &made.clip else { continue };
+            if !metrics.is_empty() {
+                let (scene, _) = &scenes[i];
+                let reference = Output { clip: Some(scene.render()), sound: scene.sound(), ..Output::default() };
+                let given = Output::default();
+                metrics.update(MetricSample {
+                    made: &made,
+                    given: &given,
+                    reference: &reference,
+                    caption: &prompts[i],
+                })?;
             }
-            scores.push(score(asked.within(clip.frames()), &oracle.read(&clip)));
+            scores.push(score(asked.within(clip.frames()), &oracle.read(clip)));
         }
     }
     progress(n, n)?;

@@ -13,9 +13,9 @@ use std::fmt;
 /// Under which key weights files of tokenizers have it, as JSON.
 pub const HELD_OUT: &str = "musiva.held_out";
 
-/// A clip is far from the training data from this many decibels below the held-out data on.
+/// A clip is far from the training data if its PSNR is more than so many dB lower than that of the held-out data.
 const FAR_PSNR: f64 = 6.0;
-/// A sound is far from the training data from this multiple of the held-out data's mel distance on.
+/// A sound is far from the training data if its mel distance is more than so many times that of the held-out data.
 const FAR_MEL: f64 = 2.0;
 
 /// How well media are reconstructed.
@@ -39,28 +39,29 @@ pub struct HeldOut {
 }
 
 impl Fidelity {
-    /// Of a tokenizer's reconstruction of media; `None` of texts, and of sounds that are too short to measure.
+    /// Of a tokenizer's reconstruction of media; `None` of texts, and of sounds that are too short or too loud to measure.
     ///
     /// # Errors
     /// What the tokenizer returns.
     pub fn of(tokenizer: &dyn Tokenizer, media: &Media) -> Result<Option<Self>> {
-        Self::between(media, tokenizer.decode(&tokenizer.encode(media)?)?)
+        Self::between(media, &tokenizer.decode(&tokenizer.encode(media)?)?)
     }
 
     /// Of media and their reconstruction.
     ///
     /// # Errors
     /// Where the sizes of two clips differ.
-    pub fn between(media: &Media, made: Media) -> Result<Option<Self>> {
+    pub fn between(media: &Media, made: &Media) -> Result<Option<Self>> {
         match (media, made) {
             (Media::Clip(clip), Media::Clip(made)) => {
-                psnr(clip, &made.with_rate(clip.rate())).map(Self::psnr).map(Some)
+                psnr(clip, &made.clone().with_rate(clip.rate())).map(Self::psnr).map(Some)
             }
             (Media::Sound(sound), Media::Sound(made)) if sound.length() >= MelScales::SHORTEST => {
-                let made = made.with_length(sound.length());
+                let made = made.clone().with_length(sound.length());
                 let scales = MelScales::new(sound.rate(), sound.length(), &Device::flex());
-                let distance = scales.distance(row(sound), row(&made));
-                Ok(Some(Self::MelDistance(f64::from(to_vec(distance)[0]))))
+                let distance = f64::from(to_vec(scales.distance(row(sound), row(&made)))[0]);
+                // Samples far beyond full scale have none.
+                Ok(distance.is_finite().then_some(Self::MelDistance(distance)))
             }
             _ => Ok(None),
         }

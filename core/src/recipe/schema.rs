@@ -46,7 +46,7 @@ const PROGRAM: &str =
 
 /// What `[[metric]]` is.
 pub const METRIC: &str =
-    "A measure of clips, built in or of a plugin, whose id is its `kind`, beside those that are always taken.";
+    "A measure of samples, built in or of a plugin, whose id is its `kind`, beside those that are always taken.";
 
 /// What `[[task]]` is.
 pub const TASK: &str =

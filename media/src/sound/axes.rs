@@ -1,13 +1,14 @@
 //! A spectrogram with what its places and colours stand for: hertz, seconds, decibels.
 
-use super::spectrogram::{RANGE, colour, spectrogram};
+use super::spectrogram::{RANGE, colour, columns, spectrogram};
+use super::waveform::waveform;
 use crate::font::{HEIGHT, draw, width};
 use musiva_core::{Clip, Rate, Result, Sound};
 
 const PAPER: u8 = 24;
 const INK: u8 = 220;
 /// Pixels around the spectrogram: above it the units, to the left hertz, to the right the colours, below seconds.
-const TOP: usize = HEIGHT + 4;
+const TOP: usize = 2 * HEIGHT;
 const LEFT: usize = 4 * HEIGHT + 4;
 const RIGHT: usize = 4 + BAR + 3 + 3 * HEIGHT + 2;
 const BOTTOM: usize = HEIGHT + 6;
@@ -29,9 +30,14 @@ pub fn spectrogram_with_axes(sound: &Sound) -> Result<Clip> {
     page.text("Hz", [1, LEFT - 3 - width("Hz")]);
     for tick in ticks(most, rows / APART[0]) {
         let y = TOP + ((1.0 - tick / most) * (rows - 1) as f64).round() as usize;
-        let label = if tick >= 1000.0 { format!("{}k", plain(tick / 1000.0)) } else { plain(tick) };
+        let label = match tick {
+            1e9.. => format!("{}G", plain(tick / 1e9)),
+            1e6.. => format!("{}M", plain(tick / 1e6)),
+            1e3.. => format!("{}k", plain(tick / 1e3)),
+            _ => plain(tick),
+        };
         page.dots(y..y + 1, LEFT - 3..LEFT);
-        page.text(&label, [y - HEIGHT / 2, LEFT - 4 - width(&label)]);
+        page.text(&label, [y - HEIGHT / 2, (LEFT - 4).saturating_sub(width(&label))]);
     }
     let seconds = sound.seconds();
     for tick in ticks(seconds, columns / APART[1]) {
@@ -54,15 +60,19 @@ pub fn spectrogram_with_axes(sound: &Sound) -> Result<Clip> {
     page.clip()
 }
 
-/// Another picture of the same sound, such as its waveform, as wide as its [`spectrogram_with_axes`], moment below moment.
+/// The waveform of all of a sound, `height` pixels high, as wide as its [`spectrogram_with_axes`], moment below moment. The
+/// height is from `-peak` to `peak`.
 ///
 /// # Errors
-/// None that a clip of one frame gives rise to.
-pub fn below_spectrogram(picture: &Clip) -> Result<Clip> {
-    let [_, rows, columns] = picture.shape();
-    let mut page = Page { size: [rows, LEFT + columns + RIGHT], pixels: Vec::new() };
-    page.pixels = vec![PAPER; page.size[0] * page.size[1] * 3];
-    page.put(picture, [0, LEFT]);
+/// Where the sound is too long.
+pub fn waveform_below_spectrogram(sound: &Sound, height: usize, peak: f32) -> Result<Clip> {
+    let Rate { numerator, denominator } = sound.rate();
+    // All of it on one frame.
+    let length = u32::try_from(sound.length()).unwrap_or(u32::MAX);
+    let rate = Rate::new(numerator, denominator.saturating_mul(length))?;
+    let columns = columns(sound.length());
+    let mut page = Page::new([height, LEFT + columns + RIGHT]);
+    page.put(&waveform(sound, rate, [1, height, columns], peak)?, [0, LEFT]);
     page.clip()
 }
 
@@ -73,10 +83,13 @@ struct Page {
 }
 
 impl Page {
+    fn new(size: [usize; 2]) -> Self {
+        Self { size, pixels: vec![PAPER; size[0] * size[1] * 3] }
+    }
+
     fn around(picture: &Clip) -> Self {
         let [_, rows, columns] = picture.shape();
-        let size = [TOP + rows + BOTTOM, LEFT + columns + RIGHT];
-        let mut page = Self { size, pixels: vec![PAPER; size[0] * size[1] * 3] };
+        let mut page = Self::new([TOP + rows + BOTTOM, LEFT + columns + RIGHT]);
         page.put(picture, [TOP, LEFT]);
         page
     }
@@ -139,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_spectrogram_lies_within_its_axes() {
-        for (samples, rate) in [(8000, 8000), (1, 44_100), (300_000, 16_000)] {
+        for (samples, rate) in [(8000, 8000), (1, 44_100), (300_000, 16_000), (50, 1), (900, u32::MAX)] {
             let wave = |i: usize| (0.4 * i as f32).sin() * 0.5;
             let sound = Sound::new(1, Rate::whole(rate), (0..samples).map(wave).collect()).unwrap();
             let (bare, page) = (spectrogram(&sound).unwrap(), spectrogram_with_axes(&sound).unwrap());
@@ -148,7 +161,7 @@ mod tests {
                 let at = ((TOP + y) * wide + LEFT) * 3;
                 assert_eq!(&page.pixels()[at..at + columns * 3], &bare.pixels()[y * columns * 3..][..columns * 3]);
             }
-            assert_eq!(below_spectrogram(&bare).unwrap().shape()[2], wide);
+            assert_eq!(waveform_below_spectrogram(&sound, 20, 1.0).unwrap().shape(), [1, 20, wide]);
             // From 0 dB down to -80.
             let bar = |y: usize| &page.pixels()[((TOP + y) * wide + LEFT + columns + 5) * 3..][..3];
             assert_eq!([bar(0), bar(rows - 1)], [colour(1.0), colour(0.0)]);

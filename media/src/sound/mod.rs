@@ -17,7 +17,7 @@ mod wav;
 mod waveform;
 mod write;
 
-pub use axes::{below_spectrogram, spectrogram_with_axes};
+pub use axes::{spectrogram_with_axes, waveform_below_spectrogram};
 pub use read::{OpenedSound, SoundInfo, SoundOptions, SoundReader, read_sound};
 pub use resample::resample;
 pub use spectrogram::spectrogram;

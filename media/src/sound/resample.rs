@@ -5,6 +5,8 @@ use rubato::{Fft, FixedSync, Resampler, WindowFunction, audioadapter_buffers::di
 
 /// Taps of the filter at the lower of the two rates, at least.
 const TAPS: usize = 1024;
+/// Samples of a block of the filter, at most: those of rates a thousand times apart.
+const LARGEST_BLOCK: usize = 1 << 20;
 
 /// The same sound at `rate`, with `⌈N · rate / old rate⌉` samples a channel.
 ///
@@ -18,7 +20,7 @@ const TAPS: usize = 1024;
 ///
 /// # Errors
 /// Where the rates are so unlike that nothing sensible comes out: in lowest terms, either number of
-/// their ratio is above 2¹⁸, or the result would not fit into memory.
+/// their ratio is above 2¹⁸, or one is more than a thousand times the other; where the result would not fit into memory.
 pub fn resample(sound: &Sound, rate: Rate) -> Result<Sound> {
     let old = sound.rate();
     if rate == old {
@@ -30,7 +32,9 @@ pub fn resample(sound: &Sound, rate: Rate) -> Result<Sound> {
     let (mut out, mut into) = (times(rate.numerator, old.denominator), times(old.numerator, rate.denominator));
     let common = greatest_common_divisor(out, into);
     (out, into) = (out / common, into / common);
-    if out.max(into) > 1 << 18 {
+    // An even number of the smallest blocks, so that half of one is the filter's delay exactly.
+    let blocks = (TAPS as u64).div_ceil(out.min(into)).next_multiple_of(2);
+    if out.max(into) > 1 << 18 || blocks * out.max(into) > LARGEST_BLOCK as u64 {
         return Err(
             failed(format!("their ratio is {out}/{into}")).hint("use common rates, e.g. 16000, 44100 or 48000 Hz")
         );
@@ -38,9 +42,7 @@ pub fn resample(sound: &Sound, rate: Rate) -> Result<Sound> {
     let length = (sound.length() as u128 * u128::from(out)).div_ceil(into.into());
     let length = usize::try_from(length).ok().filter(|&length| length <= 1 << 40);
     let length = length.ok_or_else(|| failed("the result is too long".into()))?;
-    let (out, into) = (out as usize, into as usize);
-    // An even number of the smallest blocks, so that half of one is the filter's delay exactly.
-    let blocks = TAPS.div_ceil(out.min(into)).next_multiple_of(2);
+    let (out, into, blocks) = (out as usize, into as usize, blocks as usize);
     let channels = sound.channels();
     let samples: Vec<f64> = sound.samples().iter().copied().map(f64::from).collect();
     let made = || -> std::result::Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {

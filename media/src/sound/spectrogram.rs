@@ -5,10 +5,12 @@ use realfft::RealFftPlanner;
 
 /// Rows of the picture: frequencies from 0, at the bottom, to half of the sample rate.
 const ROWS: usize = 128;
-/// Columns at most, and as many as there should be.
-const COLUMNS: [usize; 2] = [1024, 256];
-/// Samples of a window: 256 frequencies, two of them a row. From one to the next it moves by a quarter at most, by a sixteenth at
-/// least.
+/// Columns at most.
+const MOST_COLUMNS: usize = 1024;
+/// Columns that a picture has if windows can be close enough together.
+const WANTED_COLUMNS: usize = 256;
+/// Samples of a window: 256 frequencies, two of them a row. From one to the next it moves by a sixteenth at least, and by a
+/// quarter at most, or by more where 1,024 columns would not reach.
 const WINDOW: usize = 512;
 /// What is so many decibels below full scale is black.
 pub(super) const RANGE: f64 = 80.0;
@@ -27,9 +29,8 @@ pub fn spectrogram(sound: &Sound) -> Result<Clip> {
         return Err(Error::new(ErrorKind::Media, "", format!("{} samples are too many to be drawn", sound.length()))
             .hint("cut the sound"));
     }
-    let samples: Vec<f64> = sound.channel(0).map(f64::from).collect();
-    let hop = samples.len().div_ceil(COLUMNS[1]).clamp(WINDOW / 16, WINDOW / 4).max(samples.len().div_ceil(COLUMNS[0]));
-    let columns = samples.len().div_ceil(hop);
+    let samples: Vec<f32> = sound.channel(0).collect();
+    let (hop, columns) = (hop(samples.len()), columns(samples.len()));
     let transform = RealFftPlanner::<f64>::new().plan_fft_forward(WINDOW);
     let (mut input, mut output) = (transform.make_input_vec(), transform.make_output_vec());
     let hann = |i: usize| 0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / WINDOW as f64).cos();
@@ -39,7 +40,7 @@ pub fn spectrogram(sound: &Sound) -> Result<Clip> {
         for (i, value) in input.iter_mut().enumerate() {
             // Centred on its column.
             let at = (start + i).checked_sub(WINDOW / 2);
-            *value = at.and_then(|at| samples.get(at)).copied().unwrap_or(0.0) * hann(i);
+            *value = at.and_then(|at| samples.get(at)).map_or(0.0, |&sample| f64::from(sample)) * hann(i);
         }
         transform.process(&mut input, &mut output).expect("the lengths that it made itself");
         for row in 0..ROWS {
@@ -51,6 +52,16 @@ pub fn spectrogram(sound: &Sound) -> Result<Clip> {
         }
     }
     Clip::new([1, ROWS, columns], Rate::whole(1), pixels)
+}
+
+/// Samples from one column to the next.
+fn hop(length: usize) -> usize {
+    length.div_ceil(WANTED_COLUMNS).clamp(WINDOW / 16, WINDOW / 4).max(length.div_ceil(MOST_COLUMNS))
+}
+
+/// How many columns the picture of so many samples has.
+pub(super) fn columns(length: usize) -> usize {
+    length.div_ceil(hop(length))
 }
 
 /// The colour of a brightness from 0 to 1; darker and brighter ones are its ends.

@@ -4,7 +4,7 @@ use crate::ask::{Ask, View};
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::wrong;
-use musiva_core::{Clip, ConfigError, Metric, MetricConfig, Output, Result};
+use musiva_core::{Clip, ConfigError, Metric, MetricConfig, MetricSample, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl MetricConfig for HostedMetricConfig {
     }
 }
 
-/// A metric of a plugin: it sees clips, and not the sounds with them.
+/// A metric of a plugin: it sees clips that were made beside real ones, no sounds.
 pub struct HostedMetric {
     instance: Instance,
     /// How many pairs it has seen.
@@ -61,8 +61,8 @@ impl HostedMetric {
 }
 
 impl Metric for HostedMetric {
-    fn update(&mut self, made: &Output, reference: &Output, caption: &str) -> Result<()> {
-        let (Some(made), Some(reference)) = (&made.clip, &reference.clip) else { return Ok(()) };
+    fn update(&mut self, sample: MetricSample) -> Result<()> {
+        let (Some(made), Some(reference)) = (&sample.made.clip, &sample.reference.clip) else { return Ok(()) };
         if made.shape() != reference.shape() {
             let message =
                 format!("update: a clip of {:?} was made, its reference is {:?}", made.shape(), reference.shape());
@@ -71,7 +71,7 @@ impl Metric for HostedMetric {
         self.pairs += 1;
         let [t, h, w] = made.shape();
         let view = |clip| View::of(Clip::pixels(clip), &[t, h, w, 3]);
-        self.instance.run(Ask::Update(view(made), view(reference), caption.to_owned()), &[]).map(|_| ())
+        self.instance.run(Ask::Update(view(made), view(reference), sample.caption.to_owned()), &[]).map(|_| ())
     }
 
     fn result(&mut self) -> Result<BTreeMap<String, f64>> {

@@ -12,7 +12,7 @@ mod y4m;
 use dataset::Y4m;
 use moves::Moves;
 use musiva_core::dataset::Part;
-use musiva_core::{Clip, DatasetConfig, Hosted, Make, Metric, Rate, Registry, Role};
+use musiva_core::{Clip, DatasetConfig, Hosted, Make, Metric, MetricSample, Output, Rate, Registry, Role};
 use musiva_plugin_host::{Library, Loaded, Outcome, check, register};
 use serde_json::{Value, json};
 use std::fs;
@@ -138,13 +138,17 @@ fn dots(places: &[usize]) -> Clip {
     Clip::new([places.len(), 5, 7], Rate::whole(8), pixels).unwrap()
 }
 
+/// Shows a metric two clips of [`dots`].
+fn update(metric: &mut dyn Metric, made: &[usize], reference: &[usize]) -> musiva_core::Result<()> {
+    let [made, reference] = [made, reference].map(|places| Output::from(dots(places)));
+    metric.update(MetricSample { made: &made, given: &Output::default(), reference: &reference, caption: "" })
+}
+
 #[test]
 fn what_moves_is_counted_place_by_place() {
     let measured = |pairs: &[(&[usize], &[usize])]| {
         let mut metric = metric(json!({ "threshold": 24 }));
-        for (made, reference) in pairs {
-            metric.update(&dots(made).into(), &dots(reference).into(), "").unwrap();
-        }
+        pairs.iter().for_each(|(made, reference)| update(&mut *metric, made, reference).unwrap());
         let all = metric.result().unwrap();
         [all["overlap"], all["moving"], all["moving_reference"]]
     };
@@ -156,10 +160,7 @@ fn what_moves_is_counted_place_by_place() {
     assert_eq!(measured(&[(&[3, 4, 4], &[3, 4, 5])]), [0.5, 2.0 / pixels, 4.0 / pixels]);
     assert_eq!(measured(&[(&[3, 4, 5], &[3, 4, 5]), (&[9, 9, 9], &[3, 4, 5])])[0], 0.5);
     assert_eq!(measured(&[(&[3], &[9])]), [1.0, 0.0, 0.0]);
-    let error = metric(json!({ "threshold": 24 }))
-        .update(&dots(&[3]).into(), &dots(&[3, 4]).into(), "")
-        .unwrap_err()
-        .to_string();
+    let error = update(&mut *metric(json!({ "threshold": 24 })), &[3], &[3, 4]).unwrap_err().to_string();
     assert!(error.contains("a clip of [1, 5, 7] was made, its reference is [2, 5, 7]"), "{error}");
     let findings = check(&loaded("org.musiva.moves"), &json!({ "threshold": 9 }));
     assert!(findings.iter().all(|finding| !matches!(finding.outcome, Outcome::Fails(_))), "{findings:#?}");

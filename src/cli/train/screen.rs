@@ -3,7 +3,7 @@
 use crate::cli::print::tell;
 use crate::cli::progress::bar;
 use indicatif::ProgressBar;
-use musiva::media::{Metadata, Row, contact_sheet, write_sound};
+use musiva::media::{Metadata, SheetRow, contact_sheet, write_sound};
 use musiva::train::{Callbacks, FailureMode, Samples};
 use musiva::{Error, ErrorKind, Result, save};
 use serde_json::{Value, json};
@@ -122,7 +122,8 @@ impl Callbacks for Screen {
         // A row for each sample, and above it what was asked for.
         let asked: Vec<String> = look.asked.iter().map(|asked| format!("{}: {}", asked.task, asked.prompt)).collect();
         let label = |i: usize| if asked.len() == look.clips.len() { asked[i].as_str() } else { "" };
-        let rows: Vec<Row> = look.clips.iter().enumerate().map(|(i, clip)| Row::new(label(i), clip.clone())).collect();
+        let rows: Vec<SheetRow> =
+            look.clips.iter().enumerate().map(|(i, clip)| SheetRow::new(label(i), clip.clone())).collect();
         if !rows.is_empty() {
             save::write(&path, &contact_sheet(&rows, COLUMNS)?, &Metadata::new(), None)?;
         }

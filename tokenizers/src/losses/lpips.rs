@@ -4,7 +4,7 @@ use super::perceptual::FeatureNet;
 use crate::magvit2::to_tensor;
 use burn::tensor::Device;
 use musiva_core::parameters::to_vec;
-use musiva_core::{Clip, ConfigError, Error, ErrorKind, Metric, MetricConfig, Output, Result};
+use musiva_core::{Clip, ConfigError, Error, ErrorKind, Metric, MetricConfig, MetricSample, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,8 +47,8 @@ struct Lpips {
 }
 
 impl Metric for Lpips {
-    fn update(&mut self, made: &Output, reference: &Output, _: &str) -> Result<()> {
-        let (Some(made), Some(reference)) = (&made.clip, &reference.clip) else { return Ok(()) };
+    fn update(&mut self, sample: MetricSample) -> Result<()> {
+        let (Some(made), Some(reference)) = (&sample.made.clip, &sample.reference.clip) else { return Ok(()) };
         let [frames, height, width] = reference.shape();
         if made.shape() != reference.shape() || height.min(width) < FeatureNet::SMALLEST {
             let message = format!("{made:?} and {reference:?} cannot be compared by LPIPS");
@@ -77,7 +77,7 @@ impl Metric for Lpips {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use musiva_core::Rate;
+    use musiva_core::{Output, Rate};
 
     #[test]
     fn a_recipe_names_its_weights() {
@@ -95,7 +95,8 @@ mod tests {
             Clip::new([frames, 17, 19], Rate::whole(8), pixels).unwrap()
         };
         let update = |metric: &mut Lpips, made: &Clip, reference: &Clip| {
-            metric.update(&made.clone().into(), &reference.clone().into(), "")
+            let [made, reference] = [made, reference].map(|clip| Output::from(clip.clone()));
+            metric.update(MetricSample { made: &made, given: &Output::default(), reference: &reference, caption: "" })
         };
         let new = || Lpips { net: FeatureNet::random(&Device::flex()), sum: 0.0, clips: 0 };
         let alone = |made: &Clip, reference: &Clip| {
@@ -113,7 +114,8 @@ mod tests {
         assert!((frames / 3.0 - alone(&a, &b)).abs() < 1e-6);
         assert!(update(&mut new(), &a, &clip(7, 2)).unwrap_err().to_string().contains("cannot be compared"));
         let mut none = new();
-        none.update(&Output::default(), &a.into(), "").unwrap();
-        assert!(none.result().unwrap().is_empty(), "a sample without a clip has no LPIPS");
+        let (nothing, real) = (Output::default(), Output::from(a));
+        none.update(MetricSample { made: &nothing, given: &real, reference: &real, caption: "" }).unwrap();
+        assert!(none.result().unwrap().is_empty(), "a clip that was given has no LPIPS");
     }
 }

@@ -213,7 +213,7 @@ impl Tokenizer for Text {
 /// captions come back from their tokens as they were, in small letters and with single spaces.
 ///
 /// # Errors
-/// Where there is nothing to learn from, or the file cannot be written.
+/// Where the vocabulary has no room for the letters of the captions, or the file cannot be written.
 pub fn train(config: &TextConfig, captions: impl Iterator<Item = String> + Send, path: &Path) -> Result<()> {
     let wrong = |e: tokenizers::Error| Error::new(ErrorKind::Data, "tokenizer.text", e.to_string());
     let mut trainer = BpeTrainerBuilder::new()
@@ -236,6 +236,13 @@ pub fn train(config: &TextConfig, captions: impl Iterator<Item = String> + Send,
         .build()
         .map_err(wrong)?;
     tokenizer.train(&mut trainer, captions).map_err(wrong)?;
+    // All letters are in it, whatever was asked for.
+    let entries = tokenizer.get_vocab_size(true) + 1;
+    if entries > config.vocabulary {
+        let message = format!("the letters of the captions take {entries} entries with \"no word\" and \"unknown\"");
+        return Err(Error::new(ErrorKind::Data, "tokenizer.text.vocabulary", message)
+            .hint(format!("set `tokenizer.text.vocabulary = {}` or more", entries + entries / 2)));
+    }
     let json = tokenizer.to_string(true).map_err(wrong)?;
     files::write(path, json.as_bytes())
 }
@@ -373,6 +380,21 @@ mod tests {
             "{small}"
         );
         assert!(small.contains("set `tokenizer.text.vocabulary = 30`"), "{small}");
+    }
+
+    #[test]
+    fn letters_that_do_not_fit_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let letters = (0..100).filter_map(|i| char::from_u32(0x4e00 + i)).collect::<String>();
+        let learn = |vocabulary| {
+            let config = TextConfig { length: 8, vocabulary };
+            train(&config, std::iter::once(letters.clone()), &path).map(|()| Text::open(&config, &path).unwrap())
+        };
+        let said = learn(64).err().unwrap().to_string();
+        assert!(said.contains("take 103 entries") && said.contains("tokenizer.text.vocabulary = 154"), "{said}");
+        assert!(!path.exists());
+        assert!(learn(103).is_ok() && learn(154).is_ok());
     }
 
     #[test]

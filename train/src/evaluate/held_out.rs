@@ -15,8 +15,8 @@ use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Pipeline;
 use musiva_core::recipe::Recipe;
 use musiva_core::{
-    BackboneSpec, Clip, Dataset, Error, ErrorKind, MaskSpec, MediaShape, Modality, Objective, Output, Result, RngKey,
-    RngStream, Task,
+    BackboneSpec, Clip, Dataset, Error, ErrorKind, MaskSpec, MediaShape, MetricSample, Modality, Objective, Output,
+    Result, RngKey, RngStream, Task,
 };
 use musiva_tokenizers::losses::MelScales;
 use serde::Serialize;
@@ -245,18 +245,28 @@ impl<'a> Counts<'a> {
         {
             self.agreements.add((clip, sound), (real, own));
         }
-        if !self.metrics.0.is_empty() {
-            let shape = |clip: &&Clip| sample.clip.as_ref().is_some_and(|real| real.shape() == clip.shape());
-            let (clip, sound) = (clip.filter(shape).cloned(), sound.cloned());
-            let made = Output { clip, sound, text: outcome.text.clone(), ..Output::default() };
-            let caption = Some(sample.caption.clone());
-            let real = Output {
-                clip: sample.clip.clone().filter(|_| made.clip.is_some()),
-                sound: sample.sound.clone().filter(|_| made.sound.is_some()),
-                text: caption.filter(|_| made.text.is_some()),
+        if !self.metrics.is_empty() {
+            let has_shape = |clip: &&Clip| sample.clip.as_ref().is_some_and(|real| real.shape() == clip.shape());
+            let made = Output {
+                clip: outcome.clip.as_ref().filter(|_| video.has_target()).filter(has_shape).cloned(),
+                sound: outcome.sound.clone().filter(|_| audio.has_target()),
+                text: outcome.text.clone().filter(|_| text.has_target()),
                 ..Output::default()
             };
-            self.metrics.update(&made, &real, &sample.caption)?;
+            let real = Output {
+                clip: sample.clip.clone(),
+                sound: sample.sound.clone(),
+                text: Some(sample.caption.clone()),
+                ..Output::default()
+            };
+            let given = Output {
+                clip: real.clip.clone().filter(|_| video == MaskSpec::Context),
+                sound: real.sound.clone().filter(|_| audio == MaskSpec::Context),
+                text: real.text.clone().filter(|_| text == MaskSpec::Context),
+                ..Output::default()
+            };
+            let caption = &sample.caption;
+            self.metrics.update(MetricSample { made: &made, given: &given, reference: &real, caption })?;
         }
         if let (Some(made), true) = (&outcome.text, text.has_target()) {
             let plain = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>();

@@ -10,6 +10,8 @@ use std::f64::consts::TAU;
 
 /// Sounds that are learnt from, at most: the equations are as many.
 pub(super) const MOST: u64 = 1500;
+/// The most that a caller may have it learn from: a matrix of 200 MB.
+const LIMIT: usize = 5000;
 /// Different captions that can be told apart.
 const CLASSES: usize = 100;
 /// Seconds of a spectrogram's windows, and from one to the next.
@@ -26,7 +28,7 @@ const FLOOR: f64 = 1e-5;
 const RIDGE: f64 = 0.1;
 
 /// Tells captions from sounds.
-pub struct Reader {
+pub struct CaptionClassifier {
     captions: Vec<String>,
     spectrum: Spectrum,
     mean: Vec<f64>,
@@ -37,11 +39,12 @@ pub struct Reader {
     weights: Vec<Vec<f64>>,
 }
 
-impl Reader {
+impl CaptionClassifier {
     /// Learns from sounds of one rate with their captions.
     ///
     /// # Errors
-    /// Where there are not at least two different captions, or more than a hundred.
+    /// Where there are not at least two different captions, or more than a hundred; where there are more than 5,000 sounds, or
+    /// their rates differ.
     pub fn learn(sounds: &[(Sound, String)]) -> Result<Self> {
         let captions: BTreeSet<&str> = sounds.iter().map(|(_, caption)| caption.as_str()).collect();
         let captions: Vec<String> = captions.into_iter().map(str::to_owned).collect();
@@ -51,7 +54,13 @@ impl Reader {
                 "give each sound one of a few captions (`data.caption_until`), or set `evaluate.read_captions = false`",
             ));
         }
-        let spectrum = Spectrum::new(sounds[0].0.rate().as_f64());
+        let rate = sounds[0].0.rate();
+        if sounds.len() > LIMIT || sounds.iter().any(|(sound, _)| sound.rate() != rate) {
+            let message = format!("{} sounds, of which the first has {rate} Hz, cannot be learnt from", sounds.len());
+            return Err(Error::new(ErrorKind::Data, "evaluate.read_captions", message)
+                .hint(format!("give sounds of one rate, {LIMIT} at most")));
+        }
+        let spectrum = Spectrum::new(rate.as_f64());
         let mut known: Vec<Vec<f64>> = sounds.iter().map(|(sound, _)| spectrum.features(sound)).collect();
         let n = known.len() as f64;
         let moment = |value: &dyn Fn(&Vec<f64>, usize) -> f64| -> Vec<f64> {
@@ -207,10 +216,10 @@ mod tests {
 
     const SLOPES: [(f64, &str); 3] = [(1500.0, "up"), (-1500.0, "down"), (0.0, "level")];
 
-    fn learnt() -> Reader {
+    fn learnt() -> CaptionClassifier {
         let sounds: Vec<(Sound, String)> =
             (0..24).map(|n| (glide(SLOPES[n as usize % 3].0, n), SLOPES[n as usize % 3].1.to_owned())).collect();
-        Reader::learn(&sounds).unwrap()
+        CaptionClassifier::learn(&sounds).unwrap()
     }
 
     #[test]
@@ -244,7 +253,7 @@ mod tests {
             let part = if name.contains("_theo_") { &mut new } else { &mut known };
             part.push((sound, name[..1].to_owned()));
         }
-        let reader = Reader::learn(&known).unwrap();
+        let reader = CaptionClassifier::learn(&known).unwrap();
         let right = new.iter().filter(|(sound, digit)| reader.read(sound) == digit).count();
         // The same features and the same regression in NumPy read 91 of the 100.
         assert!(new.len() == 100 && right >= 80, "{right}");
@@ -256,7 +265,10 @@ mod tests {
             (0..count).map(|i| (glide(0.0, i as u64).slice(0..300), i.to_string())).collect()
         };
         for count in [1, CLASSES + 1] {
-            assert!(Reader::learn(&sounds(count)).is_err_and(|error| error.to_string().contains("read_captions")));
+            assert!(
+                CaptionClassifier::learn(&sounds(count))
+                    .is_err_and(|error| error.to_string().contains("read_captions"))
+            );
         }
     }
 

@@ -9,19 +9,20 @@ use musiva_core::pipeline::Codec;
 use musiva_core::recipe::Recipe;
 use musiva_core::{Clip, Media, Result, Sound, TokenizerSpec};
 use musiva_data::Dataset;
-use musiva_media::{Opus, Row, error_row, spectrogram_with_axes};
+use musiva_media::{Opus, SheetRow, error_row, spectrogram_with_axes};
 
 /// Clips on a sheet.
 const CLIPS: u64 = 4;
 /// Sounds on a sheet.
 const SOUNDS: u64 = 8;
 
-/// The rows of a sheet: of a few held-out clips the original, what came back and where it is wrong; of sounds the spectrograms, next to each other, of the originals
-/// and of what came back with one level of tokens and with all. `baselines` adds rows of other codecs with the same bits.
+/// The rows of a sheet: of a few held-out clips the original, what came back and where it is wrong; of sounds the
+/// spectrograms, next to each other, of the originals and of what came back with one level of tokens and with all.
+/// `baselines` adds rows of other codecs with the same bits.
 ///
 /// # Errors
 /// What reading, tokenizing or the codecs return.
-pub fn sheet(recipe: &Recipe, parts: &Parts, baselines: bool) -> Result<Vec<Row>> {
+pub fn sheet(recipe: &Recipe, parts: &Parts, baselines: bool) -> Result<Vec<SheetRow>> {
     let data = held_out_of(recipe)?;
     let mut rows = Vec::new();
     if let Some(codec) = parts.video() {
@@ -33,7 +34,7 @@ pub fn sheet(recipe: &Recipe, parts: &Parts, baselines: bool) -> Result<Vec<Row>
     Ok(rows)
 }
 
-fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<Row>> {
+fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<SheetRow>> {
     let mut rows = Vec::new();
     let mut others = baselines.then(Baselines::new);
     for index in spread(data, CLIPS) {
@@ -43,15 +44,15 @@ fn clips(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<Row>>
         let tokens = codec.encode(&Media::Clip(before.clone()))?;
         let after = codec.clip(&tokens)?;
         let error = error_row("error of the tokens", &before, &after)?;
-        rows.extend([Row::new(name, before.clone()), Row::new("tokens", after), error]);
+        rows.extend([SheetRow::new(name, before.clone()), SheetRow::new("tokens", after), error]);
         if let (Some(others), Some(bits)) = (&mut others, bits_of(codec.tokenizer().spec().codes, &tokens)) {
-            rows.extend(others.add(&before, bits)?.into_iter().map(|(name, clip)| Row::new(name, clip)));
+            rows.extend(others.add(&before, bits)?.into_iter().map(|(name, clip)| SheetRow::new(name, clip)));
         }
     }
     Ok(rows)
 }
 
-fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<Row>> {
+fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<SheetRow>> {
     let &TokenizerSpec { kind, codes, .. } = codec.tokenizer().spec();
     let opus = baselines.then(Opus::find).flatten();
     let mut rows: Vec<(String, Vec<Clip>)> = Vec::new();
@@ -86,7 +87,7 @@ fn sounds(codec: &Codec, data: &dyn Dataset, baselines: bool) -> Result<Vec<Row>
     let row = |(name, pictures): (String, Vec<Clip>)| {
         let [_, height, width] = pictures[0].shape();
         let pixels: Vec<u8> = pictures.iter().flat_map(|picture| picture.pixels().iter().copied()).collect();
-        Ok(Row::new(name, Clip::new([pictures.len(), height, width], pictures[0].rate(), pixels)?))
+        Ok(SheetRow::new(name, Clip::new([pictures.len(), height, width], pictures[0].rate(), pixels)?))
     };
     rows.into_iter().map(row).collect()
 }

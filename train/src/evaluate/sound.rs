@@ -1,13 +1,13 @@
 //! How well an audio tokenizer makes held-out sounds again.
 
-use super::reader::{MOST, Reader};
+use super::reader::{CaptionClassifier, MOST};
 use super::video::bits_of;
 use super::{Metrics, Progress, spread};
 use crate::measure::{row, si_snr};
 use burn::tensor::Device;
 use musiva_core::parameters::to_vec;
 use musiva_core::pipeline::Codec;
-use musiva_core::{Media, Result, RngKey, Sound, Tokens};
+use musiva_core::{Error, ErrorKind, Media, Result, RngKey, Sound, Tokens};
 use musiva_data::world::{AudioReading, Onsets, Scene, Split};
 use musiva_data::{Dataset, World};
 use musiva_media::Opus;
@@ -125,14 +125,20 @@ pub(super) fn resound(
     let mut measures = None;
     for (at, i) in which.into_iter().enumerate() {
         progress("sounds", at, n as usize)?;
-        let scene = sources.world.map(|world| world.scene(RngKey::new(seed).sample(i), Split::Test));
-        let (sound, caption) = match scene.as_ref().and_then(|scene| scene.sound()) {
-            Some(sound) => (sound, String::new()),
+        let key = RngKey::new(seed).sample(i);
+        let scene = sources.world.map(|world| world.scene(key, Split::Test));
+        let (sound, caption) = match scene.as_ref().and_then(|scene| Some((scene.sound()?, scene.caption(key)))) {
+            Some(both) => both,
             None => {
                 let sample = sources.held_out.get(i)?;
                 (sample.clone().into_sound()?, sample.caption)
             }
         };
+        if sound.length() < MelScales::SHORTEST {
+            let message = format!("sounds of {} samples are too short to be measured", sound.length());
+            return Err(Error::new(ErrorKind::Data, "data", message)
+                .hint(format!("give them {} samples or more (`data.samples`)", MelScales::SHORTEST)));
+        }
         let made = codec.encode(&Media::Sound(sound.clone()))?;
         let measures = measures.get_or_insert_with(|| Measures::of(&sound, reader.as_ref()));
         read += usize::from(reader.as_ref().is_some_and(|reader| reader.read(&sound) == caption));
@@ -140,7 +146,7 @@ pub(super) fn resound(
             let again = sounded(codec, &made.coarse(keep + 1), &sound)?;
             sums.add(&sound, &again, &caption, measures)?;
             if keep + 1 == levels {
-                metrics.update(&again.clone().into(), &sound.clone().into(), &caption)?;
+                metrics.compare(&Media::Sound(again.clone()), &Media::Sound(sound.clone()), &caption)?;
             }
             if let Some(scene) = scene.as_ref().filter(|_| keep + 1 == levels) {
                 audio_oracle.listen(scene, &again);
@@ -180,7 +186,7 @@ pub(super) fn resound(
 }
 
 /// A classifier of the captions of `data`.
-fn learnt(data: &dyn Dataset, progress: &mut Progress) -> Result<Reader> {
+fn learnt(data: &dyn Dataset, progress: &mut Progress) -> Result<CaptionClassifier> {
     let which = spread(data, MOST);
     let count = which.len();
     let mut sounds = Vec::new();
@@ -189,7 +195,7 @@ fn learnt(data: &dyn Dataset, progress: &mut Progress) -> Result<Reader> {
         let sample = data.get(i)?;
         sounds.push((sample.clone().into_sound()?, sample.caption));
     }
-    Reader::learn(&sounds)
+    CaptionClassifier::learn(&sounds)
 }
 
 /// Tokens as a sound as long as the one that they are of.
@@ -200,12 +206,12 @@ fn sounded(codec: &Codec, tokens: &Tokens, of: &Sound) -> Result<Sound> {
 /// What sounds are measured with.
 pub(super) struct Measures<'a> {
     scales: MelScales,
-    reader: Option<&'a Reader>,
+    reader: Option<&'a CaptionClassifier>,
 }
 
 impl<'a> Measures<'a> {
     /// For sounds like this one.
-    pub fn of(sound: &Sound, reader: Option<&'a Reader>) -> Self {
+    pub fn of(sound: &Sound, reader: Option<&'a CaptionClassifier>) -> Self {
         Self { scales: MelScales::new(sound.rate(), sound.length(), &Device::flex()), reader }
     }
 }
@@ -325,7 +331,7 @@ mod tests {
                 _ => (tone(1.2, 0.2 + 0.01 * i as f32), "high".to_owned()),
             })
             .collect();
-        let reader = Reader::learn(&sounds).unwrap();
+        let reader = CaptionClassifier::learn(&sounds).unwrap();
         let (low, measures) = (tone(0.2, 0.3), Measures::of(&sounds[0].0, Some(&reader)));
         let mut sums = Sums::default();
         for caption in ["low", "high", "low", "low"] {

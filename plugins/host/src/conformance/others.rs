@@ -6,7 +6,7 @@ use crate::dataset::HostedDataset;
 use crate::instance::Instance;
 use crate::metric::HostedMetric;
 use crate::sampler::Held as Sampler;
-use musiva_core::{Clip, Dataset, Metric, Modality, Rate, Result};
+use musiva_core::{Clip, Dataset, Metric, MetricSample, Modality, Rate, Result};
 use std::collections::BTreeMap;
 
 /// Embeddings and mask of texts, as bytes, text by text.
@@ -101,7 +101,14 @@ fn measure(instance: Instance, order: &[usize]) -> Result<(BTreeMap<String, f64>
             let pixel = |i: usize| ((i * (2 * pair + 3) + which * i / 7) % 256) as u8;
             Clip::new(SHAPE, Rate::whole(8), (0..3 * SHAPE.iter().product::<usize>()).map(pixel).collect())
         };
-        metric.update(&clip(0)?.into(), &clip(1 + pair)?.into(), "a red ring moves left")?;
+        let (made, reference) = (clip(0)?.into(), clip(1 + pair)?.into());
+        let caption = "a red ring moves left";
+        metric.update(MetricSample {
+            made: &made,
+            given: &musiva_core::Output::default(),
+            reference: &reference,
+            caption,
+        })?;
     }
     Ok((metric.result()?, metric.into_inner()))
 }

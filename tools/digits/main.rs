@@ -42,8 +42,8 @@ fn run() -> Result<()> {
         (Some("make"), [_, mnist, recordings, folder]) => {
             for (split, count) in CLIPS {
                 let digits = Digits::open(mnist, split)?;
-                let recordings_of = Recordings::open(recordings, split)?;
-                make::make(&digits, &recordings_of, count, &folder.join(split.name()))?;
+                let recordings = Recordings::open(recordings, split)?;
+                make::make(&digits, &recordings, count, &folder.join(split.name()))?;
             }
             Ok(())
         }

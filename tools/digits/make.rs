@@ -7,10 +7,10 @@ use musiva::{Clip, Error, Rate, Result, RngKey, RngStream, Sound};
 use std::path::Path;
 
 /// Height and width of a clip.
-pub const SIZE: usize = 48;
+const SIZE: usize = 48;
 /// Frames of a clip, and a second.
-pub const FRAMES: usize = 17;
-pub const FPS: usize = 8;
+const FRAMES: usize = 17;
+const FPS: usize = 8;
 /// Samples a second.
 pub const RATE: usize = 8000;
 /// Pixels a second along each axis.
@@ -26,7 +26,8 @@ pub fn make(digits: &Digits, recordings: &Recordings, count: u64, folder: &Path)
     std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, "make it", error))?;
     let words = words(recordings)?;
     if let Some(digit) = words.iter().position(Vec::is_empty) {
-        return Err(unusable(folder, &format!("no recording of {} is of {LONGEST} seconds or less", NAMES[digit])));
+        let message = format!("no recording of {} is of {LONGEST} seconds or less", NAMES[digit]);
+        return Err(unusable(recordings.folder(), &message));
     }
     let mut lines = String::new();
     for number in 0..count {
@@ -116,7 +117,7 @@ impl Axis {
 }
 
 impl Trajectory {
-    /// A way of this picture: the first that is drawn along which it meets walls at least once, never before one word is over,
+    /// For this picture: the first that is drawn along which it meets walls at least once, never before one word is over,
     /// and only while a word can still be heard to its end.
     fn draw(picture: &[u8], draw: &mut musiva::Stream) -> Self {
         let ink = |line: &dyn Fn(usize, usize) -> u8| {
@@ -150,7 +151,7 @@ impl Trajectory {
     }
 }
 
-/// The picture on its way, between pixels too.
+/// The picture along its trajectory, between pixels too.
 fn clip(picture: &[u8], Trajectory(axes): &Trajectory) -> Result<Clip> {
     let mut pixels = Vec::with_capacity(FRAMES * SIZE * SIZE * 3);
     let grey = |y: isize, x: isize| {

@@ -5,7 +5,7 @@ use crate::make::RATE;
 use crate::{read, unusable};
 use musiva::media::{SoundOptions, read_sound};
 use musiva::{Error, Rate, Result, Sound};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The side of MNIST's pictures.
 pub const SIDE: usize = 28;
@@ -95,7 +95,10 @@ fn idx(path: &Path, shape: &[usize]) -> Result<Vec<u8>> {
 }
 
 /// Spoken digits.
-pub struct Recordings(Vec<Recording>);
+pub struct Recordings {
+    folder: PathBuf,
+    all: Vec<Recording>,
+}
 
 /// A spoken digit.
 pub struct Recording {
@@ -135,7 +138,7 @@ impl Recordings {
             }
         }
         if NAMES.iter().enumerate().all(|(digit, _)| all.iter().any(|recording| recording.digit == digit)) {
-            Ok(Self(all))
+            Ok(Self { folder: folder.to_owned(), all })
         } else {
             Err(unusable(folder, "it does not hold recordings of all digits"))
         }
@@ -143,6 +146,11 @@ impl Recordings {
 
     /// All of them.
     pub fn all(&self) -> &[Recording] {
-        &self.0
+        &self.all
+    }
+
+    /// Where they lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 }

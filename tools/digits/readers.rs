@@ -135,7 +135,7 @@ fn tensor(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::<1>::from_data(values.as_slice(), device).reshape(shape)
 }
 
-/// The picture moved by so many pixels, 0 to 1.
+/// The picture moved by `dy` and `dx` pixels, 0 to 1.
 fn shift(picture: &[u8], dy: isize, dx: isize) -> impl Iterator<Item = f32> {
     (0..SIDE * SIDE).map(move |i| {
         let (y, x) = ((i / SIDE) as isize + dy, (i % SIDE) as isize + dx);

@@ -12,7 +12,7 @@ use musiva_core::{
     Parameters, Result, RngKey, RngStream, Sampler, Stream, Task, TrackMedia, WeightInit, Weights,
 };
 use musiva_data::Dataset;
-use musiva_media::spectrogram;
+use musiva_media::spectrogram_with_axes;
 use std::sync::Arc;
 
 /// Clips made at each look.
@@ -326,7 +326,7 @@ impl Trainable for BackboneTraining<'_> {
             }
         }
         if result.clips.is_empty() {
-            result.clips = result.sounds.iter().map(spectrogram).collect::<Result<_>>()?;
+            result.clips = result.sounds.iter().map(spectrogram_with_axes).collect::<Result<_>>()?;
         }
         Ok(result)
     }

@@ -32,7 +32,7 @@ use crate::sources::{dataset_of, held_out_of, world_of};
 use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::{Part, Recipe};
-use musiva_core::{Error, ErrorKind, Media, Metric, MetricSample, Modality, Output, Result, RngKey, Task};
+use musiva_core::{Error, ErrorKind, Metric, MetricSample, Modality, Output, Result, RngKey, Task};
 use musiva_data::world::{Attributes, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::settings::Noise;
@@ -124,12 +124,12 @@ impl Metrics {
         self.0.iter_mut().try_for_each(|(_, metric)| metric.update(sample))
     }
 
-    /// Something that was reconstructed, beside what it is of.
-    fn compare(&mut self, made: &Media, reference: &Media, caption: &str) -> Result<()> {
+    /// A reconstruction beside the original.
+    fn compare<T: Clone + Into<Output>>(&mut self, made: &T, reference: &T, caption: &str) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
-        let [made, reference] = [made, reference].map(|media| Output::from(media.clone()));
+        let [made, reference]: [Output; 2] = [made, reference].map(|media| media.clone().into());
         self.update(MetricSample { made: &made, given: &Output::default(), reference: &reference, caption })
     }
 
@@ -352,13 +352,8 @@ fn generate(
             if !metrics.is_empty() {
                 let (scene, _) = &scenes[i];
                 let reference = Output { clip: Some(scene.render()), sound: scene.sound(), ..Output::default() };
-                let given = Output::default();
-                metrics.update(MetricSample {
-                    made: &made,
-                    given: &given,
-                    reference: &reference,
-                    caption: &prompts[i],
-                })?;
+                let (given, caption) = (Output::default(), &prompts[i]);
+                metrics.update(MetricSample { made: &made, given: &given, reference: &reference, caption })?;
             }
             scores.push(score(asked.within(clip.frames()), &oracle.read(clip)));
         }

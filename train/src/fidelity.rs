@@ -13,9 +13,9 @@ use std::fmt;
 /// Under which key weights files of tokenizers have it, as JSON.
 pub const HELD_OUT: &str = "musiva.held_out";
 
-/// A clip is far from the training data if its PSNR is more than so many dB lower than that of the held-out data.
+/// Decibels: a clip is far from the training data if its PSNR is lower than that of the held-out data by more.
 const FAR_PSNR: f64 = 6.0;
-/// A sound is far from the training data if its mel distance is more than so many times that of the held-out data.
+/// A factor: a sound is far from the training data if its mel distance exceeds that of the held-out data by more.
 const FAR_MEL: f64 = 2.0;
 
 /// How well media are reconstructed.
@@ -67,7 +67,7 @@ impl Fidelity {
         }
     }
 
-    /// Of so many decibels. Equal clips have infinitely many, which JSON cannot write.
+    /// From a PSNR in dB, capped at 100: that of equal clips is infinite, which JSON cannot write.
     pub fn psnr(decibels: f64) -> Self {
         Self::Psnr(decibels.min(100.0))
     }

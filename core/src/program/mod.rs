@@ -9,7 +9,7 @@ mod pieces;
 pub use pieces::{Pieces, joined};
 
 use crate::pipeline::Pipeline;
-use crate::{Clip, ConfigError, Mask, Media, Observer, Result, Sound, Task};
+use crate::{Clip, ConfigError, Mask, Observer, Result, Sound, Task};
 use std::collections::BTreeMap;
 
 /// What a program is asked for.
@@ -106,19 +106,15 @@ pub struct Output {
     pub streams: BTreeMap<String, Clip>,
 }
 
-impl From<Media> for Output {
-    fn from(media: Media) -> Self {
-        match media {
-            Media::Clip(clip) => Self { clip: Some(clip), ..Self::default() },
-            Media::Sound(sound) => Self { sound: Some(sound), ..Self::default() },
-            Media::Text(text) => Self { text: Some(text), ..Self::default() },
-        }
+impl From<Clip> for Output {
+    fn from(clip: Clip) -> Self {
+        Self { clip: Some(clip), ..Self::default() }
     }
 }
 
-impl From<Clip> for Output {
-    fn from(clip: Clip) -> Self {
-        Media::Clip(clip).into()
+impl From<Sound> for Output {
+    fn from(sound: Sound) -> Self {
+        Self { sound: Some(sound), ..Self::default() }
     }
 }
 

@@ -17,11 +17,12 @@ const BAR: usize = 8;
 /// Pixels between two labels, at least: beside each other there is more to read.
 const APART: [usize; 2] = [3 * HEIGHT, 6 * HEIGHT];
 
-/// The [`spectrogram`] of a sound with its axes: frequencies in hertz, times in seconds, and a bar of the colours in decibels
-/// of full scale.
+/// The spectrogram of the first channel as a picture of one frame, with its axes: time to the right in seconds, frequency up in
+/// hertz, from 0 to half of the sample rate; brightness is the magnitude in Hann windows of 512 samples, and a bar says which
+/// colour is which, in decibels from -80 to full scale.
 ///
 /// # Errors
-/// As there.
+/// For more than 2³⁰ samples.
 pub fn spectrogram_with_axes(sound: &Sound) -> Result<Clip> {
     let picture = spectrogram(sound)?;
     let [_, rows, columns] = picture.shape();
@@ -60,11 +61,11 @@ pub fn spectrogram_with_axes(sound: &Sound) -> Result<Clip> {
     page.clip()
 }
 
-/// The waveform of all of a sound, `height` pixels high, as wide as its [`spectrogram_with_axes`], moment below moment. The
-/// height is from `-peak` to `peak`.
+/// The waveform of a whole sound, `height` pixels high and as wide as its [`spectrogram_with_axes`], so that both can stand one
+/// above the other. The height is from `-peak` to `peak`.
 ///
 /// # Errors
-/// Where the sound is too long.
+/// For more samples than fit into a picture's rate, some 2³².
 pub fn waveform_below_spectrogram(sound: &Sound, height: usize, peak: f32) -> Result<Clip> {
     let Rate { numerator, denominator } = sound.rate();
     // All of it on one frame.

@@ -20,7 +20,6 @@ mod write;
 pub use axes::{spectrogram_with_axes, waveform_below_spectrogram};
 pub use read::{OpenedSound, SoundInfo, SoundOptions, SoundReader, read_sound};
 pub use resample::resample;
-pub use spectrogram::spectrogram;
 pub use waveform::waveform;
 pub use write::{SampleFormat, encode_sound, write_sound, write_sound_with};
 

@@ -12,7 +12,7 @@ const WANTED_COLUMNS: usize = 256;
 /// Samples of a window: 256 frequencies, two of them a row. From one to the next it moves by a sixteenth at least, and by a
 /// quarter at most, or by more where 1,024 columns would not reach.
 const WINDOW: usize = 512;
-/// What is so many decibels below full scale is black.
+/// Decibels below full scale that are black.
 pub(super) const RANGE: f64 = 80.0;
 /// From the quietest to full scale.
 const COLOURS: [[f64; 3]; 5] =
@@ -23,8 +23,8 @@ const COLOURS: [[f64; 3]; 5] =
 /// windows of 512 samples, in decibels from -80 to full scale.
 ///
 /// # Errors
-/// Where the sound is too long for a picture to have a window for every few samples: more than 2³⁰ samples.
-pub fn spectrogram(sound: &Sound) -> Result<Clip> {
+/// For more than 2³⁰ samples.
+pub(super) fn spectrogram(sound: &Sound) -> Result<Clip> {
     if sound.length() > 1 << 30 {
         return Err(Error::new(ErrorKind::Media, "", format!("{} samples are too many to be drawn", sound.length()))
             .hint("cut the sound"));
@@ -59,7 +59,7 @@ fn hop(length: usize) -> usize {
     length.div_ceil(WANTED_COLUMNS).clamp(WINDOW / 16, WINDOW / 4).max(length.div_ceil(MOST_COLUMNS))
 }
 
-/// How many columns the picture of so many samples has.
+/// Columns of the picture of a sound with `length` samples.
 pub(super) fn columns(length: usize) -> usize {
     length.div_ceil(hop(length))
 }

@@ -40,8 +40,8 @@ impl MetricConfig for HostedMetricConfig {
 /// A metric of a plugin: it sees clips that were made beside real ones, no sounds.
 pub struct HostedMetric {
     instance: Instance,
-    /// How many pairs it has seen.
-    pairs: usize,
+    /// Whether it has seen a pair of clips.
+    has_seen: bool,
 }
 
 impl HostedMetric {
@@ -51,7 +51,7 @@ impl HostedMetric {
     /// Where the plugin fails.
     pub fn new(instance: Instance) -> Result<Self> {
         instance.run(Ask::Reset, &[])?;
-        Ok(Self { instance, pairs: 0 })
+        Ok(Self { instance, has_seen: false })
     }
 
     /// The instance, as it is.
@@ -68,14 +68,14 @@ impl Metric for HostedMetric {
                 format!("update: a clip of {:?} was made, its reference is {:?}", made.shape(), reference.shape());
             return Err(wrong(self.instance.id(), message));
         }
-        self.pairs += 1;
+        self.has_seen = true;
         let [t, h, w] = made.shape();
         let view = |clip| View::of(Clip::pixels(clip), &[t, h, w, 3]);
         self.instance.run(Ask::Update(view(made), view(reference), sample.caption.to_owned()), &[]).map(|_| ())
     }
 
     fn result(&mut self) -> Result<BTreeMap<String, f64>> {
-        if self.pairs == 0 {
+        if !self.has_seen {
             return Ok(BTreeMap::new());
         }
         let all: BTreeMap<String, f64> = self.instance.answer(Ask::Result)?;

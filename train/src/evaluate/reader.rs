@@ -264,6 +264,9 @@ mod tests {
         let sounds = |count: usize| -> Vec<(Sound, String)> {
             (0..count).map(|i| (glide(0.0, i as u64).slice(0..300), i.to_string())).collect()
         };
+        let mut rates = sounds(3);
+        rates[2].0 = rates[2].0.clone().with_rate(Rate::whole(1000));
+        assert!(CaptionClassifier::learn(&rates).is_err_and(|error| error.to_string().contains("sounds of one rate")));
         for count in [1, CLASSES + 1] {
             assert!(
                 CaptionClassifier::learn(&sounds(count))

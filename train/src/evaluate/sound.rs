@@ -146,7 +146,7 @@ pub(super) fn resound(
             let again = sounded(codec, &made.coarse(keep + 1), &sound)?;
             sums.add(&sound, &again, &caption, measures)?;
             if keep + 1 == levels {
-                metrics.compare(&Media::Sound(again.clone()), &Media::Sound(sound.clone()), &caption)?;
+                metrics.compare(&again, &sound, &caption)?;
             }
             if let Some(scene) = scene.as_ref().filter(|_| keep + 1 == levels) {
                 audio_oracle.listen(scene, &again);

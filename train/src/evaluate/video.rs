@@ -124,7 +124,7 @@ impl<'a> Sums<'a> {
             if i == self.metrics.len() {
                 self.metrics.push((name, Metrics::new(self.recipe)?));
             }
-            self.metrics[i].1.compare(&Media::Clip(clip.clone()), &Media::Clip(before.clone()), caption)?;
+            self.metrics[i].1.compare(clip, before, caption)?;
         }
         Ok(all.swap_remove(0).1)
     }

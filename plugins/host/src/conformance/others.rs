@@ -6,7 +6,7 @@ use crate::dataset::HostedDataset;
 use crate::instance::Instance;
 use crate::metric::HostedMetric;
 use crate::sampler::Held as Sampler;
-use musiva_core::{Clip, Dataset, Metric, MetricSample, Modality, Rate, Result};
+use musiva_core::{Clip, Dataset, Metric, MetricSample, Modality, Output, Rate, Result};
 use std::collections::BTreeMap;
 
 /// Embeddings and mask of texts, as bytes, text by text.
@@ -102,13 +102,8 @@ fn measure(instance: Instance, order: &[usize]) -> Result<(BTreeMap<String, f64>
             Clip::new(SHAPE, Rate::whole(8), (0..3 * SHAPE.iter().product::<usize>()).map(pixel).collect())
         };
         let (made, reference) = (clip(0)?.into(), clip(1 + pair)?.into());
-        let caption = "a red ring moves left";
-        metric.update(MetricSample {
-            made: &made,
-            given: &musiva_core::Output::default(),
-            reference: &reference,
-            caption,
-        })?;
+        let (given, caption) = (Output::default(), "a red ring moves left");
+        metric.update(MetricSample { made: &made, given: &given, reference: &reference, caption })?;
     }
     Ok((metric.result()?, metric.into_inner()))
 }

@@ -24,6 +24,7 @@
 //! | open a recipe by name, file or text, with overrides and components of your own | [`RecipeSource`] |
 //! | write the recipes that fit a folder of one's own | [`new_recipes`] |
 //! | know what it is and takes | [`check()`] |
+//! | bring its data to this machine, where they are not | [`fetch()`] |
 //! | make clips and sounds | [`generate()`], [`generate_with`] |
 //! | train | [`train::train`] |
 //! | measure | [`evaluate::evaluate_all`], [`gallery()`] |
@@ -57,6 +58,7 @@ mod plugins;
 mod provenance;
 mod recipes;
 pub mod reconstruct;
+mod remote;
 pub mod save;
 pub mod shards;
 pub mod stream;
@@ -77,6 +79,7 @@ pub use pieces::TileOptions;
 pub use plugins::{PluginOptions, trust_file, trusted};
 pub use provenance::Provenance;
 pub use recipes::{RecipeSource, built_in, registry};
+pub use remote::fetch;
 pub use tokenize::{TokenizeOptions, tokenize};
 
 pub use burn;

@@ -4,13 +4,16 @@
 
 mod lab;
 
-use lab::Lab;
+use lab::{Lab, Outcome};
 use musiva::evaluate::{EvaluateOptions, evaluate_all};
 use musiva::{Component, ConfigError, DeviceName, Make, Metric, MetricConfig, MetricSample, Output, RecipeSource};
 use musiva_core::{Clip, Rate, Sound};
 use musiva_media::{Metadata, ReadOptions, SoundOptions, WriteOptions, read_clip, read_sound, write_movie};
 use std::collections::BTreeMap;
-use std::{f32::consts::TAU, fs};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::{f32::consts::TAU, fs, thread};
 
 const OWN: &str = r#"
 schema = 1
@@ -88,7 +91,7 @@ fn clips_with_sound_are_looked_at_trained_on_and_made() {
 
     // Without an oracle, what was held out and all that is real are what is made compared with.
     let said = lab.run(&["evaluate", "own.toml", "--prompts", "4", "-o", "figures.json"]).succeeds().out;
-    for text in ["bits a token", "frames-8x32x32", "mel-32", "top 1", "to the nearest trained on"] {
+    for text in ["bits a token", "exact", "frames-8x32x32", "mel-32", "top 1", "to the nearest trained on"] {
         assert!(said.contains(text), "{text:?} is not in\n{said}");
     }
     let figures = lab.json("figures.json");
@@ -98,6 +101,9 @@ fn clips_with_sound_are_looked_at_trained_on_and_made() {
     assert!((3.0..11.0).contains(&bits), "{bits}");
     let loss = task["loss"]["loss"].as_f64().unwrap();
     assert!((loss / std::f64::consts::LN_2 - bits).abs() < 1e-3, "{loss} nats, {bits} bits");
+    let cost = &figures["bits"][0];
+    assert_eq!((&cost["kind"], &cost["n"]), (&"exact".into(), &4.into()));
+    assert!((cost["per_token"]["mean"].as_f64().unwrap() - bits).abs() < 1e-3, "{cost}");
     let (found, real) = (&task["retrieval"][0], task["retrieval"][0]["real"].as_u64().unwrap());
     // Eight windows: too few to hold any out, so they are all of both.
     assert_eq!((found["n"].as_u64(), real), (Some(4), 12));
@@ -234,6 +240,75 @@ fn shards_are_looked_at_and_trained_on() {
     lab.run(&["data", "shards.toml", "--set", "data.path=s3://bucket/a.tar"])
         .fails(4, &["begins with `s3:`", "fetch them first"]);
     lab.run(&["data", "own.toml", "--set", "data.path=clips-{00..01}.tar"]).fails(4, &["kind = \"webdataset\""]);
+}
+
+/// Serves the lab's shards by HTTP: the first time a file is asked for its machine breaks off in the middle. What was asked
+/// for is noted: `/clips-00.tar from 0`.
+fn serve(lab: &Lab) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let (folder, noted) = (lab.path(""), asked.clone());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request: Vec<_> = lines.map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let path = request[0].split(' ').nth(1).unwrap().to_owned();
+            let from = request.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=")?.parse().ok());
+            let from = from.map(|text: String| text.trim_end_matches('-').parse::<usize>().unwrap()).unwrap_or(0);
+            let first = !noted.lock().unwrap().iter().any(|one| one.starts_with(&path));
+            noted.lock().unwrap().push(format!("{path} from {from}"));
+            let name = path[1..].split('?').next().unwrap();
+            let Ok(bytes) = fs::read(folder.join(name)) else {
+                write!(stream, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+                continue;
+            };
+            let (rest, length) = (&bytes[from..], bytes.len());
+            let status = match from {
+                0 => "200 OK".to_owned(),
+                _ => format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{length}", length - 1),
+            };
+            let head = format!("HTTP/1.1 {status}\r\netag: \"one\"\r\ncontent-length: {}\r\n", rest.len());
+            write!(stream, "{head}connection: close\r\n\r\n").unwrap();
+            stream.write_all(if first { &rest[..length / 2] } else { rest }).unwrap();
+        }
+    });
+    (host, asked)
+}
+
+#[test]
+fn shards_at_an_address_are_fetched_once() {
+    let lab = Lab::trained();
+    shards(&lab);
+    let recipe = OWN.replace("kind = \"folder\"", "kind = \"webdataset\"");
+    fs::write(lab.path("shards.toml"), recipe.replace("path = \"clips\"", "path = \"clips-{00..01}.tar\"")).unwrap();
+    let (host, asked) = serve(&lab);
+    let [there, gone] =
+        ["clips-{00..01}.tar?key=secret", "gone.tar?key=secret"].map(|name| format!("data.path={host}/{name}"));
+    let run = |arguments: &[&str]| Outcome::of(lab.command(arguments).env("NO_PROXY", "127.0.0.1"));
+    // Nothing is fetched to be checked.
+    run(&["check", "shards.toml", "--set", &there]).succeeds();
+    assert!(asked.lock().unwrap().is_empty());
+    let said = run(&["data", "shards.toml", "--set", &there]).succeeds().out;
+    assert!(said.contains("2 files fetched") && said.contains("(clips-01.tar/more/d.mp4 from frame 5)"), "{said}");
+    let halves = ["00", "01"].map(|shard| lab.bytes(&format!("clips-{shard}.tar")).len() / 2);
+    let wanted: Vec<_> =
+        (0..2).flat_map(|i| [0, halves[i]].map(|from| format!("/clips-0{i}.tar?key=secret from {from}"))).collect();
+    assert_eq!(*asked.lock().unwrap(), wanted, "each once, and the rest of it after the break");
+    // As shards of this machine, and not asked for again.
+    for (name, path) in [("here", "data.path=clips-{00..01}.tar"), ("there", &*there)] {
+        run(&["train", "shards.toml", "--set", path, "--steps", "2", "--run", name]).succeeds();
+    }
+    assert!(lab.values("here/weights.safetensors") == lab.values("there/weights.safetensors"));
+    assert_eq!(asked.lock().unwrap().len(), 4);
+    run(&["train", "--resume", "there", "shards.toml", "--set", &there, "--steps", "2"]).succeeds();
+    let error = run(&["data", "shards.toml", "--set", &gone]).fails(4, &["/gone.tar", "404", "in a browser"]).err;
+    assert!(!error.contains("secret"), "{error}");
+    let kept = lab.text("there/recipe.toml");
+    assert!(kept.contains("clips-{00..01}.tar\"") && !kept.contains("secret"), "{kept}");
+    let auto = run(&["check", "shards.toml", "--set", &there, "--set", "data.shapes=auto"]);
+    auto.fails(3, &["these lie on another machine"]);
 }
 
 #[test]

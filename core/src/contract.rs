@@ -422,6 +422,26 @@ pub struct Loss {
     pub parts: Vec<(&'static str, Tensor<1>)>,
 }
 
+/// What the target tokens of a batch cost under a model: the length of the code that its distribution gives them, `-log₂ p`.
+/// The tokens are codes; vectors have densities, which are another unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bits {
+    /// Of each track that has target tokens, its number and the bits of all of them together, sample by sample, `[B]`.
+    pub tracks: Vec<(usize, Vec<f64>)>,
+    /// What these numbers are.
+    pub kind: BitsKind,
+}
+
+/// What numbers of bits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BitsKind {
+    /// The very cost.
+    Exact,
+    /// Estimates, by draws at random, of an upper bound of the cost: their mean is no less than it.
+    UpperBound,
+}
+
 /// The training loss of a backbone.
 pub trait Objective: Send + Sync {
     /// What is wrong with the configuration by itself.
@@ -449,6 +469,21 @@ pub trait Objective: Send + Sync {
     }
     /// The loss of a batch at `draw.step`.
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss>;
+    /// What the target tokens of a batch cost under the model, without guidance and with nothing dropped; `None` where they
+    /// are vectors, or where it cannot be told, as by default. Of an estimate this is the `draw`th of `draws`: what each draws
+    /// is spread evenly over all of them, so that their mean varies less than that of as many at random.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn bits(
+        &self,
+        _backbone: &dyn Backbone,
+        _batch: &CleanBatch,
+        _key: RngKey,
+        [_draw, _draws]: [u64; 2],
+    ) -> Result<Option<Bits>> {
+        Ok(None)
+    }
     /// How many forward passes a training step takes, on average.
     fn forwards(&self) -> f64 {
         1.0

@@ -10,6 +10,11 @@ use std::{fs, path::Path};
 /// 2³⁰ bytes.
 pub const GIGABYTE: u64 = 1 << 30;
 
+/// Whether a path is the address of a file on another machine, which HTTP brings.
+pub fn is_address(path: &str) -> bool {
+    path.starts_with("https://") || path.starts_with("http://")
+}
+
 /// Reads a file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let failed = |e| Error::io(path, "read it", e);

@@ -9,7 +9,7 @@ use crate::dataset::{Dataset, Part};
 use crate::recipe::TrainTableKind;
 use crate::{ConfigError, Error, ErrorKind, MediaShape, Modality, Program, Result, Schedule};
 use serde_json::Value;
-use std::{any::Any, collections::BTreeMap, sync::Arc};
+use std::{any::Any, collections::BTreeMap, path::Path, sync::Arc};
 
 /// Turns a configuration, as JSON that already fits the component's schema, into the component.
 pub enum Make {
@@ -170,6 +170,15 @@ pub trait DatasetConfig: Send + Sync {
     /// The key of what is not there on this machine, e.g. `path`, with what is expected there; none by default. Unlike an
     /// error of the configuration it does not keep a recipe from being checked, or from being used where no data are read.
     fn missing(&self) -> Option<ConfigError> {
+        None
+    }
+    /// Addresses of the files that lie on other machines and are fetched before these data are opened; none by default.
+    fn remote(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// The same data, of files that were fetched to `folder`, where [`remote`](Self::remote) names any; each lies at
+    /// `folder/HOST/PATH`, as its address says.
+    fn fetched(&self, _folder: &Path) -> Option<Arc<dyn DatasetConfig>> {
         None
     }
     /// Opens the samples to train on, or those that training never sees. Who has no split of its own takes

@@ -63,7 +63,7 @@ fn of_sizes(frames: usize, own: [usize; 2], files: &[(usize, [usize; 2])]) -> Ve
     let total: f64 = all.iter().map(|bucket| bucket.weight).sum();
     let mut kept: Vec<ClipShape> = Vec::new();
     for bucket in all {
-        let rare = bucket.weight < LEAST * total || kept.len() == MOST;
+        let rare = bucket.weight < LEAST * total || kept.len() >= MOST;
         let other = nearest(&kept, bucket.frames, bucket.size).filter(|_| rare);
         match other {
             Some(other) => kept[other].weight += bucket.weight,
@@ -147,6 +147,19 @@ mod tests {
         let mut files = vec![(17, [64, 64]); 99];
         files.push((17, [64, 80]));
         assert_eq!(of_sizes(17, [64, 64], &files), [shape(17, [64, 64], 1.0)]);
+    }
+
+    #[test]
+    fn of_more_shapes_than_buckets_those_that_are_most_like_each_other_share_one() {
+        // All lengths of fourteen shapes, the shortest one the rarest.
+        let sides = (0..14).map(|i| (400 + 100 * i, 1000));
+        let files: Vec<_> = sides
+            .flat_map(|(height, width)| [(5, [height, width]), (17, [height, width]), (17, [height, width])])
+            .chain([(1, [400, 1000])])
+            .collect();
+        let found = of_sizes(17, [512, 512], &files);
+        assert_eq!(found.iter().filter(|bucket| bucket.frames == 17).count(), MOST);
+        assert_eq!(found.len(), MOST + 2, "one of each shorter length: {found:?}");
     }
 
     #[test]

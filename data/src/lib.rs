@@ -46,6 +46,7 @@ pub use musiva_core::dataset::{
 };
 pub use order::shuffled;
 pub use register::register;
+pub use shards::fetched_path;
 pub use sounds::{Sounds, SoundsConfig};
 pub use webdataset::WebDatasetConfig;
 pub use world::{World, WorldConfig};

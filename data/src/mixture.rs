@@ -3,7 +3,7 @@
 use crate::dataset::{DataReport, Dataset, Dropped, Loudness, Part, PixelRange, Sample, Unreadable};
 use musiva_core::{ConfigError, DatasetConfig, Error, ErrorKind, MediaShape, Modality, Result};
 use serde_json::Value;
-use std::{any::Any, sync::Arc};
+use std::{any::Any, path::Path, sync::Arc};
 
 /// Samples after which the sources come in the same order again, at most.
 const LONGEST: usize = 1000;
@@ -153,6 +153,19 @@ impl DatasetConfig for MixtureConfig {
     fn missing(&self) -> Option<ConfigError> {
         let missing = self.sources.iter().enumerate().find_map(|(i, source)| Some(within(i, source.data.missing()?)));
         missing.map(|error| ConfigError { hint: "name it by `path` in this source".into(), ..error })
+    }
+
+    fn remote(&self) -> Vec<String> {
+        self.sources.iter().flat_map(|source| source.data.remote()).collect()
+    }
+
+    fn fetched(&self, folder: &Path) -> Option<Arc<dyn DatasetConfig>> {
+        let fetched = |source: &Source| {
+            let data = source.data.fetched(folder).unwrap_or_else(|| source.data.clone());
+            Source { data, ..source.clone() }
+        };
+        let here = self.remote().is_empty();
+        (!here).then(|| Arc::new(Self { sources: self.sources.iter().map(fetched).collect() }) as _)
     }
 
     fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {

@@ -9,6 +9,7 @@ use crate::{
     Folder, FolderConfig, MixtureConfig, Sounds, SoundsConfig, WebDatasetConfig, World, WorldConfig, auto, clip_sound,
     scan, shards,
 };
+use musiva_core::files::is_address;
 use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -27,8 +28,8 @@ fn plain() -> [(&'static str, &'static str, Value, MakeDataset); 4] {
     let mut shards: Value = schemars::schema_for!(FolderConfig).into();
     if let Some(path) = shards.pointer_mut("/properties/path/description") {
         *path =
-            "The shards, .tar files of this machine: one, a folder of them, or all that a pattern stands for, such as \
-                 `shards-{000..127}.tar` or `{day,night}.tar`."
+            "The shards, .tar files: one, a folder of them, or all that a pattern stands for, such as \
+                 `shards-{000..127}.tar` or `https://example.org/{day,night}.tar`; those at an address are fetched once."
                 .into();
     }
     if let Some(whole) = shards.get_mut("description") {
@@ -284,6 +285,15 @@ impl DatasetConfig for SoundsConfig {
             true => shards::missing(&self.path),
             false => scan::missing(&self.path, "sounds (.wav, .flac, .mp3, .ogg, …)"),
         }
+    }
+
+    fn remote(&self) -> Vec<String> {
+        shards::addresses(&self.path)
+    }
+
+    fn fetched(&self, folder: &Path) -> Option<Arc<dyn DatasetConfig>> {
+        let path = is_address(&self.path).then(|| shards::fetched_path(&self.path, folder).display().to_string())?;
+        Some(Arc::new(Self { path, ..self.clone() }))
     }
 
     fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {

@@ -1,11 +1,13 @@
 //! Clips in tar shards, as WebDataset has them: what [`folder`](crate::folder) is to a folder.
 
+use crate::buckets::{Auto, Shapes};
 use crate::dataset::{Dataset, Part, Readable, part};
 use crate::files::Files;
 use crate::{Folder, FolderConfig, auto, scan, shards};
+use musiva_core::files::is_address;
 use musiva_core::{ConfigError, DatasetConfig, MediaShape, Modality, Result};
 use serde::{Deserialize, Serialize};
-use std::{any::Any, sync::Arc};
+use std::{any::Any, path::Path, sync::Arc};
 
 /// Windows of the clips in shards, with their sound and their captions. The keys are those of a folder; `path` names a shard,
 /// a folder of them, or all that a pattern stands for.
@@ -15,7 +17,13 @@ pub struct WebDatasetConfig(pub FolderConfig);
 
 impl DatasetConfig for WebDatasetConfig {
     fn errors(&self) -> Vec<ConfigError> {
-        self.0.validate()
+        let mut errors = self.0.validate();
+        if self.0.shapes == Shapes::Auto(Auto::Auto) && is_address(&self.0.path) {
+            let message = "`\"auto\"` looks at the shards, and these lie on another machine";
+            let hint = "list them, as in `shapes = [{ frames = 17, size = [64, 64] }]`, or fetch the shards first";
+            errors.push(ConfigError::new("shapes", message, hint));
+        }
+        errors
     }
 
     fn shape(&self, modality: Modality) -> Option<MediaShape> {
@@ -37,6 +45,16 @@ impl DatasetConfig for WebDatasetConfig {
             Err(_) => Vec::new(),
         };
         self.0.buckets(look).into_iter().map(|(weight, config)| (weight, Arc::new(Self(config)) as _)).collect()
+    }
+
+    fn remote(&self) -> Vec<String> {
+        shards::addresses(&self.0.path)
+    }
+
+    fn fetched(&self, folder: &Path) -> Option<Arc<dyn DatasetConfig>> {
+        let path =
+            is_address(&self.0.path).then(|| shards::fetched_path(&self.0.path, folder).display().to_string())?;
+        Some(Arc::new(Self(FolderConfig { path, ..self.0.clone() })))
     }
 
     fn open(&self, wanted: Part) -> Result<Arc<dyn Dataset>> {

@@ -296,8 +296,8 @@ fn sounds_that_only_ffmpeg_knows_are_read_at_their_time() {
     for (name, coding) in codings {
         let Some(path) = made(folder.path(), name, &format!("-f lavfi -i {burst_of} {coding}")) else { continue };
         let (first, last, level) = burst(&path);
-        // WMA does not say how much its encoder has put in front.
-        let late = if name == "e.wma" { 0.05 } else { 0.0 };
+        // WMA does not say how much its encoder has put in front, nor does Matroska with AAC by an older ffmpeg.
+        let late = if ["c.mka", "e.wma"].contains(&name) { 0.05 } else { 0.0 };
         assert!((0.24..0.26 + late).contains(&first) && (0.74..0.76 + late).contains(&last), "{name}: {first} {last}");
         assert!((-7.5..-5.0).contains(&level), "{name}: {level} dB");
         // From wherever one seeks, the samples are those of the whole.

@@ -1,8 +1,9 @@
 //! Arguments that subcommands share.
 
 use super::print::{tell, tell_text};
+use super::progress::Screen;
 use musiva::recipe::Recipe;
-use musiva::{Device, DeviceName, Error, PluginOptions, RecipeSource, Result, TileOptions};
+use musiva::{Device, DeviceName, Error, PluginOptions, RecipeSource, Result, TileOptions, fetch};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fmt};
@@ -53,6 +54,13 @@ impl RecipeArgs {
         Ok(recipe)
     }
 
+    /// The recipe, checked; its data are on this machine then. `json`: nothing is said on the standard output.
+    pub fn open_with_data(&self, json: bool) -> Result<Recipe> {
+        let mut recipe = self.open()?;
+        fetch(&mut recipe, &mut Screen::new(json))?;
+        Ok(recipe)
+    }
+
     /// The recipe, to be read.
     pub fn source(&self) -> Result<RecipeSource> {
         let source = RecipeSource::named(&self.recipe).plugins(self.plugins.options()?);
@@ -96,8 +104,9 @@ pub struct RecipesArgs {
 }
 
 impl RecipesArgs {
-    /// The recipes, checked: one at least.
-    pub fn open(&self) -> Result<Vec<Recipe>> {
+    /// The recipes, checked, one at least; their data are on this machine then. `json`: nothing is said on the standard
+    /// output.
+    pub fn open_with_data(&self, json: bool) -> Result<Vec<Recipe>> {
         let args = |recipe: &String| RecipeArgs {
             recipe: recipe.clone(),
             set: self.set.clone(),
@@ -105,7 +114,7 @@ impl RecipesArgs {
             force_weights: self.force_weights,
             plugins: self.plugins.clone(),
         };
-        self.recipes.iter().map(|recipe| args(recipe).open()).collect()
+        self.recipes.iter().map(|recipe| args(recipe).open_with_data(json)).collect()
     }
 }
 

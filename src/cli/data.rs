@@ -44,10 +44,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let recipe = args.recipe.open()?;
     if let Some(path) = &args.output {
         save::prepare(path, &["png"], args.overwrite.overwrite)?;
     }
+    let recipe = args.recipe.open_with_data(args.json.json)?;
     let (data, held_out) = (dataset_of(&recipe)?, held_out_of(&recipe)?);
     // Before the report, which then knows of those that cannot be read.
     let mut samples = spread(&*data, SHOWN)?;

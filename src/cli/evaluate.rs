@@ -6,9 +6,9 @@ use super::progress::Screen;
 use musiva::data::world::Scores;
 use musiva::evaluate::{
     AudioReconstruction, BACKBONE, Denoised, EvaluateOptions, Evaluation, Evaluations, FEWER_PIXELS, Figures,
-    HeldOutTask, Reconstructed, SoundFigures, TaskResult, X264, evaluate_all, record_held_out,
+    HeldOutTask, Interval, Reconstructed, SoundFigures, TaskBits, TaskResult, X264, evaluate_all, record_held_out,
 };
-use musiva::{Device, Modality, Provenance, Recipe, Result, files, save};
+use musiva::{BitsKind, Device, Modality, Provenance, Recipe, Result, files, save};
 use std::path::PathBuf;
 
 /// Measure a recipe, or several side by side, on held-out prompts and clips
@@ -62,15 +62,15 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
-    let recipes = args.recipes.open()?;
-    if args.record {
-        return record(&recipes, &device);
-    }
     if let Some(path) = &args.sheet {
         save::prepare(path, &["png"], args.overwrite.overwrite)?;
     }
     if let Some(path) = &args.output {
         save::vacant(path, args.overwrite.overwrite)?;
+    }
+    let recipes = args.recipes.open_with_data(args.json)?;
+    if args.record {
+        return record(&recipes, &device);
     }
     let options = EvaluateOptions {
         prompts: args.prompts.map(|n| n as usize),
@@ -140,6 +140,7 @@ fn text(evaluations: &[Evaluation]) -> String {
         text.push_str(&asked_for(evaluations, seen, bounces));
     }
     text.push_str(&held_out(evaluations));
+    text.push_str(&bits(evaluations));
     if evaluations.iter().any(|evaluation| !evaluation.tasks.is_empty()) {
         text.push_str(&format!("\nhow well each task is done\n{}", done(evaluations)));
     }
@@ -201,6 +202,33 @@ fn done(evaluations: &[Evaluation]) -> String {
     table(&rows)
 }
 
+/// What held-out tokens cost, task after task.
+fn bits(evaluations: &[Evaluation]) -> String {
+    let all = evaluations.iter().flat_map(|one| one.bits.iter().map(move |bits| (one.recipe.as_str(), bits)));
+    let mut all: Vec<(&str, &TaskBits)> = all.collect();
+    let Some((_, first)) = all.first().copied() else { return String::new() };
+    let order = |name: &str| evaluations[0].bits.iter().position(|bits| bits.task == name).unwrap_or(usize::MAX);
+    all.sort_by_key(|(_, bits)| order(&bits.task));
+    let within = |interval: Interval, digits: usize| match first.n {
+        1 => format!("{:.digits$}", interval.mean),
+        _ => format!("{:.digits$} ± {:.digits$}", interval.mean, interval.high - interval.mean),
+    };
+    let head = ["", "", "", "bits a token", "of clips", "of sounds", "of texts", "bits a sample"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (recipe, bits) in &all {
+        let kind = match bits.kind {
+            BitsKind::Exact => "exact".to_owned(),
+            BitsKind::UpperBound => format!("upper bound, {} draws", bits.draws),
+        };
+        let track = |name: &str| bits.tracks.get(name).map_or("–".to_owned(), |&own| within(own, 3));
+        let names = [bits.task.clone(), (*recipe).to_owned(), kind, within(bits.per_token, 3)];
+        let tracks = [Modality::Video, Modality::Audio, Modality::Text].map(|modality| track(modality.track()));
+        rows.push(names.into_iter().chain(tracks).chain([within(bits.per_sample, 1)]).collect());
+    }
+    let n = first.n;
+    format!("\nwhat the tokens of {n} held-out samples cost, ± 1.96 standard errors\n{}", table(&rows))
+}
+
 /// Task after task, what each recipe makes of held-out data.
 fn held_out(evaluations: &[Evaluation]) -> String {
     let all: Vec<(&str, &HeldOutTask)> = evaluations
@@ -210,12 +238,11 @@ fn held_out(evaluations: &[Evaluation]) -> String {
     let Some((_, first)) = all.first() else { return String::new() };
     let number =
         |number: Option<f64>, digits: usize| number.map_or("–".into(), |number| format!("{number:.digits$}"));
-    let head = ["", "", "n", "loss", "bits a token", "PSNR", "SSIM", "SI-SNR", "mel distance", "caption"];
+    let head = ["", "", "n", "loss", "PSNR", "SSIM", "SI-SNR", "mel distance", "caption"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (recipe, task) in &all {
         let cells = [
             number(task.loss.get("loss").copied(), 4),
-            number(task.loss.get("bits_per_token").copied(), 3),
             number(task.clips.map(|figures| figures.psnr), 2),
             number(task.clips.map(|figures| figures.ssim), 4),
             number(task.sounds.map(|figures| figures.si_snr), 2),

@@ -34,9 +34,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
-    let recipes = args.recipes.open()?;
     save::prepare(&args.output, &["md"], args.overwrite.overwrite)?;
     save::vacant(&args.output.with_extension(""), args.overwrite.overwrite)?;
+    let recipes = args.recipes.open_with_data(args.json.json)?;
     let mut screen = Screen::new(args.json.json);
     let tasks = gallery(&recipes, args.seed, &args.output, (&device, args.device.device), &mut screen)?;
     match args.json.json {

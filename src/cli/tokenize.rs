@@ -63,7 +63,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let recipe = args.recipe.open()?;
+    let recipe = if args.dataset { args.recipe.open_with_data(args.json.json)? } else { args.recipe.open()? };
     let mut screen = Screen::new(args.json.json);
     if args.dataset {
         let (folder, device) = (&args.output, args.device.open()?);

@@ -1,6 +1,6 @@
 //! Tokenizers: media ⇄ tokens.
 //!
-//! [`magvit2`] and [`cvivit`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
+//! [`magvit2`], [`cvivit`] and [`pixels`] for clips and images, [`soundstream`] for sound, [`text`] for words, [`quantizers`]
 //! between latents and tokens.
 //! What only training needs stands apart, in [`losses`], [`discriminators`] and their [`settings`], and is no part of a tokenizer.
 
@@ -11,6 +11,7 @@ pub mod cvivit;
 pub mod discriminators;
 pub mod losses;
 pub mod magvit2;
+pub mod pixels;
 pub mod quantizers;
 pub mod settings;
 pub mod soundstream;
@@ -41,6 +42,14 @@ pub fn register(registry: &mut Registry) -> Result<()> {
         schema: schemars::schema_for!(cvivit::CVivitConfig).into(),
         learns: true,
         make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<cvivit::CVivitConfig>(value)?))),
+    })?;
+    registry.register(Component {
+        kind: "pixels",
+        summary: "pixels themselves: black and white ones as the bits of patches, or red, green and blue as three codes",
+        origin: "built-in".into(),
+        schema: schemars::schema_for!(pixels::PixelsConfig).into(),
+        learns: false,
+        make: Make::Tokenizer(|value| Ok(Box::new(serde_json::from_value::<pixels::PixelsConfig>(value)?))),
     })?;
     registry.register(Component {
         kind: "soundstream",

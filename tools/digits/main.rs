@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release --example digits -- make MNIST RECORDINGS FOLDER
 //! cargo run --release --example digits -- evaluate MNIST RECORDINGS FOLDER PROMPTS RECIPE...
+//! cargo run --release --example digits -- sentences RECORDINGS COUNT RECIPE...
 //! ```
 //!
 //! `MNIST` holds its four IDX files, `RECORDINGS` the WAV files of the Free Spoken Digit Dataset; `tools/digits.sh` downloads
@@ -11,6 +12,7 @@
 mod make;
 mod originals;
 mod readers;
+mod sentences;
 
 use musiva::{Error, ErrorKind, Result};
 use originals::{Digits, Recordings, Split};
@@ -21,7 +23,8 @@ use std::sync::Arc;
 /// How many clips are made of each split.
 const CLIPS: [(Split, u64); 2] = [(Split::Train, 6000), (Split::Test, 200)];
 
-const USAGE: &str = "digits make MNIST RECORDINGS FOLDER, or digits evaluate MNIST RECORDINGS FOLDER PROMPTS RECIPE...";
+const USAGE: &str = "digits make MNIST RECORDINGS FOLDER, or digits evaluate MNIST RECORDINGS FOLDER PROMPTS RECIPE..., or \
+                     digits sentences RECORDINGS COUNT RECIPE...";
 
 fn main() -> ExitCode {
     match run() {
@@ -52,6 +55,9 @@ fn run() -> Result<()> {
             let readers = Arc::new(readers::Readers::learn(mnist, recordings)?);
             println!("classifiers, on originals of the test splits: {}", readers.card());
             texts[5..].iter().try_for_each(|recipe| readers::evaluate(&readers, recipe, folder, prompts))
+        }
+        (Some("sentences"), [_, recordings, _, recipes @ ..]) if !recipes.is_empty() => {
+            sentences::evaluate(recordings, texts[2].parse().map_err(|_| unclear())?, &texts[3..])
         }
         _ => Err(unclear()),
     }

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod baselines;
+mod bits;
 mod cases;
 mod denoise;
 mod features;
@@ -18,6 +19,7 @@ mod video;
 
 pub use agreement::Agreement;
 pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
+pub use bits::{Interval, TaskBits};
 pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
 pub use features::{Retrieval, Variety};
@@ -71,6 +73,9 @@ pub struct Evaluation {
     /// How well the recipe's `[[task]]`s are done, instead; empty where it names none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskResult>,
+    /// What held-out tokens cost, task by task; empty without a backbone, and where its tokens are vectors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bits: Vec<TaskBits>,
     /// How well tasks are done on held-out data that no oracle reads; empty of the procedural world, and without a backbone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held_out: Vec<HeldOutTask>,
@@ -255,11 +260,19 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
         }
         None => None,
     };
-    let (mut generation, mut done, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
-    if let (None, Some(pipeline)) = (&world, &parts.pipeline) {
-        let tasks = recipe.need_tasks()?.into_iter().filter(|task| asked.is_empty() || asked.contains(&task.name));
-        let tasks: Vec<Task> = tasks.collect();
-        let (results, metrics) = held_out::held_out_tasks(recipe, pipeline, &tasks, [n, batch], seed, progress)?;
+    let (mut generation, mut done, mut held_out, mut bits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut tokenized, mut all_tasks) = (None, Vec::new());
+    if let Some(pipeline) = &parts.pipeline {
+        let data = held_out::tokenized(recipe, pipeline, n, progress)?;
+        let tasks = recipe.need_tasks()?.into_iter();
+        all_tasks = tasks.filter(|task| asked.is_empty() || asked.contains(&task.name)).collect::<Vec<Task>>();
+        if let Some(objective) = &recipe.objective {
+            bits = bits::bits(&*objective.component, pipeline, &data, &all_tasks, batch, seed, progress)?;
+        }
+        tokenized = Some(data);
+    }
+    if let (None, Some(pipeline), Some(data)) = (&world, &parts.pipeline, &tokenized) {
+        let (results, metrics) = held_out::held_out_tasks(recipe, pipeline, data, &all_tasks, batch, seed, progress)?;
         held_out = results;
         measured.extend(metrics);
     } else if let (Some(world), Some(pipeline), false) = (&world, &parts.pipeline, recipe.tasks.is_empty()) {
@@ -280,6 +293,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
     }
     let (name, recipe_sha256) = (recipe.name.clone(), recipe.hash());
     Ok(Evaluation {
+        bits,
         recipe: name,
         recipe_sha256,
         seed,

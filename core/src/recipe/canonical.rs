@@ -49,13 +49,14 @@ impl Recipe {
         text
     }
 
-    /// The merged recipe with absolute paths.
+    /// The merged recipe with absolute paths, and addresses without their keys.
     fn absolute(&self) -> Json {
         let mut json = self.resolved.clone();
         for path in &self.paths {
-            if let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/")))
-                && let Ok(absolute) = std::path::absolute(&*file)
-            {
+            let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/"))) else { continue };
+            if files::is_address(file) {
+                without_key(file);
+            } else if let Ok(absolute) = std::path::absolute(&*file) {
                 *file = joined(Path::new(""), &absolute.display().to_string()).display().to_string();
             }
         }
@@ -71,6 +72,7 @@ impl Recipe {
         }
         for path in &self.paths {
             if let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/"))) {
+                without_key(file);
                 *file =
                     Path::new(file).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             }
@@ -149,5 +151,12 @@ fn sorted(json: &Json) -> Json {
         }
         Json::Array(values) => values.iter().map(sorted).collect(),
         other => other.clone(),
+    }
+}
+
+/// An address without what comes behind its question mark: it may be a key.
+fn without_key(file: &mut String) {
+    if files::is_address(file) {
+        file.truncate(file.find('?').unwrap_or(file.len()));
     }
 }

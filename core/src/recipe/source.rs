@@ -108,8 +108,11 @@ impl Document {
     }
 }
 
-/// `path` below `folder`, without the steps back and forth that need not be taken.
+/// `path` below `folder`, without the steps back and forth that need not be taken; an address as it is.
 pub fn joined(folder: &Path, path: &str) -> PathBuf {
+    if files::is_address(path) {
+        return path.into();
+    }
     let mut out = PathBuf::new();
     for component in folder.join(path).components() {
         match component {

@@ -5,13 +5,14 @@
 #[cfg(test)]
 mod tests;
 
-use super::{drop_prompts, frame_progress};
+use super::{drop_prompts, frame_progress, stratified};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Element, Layout, ModelInput, NoisyVectors, Prediction};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Element, Layout, ModelInput, NoisyVectors, Prediction, columns};
+use musiva_core::parameters::to_vec;
 use musiva_core::schedule::{Cosine, Straight};
 use musiva_core::{
-    Backbone, BackboneSpec, ConfigError, Error, ErrorKind, Family, Loss, Objective, Predicts, Process, Result, RngKey,
-    RngStream, Schedule,
+    Backbone, BackboneSpec, Bits, BitsKind, ConfigError, Error, ErrorKind, Family, Loss, Objective, Predicts, Process,
+    Result, RngKey, RngStream, Schedule, TokenKind,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -202,6 +203,106 @@ fn loss(s: &Diffusion, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey)
     Ok(Loss { total: mean(predicted - target, weights), parts: vec![("clean_mse", mean(miss, live))] })
 }
 
+/// The log signal-to-noise ratios `ln(α²/σ²)` between which the bound of [`bits`] walks, as far as the schedule has them: below
+/// the first hardly anything is left of a bit, 1e-4 nats; from the last on bits are read out.
+const LOG_SNR: [f64; 2] = [-8.5, 2.5];
+/// How sure a read-out may be: the chance that it is wrong, at least.
+const LEAST_DOUBT: f64 = 1e-4;
+
+/// The variational bound of Gaussian diffusion on ±1 bits in continuous time (Kingma et al. 2021, "Variational Diffusion
+/// Models", equations 11 and 17): what is left of a bit at the first ratio of [`LOG_SNR`], `½·∫ e^λ·(x - x̂)² dλ` between
+/// both, and at the last one `-log₂ P(x)` by the denoiser itself, `P(+1) = (1 + x̂)/2`. Of the model's two noise levels and
+/// times only the ratio counts. Where the model is self-conditioned, it is asked without a guess.
+fn bits(
+    s: &Diffusion,
+    backbone: &dyn Backbone,
+    batch: &CleanBatch,
+    key: RngKey,
+    draw: [u64; 2],
+) -> Result<Option<Bits>> {
+    let tracks = &batch.layout.canvas().tracks;
+    let by_track = batch.layout.target_by_track();
+    let are_codes = by_track.iter().all(|(track, _)| matches!(tracks[*track].tokens.kind, TokenKind::Codes { .. }));
+    let device = backbone.device();
+    let Some(x) = batch.vectors(&device).filter(|_| are_codes) else { return Ok(None) };
+    let [size, length, channels] = x.dims();
+    let conditioning = batch.conditioning_vectors(&device)?;
+    let (frames, frame_of) = batch.layout.steps();
+    let schedule = &s.process.schedule;
+    let key_of = |row: usize| key.sample(batch.samples[row]).step(draw[0]);
+    let column = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [size, 1, 1]), &device);
+    let noise_of = |purpose: RngStream| {
+        let values = (0..size).flat_map(|row| key_of(row).stream(purpose).normals(length * channels)).collect();
+        Tensor::<3>::from_data(TensorData::new::<f32, _>(values, [size, length, channels]), &device)
+    };
+    // The clean bits as the model sees them at these ratios, one for each sample.
+    let denoised = |ratios: &[f64], noise: Tensor<3>| -> Result<Tensor<3>> {
+        let times: Vec<f64> = ratios.iter().map(|&ratio| time_of(&**schedule, ratio)).collect();
+        let mix = |which: fn((f64, f64)) -> f64| column(times.iter().map(|&t| which(schedule.mix(t)) as f32).collect());
+        let (alpha, sigma) = (mix(|(alpha, _)| alpha), mix(|(_, sigma)| sigma));
+        let noisy = x.clone() * alpha.clone() + noise * sigma.clone();
+        let all_frames = times.iter().flat_map(|&t| vec![t as f32; frames]).collect();
+        let input = ModelInput::NoisyVectors(NoisyVectors {
+            values: noisy.clone(),
+            times: Tensor::from_data(TensorData::new::<f32, _>(all_frames, [size, frames]), &device),
+            at: frame_of.clone(),
+            x0_prev: None,
+        });
+        match backbone.forward(&CanvasBatch { conditioning: conditioning.clone(), input })? {
+            Prediction::Vector(predicted) => Ok(s.process.clean(alpha, sigma, noisy, predicted).clamp(-1.0, 1.0)),
+            Prediction::Logits(_) => {
+                Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no field"))
+            }
+        }
+    };
+    // A schedule may leave more of the signal at time 1.
+    let first = LOG_SNR[0].max(schedule.log_snr(1.0));
+    let last = LOG_SNR[1].min(schedule.log_snr(0.0));
+    if !(first < 0.0 && last > 0.0) {
+        return Ok(None);
+    }
+    let drawn = batch.samples.iter().map(|&sample| draw_ratio(stratified(key.sample(sample), draw), [first, last]));
+    let (ratios, weights): (Vec<f64>, Vec<f64>) = drawn.unzip();
+    let miss = denoised(&ratios, noise_of(RngStream::Noise))? - x.clone();
+    let weights = column(weights.iter().map(|&weight| weight as f32).collect());
+    let walked = miss.clone() * miss * weights;
+    let read = denoised(&vec![last; size], noise_of(RngStream::SelfCondition))?;
+    let right = ((read * x + 1.0) / 2.0).clamp(LEAST_DOUBT, 1.0 - LEAST_DOUBT);
+    let nats = walked - right.log() + 0.5 * first.exp().ln_1p();
+    let nats = match own_channels(&batch.layout) {
+        Some(own) => nats * Tensor::<3>::from_data(own, &device),
+        None => nats,
+    };
+    let tokens: Tensor<2> = nats.sum_dim(2).squeeze_dim(2);
+    let bits = |at: &[usize]| {
+        let sums = to_vec(columns(tokens.clone(), at).sum_dim(1).squeeze_dim::<1>(1));
+        sums.into_iter().map(|nats| f64::from(nats) / std::f64::consts::LN_2).collect()
+    };
+    let tracks = by_track.iter().map(|(track, at)| (*track, bits(at))).collect();
+    Ok(Some(Bits { tracks, kind: BitsKind::UpperBound }))
+}
+
+/// Where the uniform number `u` lies between two ratios, one below and one above 0, and `½·e^λ` over its density: below 0, where there is
+/// ever less to pay, ratios are drawn ever more seldom, with a density like `e^(λ/2)`; from there on all as often.
+fn draw_ratio(u: f64, ends: [f64; 2]) -> (f64, f64) {
+    let [first, last] = ends.map(|ratio| ratio / 2.0);
+    let (below, above) = (2.0 * (1.0 - first.exp()), 2.0 * last);
+    let (at, all) = (u * (below + above), below + above);
+    let ratio = if at < below { 2.0 * (first.exp() + at / 2.0).ln() } else { at - below };
+    let density = (ratio / 2.0).min(0.0).exp() / all;
+    (ratio, 0.5 * ratio.exp() / density)
+}
+
+/// When the log signal-to-noise ratio of a schedule, which falls with time, is this.
+fn time_of(schedule: &dyn Schedule, ratio: f64) -> f64 {
+    let (mut early, mut late) = (0.0, 1.0);
+    for _ in 0..60 {
+        let t = 0.5 * (early + late);
+        *(if schedule.log_snr(t) > ratio { &mut early } else { &mut late }) = t;
+    }
+    0.5 * (early + late)
+}
+
 /// `[1, L, C]`, 1 where a number is of an element's vector, 0 after its end; `None` where all are as long.
 fn own_channels(layout: &Layout) -> Option<TensorData> {
     let canvas = layout.canvas();
@@ -252,6 +353,10 @@ impl Objective for Diffusion {
 
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
         loss(self, backbone, batch, key)
+    }
+
+    fn bits(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey, draw: [u64; 2]) -> Result<Option<Bits>> {
+        bits(self, backbone, batch, key, draw)
     }
 
     fn forwards(&self) -> f64 {
@@ -309,6 +414,15 @@ macro_rules! objective {
             }
             fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
                 self.diffusion().loss(backbone, batch, key)
+            }
+            fn bits(
+                &self,
+                backbone: &dyn Backbone,
+                batch: &CleanBatch,
+                key: RngKey,
+                draw: [u64; 2],
+            ) -> Result<Option<Bits>> {
+                self.diffusion().bits(backbone, batch, key, draw)
             }
             fn forwards(&self) -> f64 {
                 self.diffusion().forwards()

@@ -1,11 +1,12 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::{Nats, drop_prompts, frame_progress, frames_of, nats, parts, sum};
-use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, MaskedCodes, ModelInput, Prediction, columns};
+use super::{Nats, bits_by_track, drop_prompts, frame_progress, frames_of, nats, parts, stratified, sum};
+use burn::tensor::{Int, Tensor, TensorData};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Conditioning, MaskedCodes, ModelInput, Prediction, columns};
 use musiva_core::{
-    Backbone, BackboneSpec, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey, RngStream,
+    Backbone, BackboneSpec, Bits, BitsKind, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey,
+    RngStream,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,14 +108,11 @@ impl Objective for MaskedTokens {
         let shares = batch.layout.shares();
         let count = masked.iter().zip(shares.iter().cycle()).map(|(masked, share)| masked * share).sum::<f32>();
         let masked = Tensor::<3>::from_data(TensorData::new(masked, [size, length, 1]), &device);
-        let input = ModelInput::Masked(MaskedCodes { codes: digits.clone(), mask: masked.clone() });
-        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input })? else {
-            return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
-        };
+        let nats = costs(backbone, conditioning, &digits, &masked)?;
         let masked = masked.reshape([size, length]);
         let shares = Tensor::<2>::from_data(TensorData::new(shares, [1, length]), &device);
         let by_track = batch.layout.target_by_track();
-        let each: Vec<_> = nats(logits, &digits)
+        let each: Vec<_> = nats
             .into_iter()
             .map(|Nats { track, costs }| {
                 let nats = costs.into_iter().map(|(at, nats)| (nats * columns(masked.clone(), &at)).sum());
@@ -127,6 +125,45 @@ impl Objective for MaskedTokens {
         let bits = total.clone() / std::f64::consts::LN_2;
         let each = each.into_iter().map(|(track, nats, n)| (track, nats / n / std::f64::consts::LN_2)).collect();
         Ok(Loss { total, parts: parts(batch, bits, each) })
+    }
+
+    /// The bound of absorbing discrete diffusion, which is that of any order (Shi et al. 2024, "Simplified and Generalized
+    /// Masked Diffusion", section 3; Ou et al. 2024, equation 3.5): of `N` places `k`, uniform in `1..=N`, are masked at
+    /// random, and what they cost is weighed by `N/k`. By whichever schedule the model was trained.
+    fn bits(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey, draw: [u64; 2]) -> Result<Option<Bits>> {
+        let device = backbone.device();
+        let Some(digits) = batch.digits(&device) else { return Ok(None) };
+        let [size, length, _] = digits.dims();
+        // The weights of masked tokens; 0 for those that are not.
+        let mut weights = vec![0.0; size * length];
+        for (&sample, weights) in batch.samples.iter().zip(weights.chunks_mut(length)) {
+            let key = key.sample(sample);
+            let count = 1 + (stratified(key, draw) * length as f64) as usize;
+            let mut order: Vec<usize> = (0..length).collect();
+            key.step(draw[0]).stream(RngStream::Shuffle).shuffle(&mut order);
+            order.iter().take(count).for_each(|&at| weights[at] = length as f32 / count as f32);
+        }
+        let weights = Tensor::<2>::from_data(TensorData::new(weights, [size, length]), &device);
+        let masked = weights.clone().greater_elem(0.0).float().reshape([size, length, 1]);
+        let nats = costs(backbone, batch.conditioning_codes(&device)?, &digits, &masked)?;
+        let tracks = bits_by_track(nats, |at, nats| nats * columns(weights.clone(), at));
+        Ok(Some(Bits { tracks, kind: BitsKind::UpperBound }))
+    }
+}
+
+/// What each digit costs, given the context and the digits that are not masked.
+fn costs(
+    backbone: &dyn Backbone,
+    conditioning: Conditioning,
+    digits: &Tensor<3, Int>,
+    masked: &Tensor<3>,
+) -> Result<Vec<Nats>> {
+    let input = ModelInput::Masked(MaskedCodes { codes: digits.clone(), mask: masked.clone() });
+    match backbone.forward(&CanvasBatch { conditioning, input })? {
+        Prediction::Logits(logits) => Ok(nats(logits, digits)),
+        Prediction::Vector(_) => {
+            Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Objectives: the training losses of backbones.
 
+#[cfg(test)]
+mod bits_tests;
 pub mod diffusion;
 pub mod masked;
 pub mod next_token;
@@ -8,8 +10,10 @@ mod tests;
 
 use burn::tensor::{Int, Tensor};
 use musiva_core::canvas::{CleanBatch, Layout, Logits, PerDigit};
+use musiva_core::parameters::to_vec;
 use musiva_core::{Modality, RngKey, RngStream};
 use musiva_kernels::cross_entropy;
+use std::f64::consts::LN_2;
 
 /// Which part of its way each of `frames` frames has walked, once the part `progress` of the whole is. Without `frame_offset` all
 /// go together; at 1 each sets out when the one before it has arrived; between, they overlap.
@@ -52,6 +56,21 @@ fn nats(logits: Vec<Logits>, digits: &Tensor<3, Int>) -> Vec<Nats> {
         Nats { track, costs }
     });
     each.collect()
+}
+
+/// The bits of the digits of each track, sample by sample; `weigh` weighs the nats `[B, n]` of the elements at some places.
+fn bits_by_track(nats: Vec<Nats>, weigh: impl Fn(&[usize], Tensor<2>) -> Tensor<2>) -> Vec<(usize, Vec<f64>)> {
+    let each = nats.into_iter().map(|Nats { track, costs }| {
+        let nats = costs.into_iter().map(|(at, nats)| weigh(&at, nats).sum_dim(1).squeeze_dim::<1>(1));
+        (track, to_vec(sum(nats)).into_iter().map(|nats| f64::from(nats) / LN_2).collect())
+    });
+    each.collect()
+}
+
+/// A number between 0 and 1 for each sample, uniform over the draws, which are spread evenly: each has its own stretch.
+fn stratified(key: RngKey, [draw, draws]: [u64; 2]) -> f64 {
+    let first = f64::from(key.step(0).stream(RngStream::Time).uniform());
+    (first + draw as f64 / draws.max(1) as f64).fract()
 }
 
 /// The sum of all.

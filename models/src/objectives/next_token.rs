@@ -1,8 +1,11 @@
 //! `next-token`: the cross-entropy of each token given the prompt and the tokens before it.
 
-use super::{Nats, drop_prompts, nats, parts, sum};
+use super::{Nats, bits_by_track, drop_prompts, nats, parts, sum};
+use burn::tensor::{Int, Tensor};
 use musiva_core::canvas::{CanvasBatch, CleanBatch, ModelInput, Prediction};
-use musiva_core::{Backbone, BackboneSpec, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey};
+use musiva_core::{
+    Backbone, BackboneSpec, Bits, BitsKind, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,17 +50,11 @@ impl Objective for NextToken {
     }
 
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
-        let device = backbone.device();
-        let digits = batch.digits(&device).ok_or_else(|| {
+        let digits = batch.digits(&backbone.device()).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "next-token trains on codes, these tokens are latents")
         })?;
-        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device)?;
-        let input = ModelInput::Codes(digits.clone());
-        let Prediction::Logits(logits) = backbone.forward(&CanvasBatch { conditioning, input })? else {
-            return Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"));
-        };
+        let nats = costs(backbone, &drop_prompts(batch, self.prompt_dropout, key), &digits)?;
         let tokens = batch.layout.tokens_by_track();
-        let nats = nats(logits, &digits);
         let all = batch.size() * batch.layout.target().len();
         let total = match &nats[..] {
             // One track, all of whose tokens cost all their digits at once.
@@ -75,5 +72,24 @@ impl Objective for NextToken {
         });
         let each = each.collect();
         Ok(Loss { total, parts: parts(batch, bits, each) })
+    }
+
+    /// Exact: the chain rule, token by token.
+    fn bits(&self, backbone: &dyn Backbone, batch: &CleanBatch, _key: RngKey, _draw: [u64; 2]) -> Result<Option<Bits>> {
+        let Some(digits) = batch.digits(&backbone.device()) else { return Ok(None) };
+        let tracks = bits_by_track(costs(backbone, batch, &digits)?, |_, nats| nats);
+        Ok(Some(Bits { tracks, kind: BitsKind::Exact }))
+    }
+}
+
+/// What each digit costs, given the context and the digits before it.
+fn costs(backbone: &dyn Backbone, batch: &CleanBatch, digits: &Tensor<3, Int>) -> Result<Vec<Nats>> {
+    let conditioning = batch.conditioning_codes(&backbone.device())?;
+    let input = ModelInput::Codes(digits.clone());
+    match backbone.forward(&CanvasBatch { conditioning, input })? {
+        Prediction::Logits(logits) => Ok(nats(logits, digits)),
+        Prediction::Vector(_) => {
+            Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"))
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::print::{json, say};
 use musiva::recipe::{Recipe, Target};
 use musiva::train::{Ended, RunFolder, train};
 use musiva::training::tokenizer::summary;
-use musiva::{ConfigError, Error, ErrorKind, Result};
+use musiva::{ConfigError, Error, ErrorKind, Result, fetch};
 use screen::{Screen, Stop};
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ pub fn run(args: &Args) -> Result<()> {
     args.device.open()?;
     let mut named = args.recipe.clone();
     named.set.extend(args.steps.map(|steps| format!("train.steps={steps}")));
-    let (recipe, registry) = named.source()?.resolve()?;
-    let settings = recipe.need_train()?;
+    let (mut recipe, registry) = named.source()?.resolve()?;
+    recipe.need_train()?;
     if let Some(ConfigError { path, message, hint }) = recipe.need_data()?.component.missing() {
         // Before a folder is made.
         return Err(Error::new(ErrorKind::Data, format!("data.{path}"), message).hint(hint));
@@ -62,11 +62,13 @@ pub fn run(args: &Args) -> Result<()> {
         (Some(folder), _) | (None, Some(folder)) => folder.clone(),
         (None, None) => Path::new("runs").join(name(&recipe)),
     };
-    let mut screen = Screen::new(&path, settings.steps as u64, stop.clone());
+    let mut screen = Screen::new(&path, recipe.need_train()?.steps as u64, stop.clone());
     let folder = match args.resume {
         Some(_) => RunFolder::reopen(&path, &recipe, &registry, &mut screen)?,
         None => RunFolder::new(&path, &mut screen)?,
     };
+    fetch(&mut recipe, &mut super::progress::Screen::new(args.json.json))?;
+    let settings = recipe.need_train()?;
     stop.on_ctrl_c()?;
     let ended = train(&recipe, &folder, args.device.device, &mut screen);
     screen.clear();

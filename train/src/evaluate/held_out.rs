@@ -35,9 +35,8 @@ pub struct HeldOutTask {
     pub task: String,
     /// How many held-out samples.
     pub n: usize,
-    /// The objective's loss on them, with nothing dropped; its parts by the names of the training log. `bits_per_token` is the
-    /// exact cost of a token for a language model; for a masked model it is the cost of a masked token, and is not to be
-    /// compared with it.
+    /// The objective's loss on them, with nothing dropped; its parts by the names of the training log. `bits_per_token` of a
+    /// masked model is of masked tokens: what can be compared between paradigms is [`TaskBits`](super::TaskBits).
     pub loss: BTreeMap<String, f64>,
     /// How like the held-out clips are those that were made of a part of them: of frames that were given, only the others are
     /// looked at.
@@ -54,35 +53,47 @@ pub struct HeldOutTask {
     pub agreement: Option<Agreement>,
 }
 
-/// Measures `tasks` on at most `n` held-out samples, `batch` at a time.
-pub(super) fn held_out_tasks(
+/// At most `n` held-out samples of `recipe`, with their tokens.
+///
+/// # Errors
+/// Where nothing is held out, or it cannot be read.
+pub(super) fn tokenized(
     recipe: &Recipe,
     pipeline: &Pipeline,
-    tasks: &[Task],
-    [n, batch]: [usize; 2],
-    seed: u64,
+    n: usize,
     progress: &mut Progress,
-) -> Result<(Vec<HeldOutTask>, Vec<Measured>)> {
+) -> Result<TrainingData> {
     let data = held_out_of(recipe)?;
     let which = spread(&*data, n as u64);
     let data: Arc<dyn Dataset> = Arc::new(Picked { inner: data, which });
-    let count = data.len().unwrap_or_default();
+    let (canvas, count) = (pipeline.canvas().clone(), data.len().unwrap_or_default());
     if count == 0 {
         return Err(Error::new(ErrorKind::Data, "data", "nothing is held out, so there is nothing to measure on")
             .hint("add files, so that a twentieth of them can be held out"));
     }
-    let canvas = pipeline.canvas().clone();
     let tokens = TokenSet::new(&*data, count, &canvas, &pipeline.encoders(), &mut |done| {
         progress("tokenize held-out samples", done as usize, count as usize)
     })?;
-    let tokenized = TrainingData { canvas, data: data.clone(), tokens };
-    let samples = (0..count).map(|i| data.get(i)).collect::<Result<Vec<_>>>()?;
+    Ok(TrainingData { canvas, data, tokens })
+}
+
+/// Measures `tasks` on held-out samples, `batch` at a time.
+pub(super) fn held_out_tasks(
+    recipe: &Recipe,
+    pipeline: &Pipeline,
+    tokenized: &TrainingData,
+    tasks: &[Task],
+    batch: usize,
+    seed: u64,
+    progress: &mut Progress,
+) -> Result<(Vec<HeldOutTask>, Vec<Measured>)> {
+    let samples = (0..tokenized.tokens.count() as u64).map(|i| tokenized.data.get(i)).collect::<Result<Vec<_>>>()?;
     let galleries = galleries(recipe, pipeline, tasks, &samples, progress)?;
     let (mut all, mut measured) = (Vec::new(), Vec::new());
     for (number, task) in tasks.iter().enumerate() {
         let loss = match &recipe.objective {
             Some(objective) => losses(
-                &tokenized,
+                tokenized,
                 pipeline,
                 &*objective.component,
                 task,

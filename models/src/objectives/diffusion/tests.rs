@@ -371,3 +371,20 @@ fn numbers_after_the_end_of_a_shorter_vector_do_not_count() {
     // (1 + 4 + 0 + 9) / 4 numbers.
     assert_eq!(loss([[1.0, 2.0, 0.0], [3.0, 5.0, -7.0]]), (3.5, 3.5));
 }
+
+#[test]
+fn ratios_are_drawn_by_their_density() {
+    // The mean of e^(-λ)·weight is ½·∫ dλ, that of weight ½·∫ e^λ dλ.
+    let [first, last] = LOG_SNR;
+    let all: Vec<(f64, f64)> = (0..10_000).map(|i| draw_ratio((f64::from(i) + 0.5) / 1e4, LOG_SNR)).collect();
+    let mean = |of: &dyn Fn(f64, f64) -> f64| all.iter().map(|&(ratio, weight)| of(ratio, weight)).sum::<f64>() / 1e4;
+    assert!((mean(&|ratio, weight| weight * (-ratio).exp()) - 0.5 * (last - first)).abs() < 1e-2);
+    assert!((mean(&|_, weight| weight) - 0.5 * (last.exp() - first.exp())).abs() < 1e-2);
+    assert!(all.windows(2).all(|two| two[0].0 < two[1].0) && all[0].0 > first && all[9999].0 < last);
+    for schedule in [&Straight as &dyn Schedule, &Cosine] {
+        for ratio in [first, -1.0, 0.0, last] {
+            let (alpha, sigma) = schedule.mix(time_of(schedule, ratio));
+            assert!((2.0 * (alpha / sigma).ln() - ratio).abs() < 1e-9);
+        }
+    }
+}

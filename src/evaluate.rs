@@ -62,6 +62,7 @@ pub fn evaluate_all(
             batch: recipe.evaluate.batch,
             tokenizers: i == 0 && options.tasks.is_empty(),
             baselines: options.baselines,
+            bits: true,
             tasks: &options.tasks,
         };
         each.push(evaluate(recipe, &parts, &config, &mut |stage, done, total| match recipes {

@@ -24,10 +24,11 @@
 //! | open a recipe by name, file or text, with overrides and components of your own | [`RecipeSource`] |
 //! | write the recipes that fit a folder of one's own | [`new_recipes`] |
 //! | know what it is and takes | [`check()`] |
-//! | bring its data to this machine, where they are not | [`fetch()`] |
+//! | download its data, where they are at URLs | [`fetch()`] |
 //! | make clips and sounds | [`generate()`], [`generate_with`] |
 //! | train | [`train::train`] |
 //! | measure | [`evaluate::evaluate_all`], [`gallery()`] |
+//! | train and measure several, side by side | [`compare::Comparison`] |
 //! | make tokens of media, and media of tokens | [`tokenize()`], [`decode`], [`reconstruct`], [`stream`], or a [`Codec`] |
 //! | look at a file | [`inspect::inspect`] |
 //!
@@ -42,6 +43,7 @@
 mod adapt;
 mod cache;
 mod check;
+pub mod compare;
 pub mod decode;
 mod device;
 pub mod evaluate;

@@ -36,6 +36,13 @@ is_made() {
         [ "$(cd -- "$1" && find train test -name '*.wav' | sort | xargs sha256sum | sha256sum | sed 's/ .*//')" = "$set_sum" ]
 }
 
+# Removes what this script put into the temporary folder.
+tidy() {
+    [ -d "$part" ] || return 0
+    (cd -- "$part" && rm -rf -- set unpacked asterisk-core-sounds-*_"$version"_all.deb)
+    rmdir -- "$part" || say "$part is not empty; delete it by hand"
+}
+
 if [ $# -ne 1 ] || [ -z "$1" ] || [ "${1#-}" != "$1" ]; then
     fail "expected: tools/speech.sh FOLDER"
 fi
@@ -48,7 +55,7 @@ folder=$(cd -- "$(dirname -- "$folder")" && pwd)/$(basename -- "$folder")
 part=$folder.part
 
 if is_made "$folder" 2>/dev/null; then
-    rm -rf -- "$part"
+    tidy
     say "$folder is complete: nothing to do"
     exit 0
 fi
@@ -73,7 +80,8 @@ while read -r language sum; do
     mv -- "unpacked/usr/share/asterisk/sounds/$voice" set/all
     # Nothing is said in them.
     rm -r -- set/all/silence
-    (cd -- set/all && find . -name '*.wav' | sort) | awk '{ half = "train" } NR % 10 == 0 { half = "test" } { print half, substr($0, 3) }' |
+    (cd -- set/all && find . -name '*.wav' | sort) |
+        awk '{ half = "train" } NR % 10 == 0 { half = "test" } { print half, substr($0, 3) }' |
         while read -r half name; do
             mkdir -p -- "set/$half/$voice/$(dirname -- "$name")"
             mv -- "set/all/$name" "set/$half/$voice/$name"
@@ -83,7 +91,6 @@ done <<<"$packages"
 is_made set || fail "$part/set is not what is expected" "please report it"
 [ ! -d "$folder" ] || rmdir -- "$folder"
 mv -- set "$folder"
-rm -f -- asterisk-core-sounds-*.deb
-rmdir -- "$part" || say "$part is not empty; delete it by hand"
-say "$folder: $(find "$folder/train" -name '*.wav' | awk 'END { print NR }') phrases in train," \
-    "$(find "$folder/test" -name '*.wav' | awk 'END { print NR }') in test"
+cd -- "$folder"
+tidy
+say "$folder: 2506 phrases in train, 275 in test"

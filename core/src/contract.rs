@@ -422,8 +422,8 @@ pub struct Loss {
     pub parts: Vec<(&'static str, Tensor<1>)>,
 }
 
-/// What the target tokens of a batch cost under a model: the length of the code that its distribution gives them, `-log₂ p`.
-/// The tokens are codes; vectors have densities, which are another unit.
+/// The negative log-likelihood of a batch's target tokens under a model, `-log₂ p` in bits. The tokens are codes; vectors have
+/// densities, which are another unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bits {
     /// Of each track that has target tokens, its number and the bits of all of them together, sample by sample, `[B]`.
@@ -436,9 +436,9 @@ pub struct Bits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BitsKind {
-    /// The very cost.
+    /// The negative log-likelihood itself.
     Exact,
-    /// Estimates, by draws at random, of an upper bound of the cost: their mean is no less than it.
+    /// Unbiased estimates of an upper bound of it, a NELBO: their expectation is no less than the negative log-likelihood.
     UpperBound,
 }
 
@@ -469,9 +469,9 @@ pub trait Objective: Send + Sync {
     }
     /// The loss of a batch at `draw.step`.
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss>;
-    /// What the target tokens of a batch cost under the model, without guidance and with nothing dropped; `None` where they
-    /// are vectors, or where it cannot be told, as by default. Of an estimate this is the `draw`th of `draws`: what each draws
-    /// is spread evenly over all of them, so that their mean varies less than that of as many at random.
+    /// The negative log-likelihood of a batch's target tokens, without guidance and with nothing dropped; `None` where they
+    /// are vectors, and by default. Of an estimate this is the `draw`th of `draws`, which are stratified: their mean varies
+    /// less than that of as many independent ones.
     ///
     /// # Errors
     /// As [`loss`](Self::loss).
@@ -509,6 +509,10 @@ pub trait Sampler: Send + Sync {
     fn fits(&self, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), ConfigError>;
     /// How many forward passes over the whole canvas one sample takes, guidance included.
     fn forwards(&self, canvas: &CanvasShape) -> f64;
+    /// How many evaluations of the backbone have to wait for each other: guidance is another row of the same one.
+    fn depth(&self, canvas: &CanvasShape) -> usize {
+        self.forwards(canvas).ceil() as usize
+    }
     /// How far apart it has the frames of a sample, as [`Objective::frame_offset`].
     fn frame_offset(&self) -> f32 {
         0.0

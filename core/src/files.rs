@@ -10,9 +10,14 @@ use std::{fs, path::Path};
 /// 2³⁰ bytes.
 pub const GIGABYTE: u64 = 1 << 30;
 
-/// Whether a path is the address of a file on another machine, which HTTP brings.
-pub fn is_address(path: &str) -> bool {
+/// Whether a path is the URL of a file on a web server.
+pub fn is_url(path: &str) -> bool {
     path.starts_with("https://") || path.starts_with("http://")
+}
+
+/// A URL without its query string and fragment: a signed URL carries its key there.
+pub fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// Reads a file of at most `limit` bytes.

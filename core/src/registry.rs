@@ -172,12 +172,12 @@ pub trait DatasetConfig: Send + Sync {
     fn missing(&self) -> Option<ConfigError> {
         None
     }
-    /// Addresses of the files that lie on other machines and are fetched before these data are opened; none by default.
+    /// The URLs of files that are downloaded before these data are opened; none by default.
     fn remote(&self) -> Vec<String> {
         Vec::new()
     }
-    /// The same data, of files that were fetched to `folder`, where [`remote`](Self::remote) names any; each lies at
-    /// `folder/HOST/PATH`, as its address says.
+    /// The same data, of files that were downloaded to `folder`, where [`remote`](Self::remote) names any; each lies at
+    /// `folder/HOST/PATH` of its URL.
     fn fetched(&self, _folder: &Path) -> Option<Arc<dyn DatasetConfig>> {
         None
     }

@@ -45,6 +45,14 @@ impl TokenValues {
             Self::Vectors { channels, .. } => TokenKind::Vectors { channels },
         }
     }
+
+    /// How many tokens they are, `L`.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Codes { levels, codes, .. } => codes.len() / (*levels).max(1),
+            Self::Vectors { channels, values } => values.len() / (*channels).max(1),
+        }
+    }
 }
 
 impl Tokens {

@@ -164,8 +164,8 @@ impl DatasetConfig for MixtureConfig {
             let data = source.data.fetched(folder).unwrap_or_else(|| source.data.clone());
             Source { data, ..source.clone() }
         };
-        let here = self.remote().is_empty();
-        (!here).then(|| Arc::new(Self { sources: self.sources.iter().map(fetched).collect() }) as _)
+        let is_remote = !self.remote().is_empty();
+        is_remote.then(|| Arc::new(Self { sources: self.sources.iter().map(fetched).collect() }) as _)
     }
 
     fn open(&self, part: Part) -> Result<Arc<dyn Dataset>> {

@@ -9,7 +9,7 @@ use crate::{
     Folder, FolderConfig, MixtureConfig, Sounds, SoundsConfig, WebDatasetConfig, World, WorldConfig, auto, clip_sound,
     scan, shards,
 };
-use musiva_core::files::is_address;
+use musiva_core::files::without_query;
 use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -27,10 +27,9 @@ fn plain() -> [(&'static str, &'static str, Value, MakeDataset); 4] {
     }
     let mut shards: Value = schemars::schema_for!(FolderConfig).into();
     if let Some(path) = shards.pointer_mut("/properties/path/description") {
-        *path =
-            "The shards, .tar files: one, a folder of them, or all that a pattern stands for, such as \
-                 `shards-{000..127}.tar` or `https://example.org/{day,night}.tar`; those at an address are fetched once."
-                .into();
+        *path = "The shards, .tar files: one, a folder of them, or all that a pattern stands for, such as \
+                 `shards-{000..127}.tar` or `https://example.org/{day,night}.tar`; those at a URL are downloaded once."
+            .into();
     }
     if let Some(whole) = shards.get_mut("description") {
         *whole = "Windows of the clips in tar shards, with their sound and their captions.".into();
@@ -221,7 +220,8 @@ impl DatasetConfig for FolderConfig {
             Captions::Optional => "",
         };
         if shards::named(&self.path) || scan::holds_shards(Path::new(&self.path)) {
-            let message = format!("{} names tar shards, and this is a folder of files", self.path);
+            let path = without_query(&self.path);
+            let message = format!("{path} names tar shards, and this is a folder of files");
             return Some(ConfigError::new("path", message, "set `kind = \"webdataset\"`"));
         }
         scan::missing(&self.path, &format!("clips or images (.mp4, .mov, .gif, .png, …){captions}"))
@@ -288,11 +288,11 @@ impl DatasetConfig for SoundsConfig {
     }
 
     fn remote(&self) -> Vec<String> {
-        shards::addresses(&self.path)
+        shards::urls(&self.path)
     }
 
     fn fetched(&self, folder: &Path) -> Option<Arc<dyn DatasetConfig>> {
-        let path = is_address(&self.path).then(|| shards::fetched_path(&self.path, folder).display().to_string())?;
+        let path = shards::fetched(&self.path, folder)?;
         Some(Arc::new(Self { path, ..self.clone() }))
     }
 

@@ -3,11 +3,11 @@
 //!
 //! A shard is read once from header to header, which says where each member lies; media are then read where they lie. So
 //! any sample can be asked for at any time: shards need no buffer to be shuffled, and training goes on from the very sample
-//! at which it stopped. Shards at an address are fetched to this machine first, each once.
+//! at which it stopped. Shards at URLs are downloaded first, each once.
 
 use crate::captions::{self, LONGEST};
 use crate::scan::{self, CaptionRules, Found, Listing};
-use musiva_core::files::is_address;
+use musiva_core::files::{is_url, without_query};
 use musiva_core::{ConfigError, Error, ErrorKind, Result};
 use musiva_media::Location;
 use serde_json::Value;
@@ -29,7 +29,7 @@ const MOST: usize = 100_000;
 const LARGEST_HEADERS: u64 = 1 << 16;
 /// Bytes of a `.json` at most.
 const LARGEST_JSON: u64 = 1 << 20;
-/// What paths of other machines begin with that are not read; a recipe's folder may stand in front of it.
+/// What paths of other machines that are not read begin with; a recipe's folder may stand in front of it.
 const REMOTE: [&str; 8] = ["s3:", "gs:", "gcs:", "az:", "abfs:", "hf:", "ftp:", "ssh:"];
 /// What compressed shards end with.
 const COMPRESSED: [&str; 6] = [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tar.lz4"];
@@ -74,36 +74,37 @@ impl Shards {
 
 /// Whether a path names shards, as no folder of files is called.
 pub(crate) fn named(path: &str) -> bool {
-    path.ends_with(".tar")
-        || COMPRESSED.iter().any(|end| path.ends_with(end))
-        || remote(path).is_some()
-        || is_address(path)
+    path.ends_with(".tar") || COMPRESSED.iter().any(|end| path.ends_with(end)) || remote(path).is_some() || is_url(path)
 }
 
-/// The addresses that `path` stands for; none where it is none.
-pub(crate) fn addresses(path: &str) -> Vec<String> {
-    // What is wrong with a pattern is told before.
-    if is_address(path) { expand(path).unwrap_or_default() } else { Vec::new() }
+/// The URLs that `path` stands for; none where it is a path of this machine.
+pub(crate) fn urls(path: &str) -> Vec<String> {
+    // `missing` reports what is wrong with a pattern.
+    if is_url(path) { expand(path).unwrap_or_default() } else { Vec::new() }
 }
 
-/// Where what lies at an address is put below `folder`: at `folder/HOST/PATH`. A pattern stays one.
-pub fn fetched_path(address: &str, folder: &Path) -> PathBuf {
-    let (_, place) = address.split_once("://").unwrap_or(("", address));
-    let place = place.split(['?', '#']).next().unwrap_or_default();
-    let names = place.split('/').filter(|name| !matches!(*name, "" | "." | ".."));
+/// Where the shards of `path` lie once they are downloaded to `folder`; `None` where it is a path of this machine.
+pub(crate) fn fetched(path: &str, folder: &Path) -> Option<String> {
+    is_url(path).then(|| fetched_path(path, folder).display().to_string())
+}
+
+/// Where the file at a URL is put below `folder`: at `folder/HOST/PATH`. A pattern stays one.
+pub fn fetched_path(url: &str, folder: &Path) -> PathBuf {
+    let (_, place) = url.split_once("://").unwrap_or(("", url));
+    let names = without_query(place).split('/').filter(|name| !matches!(*name, "" | "." | ".."));
     names.fold(folder.to_owned(), |path, name| path.join(name.replace([':', '\\'], "_")))
 }
 
-/// What is wrong with a path that is an address.
-fn wrong_address(path: &str) -> Option<ConfigError> {
+/// What is wrong with a path that is a URL.
+fn wrong_url(path: &str) -> Option<ConfigError> {
     let example = "name .tar files, as in `path = \"https://example.org/shards-{000..127}.tar\"`";
-    let place = path.split(['?', '#']).next().unwrap_or_default();
+    let place = without_query(path);
     let message = match expand(path) {
         Err(why) => why,
-        _ if path[place.len()..].contains(['{', '}']) => "there are braces behind the `?`".to_owned(),
+        _ if path[place.len()..].contains(['{', '}']) => "there are braces in the query string".to_owned(),
         _ if !place.ends_with(".tar") => format!("{place} names no .tar file"),
         _ if place.split_once("://").is_none_or(|(_, place)| place.starts_with(['/', '.', '@', ':'])) => {
-            format!("{place} names no machine")
+            format!("{place} names no host")
         }
         Ok(_) => return None,
     };
@@ -124,15 +125,15 @@ pub(crate) fn missing(path: &str) -> Option<ConfigError> {
         return wrong("no shards are named".to_owned(), example);
     }
     if let Some(remote) = remote(path) {
-        let message = format!("shards are read from this machine or by HTTP, and this begins with `{remote}`");
-        return wrong(message, "name their addresses at `https://`, or fetch them first and name the files");
+        let message = format!("shards are read from this machine or by HTTP, and this path begins with `{remote}`");
+        return wrong(message, "name their URLs at `https://`, or download them first and name the files");
     }
     if COMPRESSED.iter().any(|end| path.ends_with(end)) {
         let message = "members of compressed shards cannot be found without reading all before them".to_owned();
         return wrong(message, "unpack the shards first, as by `gunzip *.tar.gz`: media are compressed already");
     }
-    if is_address(path) {
-        return wrong_address(path);
+    if is_url(path) {
+        return wrong_url(path);
     }
     match paths(path) {
         Err(why) => wrong(why, example),
@@ -215,8 +216,8 @@ pub(crate) fn scan(path: &str, extensions: &[&str], rules: CaptionRules) -> Resu
     if let Some(ConfigError { message, hint, .. }) = missing(path) {
         return Err(Error::new(ErrorKind::Data, "data.path", message).hint(hint));
     }
-    if is_address(path) {
-        let message = "these shards lie on another machine, and were not fetched";
+    if is_url(path) {
+        let message = "these shards lie at URLs, and were not downloaded";
         return Err(
             Error::new(ErrorKind::Data, "data.path", message).hint("call `musiva::fetch` with the recipe first")
         );
@@ -400,12 +401,12 @@ mod tests {
     }
 
     #[test]
-    fn an_address_becomes_a_path_below_the_folder() {
-        let of = |address: &str| fetched_path(address, Path::new("/cache")).display().to_string();
+    fn a_url_becomes_a_path_below_the_folder() {
+        let of = |url: &str| fetched_path(url, Path::new("/cache")).display().to_string();
         assert_eq!(of("https://host:8000/b/{a,c}/x-{0..1}.tar?key=1#2"), "/cache/host_8000/b/{a,c}/x-{0..1}.tar");
         assert_eq!(of("http://host/../..//etc/./x.tar"), "/cache/host/etc/x.tar");
-        assert_eq!(addresses("http://h/a-{0..1}.tar").join(" "), "http://h/a-0.tar http://h/a-1.tar");
-        assert!(addresses("a-{0..1}.tar").is_empty());
+        assert_eq!(urls("http://h/a-{0..1}.tar").join(" "), "http://h/a-0.tar http://h/a-1.tar");
+        assert!(urls("a-{0..1}.tar").is_empty());
     }
 
     #[test]
@@ -489,12 +490,12 @@ mod tests {
         let said = |path: &str| missing(path).map(|error| format!("{} {}", error.message, error.hint));
         assert!(said("").unwrap().contains("no shards are named"));
         assert!(said(&at("s3:/host/a-{0..3}.tar")).unwrap().contains("begins with `s3:`"));
-        assert!(said("pipe:curl x").unwrap().contains("fetch them first"));
+        assert!(said("pipe:curl x").unwrap().contains("download them first"));
         assert_eq!(said("https://host/a-{0..3}.tar?key=x"), None);
         assert!(said("https://host/a.tgz").unwrap().contains("compressed"));
         assert!(said("https://host/a.zip").unwrap().contains("names no .tar file"));
         assert!(said("https://host/a?b=.tar").unwrap().contains("names no .tar file"));
-        assert!(said("https:///a.tar").unwrap().contains("names no machine"));
+        assert!(said("https:///a.tar").unwrap().contains("names no host"));
         assert!(said("https://host/{a.tar").unwrap().contains("without its `}`"));
         assert!(said(&at("a.tar.gz")).unwrap().contains("gunzip"));
         assert!(said(&at("")).unwrap().contains("holds no .tar files"));

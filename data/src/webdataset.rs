@@ -4,7 +4,7 @@ use crate::buckets::{Auto, Shapes};
 use crate::dataset::{Dataset, Part, Readable, part};
 use crate::files::Files;
 use crate::{Folder, FolderConfig, auto, scan, shards};
-use musiva_core::files::is_address;
+use musiva_core::files::is_url;
 use musiva_core::{ConfigError, DatasetConfig, MediaShape, Modality, Result};
 use serde::{Deserialize, Serialize};
 use std::{any::Any, path::Path, sync::Arc};
@@ -18,9 +18,9 @@ pub struct WebDatasetConfig(pub FolderConfig);
 impl DatasetConfig for WebDatasetConfig {
     fn errors(&self) -> Vec<ConfigError> {
         let mut errors = self.0.validate();
-        if self.0.shapes == Shapes::Auto(Auto::Auto) && is_address(&self.0.path) {
-            let message = "`\"auto\"` looks at the shards, and these lie on another machine";
-            let hint = "list them, as in `shapes = [{ frames = 17, size = [64, 64] }]`, or fetch the shards first";
+        if self.0.shapes == Shapes::Auto(Auto::Auto) && is_url(&self.0.path) {
+            let message = "`\"auto\"` looks at the shards, and these lie at a URL";
+            let hint = "list them, as in `shapes = [{ frames = 17, size = [64, 64] }]`, or download the shards first";
             errors.push(ConfigError::new("shapes", message, hint));
         }
         errors
@@ -48,12 +48,11 @@ impl DatasetConfig for WebDatasetConfig {
     }
 
     fn remote(&self) -> Vec<String> {
-        shards::addresses(&self.0.path)
+        shards::urls(&self.0.path)
     }
 
     fn fetched(&self, folder: &Path) -> Option<Arc<dyn DatasetConfig>> {
-        let path =
-            is_address(&self.0.path).then(|| shards::fetched_path(&self.0.path, folder).display().to_string())?;
+        let path = shards::fetched(&self.0.path, folder)?;
         Some(Arc::new(Self(FolderConfig { path, ..self.0.clone() })))
     }
 

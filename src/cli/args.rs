@@ -54,7 +54,7 @@ impl RecipeArgs {
         Ok(recipe)
     }
 
-    /// The recipe, checked; its data are on this machine then. `json`: nothing is said on the standard output.
+    /// The recipe, checked; data at URLs are downloaded. `json`: nothing is said on the standard output.
     pub fn open_with_data(&self, json: bool) -> Result<Recipe> {
         let mut recipe = self.open()?;
         fetch(&mut recipe, &mut Screen::new(json))?;
@@ -104,8 +104,7 @@ pub struct RecipesArgs {
 }
 
 impl RecipesArgs {
-    /// The recipes, checked, one at least; their data are on this machine then. `json`: nothing is said on the standard
-    /// output.
+    /// The recipes, checked, one at least; data at URLs are downloaded. `json`: nothing is said on the standard output.
     pub fn open_with_data(&self, json: bool) -> Result<Vec<Recipe>> {
         let args = |recipe: &String| RecipeArgs {
             recipe: recipe.clone(),

@@ -202,7 +202,7 @@ fn done(evaluations: &[Evaluation]) -> String {
     table(&rows)
 }
 
-/// What held-out tokens cost, task after task.
+/// Bits per token of held-out samples, task after task.
 fn bits(evaluations: &[Evaluation]) -> String {
     let all = evaluations.iter().flat_map(|one| one.bits.iter().map(move |bits| (one.recipe.as_str(), bits)));
     let mut all: Vec<(&str, &TaskBits)> = all.collect();
@@ -213,7 +213,7 @@ fn bits(evaluations: &[Evaluation]) -> String {
         1 => format!("{:.digits$}", interval.mean),
         _ => format!("{:.digits$} ± {:.digits$}", interval.mean, interval.high - interval.mean),
     };
-    let head = ["", "", "", "bits a token", "of clips", "of sounds", "of texts", "bits a sample"];
+    let head = ["", "", "", "bits per token", "of clips", "of sounds", "of texts", "bits per sample"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (recipe, bits) in &all {
         let kind = match bits.kind {
@@ -226,7 +226,7 @@ fn bits(evaluations: &[Evaluation]) -> String {
         rows.push(names.into_iter().chain(tracks).chain([within(bits.per_sample, 1)]).collect());
     }
     let n = first.n;
-    format!("\nwhat the tokens of {n} held-out samples cost, ± 1.96 standard errors\n{}", table(&rows))
+    format!("\nnegative log-likelihood of {n} held-out samples, ± 1.96 standard errors\n{}", table(&rows))
 }
 
 /// Task after task, what each recipe makes of held-out data.

@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod completions;
 mod data;
 mod decode;
@@ -73,6 +74,7 @@ enum Command {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Gallery(gallery::Args),
+    Compare(compare::Args),
     Data(data::Args),
     Inspect(inspect::Args),
     Plugin(plugin::Args),
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Gallery(args) => gallery::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Data(args) => data::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plugin(args) => plugin::run(args),

@@ -1,9 +1,10 @@
 //! `pixels`: pixels themselves as tokens. Nothing is learned and nothing is lost of what it keeps, so that what a model pays
-//! for its tokens is what it pays for the picture: a likelihood that can stand beside those of who prepares pixels alike.
+//! for its tokens is what it pays for the picture: a likelihood that can be compared with that of papers that prepare pixels alike.
 
+use musiva_core::tokens::{code_of, signs};
 use musiva_core::{
-    Clip, ConfigError, Cost, Error, ErrorKind, Media, MediaShape, Modality, Rate, Result, TokenKind, TokenShape,
-    Tokenizer, TokenizerConfig, TokenizerSpec, Tokens, WeightInit,
+    Clip, ConfigError, Cost, ErrorKind, Media, MediaShape, Modality, Rate, Result, TokenKind, TokenShape, Tokenizer,
+    TokenizerConfig, TokenizerSpec, Tokens, WeightInit,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,10 +40,15 @@ impl Default for PixelsConfig {
 const MOST_BITS: usize = 16;
 
 impl PixelsConfig {
+    /// Pixels of a patch, which are the bits of a binary token.
+    fn area(&self) -> usize {
+        self.patch[0].saturating_mul(self.patch[1])
+    }
+
     fn kind(&self) -> TokenKind {
         match self.pixels {
             Pixels::Binary => {
-                let bits = (self.patch[0] * self.patch[1]).clamp(1, MOST_BITS);
+                let bits = self.area().clamp(1, MOST_BITS);
                 TokenKind::Codes { levels: 1, entries: 1 << bits, bits: Some(bits) }
             }
             Pixels::Rgb => TokenKind::residual(3, 256),
@@ -57,7 +63,7 @@ impl TokenizerConfig for PixelsConfig {
         match self.pixels {
             _ if height == 0 || width == 0 => wrong("a patch has a pixel at least".to_owned()),
             Pixels::Rgb if self.patch != [1, 1] => wrong(format!("{height}×{width} pixels; of rgb each is a token")),
-            Pixels::Binary if height.saturating_mul(width) > MOST_BITS => {
+            Pixels::Binary if self.area() > MOST_BITS => {
                 wrong(format!("{height}×{width} pixels; a token has {MOST_BITS} bits at most"))
             }
             _ => Vec::new(),
@@ -130,11 +136,8 @@ impl Tokenizer for PixelTokenizer {
     }
 
     fn encode(&self, media: &Media) -> Result<Tokens> {
-        let grid = self
-            .config
-            .shape(&media.shape())
-            .map_err(|wrong| Error::new(ErrorKind::Data, wrong.path, wrong.message).hint(wrong.hint))?
-            .grid;
+        let shape = self.config.shape(&media.shape());
+        let grid = shape.map_err(|error| error.into_error(ErrorKind::Unsupported, Modality::Video.section()))?.grid;
         let clip = media.clone().clip("pixels")?;
         let pixels = clip.pixels();
         let of = |at: usize| &pixels[at..at + 3];
@@ -145,10 +148,9 @@ impl Tokenizer for PixelTokenizer {
                 Tokens::levels(grid, 3, 256, codes)
             }
             Pixels::Binary => {
-                let bits: Vec<u32> = places.map(|at| u32::from(luma(of(at)) >= 128.0)).collect();
-                let patch = self.config.patch[0] * self.config.patch[1];
-                let code = |bits: &[u32]| bits.iter().enumerate().map(|(i, bit)| bit << i).sum();
-                Tokens::codes(grid, 1 << patch, bits.chunks(patch).map(code).collect())
+                let signs: Vec<f32> = places.map(|at| if luma(of(at)) >= 128.0 { 1.0 } else { -1.0 }).collect();
+                let area = self.config.area();
+                Tokens::codes(grid, 1 << area, signs.chunks(area).map(code_of).collect())
             }
         }
     }
@@ -161,8 +163,8 @@ impl Tokenizer for PixelTokenizer {
         let values: Vec<[u8; 3]> = match self.config.pixels {
             Pixels::Rgb => codes.chunks_exact(3).map(|three| [0, 1, 2].map(|i| three[i] as u8)).collect(),
             Pixels::Binary => {
-                let bit = |code: u32, i: usize| if code >> i & 1 == 1 { [255; 3] } else { [0; 3] };
-                codes.iter().flat_map(|&code| (0..height * width).map(move |i| bit(code, i))).collect()
+                let bits = codes.iter().flat_map(|&code| signs(code, self.config.area()));
+                bits.map(|bit| if bit > 0.0 { [255; 3] } else { [0; 3] }).collect()
             }
         };
         for (at, value) in self.places([frames, rows, columns]).zip(values) {

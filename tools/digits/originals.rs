@@ -149,6 +149,11 @@ impl Recordings {
         &self.all
     }
 
+    /// The recordings with the words that they say.
+    pub fn named(&self) -> Vec<(Sound, String)> {
+        self.all.iter().map(|one| (one.sound.clone(), NAMES[one.digit].to_owned())).collect()
+    }
+
     /// Where they lie.
     pub fn folder(&self) -> &Path {
         &self.folder

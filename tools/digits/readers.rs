@@ -28,12 +28,8 @@ impl Readers {
         let digits = DigitClassifier::learn(&Digits::open(mnist, Split::Train)?);
         let tests = Digits::open(mnist, Split::Test)?;
         let seen = (0..tests.len()).filter(|&i| digits.read(&[tests.picture(i)]) == tests.label(i)).count();
-        let named = |split| -> Result<Vec<(Sound, String)>> {
-            let recordings = Recordings::open(recordings, split)?;
-            Ok(recordings.all().iter().map(|one| (one.sound.clone(), NAMES[one.digit].to_owned())).collect())
-        };
-        let classifier = CaptionClassifier::learn(&named(Split::Train)?)?;
-        let recordings = named(Split::Test)?;
+        let classifier = CaptionClassifier::learn(&Recordings::open(recordings, Split::Train)?.named())?;
+        let recordings = Recordings::open(recordings, Split::Test)?.named();
         let heard = recordings.iter().filter(|(sound, name)| classifier.read(sound) == name).count();
         let right = [seen as f64 / tests.len() as f64, heard as f64 / recordings.len() as f64];
         Ok(Self { digits, words: classifier, right })

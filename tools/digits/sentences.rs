@@ -4,7 +4,7 @@ use crate::make::RATE;
 use crate::originals::{NAMES, Recording, Recordings, Split};
 use musiva::evaluate::CaptionClassifier;
 use musiva::{Codec, DeviceName, Media, Modality, Rate, RecipeSource, Result, RngKey, RngStream, Sound};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -46,13 +46,10 @@ impl Sentence {
 
 /// Prints how many words of sentences of takes 0 to 4 are read, from the originals and from the tokens of each recipe.
 pub fn evaluate(recordings: &Path, count: u64, recipes: &[String]) -> Result<()> {
-    let train = Recordings::open(recordings, Split::Train)?;
-    let named: Vec<_> = train.all().iter().map(|one| (one.sound.clone(), NAMES[one.digit].to_owned())).collect();
-    let classifier = CaptionClassifier::learn(&named)?;
+    let classifier = CaptionClassifier::learn(&Recordings::open(recordings, Split::Train)?.named())?;
     let test = Recordings::open(recordings, Split::Test)?;
-    let names: BTreeSet<&str> = test.all().iter().map(|one| one.speaker.as_str()).collect();
-    let of = |name: &&str| test.all().iter().filter(|one| one.speaker == *name).collect();
-    let speakers: BTreeMap<&str, Vec<&Recording>> = names.iter().map(|name| (*name, of(name))).collect();
+    let mut speakers = BTreeMap::<&str, Vec<&Recording>>::new();
+    test.all().iter().for_each(|one| speakers.entry(&one.speaker).or_default().push(one));
     let sentences = (0..count)
         .map(|number| Sentence::draw(&speakers, &mut RngKey::new(0).sample(number).stream(RngStream::Data)))
         .collect::<Result<Vec<_>>>()?;

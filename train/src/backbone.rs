@@ -267,6 +267,8 @@ impl Trainable for BackboneTraining<'_> {
         let key = RngKey::new(self.settings.seed).step(u64::MAX);
         let tasks = &self.parts.tasks;
         let (mut loss, mut counted) = (0.0, 0);
+        // Bits of target tokens, and how many these are.
+        let mut bits = [0.0; 2];
         for (t, task) in tasks.iter().enumerate() {
             let (mut own, mut n) = (0.0, 0);
             for bucket in &self.buckets {
@@ -282,6 +284,11 @@ impl Trainable for BackboneTraining<'_> {
                     let one = self.parts.objective.loss(&*backbone, &batch, key)?;
                     own += f64::from(to_vec(one.total)[0]) * indices.len() as f64;
                     n += indices.len();
+                    let whole = CleanBatch { dropout: false, ..batch };
+                    if let Some(found) = self.parts.objective.bits(&*backbone, &whole, key, [0, 1])? {
+                        bits[0] += found.tracks.iter().flat_map(|(_, bits)| bits).sum::<f64>();
+                        bits[1] += (whole.layout.target().len() * indices.len()) as f64;
+                    }
                 }
             }
             if tasks.len() > 1 {
@@ -291,6 +298,10 @@ impl Trainable for BackboneTraining<'_> {
             counted += n;
         }
         result.measures.insert(0, ("held_out_loss".to_owned(), loss / counted.max(1) as f64));
+        let [bits, tokens] = bits;
+        if tokens > 0.0 {
+            result.measures.push(("held_out_bits_per_token".to_owned(), bits / tokens));
+        }
 
         // One task after the other has its samples shown, and one bucket after the other.
         let turn = (step / (self.settings.sample_every as u64).max(1)) as usize;

@@ -8,13 +8,16 @@ mod baselines;
 mod bits;
 mod cases;
 mod denoise;
+mod examples;
 mod features;
+mod figures;
 mod frechet;
 mod held_out;
 mod reader;
 mod sheet;
 mod sound;
 mod tasks;
+mod validation;
 mod video;
 
 pub use agreement::Agreement;
@@ -22,12 +25,15 @@ pub use baselines::{Baseline, FEWER_PIXELS, X264, fewer_pixels};
 pub use bits::{Interval, TaskBits};
 pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
+pub use examples::{Example, examples};
 pub use features::{Retrieval, Variety};
+pub use figures::{ALL_RIGHT, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Figure};
 pub use held_out::HeldOutTask;
 pub use reader::CaptionClassifier;
 pub use sheet::sheet;
 pub use sound::{AudioReconstruction, Heard, OpusBaseline, SoundFigures, WithLevels};
 pub use tasks::{BACKBONE, TaskResult};
+pub use validation::{Anchor, anchors, validation_loss};
 pub use video::{Figures, Reconstructed};
 
 use crate::sources::{dataset_of, held_out_of, world_of};
@@ -35,13 +41,14 @@ use burn::tensor::Device;
 use musiva_core::pipeline::{Codec, Pipeline, Request};
 use musiva_core::recipe::{Part, Recipe};
 use musiva_core::{Error, ErrorKind, Metric, MetricSample, Modality, Output, Result, RngKey, Task};
-use musiva_data::world::{Attributes, Scores, Split, VideoOracle, score};
+use musiva_data::world::{Attributes, Score, Scores, Split, VideoOracle, score};
 use musiva_data::{Dataset, World};
 use musiva_tokenizers::settings::Noise;
 use serde::Serialize;
 use sound::{Sources, resound};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 use video::{reconstruct_data, reconstruct_world};
 
 /// Told of each stage how far it is: its name, done, total. An error from it cancels.
@@ -73,7 +80,7 @@ pub struct Evaluation {
     /// How well the recipe's `[[task]]`s are done, instead; empty where it names none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskResult>,
-    /// What held-out tokens cost, task by task; empty without a backbone, and where its tokens are vectors.
+    /// Bits per token of held-out samples, task by task; empty without a backbone, and where its tokens are vectors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bits: Vec<TaskBits>,
     /// How well tasks are done on held-out data that no oracle reads; empty of the procedural world, and without a backbone.
@@ -82,6 +89,15 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Seconds that sampling and decoding one sample took, the mean over all that were made; `None` where none was.
+    pub fn seconds_per_sample(&self) -> Option<f64> {
+        let made = self.generation.iter().map(|made| (made.seconds, made.seen.n));
+        let done = self.tasks.iter().filter(|done| done.by == BACKBONE).map(|done| (done.seconds, done.n));
+        let held_out = self.held_out.iter().map(|task| (task.seconds, task.n));
+        let (seconds, n) = made.chain(done).chain(held_out).fold((0.0, 0), |(a, b), (c, d)| (a + c, b + d));
+        (n > 0).then(|| seconds / n as f64)
+    }
+
     /// Whether nothing was measured.
     pub fn is_empty(&self) -> bool {
         self.reconstruction.is_none()
@@ -99,6 +115,12 @@ pub struct Generated {
     pub prompts: &'static str,
     /// What the oracle sees.
     pub seen: Scores,
+    /// Of each prompt, whether all that it asks for is seen.
+    #[serde(skip)]
+    pub right: Vec<bool>,
+    /// Seconds that sampling and decoding took, of all prompts together.
+    #[serde(skip)]
+    pub seconds: f64,
 }
 
 /// The numbers of a `[[metric]]`.
@@ -161,6 +183,8 @@ pub struct EvalConfig<'a> {
     pub tokenizers: bool,
     /// Whether other codecs do the same with the same bits: [`Baseline`].
     pub baselines: bool,
+    /// Whether the likelihood of held-out tokens is measured.
+    pub bits: bool,
     /// The names of the tasks; of none, all.
     pub tasks: &'a [String],
 }
@@ -173,27 +197,33 @@ pub struct EvalConfig<'a> {
 pub fn comparable(recipes: &[Recipe]) -> Result<()> {
     let Some((first, others)) = recipes.split_first() else { return Ok(()) };
     for other in others {
-        let tokenizer =
-            |modality: Modality| (modality.section(), alike(first.tokenizer(modality), other.tokenizer(modality)));
-        let sections = [
-            ("data", alike(first.data.as_ref(), other.data.as_ref())),
-            tokenizer(Modality::Video),
-            tokenizer(Modality::Audio),
-            tokenizer(Modality::Text),
-            ("task", same_tasks(first, other)),
-        ];
-        let names = first.further.keys().chain(other.further.keys());
-        let further = names.map(|name| {
-            let [a, b] = [first, other].map(|recipe| recipe.further.get(name));
-            (a.or(b).map_or("", |part| &part.path), alike(a, b))
-        });
-        if let Some((section, _)) = sections.into_iter().chain(further).find(|(_, alike)| !alike) {
+        if let Some(section) = differences(first, other).first() {
             let message = format!("`{}` and `{}` differ in `[{section}]`", first.name, other.name);
             return Err(Error::new(ErrorKind::Recipe, other.path.display().to_string(), message)
                 .hint("evaluate each by itself: figures of different tests do not stand side by side"));
         }
     }
     Ok(())
+}
+
+/// The sections in which two recipes differ of those that figures hang on: data, tokenizers and tasks.
+pub fn differences(first: &Recipe, other: &Recipe) -> Vec<String> {
+    let tokenizer =
+        |modality: Modality| (modality.section(), alike(first.tokenizer(modality), other.tokenizer(modality)));
+    let sections = [
+        ("data", alike(first.data.as_ref(), other.data.as_ref())),
+        tokenizer(Modality::Video),
+        tokenizer(Modality::Audio),
+        tokenizer(Modality::Text),
+        ("task", same_tasks(first, other)),
+    ];
+    let names = first.further.keys().chain(other.further.keys());
+    let further = names.map(|name| {
+        let [a, b] = [first, other].map(|recipe| recipe.further.get(name));
+        (a.or(b).map_or("", |part| &part.path), alike(a, b))
+    });
+    let differ = sections.into_iter().chain(further).filter(|(_, alike)| !alike);
+    differ.map(|(section, _)| section.to_owned()).collect()
 }
 
 /// Whether tasks of one name are one task in both, and there is one that both have, or none in either.
@@ -229,7 +259,7 @@ fn alike<T: ?Sized>(one: Option<&Part<T>>, other: Option<&Part<T>>) -> bool {
 /// # Errors
 /// What building, tokenizing, sampling or `progress` return.
 pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &mut Progress) -> Result<Evaluation> {
-    let EvalConfig { n, seed, batch, tokenizers, baselines, tasks: asked } = *config;
+    let EvalConfig { n, seed, batch, tokenizers, baselines, bits: wants_bits, tasks: asked } = *config;
     let world = world_of(recipe)?;
     let reconstruction = match (parts.video().filter(|_| tokenizers), &world) {
         (Some(codec), Some(world)) => {
@@ -261,39 +291,44 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
         None => None,
     };
     let (mut generation, mut done, mut held_out, mut bits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut tokenized, mut all_tasks) = (None, Vec::new());
     if let Some(pipeline) = &parts.pipeline {
-        let data = held_out::tokenized(recipe, pipeline, n, progress)?;
-        let tasks = recipe.need_tasks()?.into_iter();
-        all_tasks = tasks.filter(|task| asked.is_empty() || asked.contains(&task.name)).collect::<Vec<Task>>();
-        if let Some(objective) = &recipe.objective {
-            bits = bits::bits(&*objective.component, pipeline, &data, &all_tasks, batch, seed, progress)?;
+        let asked_for = |task: &Task| asked.is_empty() || asked.contains(&task.name);
+        let tasks: Vec<Task> = recipe.need_tasks()?.into_iter().filter(asked_for).collect();
+        let tokenized = |progress: &mut Progress| held_out::tokenized(recipe, pipeline, n, progress);
+        let mut data = None;
+        if let Some(objective) = recipe.objective.as_ref().filter(|_| wants_bits) {
+            let data = data.insert(tokenized(progress)?);
+            bits = bits::bits(&*objective.component, pipeline, data, &tasks, batch, seed, progress)?;
         }
-        tokenized = Some(data);
-    }
-    if let (None, Some(pipeline), Some(data)) = (&world, &parts.pipeline, &tokenized) {
-        let (results, metrics) = held_out::held_out_tasks(recipe, pipeline, data, &all_tasks, batch, seed, progress)?;
-        held_out = results;
-        measured.extend(metrics);
-    } else if let (Some(world), Some(pipeline), false) = (&world, &parts.pipeline, recipe.tasks.is_empty()) {
-        let asked_for = |task: &&Task| asked.is_empty() || asked.contains(&task.name);
-        let tasks: Vec<&Task> = recipe.tasks.iter().filter(asked_for).collect();
-        done = tasks::tasks(pipeline, world, &tasks, [n, batch], seed, progress)?;
-    } else if let (Some(world), Some(pipeline)) = (&world, &parts.pipeline) {
-        let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
-        let none_held_out = world.config().held_out.is_empty();
-        for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
-            let mut metrics = Metrics::new(recipe)?;
-            let seen = generate(pipeline, world, split, config, &mut metrics, &mut |done, total| {
-                progress(&format!("generate, {prompts}"), done, total)
-            })?;
-            measured.extend(metrics.results(&format!("generated, {prompts}"))?);
-            generation.push(Generated { prompts, seen });
+        match &world {
+            None => {
+                let data = data.map_or_else(|| tokenized(progress), Ok)?;
+                let (results, metrics) =
+                    held_out::held_out_tasks(recipe, pipeline, &data, &tasks, batch, seed, progress)?;
+                held_out = results;
+                measured.extend(metrics);
+            }
+            Some(world) if !recipe.tasks.is_empty() => {
+                done = tasks::tasks(pipeline, world, &tasks, [n, batch], seed, progress)?;
+            }
+            Some(world) => {
+                let sets = [(Split::Test, "all combinations"), (Split::HeldOut, "combinations never trained on")];
+                let none_held_out = world.config().held_out.is_empty();
+                for (split, prompts) in sets.into_iter().filter(|(split, _)| *split == Split::Test || !none_held_out) {
+                    let mut metrics = Metrics::new(recipe)?;
+                    let (scores, seconds) =
+                        generate(pipeline, world, split, config, &mut metrics, &mut |done, total| {
+                            progress(&format!("generate, {prompts}"), done, total)
+                        })?;
+                    measured.extend(metrics.results(&format!("generated, {prompts}"))?);
+                    let right = scores.iter().map(Score::right).collect();
+                    generation.push(Generated { prompts, seen: scores.into_iter().collect(), right, seconds });
+                }
+            }
         }
     }
     let (name, recipe_sha256) = (recipe.name.clone(), recipe.hash());
     Ok(Evaluation {
-        bits,
         recipe: name,
         recipe_sha256,
         seed,
@@ -303,6 +338,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
         metrics: measured,
         generation,
         tasks: done,
+        bits,
         held_out,
     })
 }
@@ -344,10 +380,10 @@ fn generate(
     config: &EvalConfig,
     metrics: &mut Metrics,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<Scores> {
+) -> Result<(Vec<Score>, f64)> {
     let EvalConfig { n, seed, batch, .. } = *config;
     let (oracle, task) = (VideoOracle::new(world.config()), Task::from_text(pipeline.canvas()));
-    let mut scores = Vec::with_capacity(n);
+    let (mut scores, mut seconds) = (Vec::with_capacity(n), 0.0);
     for start in (0..n).step_by(batch.max(1)) {
         let keys = (start..(start + batch.max(1)).min(n)).map(|i| RngKey::new(seed).sample(i as u64));
         let scenes: Vec<_> = keys.map(|key| (world.scene(key, split), key)).collect();
@@ -358,22 +394,24 @@ fn generate(
         let sample_request =
             pipeline.sample_request(&Request { prompts: prompts.clone(), seed, first: start as u64, conditions })?;
         // Steps of all batches together, in clips: a batch that is half sampled counts half.
+        let clock = Instant::now();
         let tokens = pipeline
             .once(&sample_request, &mut |done, total| progress(start + asked.len() * done / total.max(1), n))?;
-        for (i, (tokens, asked)) in tokens.iter().zip(asked).enumerate() {
-            let made = pipeline.output(&task, tokens)?;
+        let outputs = tokens.iter().map(|tokens| pipeline.output(&task, tokens)).collect::<Result<Vec<_>>>()?;
+        seconds += clock.elapsed().as_secs_f64();
+        for (i, (made, asked)) in outputs.iter().zip(asked).enumerate() {
             let Some(clip) = &made.clip else { continue };
             if !metrics.is_empty() {
                 let (scene, _) = &scenes[i];
                 let reference = Output { clip: Some(scene.render()), sound: scene.sound(), ..Output::default() };
                 let (given, caption) = (Output::default(), &prompts[i]);
-                metrics.update(MetricSample { made: &made, given: &given, reference: &reference, caption })?;
+                metrics.update(MetricSample { made, given: &given, reference: &reference, caption })?;
             }
             scores.push(score(asked.within(clip.frames()), &oracle.read(clip)));
         }
     }
     progress(n, n)?;
-    Ok(scores.into_iter().collect())
+    Ok((scores, seconds))
 }
 
 #[cfg(test)]

@@ -321,6 +321,12 @@ impl CanvasShape {
         self.condition_tokens() + self.tracks.iter().map(|track| track.elements(track.tokens.length())).sum::<usize>()
     }
 
+    /// Elements of the tracks that are generated.
+    pub fn target_elements(&self) -> usize {
+        let target = self.tracks.iter().filter(|track| track.target);
+        target.map(|track| track.elements(track.tokens.length())).sum()
+    }
+
     /// How many conditions are tokens of the sequence.
     pub fn condition_tokens(&self) -> usize {
         self.conditions.iter().filter(|condition| condition.route == Route::Token).count()

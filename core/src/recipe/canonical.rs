@@ -49,13 +49,13 @@ impl Recipe {
         text
     }
 
-    /// The merged recipe with absolute paths, and addresses without their keys.
+    /// The merged recipe with absolute paths, and URLs without their query strings.
     fn absolute(&self) -> Json {
         let mut json = self.resolved.clone();
         for path in &self.paths {
             let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/"))) else { continue };
-            if files::is_address(file) {
-                without_key(file);
+            if files::is_url(file) {
+                file.truncate(files::without_query(file).len());
             } else if let Ok(absolute) = std::path::absolute(&*file) {
                 *file = joined(Path::new(""), &absolute.display().to_string()).display().to_string();
             }
@@ -72,9 +72,9 @@ impl Recipe {
         }
         for path in &self.paths {
             if let Some(Json::String(file)) = json.pointer_mut(&format!("/{}", path.replace('.', "/"))) {
-                without_key(file);
+                let whole = if files::is_url(file) { files::without_query(file) } else { file.as_str() };
                 *file =
-                    Path::new(file).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                    Path::new(whole).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             }
         }
         strip_weights(&mut json);
@@ -151,12 +151,5 @@ fn sorted(json: &Json) -> Json {
         }
         Json::Array(values) => values.iter().map(sorted).collect(),
         other => other.clone(),
-    }
-}
-
-/// An address without what comes behind its question mark: it may be a key.
-fn without_key(file: &mut String) {
-    if files::is_address(file) {
-        file.truncate(file.find('?').unwrap_or(file.len()));
     }
 }

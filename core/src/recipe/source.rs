@@ -108,9 +108,9 @@ impl Document {
     }
 }
 
-/// `path` below `folder`, without the steps back and forth that need not be taken; an address as it is.
+/// `path` below `folder`, without the steps back and forth that need not be taken; a URL as it is.
 pub fn joined(folder: &Path, path: &str) -> PathBuf {
-    if files::is_address(path) {
+    if files::is_url(path) {
         return path.into();
     }
     let mut out = PathBuf::new();

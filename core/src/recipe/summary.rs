@@ -2,7 +2,7 @@
 
 use super::{Recipe, Target};
 use crate::canvas::TrackShape;
-use crate::{BackboneSpec, Cost, MediaShape, Modality, TokenKind};
+use crate::{BackboneSpec, Cost, MediaShape, Modality, Task, TokenKind};
 use serde::Serialize;
 
 /// A number takes so many bytes on every device we compute on.
@@ -41,8 +41,8 @@ pub struct Training {
     pub target: Target,
     /// Samples of a step.
     pub batch: usize,
-    /// Floating-point operations of a step. The backward pass counts as two forward passes; forward
-    /// passes without one (self-conditioning) count once; tokenizing ahead is not in it.
+    /// Floating-point operations of a step, the mean over the tasks by their weights. The backward pass counts as two forward
+    /// passes; forward passes without one (self-conditioning) count once; tokenizing ahead is not in it.
     pub flops_per_step: f64,
     /// Estimated peak of memory: the program; weights, gradients, Adam's two moments and the running average;
     /// and the activations of the batch, at 4 bytes a number. `gradient_checkpointing` takes less than it says.
@@ -137,7 +137,7 @@ impl Recipe {
         }
         if let (Some(canvas), Some(spec)) = (&flow.canvas, flow.backbone) {
             let target: Vec<&TrackShape> = canvas.tracks.iter().filter(|track| track.target).collect();
-            let length: usize = target.iter().map(|track| track.elements(track.tokens.length())).sum();
+            let length = canvas.target_elements();
             let of = match spec {
                 BackboneSpec::NextToken => "of the next token",
                 BackboneSpec::Masked => "of the masked tokens",
@@ -199,11 +199,19 @@ impl Recipe {
         let batch = train.batch as f64;
         let (learned, frozen, flops, activations) = match train.target {
             Target::Backbone => {
-                let cost = self.backbone.as_ref()?.component.cost(self.flow.canvas.as_ref()?);
+                let canvas = self.flow.canvas.as_ref()?;
+                let model = &self.backbone.as_ref()?.component;
+                let cost = model.cost(canvas);
+                let weights: f64 = self.tasks.iter().map(|task| task.weight).sum();
+                let of_task = |task: &Task| task.weight / weights * model.cost(&task.part_of(canvas)).forward_flops;
+                let forward = match self.tasks.is_empty() {
+                    true => cost.forward_flops,
+                    false => self.tasks.iter().map(of_task).sum(),
+                };
                 let forwards = self.objective.as_ref()?.component.forwards();
                 // A forward pass before the one that is learned from, of self-conditioning.
                 let before = if forwards > 1.0 { cost.working_set } else { 0.0 };
-                (backbone, tokenizers, (forwards + 2.0) * cost.forward_flops, cost.activations + before)
+                (backbone, tokenizers, (forwards + 2.0) * forward, cost.activations + before)
             }
             Target::Video | Target::Audio => {
                 let (learned, part, media, window) = match train.target {

@@ -268,6 +268,21 @@ impl Task {
         errors
     }
 
+    /// The part of a canvas that the task computes on: absent tracks take no positions, and what is context has no logits. What
+    /// has both counts as target.
+    pub fn part_of(&self, canvas: &CanvasShape) -> CanvasShape {
+        let mut part = canvas.clone();
+        part.tracks.retain(|track| self.spec(&track.name) != MaskSpec::Absent);
+        for track in &mut part.tracks {
+            let spec = self.spec(&track.name);
+            track.target = spec.has_target();
+            if spec == MaskSpec::Image {
+                track.tokens.grid[0] = 1;
+            }
+        }
+        part
+    }
+
     /// How many samples are given at the beginning of a sound of such a canvas; 0 where it counts frames.
     pub fn samples_of(&self, canvas: &CanvasShape) -> usize {
         let track = canvas.tracks.iter().find(|track| track.modality == Modality::Audio);

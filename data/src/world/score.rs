@@ -19,6 +19,14 @@ pub struct Score {
     pub all: Option<bool>,
 }
 
+impl Score {
+    /// Whether all that was asked for is seen.
+    pub fn right(&self) -> bool {
+        let parts = [self.colour, self.shape, self.direction, self.speed];
+        parts.into_iter().flatten().all(|right| right)
+    }
+}
+
 /// Compares what was asked for with what is seen. What the oracle cannot decide is wrong.
 pub fn score(asked: PartialAttributes, reading: &Reading) -> Score {
     fn right<T: PartialEq>(asked: Option<T>, seen: Option<T>) -> Option<bool> {

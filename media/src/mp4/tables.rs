@@ -82,6 +82,13 @@ impl Edit {
         }
     }
 
+    /// Whether a picture from `start` to `end` is shown: at least half of it is inside, or more than a tick of the movie's
+    /// clock, to which edit lists round. The duration of the picture that is shown last may be that of its place in decoding
+    /// order, and far too long.
+    pub(crate) fn shows(&self, start: i64, end: i64) -> bool {
+        self.to.is_none_or(|to| start + ((end - start) / 2).min(self.tick) < to)
+    }
+
     fn parse(mut elst: Bytes, scale: u32, movie_scale: u32) -> Outcome<Self> {
         let version = elst.u32()? >> 24;
         let count = elst.entries(if version == 1 { 20 } else { 12 })?;
@@ -229,4 +236,23 @@ fn offsets(stbl: Bytes, sizes: &[u32]) -> Outcome<Vec<u64>> {
         return Err(broken("its table of chunks does not cover its samples"));
     }
     Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_shown_up_to_the_end_of_the_edit_as_far_as_its_clock_tells() {
+        let edit = |to| Edit { to, tick: 16, ..Edit::default() };
+        // ffmpeg's file of pictures at uneven times with B-frames: the last one starts 2,000 ticks before the end, and its
+        // own duration is the 22,000 to the next one in decoding order.
+        assert!(edit(Some(172_000)).shows(170_000, 192_000));
+        // One that starts at the end, which is rounded up; and one that is cut in its middle.
+        assert!(!edit(Some(172_008)).shows(172_000, 174_000));
+        assert!(edit(Some(172_000)).shows(171_000, 173_000) && !edit(Some(172_000)).shows(171_990, 174_000));
+        // Of one that is shorter than two ticks of the movie's clock half has to be inside.
+        assert!(edit(Some(104)).shows(100, 106) && !edit(Some(103)).shows(100, 106));
+        assert!(edit(None).shows(5, 6));
+    }
 }

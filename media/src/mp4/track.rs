@@ -68,11 +68,7 @@ impl Track {
         let lasts = |place: usize| durations.get(order[place] as usize).map_or(0, |&ticks| i64::from(ticks));
         let ends = |place: usize| if place + 1 < order.len() { time(place + 1) } else { time(place) + lasts(place) };
         let first = (0..order.len()).position(|place| time(place) >= edit.from).unwrap_or(order.len());
-        // A picture counts where at least half of it is inside, or more than a tick of the movie's clock, to which edit lists
-        // round: the last picture's own duration may be that of its place in the order of decoding.
-        let least = |place: usize| ((ends(place) - time(place)) / 2).min(edit.tick);
-        let inside = |&place: &usize| edit.to.is_none_or(|to| time(place) + least(place) < to);
-        let last = first + (first..order.len()).take_while(inside).count();
+        let last = first + (first..order.len()).take_while(|&place| edit.shows(time(place), ends(place))).count();
         if first == last {
             return Err(broken("its edit list shows none of its pictures"));
         }

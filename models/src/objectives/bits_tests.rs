@@ -1,5 +1,5 @@
-//! The bits of models that know the truth: a distribution over four tokens of two bits, all of whose conditionals are known by
-//! counting. What is estimated is compared with `-log₂ p` of each sample; estimators that are wrong are told.
+//! Bits (negative log-likelihood) under models whose conditionals are exact: those of a distribution over four tokens of two
+//! bits, by enumeration. Estimates are compared with `-log₂ p` of each sample; broken estimators and models are detected.
 
 use super::diffusion::{Ddpm, RectifiedFlow};
 use super::masked::MaskedTokens;
@@ -65,7 +65,7 @@ fn in_order() -> Fake {
     })
 }
 
-/// Each token by those that are not masked; `leaks`: as if one of those that are was not.
+/// Each token by those that are not masked; `leaks`: one that is masked is seen, too.
 fn in_any_order(leaks: bool) -> Fake {
     let truth = truth();
     Fake::each(BackboneSpec::Masked, canvas(), move |asked: &Asked| {
@@ -74,7 +74,7 @@ fn in_any_order(leaks: bool) -> Fake {
     })
 }
 
-/// The mean of the bits, given noisy ones; `shrunk` by a factor.
+/// The posterior mean of the bits, given noisy ones; `shrunk` by a factor.
 fn denoiser(process: Process, shrunk: f64) -> Fake {
     let truth = truth();
     let spec = BackboneSpec::Diffusion { channels: 2, self_conditioned: false };
@@ -94,7 +94,7 @@ fn denoiser(process: Process, shrunk: f64) -> Fake {
     })
 }
 
-/// For words of all kinds the mean of so many draws, in bits, and `-log₂ p`: who knows the truth pays that for each of them.
+/// For every fifth word the mean of so many draws, in bits, and its `-log₂ p`: with exact conditionals both are equal.
 fn means(objective: &dyn Objective, model: &Fake, draws: u64, kind: BitsKind) -> Vec<[f64; 2]> {
     let (canvas, truth) = (canvas(), truth());
     let words: Vec<usize> = (0..truth.len()).step_by(5).collect();
@@ -114,7 +114,7 @@ fn means(objective: &dyn Objective, model: &Fake, draws: u64, kind: BitsKind) ->
     words.iter().zip(sums).map(|(&word, mean)| [mean, -truth[word].log2()]).collect()
 }
 
-/// By how much the mean over the words differs from the truth, as a part of it.
+/// The relative difference of the sums over all words.
 fn apart(all: &[[f64; 2]]) -> f64 {
     let sum = |which: usize| all.iter().map(|one| one[which]).sum::<f64>();
     sum(0) / sum(1) - 1.0
@@ -125,23 +125,23 @@ fn flow() -> RectifiedFlow {
 }
 
 #[test]
-fn the_next_token_costs_what_it_costs() {
+fn next_token_bits_are_exact() {
     let all = means(&NextToken::default(), &in_order(), 1, BitsKind::Exact);
     assert!(all.iter().all(|[found, wanted]| (found - wanted).abs() < 1e-4), "{all:?}");
 }
 
 #[test]
-fn the_bound_of_masked_tokens_is_the_truth_for_who_knows_it() {
+fn the_masked_bound_is_tight_for_exact_conditionals() {
     let all = means(&MaskedTokens::default(), &in_any_order(false), 400, BitsKind::UpperBound);
     assert!(apart(&all).abs() < 0.01, "{}", apart(&all));
-    // Word by word too: whoever knows all conditionals gives each word its probability in any order.
+    // Word by word too: the bound is tight in any order.
     assert!(all.iter().all(|[found, wanted]| (found - wanted).abs() < 0.08 * wanted), "{all:?}");
 }
 
 #[test]
-fn the_bound_of_diffused_bits_is_the_truth_for_who_knows_it() {
+fn the_diffusion_bound_is_tight_for_exact_posterior_means() {
     let ddpm = Ddpm { predict: super::diffusion::Predict::Data, ..Ddpm::default() };
-    // One that leaves much of the signal at time 1.
+    // A schedule that leaves much of the signal at time 1.
     let noisy = Arc::new(Linear { beta_min: 0.1, beta_max: 5.0 });
     let left = ddpm.with_schedule(noisy).unwrap();
     for objective in [&flow() as &dyn Objective, &ddpm, &*left] {
@@ -151,8 +151,7 @@ fn the_bound_of_diffused_bits_is_the_truth_for_who_knows_it() {
     }
 }
 
-/// The bound of masked tokens by hand: all ways to mask `k` of four tokens, each `k` as often, what they cost weighed by
-/// `weigh(k)`.
+/// The masked bound by enumeration: over all ways to mask `k` of four tokens, each `k` equally likely, with weight `weigh(k)`.
 fn by_hand(weigh: impl Fn(f64) -> f64) -> Vec<[f64; 2]> {
     let truth = truth();
     let of = |word: usize| {
@@ -172,13 +171,13 @@ fn by_hand(weigh: impl Fn(f64) -> f64) -> Vec<[f64; 2]> {
 }
 
 #[test]
-fn estimators_and_models_that_are_wrong_are_told() {
+fn broken_estimators_and_models_are_detected() {
     assert!(apart(&by_hand(|k| TOKENS as f64 / k)).abs() < 1e-9, "the sum over all masks is the truth");
     assert!(apart(&by_hand(|_| 1.0)).abs() > 0.1, "a forgotten weight");
-    // A masked model that sees one of the tokens that it is asked for lies below the truth: that is how a leak shows.
+    // A masked model that sees one of the tokens that it predicts falls below the truth.
     let all = means(&MaskedTokens::default(), &in_any_order(true), 200, BitsKind::UpperBound);
     assert!(apart(&all) < -0.1, "a leak: {}", apart(&all));
-    // A language model that takes it that nearly all begin with one token.
+    // A language model with a wrong distribution of the first token.
     let truth = truth();
     let wrong_prior = Fake::each(BackboneSpec::NextToken, canvas(), move |asked: &Asked| {
         let of = |at: usize| match at {
@@ -189,9 +188,9 @@ fn estimators_and_models_that_are_wrong_are_told() {
     });
     let all = means(&NextToken::default(), &wrong_prior, 1, BitsKind::Exact);
     assert!(apart(&all) > 0.02, "a wrong prior: {}", apart(&all));
-    // A denoiser that is less sure than it may be.
+    // A denoiser whose estimates are shrunk towards 0.
     let all = means(&flow(), &denoiser(flow().process().unwrap(), 0.8), 400, BitsKind::UpperBound);
-    assert!(apart(&all) > 0.05, "a doubter: {}", apart(&all));
+    assert!(apart(&all) > 0.05, "an underconfident denoiser: {}", apart(&all));
 }
 
 #[test]

@@ -7,7 +7,9 @@ mod tests;
 
 use super::{drop_prompts, frame_progress, stratified};
 use burn::tensor::{Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Element, Layout, ModelInput, NoisyVectors, Prediction, columns};
+use musiva_core::canvas::{
+    CanvasBatch, CleanBatch, Conditioning, Element, Layout, ModelInput, NoisyVectors, Prediction, columns,
+};
 use musiva_core::parameters::to_vec;
 use musiva_core::schedule::{Cosine, Straight};
 use musiva_core::{
@@ -127,6 +129,16 @@ fn needs_field(name: &str, backbone: &BackboneSpec) -> Result<(), ConfigError> {
     }
 }
 
+/// What the backbone predicts of noisy vectors, `[B, L, C]`.
+fn predict(backbone: &dyn Backbone, conditioning: &Conditioning, input: ModelInput) -> Result<Tensor<3>> {
+    match backbone.forward(&CanvasBatch { conditioning: conditioning.clone(), input })? {
+        Prediction::Vector(field) => Ok(field),
+        Prediction::Logits(_) => {
+            Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no field"))
+        }
+    }
+}
+
 fn loss(s: &Diffusion, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
     let device = backbone.device();
     let x = batch.vectors(&device).ok_or_else(|| {
@@ -171,14 +183,7 @@ fn loss(s: &Diffusion, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey)
             x0_prev,
         })
     };
-    let predict = |backbone: &dyn Backbone, x0_prev| match backbone
-        .forward(&CanvasBatch { conditioning: conditioning.clone(), input: field(x0_prev) })?
-    {
-        Prediction::Vector(field) => Ok(field),
-        Prediction::Logits(_) => {
-            Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no field"))
-        }
-    };
+    let predict = |backbone: &dyn Backbone, x0_prev| predict(backbone, &conditioning, field(x0_prev));
     let to_clean = |predicted| s.process.clean(alpha.clone(), sigma.clone(), noisy.clone(), predicted);
 
     let self_conditioned = matches!(backbone.spec(), BackboneSpec::Diffusion { self_conditioned: true, .. });
@@ -203,16 +208,16 @@ fn loss(s: &Diffusion, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey)
     Ok(Loss { total: mean(predicted - target, weights), parts: vec![("clean_mse", mean(miss, live))] })
 }
 
-/// The log signal-to-noise ratios `ln(α²/σ²)` between which the bound of [`bits`] walks, as far as the schedule has them: below
-/// the first hardly anything is left of a bit, 1e-4 nats; from the last on bits are read out.
+/// The log-SNRs `λ = ln(α²/σ²)` over which [`bits`] integrates, as far as the schedule has them. At the first the prior term is
+/// 1e-4 nats a bit; at the last bits are read out.
 const LOG_SNR: [f64; 2] = [-8.5, 2.5];
-/// How sure a read-out may be: the chance that it is wrong, at least.
-const LEAST_DOUBT: f64 = 1e-4;
+/// The probabilities of the read-out are clamped to this and 1 less this.
+const CLAMP: f64 = 1e-4;
 
-/// The variational bound of Gaussian diffusion on ±1 bits in continuous time (Kingma et al. 2021, "Variational Diffusion
-/// Models", equations 11 and 17): what is left of a bit at the first ratio of [`LOG_SNR`], `½·∫ e^λ·(x - x̂)² dλ` between
-/// both, and at the last one `-log₂ P(x)` by the denoiser itself, `P(+1) = (1 + x̂)/2`. Of the model's two noise levels and
-/// times only the ratio counts. Where the model is self-conditioned, it is asked without a guess.
+/// The variational bound (NELBO) of Gaussian diffusion on ±1 bits in continuous time (Kingma et al. 2021, "Variational
+/// Diffusion Models", equations 11 and 17), a bit: the prior term `½·ln(1 + e^λ)` at the first of [`LOG_SNR`], the diffusion
+/// term `½·∫ e^λ·(x - x̂)² dλ` between both, and at the last one the reconstruction term `-ln P(x)`, a Bernoulli read-out by the
+/// denoiser itself, `P(+1) = (1 + x̂)/2`. It depends on α and σ by their ratio alone. Self-conditioning is off.
 fn bits(
     s: &Diffusion,
     backbone: &dyn Backbone,
@@ -235,7 +240,7 @@ fn bits(
         let values = (0..size).flat_map(|row| key_of(row).stream(purpose).normals(length * channels)).collect();
         Tensor::<3>::from_data(TensorData::new::<f32, _>(values, [size, length, channels]), &device)
     };
-    // The clean bits as the model sees them at these ratios, one for each sample.
+    // The model's estimate x̂ of the clean bits at these log-SNRs, one for each sample.
     let denoised = |ratios: &[f64], noise: Tensor<3>| -> Result<Tensor<3>> {
         let times: Vec<f64> = ratios.iter().map(|&ratio| time_of(&**schedule, ratio)).collect();
         let mix = |which: fn((f64, f64)) -> f64| column(times.iter().map(|&t| which(schedule.mix(t)) as f32).collect());
@@ -248,12 +253,8 @@ fn bits(
             at: frame_of.clone(),
             x0_prev: None,
         });
-        match backbone.forward(&CanvasBatch { conditioning: conditioning.clone(), input })? {
-            Prediction::Vector(predicted) => Ok(s.process.clean(alpha, sigma, noisy, predicted).clamp(-1.0, 1.0)),
-            Prediction::Logits(_) => {
-                Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no field"))
-            }
-        }
+        let predicted = predict(backbone, &conditioning, input)?;
+        Ok(s.process.clean(alpha, sigma, noisy, predicted).clamp(-1.0, 1.0))
     };
     // A schedule may leave more of the signal at time 1.
     let first = LOG_SNR[0].max(schedule.log_snr(1.0));
@@ -261,13 +262,14 @@ fn bits(
     if !(first < 0.0 && last > 0.0) {
         return Ok(None);
     }
-    let drawn = batch.samples.iter().map(|&sample| draw_ratio(stratified(key.sample(sample), draw), [first, last]));
+    let drawn = batch.samples.iter().map(|&sample| draw_log_snr(stratified(key.sample(sample), draw), [first, last]));
     let (ratios, weights): (Vec<f64>, Vec<f64>) = drawn.unzip();
     let miss = denoised(&ratios, noise_of(RngStream::Noise))? - x.clone();
     let weights = column(weights.iter().map(|&weight| weight as f32).collect());
     let walked = miss.clone() * miss * weights;
+    // A stream that is free here: the noise of the read-out is independent of the other.
     let read = denoised(&vec![last; size], noise_of(RngStream::SelfCondition))?;
-    let right = ((read * x + 1.0) / 2.0).clamp(LEAST_DOUBT, 1.0 - LEAST_DOUBT);
+    let right = ((read * x + 1.0) / 2.0).clamp(CLAMP, 1.0 - CLAMP);
     let nats = walked - right.log() + 0.5 * first.exp().ln_1p();
     let nats = match own_channels(&batch.layout) {
         Some(own) => nats * Tensor::<3>::from_data(own, &device),
@@ -282,9 +284,9 @@ fn bits(
     Ok(Some(Bits { tracks, kind: BitsKind::UpperBound }))
 }
 
-/// Where the uniform number `u` lies between two ratios, one below and one above 0, and `½·e^λ` over its density: below 0, where there is
-/// ever less to pay, ratios are drawn ever more seldom, with a density like `e^(λ/2)`; from there on all as often.
-fn draw_ratio(u: f64, ends: [f64; 2]) -> (f64, f64) {
+/// Importance sampling: the log-SNR λ that a uniform number `u` draws between `ends`, one below 0 and one above, and `½·e^λ`
+/// over its density. The density is proportional to `e^(λ/2)` below 0, where the integrand vanishes, and constant above.
+fn draw_log_snr(u: f64, ends: [f64; 2]) -> (f64, f64) {
     let [first, last] = ends.map(|ratio| ratio / 2.0);
     let (below, above) = (2.0 * (1.0 - first.exp()), 2.0 * last);
     let (at, all) = (u * (below + above), below + above);
@@ -293,12 +295,12 @@ fn draw_ratio(u: f64, ends: [f64; 2]) -> (f64, f64) {
     (ratio, 0.5 * ratio.exp() / density)
 }
 
-/// When the log signal-to-noise ratio of a schedule, which falls with time, is this.
-fn time_of(schedule: &dyn Schedule, ratio: f64) -> f64 {
+/// The time at which a schedule, whose log-SNR falls with time, has this log-SNR: by bisection.
+fn time_of(schedule: &dyn Schedule, log_snr: f64) -> f64 {
     let (mut early, mut late) = (0.0, 1.0);
     for _ in 0..60 {
         let t = 0.5 * (early + late);
-        *(if schedule.log_snr(t) > ratio { &mut early } else { &mut late }) = t;
+        *(if schedule.log_snr(t) > log_snr { &mut early } else { &mut late }) = t;
     }
     0.5 * (early + late)
 }

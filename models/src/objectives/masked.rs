@@ -1,9 +1,9 @@
 //! `masked`: the cross-entropy of hidden tokens given the prompt and those that are not hidden
 //! (MaskGIT, Chang et al. 2022, equation 1).
 
-use super::{Nats, bits_by_track, drop_prompts, frame_progress, frames_of, nats, parts, stratified, sum};
-use burn::tensor::{Int, Tensor, TensorData};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, Conditioning, MaskedCodes, ModelInput, Prediction, columns};
+use super::{Nats, bits_by_track, costs, drop_prompts, frame_progress, frames_of, parts, stratified, sum};
+use burn::tensor::{Tensor, TensorData};
+use musiva_core::canvas::{CleanBatch, MaskedCodes, ModelInput, columns};
 use musiva_core::{
     Backbone, BackboneSpec, Bits, BitsKind, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey,
     RngStream,
@@ -108,7 +108,8 @@ impl Objective for MaskedTokens {
         let shares = batch.layout.shares();
         let count = masked.iter().zip(shares.iter().cycle()).map(|(masked, share)| masked * share).sum::<f32>();
         let masked = Tensor::<3>::from_data(TensorData::new(masked, [size, length, 1]), &device);
-        let nats = costs(backbone, conditioning, &digits, &masked)?;
+        let input = ModelInput::Masked(MaskedCodes { codes: digits.clone(), mask: masked.clone() });
+        let nats = costs(backbone, conditioning, input, &digits)?;
         let masked = masked.reshape([size, length]);
         let shares = Tensor::<2>::from_data(TensorData::new(shares, [1, length]), &device);
         let by_track = batch.layout.target_by_track();
@@ -127,9 +128,10 @@ impl Objective for MaskedTokens {
         Ok(Loss { total, parts: parts(batch, bits, each) })
     }
 
-    /// The bound of absorbing discrete diffusion, which is that of any order (Shi et al. 2024, "Simplified and Generalized
-    /// Masked Diffusion", section 3; Ou et al. 2024, equation 3.5): of `N` places `k`, uniform in `1..=N`, are masked at
-    /// random, and what they cost is weighed by `N/k`. By whichever schedule the model was trained.
+    /// The NELBO of absorbing (masked) discrete diffusion, which is also that of an any-order autoregressive model (Shi et al.
+    /// 2024, "Simplified and Generalized Masked Diffusion", section 3; Ou et al. 2024, equation 3.5): of `N` positions `k`,
+    /// uniform in `1..=N`, are masked at random, and their cross-entropy is weighted by `N/k`. The mask schedule of training
+    /// does not matter.
     fn bits(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey, draw: [u64; 2]) -> Result<Option<Bits>> {
         let device = backbone.device();
         let Some(digits) = batch.digits(&device) else { return Ok(None) };
@@ -144,26 +146,11 @@ impl Objective for MaskedTokens {
             order.iter().take(count).for_each(|&at| weights[at] = length as f32 / count as f32);
         }
         let weights = Tensor::<2>::from_data(TensorData::new(weights, [size, length]), &device);
-        let masked = weights.clone().greater_elem(0.0).float().reshape([size, length, 1]);
-        let nats = costs(backbone, batch.conditioning_codes(&device)?, &digits, &masked)?;
+        let mask = weights.clone().greater_elem(0.0).float().reshape([size, length, 1]);
+        let input = ModelInput::Masked(MaskedCodes { codes: digits.clone(), mask });
+        let nats = costs(backbone, batch.conditioning_codes(&device)?, input, &digits)?;
         let tracks = bits_by_track(nats, |at, nats| nats * columns(weights.clone(), at));
         Ok(Some(Bits { tracks, kind: BitsKind::UpperBound }))
-    }
-}
-
-/// What each digit costs, given the context and the digits that are not masked.
-fn costs(
-    backbone: &dyn Backbone,
-    conditioning: Conditioning,
-    digits: &Tensor<3, Int>,
-    masked: &Tensor<3>,
-) -> Result<Vec<Nats>> {
-    let input = ModelInput::Masked(MaskedCodes { codes: digits.clone(), mask: masked.clone() });
-    match backbone.forward(&CanvasBatch { conditioning, input })? {
-        Prediction::Logits(logits) => Ok(nats(logits, digits)),
-        Prediction::Vector(_) => {
-            Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"))
-        }
     }
 }
 

@@ -9,9 +9,9 @@ pub mod next_token;
 mod tests;
 
 use burn::tensor::{Int, Tensor};
-use musiva_core::canvas::{CleanBatch, Layout, Logits, PerDigit};
+use musiva_core::canvas::{CanvasBatch, CleanBatch, Conditioning, Layout, Logits, ModelInput, PerDigit, Prediction};
 use musiva_core::parameters::to_vec;
-use musiva_core::{Modality, RngKey, RngStream};
+use musiva_core::{Backbone, Error, ErrorKind, Modality, Result, RngKey, RngStream};
 use musiva_kernels::cross_entropy;
 use std::f64::consts::LN_2;
 
@@ -38,6 +38,21 @@ struct Nats {
     /// Of which of the `L` elements, and how many nats each costs: `[B, n]`. Once for all digits of an element, where all
     /// elements have all of them, else once for each digit.
     costs: Vec<(Vec<usize>, Tensor<2>)>,
+}
+
+/// How many nats each digit `[B, L, D]` costs by the logits that a backbone predicts from `input`, track by track.
+fn costs(
+    backbone: &dyn Backbone,
+    conditioning: Conditioning,
+    input: ModelInput,
+    digits: &Tensor<3, Int>,
+) -> Result<Vec<Nats>> {
+    match backbone.forward(&CanvasBatch { conditioning, input })? {
+        Prediction::Logits(logits) => Ok(nats(logits, digits)),
+        Prediction::Vector(_) => {
+            Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"))
+        }
+    }
 }
 
 /// How many nats each digit `[B, L, D]` costs by these logits, track by track.
@@ -67,7 +82,7 @@ fn bits_by_track(nats: Vec<Nats>, weigh: impl Fn(&[usize], Tensor<2>) -> Tensor<
     each.collect()
 }
 
-/// A number between 0 and 1 for each sample, uniform over the draws, which are spread evenly: each has its own stretch.
+/// Stratified sampling: a sample's numbers of all draws are uniform in `[0, 1)` and evenly spaced from an offset of its own.
 fn stratified(key: RngKey, [draw, draws]: [u64; 2]) -> f64 {
     let first = f64::from(key.step(0).stream(RngStream::Time).uniform());
     (first + draw as f64 / draws.max(1) as f64).fract()

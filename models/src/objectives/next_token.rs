@@ -1,8 +1,7 @@
 //! `next-token`: the cross-entropy of each token given the prompt and the tokens before it.
 
-use super::{Nats, bits_by_track, drop_prompts, nats, parts, sum};
-use burn::tensor::{Int, Tensor};
-use musiva_core::canvas::{CanvasBatch, CleanBatch, ModelInput, Prediction};
+use super::{Nats, bits_by_track, costs, drop_prompts, parts, sum};
+use musiva_core::canvas::{CleanBatch, ModelInput};
 use musiva_core::{
     Backbone, BackboneSpec, Bits, BitsKind, ConfigError, Error, ErrorKind, Loss, Objective, Process, Result, RngKey,
 };
@@ -50,10 +49,12 @@ impl Objective for NextToken {
     }
 
     fn loss(&self, backbone: &dyn Backbone, batch: &CleanBatch, key: RngKey) -> Result<Loss> {
-        let digits = batch.digits(&backbone.device()).ok_or_else(|| {
+        let device = backbone.device();
+        let digits = batch.digits(&device).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "objective", "next-token trains on codes, these tokens are latents")
         })?;
-        let nats = costs(backbone, &drop_prompts(batch, self.prompt_dropout, key), &digits)?;
+        let conditioning = drop_prompts(batch, self.prompt_dropout, key).conditioning_codes(&device)?;
+        let nats = costs(backbone, conditioning, ModelInput::Codes(digits.clone()), &digits)?;
         let tokens = batch.layout.tokens_by_track();
         let all = batch.size() * batch.layout.target().len();
         let total = match &nats[..] {
@@ -76,20 +77,11 @@ impl Objective for NextToken {
 
     /// Exact: the chain rule, token by token.
     fn bits(&self, backbone: &dyn Backbone, batch: &CleanBatch, _key: RngKey, _draw: [u64; 2]) -> Result<Option<Bits>> {
-        let Some(digits) = batch.digits(&backbone.device()) else { return Ok(None) };
-        let tracks = bits_by_track(costs(backbone, batch, &digits)?, |_, nats| nats);
+        let device = backbone.device();
+        let Some(digits) = batch.digits(&device) else { return Ok(None) };
+        let input = ModelInput::Codes(digits.clone());
+        let nats = costs(backbone, batch.conditioning_codes(&device)?, input, &digits)?;
+        let tracks = bits_by_track(nats, |_, nats| nats);
         Ok(Some(Bits { tracks, kind: BitsKind::Exact }))
-    }
-}
-
-/// What each digit costs, given the context and the digits before it.
-fn costs(backbone: &dyn Backbone, batch: &CleanBatch, digits: &Tensor<3, Int>) -> Result<Vec<Nats>> {
-    let conditioning = batch.conditioning_codes(&backbone.device())?;
-    let input = ModelInput::Codes(digits.clone());
-    match backbone.forward(&CanvasBatch { conditioning, input })? {
-        Prediction::Logits(logits) => Ok(nats(logits, digits)),
-        Prediction::Vector(_) => {
-            Err(Error::new(ErrorKind::Unsupported, "objective", "this backbone predicts no logits"))
-        }
     }
 }

@@ -64,6 +64,10 @@ impl Sampler for Autoregressive {
         if self.guidance == 1.0 { 1.0 } else { 2.0 }
     }
 
+    fn depth(&self, canvas: &CanvasShape) -> usize {
+        canvas.target_elements()
+    }
+
     fn edits(&self) -> Result<(), ConfigError> {
         let message = "autoregressive models cannot edit by strength; diffusion and masked models can";
         Err(ConfigError::new("kind", message, "name a recipe of one of these, such as `world-dit` or `world-masked`"))

@@ -71,7 +71,10 @@ macro_rules! sampler {
                 fits($solver, backbone, process)
             }
             fn forwards(&self, _: &CanvasShape) -> f64 {
-                forwards(&self.0, $solver)
+                passes(&self.0, $solver) as f64 * if self.0.guidance == 1.0 { 1.0 } else { 2.0 }
+            }
+            fn depth(&self, _: &CanvasShape) -> usize {
+                passes(&self.0, $solver)
             }
             fn frame_offset(&self) -> f32 {
                 self.0.frame_offset
@@ -121,13 +124,13 @@ fn errors(steps: &Steps, solver: Solver) -> Vec<ConfigError> {
     errors
 }
 
-fn forwards(steps: &Steps, solver: Solver) -> f64 {
-    let passes = match solver {
+/// Evaluations of the backbone, one after the other.
+fn passes(steps: &Steps, solver: Solver) -> usize {
+    match solver {
         // The last step of Heun ends at the data, where there is no slope to mend with.
         Solver::Heun => 2 * steps.steps - 1,
         Solver::Euler | Solver::Ddim => steps.steps,
-    };
-    passes as f64 * if steps.guidance == 1.0 { 1.0 } else { 2.0 }
+    }
 }
 
 fn fits(solver: Solver, backbone: &BackboneSpec, process: Option<&Process>) -> Result<(), ConfigError> {

@@ -88,6 +88,10 @@ impl Sampler for MaskGit {
         self.steps as f64 * if self.guidance == 1.0 { 1.0 } else { 2.0 }
     }
 
+    fn depth(&self, _: &CanvasShape) -> usize {
+        self.steps
+    }
+
     fn frame_offset(&self) -> f32 {
         self.frame_offset
     }

@@ -35,7 +35,11 @@ fn passes_are_the_steps_twice_with_guidance() {
         // Two slopes a step, but for the last.
         assert_eq!(Heun(steps).forwards(&canvas), 9.0 * times);
         // All tokens once, however many steps that is.
-        assert_eq!(Autoregressive { guidance, ..Autoregressive::default() }.forwards(&canvas), times);
+        let one_by_one = Autoregressive { guidance, ..Autoregressive::default() };
+        assert_eq!(one_by_one.forwards(&canvas), times);
+        // Guided passes go side by side; tokens one after the other, steps too.
+        assert_eq!([Euler(steps).depth(&canvas), Heun(steps).depth(&canvas), one_by_one.depth(&canvas)], [5, 9, 8]);
+        assert_eq!(MaskGit { steps: 3, guidance, ..MaskGit::default() }.depth(&canvas), 3);
     }
 }
 

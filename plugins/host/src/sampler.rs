@@ -147,6 +147,13 @@ impl Sampler for HostedSampler {
         passes * if self.guided() { 2.0 } else { 1.0 }
     }
 
+    fn depth(&self, canvas: &CanvasShape) -> usize {
+        match self.answer.drives {
+            Drives::Codes => canvas.target_elements(),
+            Drives::Field => self.steps,
+        }
+    }
+
     fn edits(&self) -> Result<(), ConfigError> {
         match self.answer.drives {
             Drives::Field => Ok(()),

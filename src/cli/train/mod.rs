@@ -8,7 +8,8 @@ use musiva::recipe::{Recipe, Target};
 use musiva::train::{Ended, RunFolder, train};
 use musiva::training::tokenizer::summary;
 use musiva::{ConfigError, Error, ErrorKind, Result, fetch};
-use screen::{Screen, Stop};
+use screen::Screen;
+pub use screen::Stop;
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
 

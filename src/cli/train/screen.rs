@@ -35,7 +35,8 @@ impl Stop {
         listens.map_err(|error| Error::new(ErrorKind::Unsupported, "Ctrl-C", "cannot be listened to").caused_by(error))
     }
 
-    fn asked(&self) -> bool {
+    /// Whether there was one.
+    pub fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

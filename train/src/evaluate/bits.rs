@@ -1,25 +1,27 @@
-//! What held-out tokens cost under a backbone, in bits: one unit for language models, masked models and diffusion on bits.
+//! Bits per token of held-out samples, the negative log-likelihood: one unit for language models, masked models and diffusion
+//! on bits.
 
 use super::Progress;
 use crate::backbone::TrainingData;
 use musiva_core::pipeline::Pipeline;
-use musiva_core::{BackboneSpec, Bits, BitsKind, Objective, Result, RngKey, RngStream, Task};
+use musiva_core::{Bits, BitsKind, Objective, Result, RngKey, RngStream, Task};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Estimates of a bound of each sample.
 const DRAWS: u64 = 8;
 
-/// What the target tokens of a task cost, means over held-out samples. The model is not guided, and nothing is dropped.
+/// The negative log-likelihood of a task's target tokens, means over held-out samples. The model is not guided, and nothing is
+/// dropped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskBits {
     /// The task.
     pub task: String,
     /// How many held-out samples.
     pub n: usize,
-    /// Whether this is the cost itself or an upper bound of it.
+    /// Whether this is exact or an upper bound.
     pub kind: BitsKind,
-    /// How many estimates of each sample there are; 1 of the cost itself.
+    /// How many estimates of each sample there are; 1 of what is exact.
     pub draws: u64,
     /// Bits of all target tokens of a sample.
     pub per_sample: Interval,
@@ -27,9 +29,12 @@ pub struct TaskBits {
     pub per_token: Interval,
     /// Bits of a token of each track that has target tokens.
     pub tracks: BTreeMap<String, Interval>,
+    /// Bits of all target tokens of each sample.
+    #[serde(skip)]
+    pub samples: Vec<f64>,
 }
 
-/// A mean over samples, and where that of endlessly many samples lies in 19 of 20 cases: 1.96 standard errors to both sides.
+/// A mean over samples and its 95 % confidence interval, 1.96 standard errors to both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
     /// The mean.
@@ -55,7 +60,7 @@ impl Interval {
     }
 }
 
-/// What the tokens of `tasks` cost in held-out samples, `batch` at a time; nothing of tasks whose target tokens are vectors.
+/// Bits of the target tokens of `tasks`, `batch` samples at a time; nothing of tasks whose target tokens are vectors.
 pub(super) fn bits(
     objective: &dyn Objective,
     pipeline: &Pipeline,
@@ -82,12 +87,11 @@ fn of_task(
     key: RngKey,
     progress: &mut Progress,
 ) -> Result<Option<TaskBits>> {
-    let draws = if pipeline.backbone().spec() == BackboneSpec::NextToken { 1 } else { DRAWS };
     let count = data.tokens.count();
-    // Bits of each sample, track by track, and how many tokens each track has in all.
+    // Bits of each sample, summed over the draws, track by track; and how many tokens each track has in all.
     let mut all = BTreeMap::<usize, Vec<f64>>::new();
     let mut tokens = BTreeMap::<usize, usize>::new();
-    let mut kind = BitsKind::Exact;
+    let (mut kind, mut draws) = (BitsKind::UpperBound, DRAWS);
     let indices: Vec<usize> = (0..count).collect();
     for some in indices.chunks(batch.max(1)) {
         progress(&format!("bits of {}", task.name), some[0], count)?;
@@ -96,19 +100,24 @@ fn of_task(
         let samples = some.iter().map(|&i| i as u64).collect();
         let mut batch = data.batch(&pipeline.encoders(), task, some, samples, &mut stream)?;
         batch.dropout = false;
-        for draw in 0..draws {
-            let bits = objective.bits(pipeline.backbone(), &batch, key, [draw, draws])?;
+        for draw in 0..DRAWS {
+            let bits = objective.bits(pipeline.backbone(), &batch, key, [draw, DRAWS])?;
             let Some(Bits { tracks, kind: found }) = bits else { return Ok(None) };
-            kind = found;
             for (track, bits) in tracks {
                 let own = all.entry(track).or_insert_with(|| vec![0.0; count]);
-                some.iter().zip(bits).for_each(|(&i, bits)| own[i] += bits / draws as f64);
+                some.iter().zip(bits).for_each(|(&i, bits)| own[i] += bits);
+            }
+            kind = found;
+            if kind == BitsKind::Exact {
+                draws = 1;
+                break;
             }
         }
         for (track, count) in batch.layout.tokens_by_track().into_iter().enumerate() {
             *tokens.entry(track).or_default() += count * some.len();
         }
     }
+    all.values_mut().flatten().for_each(|bits| *bits /= draws as f64);
     let names = &data.canvas.tracks;
     let mean_tokens = |track: usize| tokens[&track] as f64 / count as f64;
     let total: Vec<f64> = (0..count).map(|i| all.values().map(|own| own[i]).sum()).collect();
@@ -119,7 +128,8 @@ fn of_task(
     let per_sample = Interval::of(&total);
     let each: f64 = all.keys().map(|&track| mean_tokens(track)).sum();
     let per_token = per_sample.map(|bits| bits / each);
-    Ok(Some(TaskBits { task: task.name.clone(), n: count, kind, draws, per_sample, per_token, tracks }))
+    let samples = total;
+    Ok(Some(TaskBits { task: task.name.clone(), n: count, kind, draws, per_sample, per_token, tracks, samples }))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Case {
     }
 
     /// As a sample of a dataset.
-    fn sample(&self) -> Sample {
+    pub(super) fn sample(&self) -> Sample {
         Sample {
             clip: Some(self.clip.clone()),
             sound: self.sound.clone(),

@@ -22,6 +22,7 @@ use musiva_tokenizers::losses::MelScales;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Real clips or sounds that what was made is compared with, at most.
 const REAL: u64 = 2048;
@@ -51,6 +52,9 @@ pub struct HeldOutTask {
     pub variety: Vec<Variety>,
     /// Whether what is seen and what is heard start together, where there are both and one of them was made.
     pub agreement: Option<Agreement>,
+    /// Seconds that sampling and decoding took, of all samples together.
+    #[serde(skip)]
+    pub seconds: f64,
 }
 
 /// At most `n` held-out samples of `recipe`, with their tokens.
@@ -65,6 +69,19 @@ pub(super) fn tokenized(
 ) -> Result<TrainingData> {
     let data = held_out_of(recipe)?;
     let which = spread(&*data, n as u64);
+    tokenized_of(data, which, pipeline, progress)
+}
+
+/// Some samples of `data`, with their tokens.
+///
+/// # Errors
+/// Where there is none, or it cannot be read.
+pub(super) fn tokenized_of(
+    data: Arc<dyn Dataset>,
+    which: Vec<u64>,
+    pipeline: &Pipeline,
+    progress: &mut Progress,
+) -> Result<TrainingData> {
     let data: Arc<dyn Dataset> = Arc::new(Picked { inner: data, which });
     let (canvas, count) = (pipeline.canvas().clone(), data.len().unwrap_or_default());
     if count == 0 {
@@ -107,7 +124,9 @@ pub(super) fn held_out_tasks(
             let start = counts.n;
             let mut on_step =
                 |done, total: usize| progress(&task.name, start + some.len() * done / total.max(1), samples.len());
+            let clock = Instant::now();
             let made = perform_of(pipeline, task, some, [seed, start as u64], &mut on_step)?;
+            counts.seconds += clock.elapsed().as_secs_f64();
             for (sample, outcome) in some.iter().zip(&made) {
                 counts.count(sample, outcome, &galleries)?;
             }
@@ -151,7 +170,7 @@ fn galleries(
 }
 
 /// The loss of a task and its parts, means over the samples.
-fn losses(
+pub(super) fn losses(
     data: &TrainingData,
     pipeline: &Pipeline,
     objective: &dyn Objective,
@@ -213,6 +232,7 @@ struct Counts<'a> {
     agreements: Agreements,
     /// Of each gallery the features of what was made, with the sample that it was made of.
     made: Vec<Vec<(usize, Vec<u8>)>>,
+    seconds: f64,
 }
 
 impl<'a> Counts<'a> {
@@ -227,6 +247,7 @@ impl<'a> Counts<'a> {
             metrics: Metrics::new(recipe)?,
             agreements: Agreements::default(),
             made: vec![Vec::new(); galleries],
+            seconds: 0.0,
         })
     }
 
@@ -317,6 +338,7 @@ impl<'a> Counts<'a> {
             retrieval,
             variety,
             agreement: self.agreements.result(),
+            seconds: self.seconds,
         };
         Ok((result, self.metrics.results(&format!("generated, {}", self.task.name))?))
     }

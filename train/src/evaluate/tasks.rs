@@ -9,6 +9,7 @@ use musiva_data::world::{
     Attributes, AudioReading, Onsets, PartialAttributes, Reading, Score, Scores, VideoOracle, score,
 };
 use serde::Serialize;
+use std::time::Instant;
 
 /// Pixels that a shape may be off in the frame beside what is given.
 const NEAR: f32 = 2.0;
@@ -38,6 +39,12 @@ pub struct TaskResult {
     pub timbre: Option<f64>,
     /// A caption that was made is right in colour and shape; of a clip in direction, too, and in speed where it says one.
     pub caption: Option<f64>,
+    /// Of each case, whether all of that is right; whether onsets are is not asked.
+    #[serde(skip)]
+    pub right: Vec<bool>,
+    /// Seconds that sampling and decoding took, of all cases together.
+    #[serde(skip)]
+    pub seconds: f64,
 }
 
 /// Counts over the cases of a task.
@@ -50,6 +57,8 @@ struct Counts {
     pitch: Vec<bool>,
     timbre: Vec<bool>,
     captions: Vec<bool>,
+    right: Vec<bool>,
+    seconds: f64,
 }
 
 impl Counts {
@@ -67,11 +76,15 @@ impl Counts {
             timbre: part(&self.timbre),
             caption: part(&self.captions),
             seen: (!self.scores.is_empty()).then(|| self.scores.into_iter().collect()),
+            right: self.right,
+            seconds: self.seconds,
         }
     }
 
     fn count(&mut self, task: &Task, case: &Case, outcome: &Outcome, oracle: &VideoOracle) {
         self.n += 1;
+        let before = [&self.near, &self.pitch, &self.timbre, &self.captions].map(Vec::len);
+        let scored = self.scores.len();
         let reading = outcome.clip.as_ref().map(|clip| oracle.read(clip));
         if let Some(reading) = reading.as_ref().filter(|_| task.spec("video") != MaskSpec::Context) {
             self.see(task, case, reading);
@@ -86,6 +99,11 @@ impl Counts {
         if let Some(sound) = &outcome.sound {
             self.hear(task, case, reading.as_ref(), sound);
         }
+        let all = [&self.near, &self.pitch, &self.timbre, &self.captions];
+        let found = all.into_iter().zip(before).flat_map(|(all, before)| &all[before..]).copied();
+        let seen = self.scores[scored..].iter().map(Score::right);
+        let found: Vec<bool> = found.chain(seen).collect();
+        self.right.push(!found.is_empty() && found.into_iter().all(|right| right));
     }
 
     fn see(&mut self, task: &Task, case: &Case, reading: &Reading) {
@@ -130,11 +148,18 @@ impl Counts {
     }
 }
 
+/// Whether all of what was made of one case is right.
+pub(super) fn is_right(task: &Task, case: &Case, outcome: &Outcome, oracle: &VideoOracle) -> bool {
+    let mut counts = Counts::default();
+    counts.count(task, case, outcome, oracle);
+    counts.right == [true]
+}
+
 /// Has each of `tasks` done for `n` test scenes, `batch` at a time.
 pub(super) fn tasks(
     pipeline: &Pipeline,
     world: &World,
-    tasks: &[&Task],
+    tasks: &[Task],
     [n, batch]: [usize; 2],
     seed: u64,
     progress: &mut Progress,
@@ -147,7 +172,9 @@ pub(super) fn tasks(
             let numbers = start as u64..n.min(start + batch.max(1)) as u64;
             let cases: Vec<Case> = numbers.map(|number| Case::new(world, seed, number)).collect();
             let mut on_step = |done, total: usize| progress(&task.name, start + cases.len() * done / total.max(1), n);
+            let start = Instant::now();
             let made = perform(pipeline, task, &cases, &mut on_step)?;
+            counts.seconds += start.elapsed().as_secs_f64();
             for (case, outcome) in cases.iter().zip(made) {
                 counts.count(task, case, &outcome, &oracle);
             }

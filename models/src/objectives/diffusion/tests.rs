@@ -373,10 +373,10 @@ fn numbers_after_the_end_of_a_shorter_vector_do_not_count() {
 }
 
 #[test]
-fn ratios_are_drawn_by_their_density() {
+fn log_snrs_are_drawn_by_their_density() {
     // The mean of e^(-λ)·weight is ½·∫ dλ, that of weight ½·∫ e^λ dλ.
     let [first, last] = LOG_SNR;
-    let all: Vec<(f64, f64)> = (0..10_000).map(|i| draw_ratio((f64::from(i) + 0.5) / 1e4, LOG_SNR)).collect();
+    let all: Vec<(f64, f64)> = (0..10_000).map(|i| draw_log_snr((f64::from(i) + 0.5) / 1e4, LOG_SNR)).collect();
     let mean = |of: &dyn Fn(f64, f64) -> f64| all.iter().map(|&(ratio, weight)| of(ratio, weight)).sum::<f64>() / 1e4;
     assert!((mean(&|ratio, weight| weight * (-ratio).exp()) - 0.5 * (last - first)).abs() < 1e-2);
     assert!((mean(&|_, weight| weight) - 0.5 * (last.exp() - first.exp())).abs() < 1e-2);

@@ -10,7 +10,7 @@ use parts::{config, darker, recipe};
 fn measured(n: usize, batch: usize) -> Evaluation {
     let recipe = recipe();
     let parts = Parts::build(&recipe, &Device::flex()).unwrap();
-    let amount = EvalConfig { n, seed: 5, batch, tokenizers: true, baselines: false, tasks: &[] };
+    let amount = EvalConfig { n, seed: 5, batch, tokenizers: true, baselines: false, bits: true, tasks: &[] };
     evaluate(&recipe, &parts, &amount, &mut |_, _, _| Ok(())).unwrap()
 }
 
@@ -70,23 +70,26 @@ fn reconstructions_are_measured_by_the_means_over_the_clips() {
     assert_eq!((found.bits_per_pixel, found.codebook_use, found.perplexity.len()), (None, None, 0));
 }
 
+/// A dataset of so many samples, none of which can be had.
+pub(super) struct Many(pub Option<u64>);
+
+impl Dataset for Many {
+    fn len(&self) -> Option<u64> {
+        self.0
+    }
+    fn get(&self, _: u64) -> Result<Sample> {
+        unreachable!("only their number counts")
+    }
+    fn shape(&self, _: Modality) -> Option<MediaShape> {
+        None
+    }
+    fn report(&self) -> DataReport {
+        unreachable!("only their number counts")
+    }
+}
+
 #[test]
 fn samples_are_spread_over_the_data() {
-    struct Many(Option<u64>);
-    impl Dataset for Many {
-        fn len(&self) -> Option<u64> {
-            self.0
-        }
-        fn get(&self, _: u64) -> Result<Sample> {
-            unreachable!("only their number counts")
-        }
-        fn shape(&self, _: Modality) -> Option<MediaShape> {
-            None
-        }
-        fn report(&self) -> DataReport {
-            unreachable!("only their number counts")
-        }
-    }
     assert_eq!(spread(&Many(Some(10)), 3), [0, 3, 6]);
     assert_eq!(spread(&Many(Some(10)), 10), (0..10).collect::<Vec<u64>>());
     assert_eq!(spread(&Many(Some(4)), 9), [0, 1, 2, 3]);

@@ -1,0 +1,131 @@
+//! `compare`: arms that are trained alike, measured alike, and set side by side.
+
+use super::args::{DeviceArgs, JsonArgs, PluginArgs};
+use super::print::{json, print, say, table};
+use super::progress::Screen;
+use super::train::Stop;
+use musiva::compare::{CompareOptions, Compared, Comparison};
+use musiva::{Error, ErrorKind, Result};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Train arms with the same budget, measure them alike, and write a report
+///
+/// A comparison (TOML) names arms, each a recipe with overrides, a budget in FLOPs, steps, tokens or
+/// minutes, and seeds. Learning rates are chosen for each arm on validation samples. Each run is an
+/// ordinary run folder below OUTPUT/runs; called again, the comparison goes on from where it is. The
+/// report is one page that opens without a network, and the same as JSON and CSV.
+///
+///   musiva compare compare.toml -o report --dry-run
+///   musiva compare compare.toml -o report
+///   musiva compare compare.toml -o report --shard 1/2 & musiva compare compare.toml -o report --shard 2/2
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The comparison, a TOML file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The folder of the runs and the report, new or of this comparison
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// The folder of your data, instead of the recipes' own
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Print the runs and what they take, and train nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do a part of the runs, so that several processes share them: I of N
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
+    shard: [usize; 2],
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
+    plugins: PluginArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+fn shard(text: &str) -> Result<[usize; 2], String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some([i.parse().ok()?, n.parse().ok()?]));
+    parts.filter(|&[i, n]| i >= 1 && i <= n).ok_or_else(|| "write which part of how many, such as 1/2".to_owned())
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let comparison = Comparison::open(&args.file, args.data.as_deref(), &args.plugins.options()?)?;
+    if args.dry_run {
+        plan(&comparison, args.json.json);
+        return Ok(());
+    }
+    let options = CompareOptions { output: args.output.clone(), device: args.device.device, shard: args.shard };
+    let stop = Stop::default();
+    stop.on_ctrl_c()?;
+    let mut screen = Screen::new(args.json.json);
+    match comparison.run(&options, &mut screen, &|| stop.asked())? {
+        Compared::Done(report) => {
+            let page = args.output.join("index.html");
+            if args.json.json {
+                json(&report);
+                return Ok(());
+            }
+            report.answer.iter().for_each(|sentence| say!("{sentence}"));
+            say!("{}", page.display());
+            Ok(())
+        }
+        Compared::Waiting(done, all) if args.shard != [1, 1] => {
+            say!("{done} of {all} runs are measured: the process that calls it when all are writes the report");
+            Ok(())
+        }
+        Compared::Waiting(done, all) => Err(Error::new(
+            ErrorKind::Training,
+            args.output.display().to_string(),
+            format!("{done} of {all} runs are done"),
+        )),
+    }
+}
+
+/// What is to be trained, and what that takes.
+fn plan(comparison: &Comparison, as_json: bool) {
+    let members = comparison.members();
+    let runs = comparison.runs();
+    if as_json {
+        let all = members.iter().map(|member| {
+            json!({ "name": member.name, "recipe": member.recipe.name, "recipe_sha256": member.recipe.hash(),
+                    "steps": member.steps, "cost": member.cost })
+        });
+        json(&json!({ "arms": all.collect::<Vec<_>>(), "runs": runs }));
+        return;
+    }
+    let (name, question) = comparison.title();
+    say!("{name}: {question}");
+    let head = [
+        "arm",
+        "parameters",
+        "steps",
+        "FLOPs a step",
+        "training FLOPs",
+        "memory",
+        "FLOPs a sample",
+        "evaluations in a row",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut total = 0.0;
+    for member in members {
+        let (cost, steps) = (member.cost, member.steps.map_or(f64::NAN, |steps| steps as f64));
+        total += steps * cost.flops_per_step * comparison.file().seeds.len() as f64;
+        rows.push(vec![
+            member.name.clone(),
+            format!("{:.2} M", cost.parameters as f64 / 1e6),
+            member.steps.map_or("by time".to_owned(), |steps| steps.to_string()),
+            format!("{:.2e}", cost.flops_per_step),
+            if steps.is_nan() { "by time".to_owned() } else { format!("{:.2e}", steps * cost.flops_per_step) },
+            format!("{:.0} MiB", cost.memory_bytes / f64::from(1 << 20)),
+            format!("{:.2e}", cost.sampling_flops),
+            cost.depth.to_string(),
+        ]);
+    }
+    print(&table(&rows));
+    let trials = runs.iter().filter(|run| run.trial.is_some()).count();
+    let measured = runs.len() - trials;
+    let work = if total.is_nan() { String::new() } else { format!(", {total:.2e} training FLOPs") };
+    say!("{measured} runs to be measured{work}; before them {trials} trials of learning rates");
+}

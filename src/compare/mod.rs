@@ -1,0 +1,15 @@
+//! Comparisons: arms that are trained alike, measured alike, and set side by side with what each took.
+
+mod file;
+mod page;
+mod plan;
+mod report;
+mod run;
+mod sentences;
+mod statistics;
+
+pub use file::{Arm, Budget, ComparisonFile, Measures, Size};
+pub use plan::{Comparison, Cost, Member, PlannedRun};
+pub use report::{ArmReport, FigureReport, LEVEL, Pair, Report, SamplingReport, Scaling};
+pub use run::{CompareOptions, Compared, Measured, Sampled};
+pub use statistics::{Difference, Estimate};

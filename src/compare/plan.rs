@@ -1,0 +1,304 @@
+//! Which runs a comparison has, and what each takes: known before a step is trained.
+
+use super::file::{Arm, ComparisonFile, Size, Unit};
+use crate::plugins::PluginOptions;
+use crate::recipes::{RecipeSource, built_in};
+use musiva_core::recipe::{Recipe, Target};
+use musiva_core::{Error, ErrorKind, Registry, Result};
+use musiva_train::evaluate::{EvalConfig, differences};
+use musiva_train::tokenizer::summary;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// How often the bits of held-out tokens are looked at during a run.
+const LOOKS: usize = 10;
+
+/// A comparison whose recipes have been opened and found comparable.
+pub struct Comparison {
+    pub(super) file: ComparisonFile,
+    /// As it was written.
+    pub(super) text: String,
+    folder: PathBuf,
+    data: Option<PathBuf>,
+    plugins: PluginOptions,
+    /// Of each arm in each size.
+    pub(super) members: Vec<Member>,
+    /// The sections in which recipes differ, as the comparison allows.
+    pub(super) differs: Vec<String>,
+}
+
+/// An arm in one size.
+pub struct Member {
+    pub(super) arm: usize,
+    pub(super) size: Option<usize>,
+    /// Its name: of the arm, and of the size where there are several.
+    pub name: String,
+    /// Its recipe, before a run changes steps, seed and learning rate.
+    pub recipe: Recipe,
+    /// Steps that the budget is enough for; `None` of minutes, before they are measured.
+    pub steps: Option<usize>,
+    /// What training and sampling take.
+    pub cost: Cost,
+}
+
+/// What a member takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Numbers that are learned.
+    pub parameters: usize,
+    /// Floating-point operations of a training step.
+    pub flops_per_step: f64,
+    /// Tokens of the canvas in a training step, context included: the mean over the tasks.
+    pub tokens_per_step: f64,
+    /// Estimated peak of memory in training, bytes.
+    pub memory_bytes: f64,
+    /// Floating-point operations of sampling one sample, decoding included.
+    pub sampling_flops: f64,
+    /// Passes of the backbone over the canvas that sampling takes, guidance included.
+    pub forwards: f64,
+    /// Evaluations of the backbone that wait for each other.
+    pub depth: usize,
+}
+
+/// A run of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedRun {
+    /// Its folder below `runs/`.
+    pub name: String,
+    /// Which of [`Comparison::members`] it is of.
+    pub(super) member: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// The learning rate that is tried; `None` of a run that is measured.
+    pub trial: Option<f64>,
+}
+
+impl Cost {
+    pub(super) fn of(recipe: &Recipe) -> Result<Self> {
+        let summary = summary(recipe);
+        let (canvas, tasks) = (recipe.need_canvas()?, recipe.need_tasks()?);
+        let weights: f64 = tasks.iter().map(|task| task.weight).sum();
+        let tokens: f64 = tasks.iter().map(|task| task.weight / weights * task.part_of(&canvas).length() as f64).sum();
+        let (Some(training), Some(generation)) = (summary.training, summary.generation) else {
+            return Err(Error::new(
+                ErrorKind::Recipe,
+                recipe.path.display().to_string(),
+                "it has no `[train]` or `[sampler]`",
+            )
+            .hint("add both: a comparison trains each arm, and samples from it"));
+        };
+        Ok(Self {
+            parameters: summary.parameters.iter().find(|(part, _)| part == "backbone").map_or(0, |(_, count)| *count),
+            flops_per_step: training.flops_per_step,
+            tokens_per_step: tokens * training.batch as f64,
+            memory_bytes: training.memory_bytes,
+            sampling_flops: generation.flops_per_sample,
+            forwards: generation.forwards,
+            depth: recipe.need_sampler()?.component.depth(&canvas),
+        })
+    }
+}
+
+impl Comparison {
+    /// Opens a comparison and the recipes of its arms; `data` is where all find their data, instead of their `data.path`.
+    ///
+    /// # Errors
+    /// Where the file or a recipe is wrong, one does not train a backbone, or they differ in what is not to differ.
+    pub fn open(path: &Path, data: Option<&Path>, plugins: &PluginOptions) -> Result<Self> {
+        let (file, text) = ComparisonFile::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let (data, plugins) = (data.map(Path::to_owned), plugins.clone());
+        let mut this = Self { file, text, folder, data, plugins, members: Vec::new(), differs: Vec::new() };
+        let sizes: Vec<Option<usize>> = match this.file.size.len() {
+            0 => vec![None],
+            count => (0..count).map(Some).collect(),
+        };
+        for arm in 0..this.file.arm.len() {
+            for &size in &sizes {
+                this.members.push(this.member(arm, size)?);
+            }
+        }
+        this.differs = this.differences(path)?;
+        this.known_tasks(path)?;
+        Ok(this)
+    }
+
+    fn arm(&self, arm: usize) -> &Arm {
+        &self.file.arm[arm]
+    }
+
+    fn size(&self, size: Option<usize>) -> Option<&Size> {
+        size.map(|size| &self.file.size[size])
+    }
+
+    /// The recipe of a member with overrides of one's own.
+    pub(super) fn source(&self, arm: usize, size: Option<usize>, set: &[String]) -> RecipeSource {
+        let own = self.arm(arm);
+        let named = own.recipe.as_ref().or(self.file.recipe.as_ref()).map_or("", |name| name);
+        let beside = self.folder.join(named);
+        let known = built_in().any(|name| name == named) && !beside.is_file();
+        let source = if known { RecipeSource::named(named) } else { RecipeSource::file(beside) };
+        self.prepared(source, &[&self.file.set, &own.set, self.size(size).map_or(&[][..], |size| &size.set), set])
+    }
+
+    /// A recipe with overrides, the data and the plugins of this comparison.
+    pub(super) fn prepared(&self, source: RecipeSource, sets: &[&[String]]) -> RecipeSource {
+        let source = source.plugins(self.plugins.clone());
+        let source = sets.iter().flat_map(|set| set.iter()).fold(source, RecipeSource::set);
+        self.data.iter().fold(source, RecipeSource::data)
+    }
+
+    fn member(&self, arm: usize, size: Option<usize>) -> Result<Member> {
+        let recipe = self.source(arm, size, &[]).open()?;
+        let train = recipe.need_train()?;
+        if train.target != Target::Backbone {
+            let message = format!("arm `{}` trains {}", self.arm(arm).name, train.target);
+            return Err(Error::new(ErrorKind::Recipe, recipe.path.display().to_string(), message)
+                .hint("set `train.target = \"backbone\"`: a comparison is of backbones over the same tokenizers"));
+        }
+        let cost = Cost::of(&recipe)?;
+        let times = self.size(size).map_or(1.0, |size| size.budget);
+        let steps = match self.file.budget.get() {
+            Some((amount, Unit::Flops)) => Some(amount * times / cost.flops_per_step),
+            Some((amount, Unit::Tokens)) => Some(amount * times / cost.tokens_per_step),
+            Some((amount, Unit::Steps)) => Some(amount * times),
+            Some((_, Unit::Minutes)) | None => None,
+        };
+        let name = match self.size(size) {
+            Some(size) => format!("{}-{}", self.arm(arm).name, size.name),
+            None => self.arm(arm).name.clone(),
+        };
+        let steps = steps.map(|steps| steps.round() as usize);
+        if steps == Some(0) {
+            let message =
+                format!("the budget is not enough for one step of `{name}`, {:.2e} FLOPs", cost.flops_per_step);
+            return Err(Error::new(ErrorKind::Recipe, recipe.path.display().to_string(), message)
+                .hint("raise the budget, or lower `train.batch`"));
+        }
+        Ok(Member { arm, size, name, recipe, steps, cost })
+    }
+
+    /// Sees to it that the arms differ in nothing but what is compared; what they differ in by intent.
+    fn differences(&self, path: &Path) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let Some((first, others)) = self.members.split_first() else { return Ok(found) };
+        for other in others {
+            let clips = |member: &Member| member.recipe.train.as_ref().map(|train| train.clips);
+            let conditions = |member: &Member| Ok::<_, Error>(member.recipe.need_canvas()?.conditions.clone());
+            let further = [
+                ("task", first.recipe.tasks == other.recipe.tasks),
+                ("condition", conditions(first)? == conditions(other)?),
+                ("train.clips", clips(first) == clips(other)),
+            ];
+            let further = further.into_iter().filter(|(_, alike)| !alike).map(|(section, _)| section.to_owned());
+            for section in differences(&first.recipe, &other.recipe).into_iter().chain(further) {
+                if !self.file.differs.contains(&section) {
+                    let message = format!("`{}` and `{}` differ in `{section}`", first.name, other.name);
+                    return Err(Error::new(ErrorKind::Recipe, path.display().to_string(), message)
+                        .hint(format!("make it the same, or say that it is meant: `differs = [\"{section}\"]`")));
+                }
+                if !found.contains(&section) {
+                    found.push(section);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn known_tasks(&self, path: &Path) -> Result<()> {
+        for member in &self.members {
+            let tasks = member.recipe.need_tasks()?;
+            if let Some(asked) =
+                self.file.evaluate.tasks.iter().find(|asked| tasks.iter().all(|task| task.name != **asked))
+            {
+                let known: Vec<&str> = tasks.iter().map(|task| &*task.name).collect();
+                let place = format!("{}, `evaluate.tasks`", path.display());
+                return Err(Error::new(ErrorKind::Recipe, place, format!("`{}` has no task `{asked}`", member.name))
+                    .hint(format!("name some of {}", known.join(", "))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The learning rates that a member is tried with; one alone needs no trial.
+    pub(super) fn rates(&self, member: &Member) -> &[f64] {
+        &self.arm(member.arm).learning_rates
+    }
+
+    /// All runs: trials first, then those that are measured.
+    pub fn runs(&self) -> Vec<PlannedRun> {
+        let members = || self.members.iter().enumerate();
+        let trials = members().flat_map(|(number, member)| {
+            let rates = self.rates(member);
+            let rates = if rates.len() > 1 { rates } else { &[] };
+            let name = |rate: &f64| format!("{}-trial-{rate}", member.name);
+            let run = move |rate: &f64| PlannedRun {
+                name: name(rate),
+                member: number,
+                seed: self.file.seeds[0],
+                trial: Some(*rate),
+            };
+            rates.iter().map(run).collect::<Vec<_>>()
+        });
+        let measured = members().flat_map(|(number, member)| {
+            let run = move |&seed: &u64| PlannedRun {
+                name: format!("{}-seed-{seed}", member.name),
+                member: number,
+                seed,
+                trial: None,
+            };
+            self.file.seeds.iter().map(run)
+        });
+        trials.chain(measured).collect()
+    }
+
+    /// The recipe of a run of so many steps.
+    ///
+    /// # Errors
+    /// Where an override cannot be made.
+    pub(super) fn recipe(&self, run: &PlannedRun, steps: usize, rate: Option<f64>) -> Result<(Recipe, Registry)> {
+        let member = &self.members[run.member];
+        let steps = if run.trial.is_some() { self.trial_steps(steps) } else { steps };
+        let mut set = vec![
+            format!("train.steps={steps}"),
+            format!("train.seed={}", run.seed),
+            format!("train.sample_every={}", (steps / LOOKS).max(1)),
+        ];
+        set.extend(run.trial.or(rate).map(|rate| format!("train.learning_rate={rate:?}")));
+        self.source(member.arm, member.size, &set).resolve()
+    }
+
+    /// Steps of a trial of a run of so many.
+    pub(super) fn trial_steps(&self, steps: usize) -> usize {
+        ((steps as f64 * self.file.trial).round() as usize).max(1)
+    }
+
+    /// What is measured of every run.
+    pub(super) fn measures(&self) -> EvalConfig<'_> {
+        let first = &self.members[0].recipe;
+        EvalConfig {
+            n: self.file.evaluate.prompts.unwrap_or(first.evaluate.prompts),
+            seed: self.file.evaluate.seed.unwrap_or(first.evaluate.seed),
+            batch: first.evaluate.batch,
+            tokenizers: false,
+            baselines: false,
+            bits: true,
+            tasks: &self.file.evaluate.tasks,
+        }
+    }
+
+    /// What it is called, and what it asks.
+    pub fn title(&self) -> (&str, &str) {
+        (&self.file.name, &self.file.question)
+    }
+
+    /// The arms, each in each size.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The file.
+    pub fn file(&self) -> &ComparisonFile {
+        &self.file
+    }
+}

@@ -5,6 +5,7 @@ use ::safetensors::{SafeTensorError, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Seek};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, path::Path};
 
 /// 2³⁰ bytes.
@@ -51,7 +52,10 @@ pub fn write_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resul
     }
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    // Neither another process nor another thread of this one writes under this name.
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    temporary.push(format!(".{}-{number}.tmp", std::process::id()));
     let temporary = path.with_file_name(temporary);
     let done = write(&temporary)
         .and_then(|()| fs::File::open(&temporary).and_then(|file| file.sync_all()).map_err(failed))
@@ -146,6 +150,33 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn threads_that_write_one_file_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let together = std::sync::Barrier::new(8);
+        let slowly = |i: u8| {
+            write_with(&path, |temporary| {
+                fs::write(temporary, [i; 64]).unwrap();
+                together.wait();
+                Ok(())
+            })
+        };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8)
+                .map(|i| {
+                    scope.spawn({
+                        let slowly = &slowly;
+                        move || slowly(i)
+                    })
+                })
+                .collect();
+            all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 64 && bytes.iter().all(|byte| *byte == bytes[0]));
     }
 
     #[test]

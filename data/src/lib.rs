@@ -6,6 +6,7 @@
 //! - [`survey`]: what a folder holds, before a recipe says how to read it.
 //! - [`webdataset`]: tar shards of clips or images, cut into windows.
 //! - [`mixture`]: several of these as one.
+//! - [`entropy`]: clips of known entropy, to test likelihoods by.
 //!
 //! # Nomenclature
 //!
@@ -22,6 +23,7 @@ mod buckets;
 mod captions;
 mod clip_sound;
 mod csv;
+pub mod entropy;
 mod files;
 pub mod folder;
 mod identity;
@@ -38,6 +40,7 @@ pub mod world;
 
 pub use auto::ByFiles;
 pub use buckets::{ClipShape, Shapes};
+pub use entropy::EntropyConfig;
 pub use folder::{Folder, FolderConfig};
 pub use identity::{Identify, Identity};
 pub use mixture::{Mixture, MixtureConfig};

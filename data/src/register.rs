@@ -6,8 +6,8 @@ use crate::folder::Captions;
 use crate::world::TestScenes;
 use crate::world::{SPEED, WorldStream};
 use crate::{
-    Folder, FolderConfig, MixtureConfig, Sounds, SoundsConfig, WebDatasetConfig, World, WorldConfig, auto, clip_sound,
-    scan, shards,
+    EntropyConfig, Folder, FolderConfig, MixtureConfig, Sounds, SoundsConfig, WebDatasetConfig, World, WorldConfig,
+    auto, clip_sound, scan, shards,
 };
 use musiva_core::files::without_query;
 use musiva_core::{Component, ConfigError, DatasetConfig, Make, MediaShape, Modality, Rate, Registry, Result};
@@ -139,6 +139,9 @@ pub fn register(registry: &mut Registry) -> Result<()> {
     for (kind, summary, schema, make) in plain() {
         registry.register(component(kind, summary, schema, make))?;
     }
+    let make: MakeDataset = |value| Ok(Box::new(serde_json::from_value::<EntropyConfig>(value)?));
+    let summary = "black and white clips of a known process, with the bits of each: likelihoods are tested by them";
+    registry.register(component("entropy", summary, schemars::schema_for!(EntropyConfig).into(), make))?;
     let make: MakeDataset = |value| Ok(Box::new(MixtureConfig::from_json(value, source)?));
     registry.register(component("mixture", "several datasets as one, with weights", mixture(), make))
 }

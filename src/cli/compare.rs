@@ -4,10 +4,10 @@ use super::args::{DeviceArgs, JsonArgs, PluginArgs};
 use super::print::{json, print, say, table};
 use super::progress::Screen;
 use super::train::Stop;
-use musiva::compare::{CompareOptions, Compared, Comparison};
+use musiva::compare::{CompareOptions, Compared, Comparison, ComparisonFile, ComparisonOverrides};
 use musiva::{Error, ErrorKind, Result};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train arms with the same budget, measure them alike, and write a report
 ///
@@ -16,21 +16,36 @@ use std::path::PathBuf;
 /// ordinary run folder below OUTPUT/runs; called again, the comparison goes on from where it is. The
 /// report is one page that opens without a network, and the same as JSON and CSV.
 ///
+/// Several recipes with weights, or folders of runs, are measured as they are.
+///
+///   musiva compare text-to-video-lm text-to-video-dit --differs budget -o report
 ///   musiva compare compare.toml -o report --dry-run
 ///   musiva compare compare.toml -o report
 ///   musiva compare compare.toml -o report --shard 1/2 & musiva compare compare.toml -o report --shard 2/2
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The comparison, a TOML file
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// The comparison, a TOML file; or two and more recipes with weights, or folders of runs
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<String>,
     /// The folder of the runs and the report, new or of this comparison
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// The folder of your data, instead of the recipes' own
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// How many prompts and held-out samples, instead of `evaluate.prompts`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    prompts: Option<u32>,
+    /// Seed of scenes and noise, instead of `evaluate.seed`
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Measure only this task; may be repeated
+    #[arg(long = "task", value_name = "NAME")]
+    tasks: Vec<String>,
+    /// What the arms also differ in by intent, such as `data` or `budget`: said at the top of the report; may be repeated
+    #[arg(long, value_name = "SECTION")]
+    differs: Vec<String>,
     /// Print the runs and what they take, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -51,7 +66,23 @@ fn shard(text: &str) -> Result<[usize; 2], String> {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let comparison = Comparison::open(&args.file, args.data.as_deref(), &args.plugins.options()?)?;
+    let overrides = ComparisonOverrides {
+        data: args.data.clone(),
+        plugins: args.plugins.options()?,
+        prompts: args.prompts.map(|n| n as usize),
+        seed: args.seed,
+        tasks: args.tasks.clone(),
+        differs: args.differs.clone(),
+    };
+    let comparison = match &args.files[..] {
+        [one] if ComparisonFile::is_one(Path::new(one)) => Comparison::open(Path::new(one), &overrides)?,
+        [one] => {
+            let message = "one recipe alone is no comparison, and this is no file with `[[arm]]`s";
+            return Err(Error::new(ErrorKind::Recipe, one, message)
+                .hint("name a comparison (docs/compare.md), or two and more recipes with weights"));
+        }
+        several => Comparison::of_trained(several, &overrides)?,
+    };
     if args.dry_run {
         plan(&comparison, args.json.json);
         return Ok(());

@@ -213,7 +213,7 @@ fn bits(evaluations: &[Evaluation]) -> String {
         1 => format!("{:.digits$}", interval.mean),
         _ => format!("{:.digits$} ± {:.digits$}", interval.mean, interval.high - interval.mean),
     };
-    let head = ["", "", "", "bits per token", "of clips", "of sounds", "of texts", "bits per sample"];
+    let head = ["", "", "", "bits per token", "of clips", "of sounds", "of texts", "bits per sample", "truth"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (recipe, bits) in &all {
         let kind = match bits.kind {
@@ -223,7 +223,8 @@ fn bits(evaluations: &[Evaluation]) -> String {
         let track = |name: &str| bits.tracks.get(name).map_or("–".to_owned(), |&own| within(own, 3));
         let names = [bits.task.clone(), (*recipe).to_owned(), kind, within(bits.per_token, 3)];
         let tracks = [Modality::Video, Modality::Audio, Modality::Text].map(|modality| track(modality.track()));
-        rows.push(names.into_iter().chain(tracks).chain([within(bits.per_sample, 1)]).collect());
+        let truth = bits.truth.map_or("–".to_owned(), |truth| within(truth, 1));
+        rows.push(names.into_iter().chain(tracks).chain([within(bits.per_sample, 1), truth]).collect());
     }
     let n = first.n;
     format!("\nnegative log-likelihood of {n} held-out samples, ± 1.96 standard errors\n{}", table(&rows))

@@ -11,7 +11,7 @@ const LONGEST: u64 = 1 << 20;
 const MOST: usize = 1000;
 
 /// A comparison: arms that differ in what is asked, and are alike in all else.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComparisonFile {
     /// Version of this format: 1.
@@ -43,6 +43,9 @@ pub struct ComparisonFile {
     #[serde(default = "quarter")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub trial: f64,
+    /// How often the bits of held-out tokens are looked at during a run, for the curves; 0: never.
+    #[serde(default = "five")]
+    pub looks: usize,
     /// What is measured.
     #[serde(default)]
     pub evaluate: Measures,
@@ -54,7 +57,7 @@ pub struct ComparisonFile {
 }
 
 /// One side of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
     /// Its name in figures and folders.
@@ -135,6 +138,10 @@ fn one() -> f64 {
     1.0
 }
 
+fn five() -> usize {
+    5
+}
+
 fn quarter() -> f64 {
     0.25
 }
@@ -164,7 +171,7 @@ impl std::fmt::Display for Budget {
             Some((amount, Unit::Steps)) => write!(f, "{amount:.0} steps"),
             Some((amount, Unit::Tokens)) => write!(f, "{amount:.3e} training tokens"),
             Some((amount, Unit::Minutes)) => write!(f, "{amount} minutes"),
-            None => f.write_str("no budget"),
+            None => f.write_str("what each was trained with"),
         }
     }
 }

@@ -9,7 +9,7 @@ mod sentences;
 mod statistics;
 
 pub use file::{Arm, Budget, ComparisonFile, Measures, Size};
-pub use plan::{Comparison, Cost, Member, PlannedRun};
+pub use plan::{Comparison, ComparisonOverrides, Cost, Member, PlannedRun};
 pub use report::{ArmReport, FigureReport, LEVEL, Pair, Report, SamplingReport, Scaling};
 pub use run::{CompareOptions, Compared, Measured, Sampled};
 pub use statistics::{Difference, Estimate};

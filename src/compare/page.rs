@@ -77,7 +77,8 @@ fn escaped(text: &str) -> String {
 }
 
 fn chart(id: &str, label: &str) -> String {
-    format!("<div class=\"chart\" id=\"{id}\" role=\"img\" aria-label=\"{}\"></div>", escaped(label))
+    let class = if id.starts_with("figure") { "chart rows" } else { "chart" };
+    format!("<div class=\"{class}\" id=\"{id}\" role=\"img\" aria-label=\"{}\"></div>", escaped(label))
 }
 
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
@@ -103,10 +104,10 @@ fn cell_of(cell: &str) -> String {
 
 fn conditions(report: &Report) -> String {
     let seeds: Vec<String> = report.seeds.iter().map(u64::to_string).collect();
+    let seeds = if seeds.is_empty() { String::new() } else { format!(" Seeds of training: {}.", seeds.join(", ")) };
     let mut text = format!(
-        "<p class=\"note\">Budget of each run: {}. Seeds of training: {}. {} prompts and held-out samples, seed {}. musiva {}.</p>",
+        "<p class=\"note\">Budget of each run: {}.{seeds} {} prompts and held-out samples, seed {}. musiva {}.</p>",
         escaped(&report.budget),
-        seeds.join(", "),
         report.prompts,
         report.evaluation_seed,
         report.musiva
@@ -146,7 +147,7 @@ fn ledger(report: &Report) -> String {
             arm.steps.to_string(),
             format!("{:.3e}", arm.training_flops),
             format!("{:.3e}", arm.training_tokens),
-            format!("{:.0}", arm.training_seconds),
+            arm.training_seconds.map_or("–".to_owned(), |seconds| format!("{seconds:.0}")),
             format!("{:.0}", arm.cost.memory_bytes / f64::from(1 << 20)),
             format!("{} ({tried})", arm.learning_rate),
             format!("{:.2e}", arm.cost.sampling_flops),

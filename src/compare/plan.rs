@@ -3,6 +3,7 @@
 use super::file::{Arm, ComparisonFile, Size, Unit};
 use crate::plugins::PluginOptions;
 use crate::recipes::{RecipeSource, built_in};
+use musiva_core::parameters::open_weights;
 use musiva_core::recipe::{Recipe, Target};
 use musiva_core::{Error, ErrorKind, Registry, Result};
 use musiva_train::evaluate::{EvalConfig, differences};
@@ -10,21 +11,37 @@ use musiva_train::tokenizer::summary;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// How often the bits of held-out tokens are looked at during a run.
-const LOOKS: usize = 10;
-
 /// A comparison whose recipes have been opened and found comparable.
 pub struct Comparison {
     pub(super) file: ComparisonFile,
     /// As it was written.
     pub(super) text: String,
     folder: PathBuf,
+    /// Whether the arms are trained already.
+    pub(super) trained: bool,
     data: Option<PathBuf>,
     plugins: PluginOptions,
     /// Of each arm in each size.
     pub(super) members: Vec<Member>,
     /// The sections in which recipes differ, as the comparison allows.
     pub(super) differs: Vec<String>,
+}
+
+/// What is said of a comparison beside its file.
+#[derive(Clone, Debug, Default)]
+pub struct ComparisonOverrides {
+    /// The folder of the data, instead of the recipes' `data.path`.
+    pub data: Option<PathBuf>,
+    /// Where plugins are, and which may run.
+    pub plugins: PluginOptions,
+    /// Prompts and held-out samples, instead of `evaluate.prompts`.
+    pub prompts: Option<usize>,
+    /// Seed of scenes and noise, instead of `evaluate.seed`.
+    pub seed: Option<u64>,
+    /// The tasks that are measured, instead of `evaluate.tasks`; of none, those.
+    pub tasks: Vec<String>,
+    /// Sections in which recipes differ by intent, beside `differs`.
+    pub differs: Vec<String>,
 }
 
 /// An arm in one size.
@@ -35,7 +52,8 @@ pub struct Member {
     pub name: String,
     /// Its recipe, before a run changes steps, seed and learning rate.
     pub recipe: Recipe,
-    /// Steps that the budget is enough for; `None` of minutes, before they are measured.
+    /// Steps that the budget is enough for; `None` of minutes, before they are measured. Of what is trained already, those that its
+    /// weights tell of.
     pub steps: Option<usize>,
     /// What training and sampling take.
     pub cost: Cost,
@@ -99,16 +117,60 @@ impl Cost {
     }
 }
 
+/// Whether weights tell of as much training, within a twentieth.
+fn like_budgets(one: &Member, other: &Member) -> bool {
+    let flops = |member: &Member| Some(member.steps? as f64 * member.cost.flops_per_step);
+    match (flops(one), flops(other)) {
+        (Some(one), Some(other)) => (one / other).ln().abs() < 0.05,
+        _ => false,
+    }
+}
+
 impl Comparison {
-    /// Opens a comparison and the recipes of its arms; `data` is where all find their data, instead of their `data.path`.
+    /// Opens a comparison and the recipes of its arms.
     ///
     /// # Errors
     /// Where the file or a recipe is wrong, one does not train a backbone, or they differ in what is not to differ.
-    pub fn open(path: &Path, data: Option<&Path>, plugins: &PluginOptions) -> Result<Self> {
+    pub fn open(path: &Path, overrides: &ComparisonOverrides) -> Result<Self> {
         let (file, text) = ComparisonFile::read(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let (data, plugins) = (data.map(Path::to_owned), plugins.clone());
-        let mut this = Self { file, text, folder, data, plugins, members: Vec::new(), differs: Vec::new() };
+        Self::new(file, text, folder, false, overrides, &path.display().to_string())
+    }
+
+    /// A comparison of what is trained already: recipes with weights, and folders of runs that are done.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `budget` is one of what is not to differ, as far as weights tell of it.
+    pub fn of_trained(names: &[String], overrides: &ComparisonOverrides) -> Result<Self> {
+        let mut arm: Vec<Arm> = Vec::new();
+        for name in names {
+            let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let taken = |name: &str| arm.iter().any(|arm| arm.name == name);
+            let free = (2..).map(|number| format!("{stem}-{number}")).find(|name| !taken(name));
+            let own = if taken(&stem) { free.unwrap_or_default() } else { stem };
+            arm.push(Arm { name: own, recipe: Some(name.clone()), ..Arm::default() });
+        }
+        let names: Vec<&str> = arm.iter().map(|arm| &*arm.name).collect();
+        let question = format!("How do {} compare?", names.join(", "));
+        let text = question.clone();
+        let file = ComparisonFile { schema: 1, name: names.join(", "), question, arm, ..ComparisonFile::default() };
+        Self::new(file, text, PathBuf::new(), true, overrides, "the arms")
+    }
+
+    fn new(
+        mut file: ComparisonFile,
+        text: String,
+        folder: PathBuf,
+        trained: bool,
+        overrides: &ComparisonOverrides,
+        place: &str,
+    ) -> Result<Self> {
+        let ComparisonOverrides { data, plugins, prompts, seed, tasks, differs } = overrides.clone();
+        file.evaluate.prompts = prompts.or(file.evaluate.prompts);
+        file.evaluate.seed = seed.or(file.evaluate.seed);
+        file.evaluate.tasks = if tasks.is_empty() { file.evaluate.tasks } else { tasks };
+        file.differs.extend(differs);
+        let mut this = Self { file, text, folder, trained, data, plugins, members: Vec::new(), differs: Vec::new() };
         let sizes: Vec<Option<usize>> = match this.file.size.len() {
             0 => vec![None],
             count => (0..count).map(Some).collect(),
@@ -118,8 +180,8 @@ impl Comparison {
                 this.members.push(this.member(arm, size)?);
             }
         }
-        this.differs = this.differences(path)?;
-        this.known_tasks(path)?;
+        this.differs = this.differences(place)?;
+        this.known_tasks(place)?;
         Ok(this)
     }
 
@@ -135,6 +197,9 @@ impl Comparison {
     pub(super) fn source(&self, arm: usize, size: Option<usize>, set: &[String]) -> RecipeSource {
         let own = self.arm(arm);
         let named = own.recipe.as_ref().or(self.file.recipe.as_ref()).map_or("", |name| name);
+        if self.trained {
+            return self.prepared(RecipeSource::named(named), &[set]);
+        }
         let beside = self.folder.join(named);
         let known = built_in().any(|name| name == named) && !beside.is_file();
         let source = if known { RecipeSource::named(named) } else { RecipeSource::file(beside) };
@@ -157,6 +222,16 @@ impl Comparison {
                 .hint("set `train.target = \"backbone\"`: a comparison is of backbones over the same tokenizers"));
         }
         let cost = Cost::of(&recipe)?;
+        if self.trained {
+            let name = self.arm(arm).name.clone();
+            let weights = recipe.backbone.as_ref().and_then(|part| part.weights.clone());
+            let weights = weights.ok_or_else(|| {
+                Error::new(ErrorKind::Weights, recipe.path.display().to_string(), "it names no weights of its backbone")
+                    .hint("train it, and name the run's folder; or write a comparison that trains its arms: docs/compare.md")
+            })?;
+            let steps = open_weights(&weights)?.1.get("musiva.steps").and_then(|steps| steps.parse().ok());
+            return Ok(Member { arm, size, name, recipe, steps, cost });
+        }
         let times = self.size(size).map_or(1.0, |size| size.budget);
         let steps = match self.file.budget.get() {
             Some((amount, Unit::Flops)) => Some(amount * times / cost.flops_per_step),
@@ -179,7 +254,7 @@ impl Comparison {
     }
 
     /// Sees to it that the arms differ in nothing but what is compared; what they differ in by intent.
-    fn differences(&self, path: &Path) -> Result<Vec<String>> {
+    fn differences(&self, place: &str) -> Result<Vec<String>> {
         let mut found = Vec::new();
         let Some((first, others)) = self.members.split_first() else { return Ok(found) };
         for other in others {
@@ -189,13 +264,18 @@ impl Comparison {
                 ("task", first.recipe.tasks == other.recipe.tasks),
                 ("condition", conditions(first)? == conditions(other)?),
                 ("train.clips", clips(first) == clips(other)),
+                ("budget", !self.trained || like_budgets(first, other)),
             ];
             let further = further.into_iter().filter(|(_, alike)| !alike).map(|(section, _)| section.to_owned());
             for section in differences(&first.recipe, &other.recipe).into_iter().chain(further) {
                 if !self.file.differs.contains(&section) {
                     let message = format!("`{}` and `{}` differ in `{section}`", first.name, other.name);
-                    return Err(Error::new(ErrorKind::Recipe, path.display().to_string(), message)
-                        .hint(format!("make it the same, or say that it is meant: `differs = [\"{section}\"]`")));
+                    let said = match self.trained {
+                        true => format!("`--differs {section}`"),
+                        false => format!("`differs = [\"{section}\"]`"),
+                    };
+                    return Err(Error::new(ErrorKind::Recipe, place, message)
+                        .hint(format!("make it the same, or say that it is meant: {said}")));
                 }
                 if !found.contains(&section) {
                     found.push(section);
@@ -205,14 +285,14 @@ impl Comparison {
         Ok(found)
     }
 
-    fn known_tasks(&self, path: &Path) -> Result<()> {
+    fn known_tasks(&self, place: &str) -> Result<()> {
         for member in &self.members {
             let tasks = member.recipe.need_tasks()?;
             if let Some(asked) =
                 self.file.evaluate.tasks.iter().find(|asked| tasks.iter().all(|task| task.name != **asked))
             {
                 let known: Vec<&str> = tasks.iter().map(|task| &*task.name).collect();
-                let place = format!("{}, `evaluate.tasks`", path.display());
+                let place = format!("{place}, `evaluate.tasks`");
                 return Err(Error::new(ErrorKind::Recipe, place, format!("`{}` has no task `{asked}`", member.name))
                     .hint(format!("name some of {}", known.join(", "))));
             }
@@ -227,6 +307,11 @@ impl Comparison {
 
     /// All runs: trials first, then those that are measured.
     pub fn runs(&self) -> Vec<PlannedRun> {
+        if self.trained {
+            let run =
+                |(member, own): (usize, &Member)| PlannedRun { name: own.name.clone(), member, seed: 0, trial: None };
+            return self.members.iter().enumerate().map(run).collect();
+        }
         let members = || self.members.iter().enumerate();
         let trials = members().flat_map(|(number, member)| {
             let rates = self.rates(member);
@@ -259,10 +344,12 @@ impl Comparison {
     pub(super) fn recipe(&self, run: &PlannedRun, steps: usize, rate: Option<f64>) -> Result<(Recipe, Registry)> {
         let member = &self.members[run.member];
         let steps = if run.trial.is_some() { self.trial_steps(steps) } else { steps };
+        // Of a trial nobody looks at the curve.
+        let looks = if run.trial.is_some() { 0 } else { self.file.looks };
         let mut set = vec![
             format!("train.steps={steps}"),
             format!("train.seed={}", run.seed),
-            format!("train.sample_every={}", (steps / LOOKS).max(1)),
+            format!("train.sample_every={}", steps.checked_div(looks).unwrap_or(0).max(looks.min(1))),
         ];
         set.extend(run.trial.or(rate).map(|rate| format!("train.learning_rate={rate:?}")));
         self.source(member.arm, member.size, &set).resolve()

@@ -67,8 +67,8 @@ pub struct ArmReport {
     pub training_flops: f64,
     /// Tokens of a run's training.
     pub training_tokens: f64,
-    /// Seconds of training, the mean over the runs.
-    pub training_seconds: f64,
+    /// Seconds of training, the mean over the runs; `None` where no log tells.
+    pub training_seconds: Option<f64>,
     /// The learning rate, and the validation losses of those that were tried.
     pub learning_rate: f64,
     /// Each that was tried, with its loss.
@@ -178,7 +178,7 @@ impl Report {
                     steps,
                     training_flops: member.cost.flops_per_step * steps as f64,
                     training_tokens: member.cost.tokens_per_step * steps as f64,
-                    training_seconds: mean(own.iter().map(|run| run.seconds)),
+                    training_seconds: Some(mean(own.iter().map(|run| run.seconds))).filter(|seconds| *seconds > 0.0),
                     learning_rate: own.first().map_or(0.0, |run| run.learning_rate),
                     tried: tried.filter_map(|(run, loss)| Some((run.trial?, *loss))).collect(),
                     progress: progress(&own),
@@ -287,7 +287,8 @@ fn runs_of(runs: &[&[Figure]], of: &str, name: &str) -> Option<(Runs, bool)> {
         return None;
     }
     let each: Vec<(f64, &[f64])> = found.iter().map(|figure| (figure.value, &figure.samples[..])).collect();
-    Some((Runs::new(&each), found.iter().any(|figure| figure.upper_bound)))
+    let shares = found.iter().all(|figure| figure.name.ends_with('%'));
+    Some((Runs::new(&each, shares), found.iter().any(|figure| figure.upper_bound)))
 }
 
 fn sampling(runs: &[&Measured]) -> Vec<SamplingReport> {

@@ -150,8 +150,8 @@ impl Comparison {
                 &key(&recipe, &weights, &config, &[])?,
                 |trial: &Trial| &trial.key,
                 |key| {
-                    let parts = Parts::build(&self.finished(&runs_folder.join(&run.name), &[])?, &device)?;
-                    let finished = self.finished(&runs_folder.join(&run.name), &[])?;
+                    let finished = self.finished(run.member, &runs_folder.join(&run.name), &[])?;
+                    let parts = Parts::build(&finished, &device)?;
                     let loss = validation_loss(&finished, &parts, config.n, config.seed, &mut |stage, done, total| {
                         go_on(stop)?;
                         observer.progress(&format!("{}: {stage}", run.name), done, total)
@@ -224,6 +224,7 @@ impl Comparison {
             for member in &self.members {
                 let steps = match member.steps {
                     Some(steps) => steps,
+                    None if self.trained => 0,
                     None => self.timed(member, output, device, observer, stop)?,
                 };
                 plan.steps.insert(member.name.clone(), steps);
@@ -275,6 +276,10 @@ impl Comparison {
         observer: &mut dyn Observer,
         stop: &dyn Fn() -> bool,
     ) -> Result<(Recipe, PathBuf)> {
+        if let (true, Member { recipe, .. }) = (self.trained, &self.members[run.member]) {
+            let weights = recipe.backbone.as_ref().and_then(|part| part.weights.clone()).unwrap_or_default();
+            return Ok((self.finished(run.member, runs, &[])?, weights));
+        }
         let folder = runs.join(&run.name);
         let (recipe, registry) = self.recipe(run, steps, rate)?;
         let weights = folder.join("weights.safetensors");
@@ -295,7 +300,10 @@ impl Comparison {
     }
 
     /// The recipe of a run that is done, with its weights.
-    fn finished(&self, folder: &Path, set: &[String]) -> Result<Recipe> {
+    fn finished(&self, member: usize, folder: &Path, set: &[String]) -> Result<Recipe> {
+        if self.trained {
+            return self.source(self.members[member].arm, None, set).open();
+        }
         // The folder has data and overrides in it already.
         let source = RecipeSource::named(folder.display().to_string());
         self.prepared(source, &[set]).open()
@@ -346,7 +354,7 @@ impl Comparison {
         let settings = std::iter::once(Vec::new()).chain(arm.sampling.iter().cloned());
         let (mut sampling, mut figures) = (Vec::new(), Vec::new());
         for set in settings {
-            let recipe = self.finished(folder, &set)?;
+            let recipe = self.finished(run.member, folder, &set)?;
             let parts = Parts::build(&recipe, device)?;
             // What is said of tokens hangs on no sampler.
             let config = EvalConfig { bits: set.is_empty(), ..self.measures() };
@@ -363,8 +371,11 @@ impl Comparison {
             sampling.push(Sampled { set, cost: Cost::of(&recipe)?, seconds, figures: found });
         }
         let train = trained.need_train()?;
+        // Of what was trained before its folder tells, where a folder was named.
+        let named = self.file.arm[self.members[run.member].arm].recipe.as_ref().filter(|_| self.trained);
+        let log = log(named.map_or(folder, |named| Path::new(named)))?;
         let (mut seconds, mut before, mut progress) = (0.0, 0, Vec::new());
-        for measures in log(folder)? {
+        for measures in log {
             let number = |name: &str| measures.get(name).and_then(serde_json::Value::as_f64);
             let step = number("step").unwrap_or(0.0) as u64;
             if let Some(each) = number("seconds_per_step") {
@@ -373,8 +384,9 @@ impl Comparison {
             }
             progress.extend(number("held_out_bits_per_token").map(|bits| (step, bits)));
         }
-        observer.note(&format!("{}: {} steps in {seconds:.0} s, measured", run.name, train.steps));
-        let (learning_rate, steps) = (train.learning_rate, train.steps);
+        let took = if self.trained { String::new() } else { format!("{} steps in {seconds:.0} s, ", train.steps) };
+        observer.note(&format!("{}: {took}measured", run.name));
+        let (learning_rate, steps) = (train.learning_rate, self.members[run.member].steps.unwrap_or(train.steps));
         Ok(Measured { key, learning_rate, steps, seconds, progress, figures, sampling })
     }
 
@@ -389,8 +401,9 @@ impl Comparison {
         let config = self.measures();
         let (mut all_examples, mut all_anchors) = (Vec::<(String, Vec<Vec<Example>>)>::new(), Vec::new());
         for (number, member) in self.members.iter().enumerate() {
-            let seed = self.file.seeds[0];
-            let recipe = self.finished(&runs.join(format!("{}-seed-{seed}", member.name)), &[])?;
+            let run = self.runs().into_iter().find(|run| run.trial.is_none() && run.member == number);
+            let folder = runs.join(run.map_or(String::new(), |run| run.name));
+            let recipe = self.finished(number, &folder, &[])?;
             let parts = Parts::build(&recipe, device)?;
             let mut progress = |stage: &str, done, total| {
                 go_on(stop)?;
@@ -456,7 +469,8 @@ fn json(value: &impl Serialize) -> String {
 
 /// The lines of a run's log.
 fn log(folder: &Path) -> Result<Vec<serde_json::Map<String, serde_json::Value>>> {
-    let bytes = files::read(&folder.join("metrics.jsonl"), files::GIGABYTE)?;
+    let path = folder.join("metrics.jsonl");
+    let bytes = if path.is_file() { files::read(&path, files::GIGABYTE)? } else { Vec::new() };
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 

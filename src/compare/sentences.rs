@@ -83,15 +83,19 @@ fn likelihood(report: &Report, figure: &FigureReport) -> Option<String> {
 fn quality(report: &Report, figure: &FigureReport) -> Option<String> {
     let (best, worse, open) = ranked(report, figure)?;
     let (estimate, _) = figure.arms[best].as_ref()?;
+    if figure.arms.iter().flatten().all(|(other, _)| other.mean == estimate.mean) {
+        let (name, of) = (&figure.name, &figure.of);
+        return Some(format!("“{name}” on {of} is the same for all arms, {}.", interval(estimate)));
+    }
     let most = if figure.better == Some(Better::Higher) { "highest" } else { "lowest" };
     let (name, of) = (&report.arms[best].name, &figure.of);
-    let is = format!("of “{}” on {of} is {most} for {name}, {}", figure.name, interval(estimate));
+    let is = format!("“{}” on {of} is {most} for {name}, {}", figure.name, interval(estimate));
     Some(match (worse.is_empty(), open.is_empty()) {
-        (false, true) => format!("The mean {is}, and {} are shown to be worse.", all(&worse)),
+        (false, true) => format!("{is}; it is shown to be worse for {}.", all(&worse)),
         (false, false) => {
-            format!("The mean {is}; {} are shown to be worse, of {} no difference is shown.", all(&worse), all(&open))
+            format!("{is}; it is shown to be worse for {}, but not for {}.", all(&worse), all(&open))
         }
-        (true, _) => format!("The mean {is}, but no difference to {} is shown.", all(&open)),
+        (true, _) => format!("{is}, but no difference to {} is shown.", all(&open)),
     })
 }
 

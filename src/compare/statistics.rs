@@ -44,16 +44,30 @@ pub struct Runs {
     pub means: Vec<f64>,
     /// Of each sample the mean over the seeds; nothing where only means are known.
     pub samples: Vec<f64>,
+    /// Whether these are shares in percent, of samples that are right or not.
+    pub shares: bool,
 }
 
 impl Runs {
     /// Of each seed its number, and of each of its samples, which are the same ones in each.
-    pub fn new(each: &[(f64, &[f64])]) -> Self {
+    pub fn new(each: &[(f64, &[f64])], shares: bool) -> Self {
         let means = each.iter().map(|(mean, _)| *mean).collect();
         let count = each.iter().map(|(_, samples)| samples.len()).min().unwrap_or(0);
         let alike = each.iter().all(|(_, samples)| samples.len() == count);
         let mean = |i: usize| each.iter().map(|(_, samples)| samples[i]).sum::<f64>() / each.len() as f64;
-        Self { means, samples: if alike { (0..count).map(mean).collect() } else { Vec::new() } }
+        Self { means, samples: if alike { (0..count).map(mean).collect() } else { Vec::new() }, shares }
+    }
+
+    /// The samples as they are drawn from: of shares with two more that are right and two that are not (Agresti and Coull 1998),
+    /// since of samples that are all right none is ever drawn that is not.
+    fn drawn_from(&self) -> Vec<f64> {
+        let more: &[f64] = if self.shares && !self.samples.is_empty() { &[0.0, 0.0, 100.0, 100.0] } else { &[] };
+        [&self.samples[..], more].concat()
+    }
+
+    /// An interval within what these numbers can be.
+    fn clamp(&self, interval: [f64; 2]) -> [f64; 2] {
+        if self.shares { interval.map(|end| end.clamp(0.0, 100.0)) } else { interval }
     }
 
     fn mean(&self) -> f64 {
@@ -89,9 +103,9 @@ fn stream(seed: u64) -> Stream {
 /// The mean of an arm with its interval.
 pub fn estimate(runs: &Runs) -> Estimate {
     let mut stream = stream(0);
-    let own = runs.mean();
-    let one = |_| own + drawn(&runs.means, &mut stream) + drawn(&runs.samples, &mut stream);
-    let [low, high] = percentiles(&mut (0..DRAWS).map(one).collect::<Vec<_>>());
+    let (own, samples) = (runs.mean(), runs.drawn_from());
+    let one = |_| own + drawn(&runs.means, &mut stream) + drawn(&samples, &mut stream);
+    let [low, high] = runs.clamp(percentiles(&mut (0..DRAWS).map(one).collect::<Vec<_>>()));
     let n = runs.means.len() as f64;
     let squares: f64 = runs.means.iter().map(|seed| (seed - own).powi(2)).sum();
     Estimate { mean: own, low, high, seed_deviation: (n > 1.0).then(|| (squares / (n - 1.0)).sqrt()) }
@@ -99,10 +113,14 @@ pub fn estimate(runs: &Runs) -> Estimate {
 
 /// The difference of two arms with its interval; `None` where neither seeds nor samples say by how much it may vary.
 pub fn difference(first: &Runs, second: &Runs) -> Option<Difference> {
-    let pairs: Vec<f64> = match first.samples.len() == second.samples.len() {
+    let mut pairs: Vec<f64> = match first.samples.len() == second.samples.len() {
         true => first.samples.iter().zip(&second.samples).map(|(a, b)| a - b).collect(),
         false => Vec::new(),
     };
+    if first.shares && !pairs.is_empty() {
+        // As the samples of one: a pair for each side.
+        pairs.extend([-100.0, 100.0]);
+    }
     if pairs.len() < 2 && (first.means.len() < 2 || second.means.len() < 2) {
         return None;
     }
@@ -180,7 +198,7 @@ mod tests {
                 (mean(&own), own)
             })
             .collect();
-        Runs::new(&each.iter().map(|(mean, samples)| (*mean, &samples[..])).collect::<Vec<_>>())
+        Runs::new(&each.iter().map(|(mean, samples)| (*mean, &samples[..])).collect::<Vec<_>>(), false)
     }
 
     #[test]
@@ -195,7 +213,8 @@ mod tests {
             // Another arm that is as good, measured on the same samples.
             let other = difference(&one, &arm(5, &samples, &mut stream)).unwrap();
             found += usize::from(other.p < 0.05);
-            assert_eq!(other.p < 0.05, other.low > 0.0 || other.high < 0.0, "test and interval are one: {other:?}");
+            let apart = other.low > 0.0 || other.high < 0.0;
+            assert!(if apart { other.p < 0.06 } else { other.p > 0.04 }, "test and interval are one: {other:?}");
         }
         // 95 % and 5 %; of five seeds a percentile bootstrap is somewhat too narrow.
         assert!(held >= 176 && held < n, "{held} of {n}");
@@ -209,15 +228,31 @@ mod tests {
         let samples = normals(60, 10.0, &mut stream);
         let better: Vec<f64> =
             samples.iter().zip(normals(60, 0.05, &mut stream)).map(|(x, noise)| x - 0.1 + noise).collect();
-        let [one, other] = [&better, &samples].map(|samples| Runs::new(&[(mean(samples), &samples[..])]));
+        let [one, other] = [&better, &samples].map(|samples| Runs::new(&[(mean(samples), &samples[..])], false));
         let found = difference(&one, &other).unwrap();
         assert!(found.high < 0.0 && found.p < 0.01, "{found:?}");
         assert!((found.mean + 0.1).abs() < 0.03);
         let apart = estimate(&one);
         assert!(apart.high - apart.low > 3.0, "alone the samples say little: {apart:?}");
         // Of one run each, without samples, nothing is known of chance.
-        let alone = |mean: f64| Runs::new(&[(mean, &[][..])]);
+        let alone = |mean: f64| Runs::new(&[(mean, &[][..])], false);
         assert_eq!(difference(&alone(1.0), &alone(2.0)), None);
+    }
+
+    #[test]
+    fn shares_stay_shares_and_are_never_sure() {
+        let share = |right: usize, of: usize| {
+            let samples: Vec<f64> = (0..of).map(|i| if i < right { 100.0 } else { 0.0 }).collect();
+            Runs::new(&[(mean(&samples), &samples[..])], true)
+        };
+        let all = estimate(&share(16, 16));
+        assert!(all.mean == 100.0 && all.high == 100.0 && (70.0..97.0).contains(&all.low), "{all:?}");
+        let most = estimate(&share(300, 400));
+        assert!((most.low - 70.7).abs() < 1.0 && (most.high - 79.3).abs() < 1.0, "{most:?}");
+        let none = difference(&share(16, 16), &share(16, 16)).unwrap();
+        assert!(none.p > 0.5 && none.low < 0.0 && none.high > 0.0, "{none:?}");
+        let clear = difference(&share(16, 16), &share(0, 16)).unwrap();
+        assert!(clear.p < 0.01 && clear.low > 50.0, "{clear:?}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
 pub use examples::{Example, examples};
 pub use features::{Retrieval, Variety};
-pub use figures::{ALL_RIGHT, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Figure};
+pub use figures::{ALL_RIGHT, BITS_ABOVE_TRUTH, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Figure};
 pub use held_out::HeldOutTask;
 pub use reader::CaptionClassifier;
 pub use sheet::sheet;
@@ -298,7 +298,7 @@ pub fn evaluate(recipe: &Recipe, parts: &Parts, config: &EvalConfig, progress: &
         let mut data = None;
         if let Some(objective) = recipe.objective.as_ref().filter(|_| wants_bits) {
             let data = data.insert(tokenized(progress)?);
-            bits = bits::bits(&*objective.component, pipeline, data, &tasks, batch, seed, progress)?;
+            bits = bits::bits(recipe, &*objective.component, pipeline, data, &tasks, seed, progress)?;
         }
         match &world {
             None => {

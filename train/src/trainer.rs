@@ -204,6 +204,7 @@ impl Run<'_> {
             }
             callbacks.step(step, total, logged.then_some(&measures));
             let stop = callbacks.stop();
+            let paused = Instant::now();
             if every(step, s.sample_every) && !stop {
                 let samples = trainable.sample(&optimizers.own.average(), step)?;
                 log.write(step, &samples.measures)?;
@@ -213,6 +214,8 @@ impl Run<'_> {
             if stop || step == total || every(step, s.checkpoint_every) {
                 callbacks.saved(step, &save(step, trainable, &optimizers)?);
             }
+            // Looks and checkpoints are no part of `seconds_per_step`.
+            started.0 += paused.elapsed();
             if stop && step < total {
                 return Ok(Ended::Stopped(step));
             }

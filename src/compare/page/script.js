@@ -73,13 +73,13 @@ document.querySelectorAll("[data-quality]").forEach((place) => {
         });
     }).filter((one) => one.x.length > 0);
     const what = axis === "flops" ? "FLOPs of a sample" : "seconds of a sample";
-    draw(place.id, traces, { title: { text: what }, type: "log", exponentformat: "power" }, { title: { text: name } });
+    draw(place.id, traces, { title: { text: what }, type: "log", exponentformat: "power", nticks: 6, tickangle: 0 }, { title: { text: name } });
 });
 
 // Scaling.
 draw("scaling", report.scaling.map((scaling, i) =>
     trace(`${scaling.arm}, ${scaling.of}`, i, scaling.points.map(([flops]) => flops), scaling.points.map(([, bits]) => bits), { mode: "markers" })),
-    { title: { text: "training FLOPs" }, type: "log", exponentformat: "power" }, { title: { text: "bits per sample" }, type: "log" });
+    { title: { text: "training FLOPs" }, type: "log", exponentformat: "power", nticks: 6, tickangle: 0 }, { title: { text: "bits per sample" }, type: "log" });
 
 // All clips in step.
 const clips = [...document.querySelectorAll(".clip")];

@@ -4,7 +4,9 @@
 use super::Progress;
 use crate::backbone::TrainingData;
 use musiva_core::pipeline::Pipeline;
-use musiva_core::{Bits, BitsKind, Objective, Result, RngKey, RngStream, Task};
+use musiva_core::recipe::Recipe;
+use musiva_core::{Bits, BitsKind, MaskSpec, Modality, Objective, Result, RngKey, RngStream, Task};
+use musiva_data::entropy::BITS;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -29,9 +31,16 @@ pub struct TaskBits {
     pub per_token: Interval,
     /// Bits of a token of each track that has target tokens.
     pub tracks: BTreeMap<String, Interval>,
+    /// What the process that drew the samples takes for them, where the data tell and nothing is lost of them in tokens: no model
+    /// can have fewer on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<Interval>,
     /// Bits of all target tokens of each sample.
     #[serde(skip)]
     pub samples: Vec<f64>,
+    /// The same by the process that drew them; nothing where it is unknown.
+    #[serde(skip)]
+    pub true_samples: Vec<f64>,
 }
 
 /// A mean over samples and its 95 % confidence interval, 1.96 standard errors to both sides.
@@ -60,20 +69,23 @@ impl Interval {
     }
 }
 
-/// Bits of the target tokens of `tasks`, `batch` samples at a time; nothing of tasks whose target tokens are vectors.
+/// Bits of the target tokens of `tasks`; nothing of tasks whose target tokens are vectors.
 pub(super) fn bits(
+    recipe: &Recipe,
     objective: &dyn Objective,
     pipeline: &Pipeline,
     data: &TrainingData,
     tasks: &[Task],
-    batch: usize,
     seed: u64,
     progress: &mut Progress,
 ) -> Result<Vec<TaskBits>> {
+    // Of pixels that are tokens themselves nothing is lost.
+    let lossless = recipe.tokenizer(Modality::Video).is_some_and(|part| part.kind == "pixels");
+    let batch = recipe.evaluate.batch;
     let each = tasks.iter().enumerate().map(|(number, task)| {
         // Other draws for each task.
         let key = RngKey::new(seed.wrapping_add(number as u64));
-        of_task(data, pipeline, objective, task, batch, key, progress)
+        of_task(data, pipeline, objective, task, (batch, lossless), key, progress)
     });
     Ok(each.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
@@ -83,7 +95,7 @@ fn of_task(
     pipeline: &Pipeline,
     objective: &dyn Objective,
     task: &Task,
-    batch: usize,
+    (batch, lossless): (usize, bool),
     key: RngKey,
     progress: &mut Progress,
 ) -> Result<Option<TaskBits>> {
@@ -128,8 +140,36 @@ fn of_task(
     let per_sample = Interval::of(&total);
     let each: f64 = all.keys().map(|&track| mean_tokens(track)).sum();
     let per_token = per_sample.map(|bits| bits / each);
-    let samples = total;
-    Ok(Some(TaskBits { task: task.name.clone(), n: count, kind, draws, per_sample, per_token, tracks, samples }))
+    let true_samples = if lossless && is_whole(task) { true_bits(data)? } else { Vec::new() };
+    Ok(Some(TaskBits {
+        task: task.name.clone(),
+        n: count,
+        kind,
+        draws,
+        per_sample,
+        per_token,
+        tracks,
+        truth: (!true_samples.is_empty()).then(|| Interval::of(&true_samples)),
+        samples: total,
+        true_samples,
+    }))
+}
+
+/// Whether a task generates the whole clip, of its caption at most.
+fn is_whole(task: &Task) -> bool {
+    let rest = task
+        .tracks
+        .iter()
+        .filter(|(track, _)| ![Modality::Video, Modality::Text].map(Modality::track).contains(&&***track));
+    task.spec(Modality::Video.track()) == MaskSpec::Target
+        && rest.into_iter().all(|(_, spec)| *spec == MaskSpec::Absent)
+}
+
+/// What the data tell of their own bits; nothing where they do not.
+fn true_bits(data: &TrainingData) -> Result<Vec<f64>> {
+    let bits = |i: u64| Ok(data.data.get(i)?.numbers.get(BITS).copied());
+    let all = (0..data.tokens.count() as u64).map(bits).collect::<Result<Option<Vec<f64>>>>()?;
+    Ok(all.unwrap_or_default())
 }
 
 #[cfg(test)]

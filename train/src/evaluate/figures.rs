@@ -38,6 +38,8 @@ pub enum Better {
 pub const BITS_PER_SAMPLE: &str = "bits per sample";
 /// The same divided by the target tokens.
 pub const BITS_PER_TOKEN: &str = "bits per token";
+/// Bits per sample that a model takes more than the process that drew the samples.
+pub const BITS_ABOVE_TRUTH: &str = "bits per sample above truth";
 /// Name of the part of the cases in which everything is right.
 pub const ALL_RIGHT: &str = "all right, %";
 
@@ -54,6 +56,12 @@ impl Evaluation {
                 let upper_bound = bits.kind == BitsKind::UpperBound;
                 all.add(&bits.task, name, Better::Lower, mean, samples).upper_bound = upper_bound;
             }
+        }
+        for bits in self.bits.iter().filter(|bits| !bits.true_samples.is_empty()) {
+            let above: Vec<f64> = bits.samples.iter().zip(&bits.true_samples).map(|(own, truth)| own - truth).collect();
+            let mean = above.iter().sum::<f64>() / above.len() as f64;
+            let upper_bound = bits.kind == BitsKind::UpperBound;
+            all.add(&bits.task, BITS_ABOVE_TRUTH, Better::Lower, mean, above).upper_bound = upper_bound;
         }
         for made in &self.generation {
             all.right(made.prompts, &made.right);

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 /// Validation samples, at most.
 const SAMPLES: u64 = 64;
 /// Training samples that tokens are counted in, at most.
-const COUNTED: u64 = 1024;
+const COUNTED: u64 = 256;
 /// What each code is counted beside its occurrences (Krichevsky and Trofimov 1981).
 const PRIOR: f64 = 0.5;
 
@@ -35,7 +35,7 @@ pub fn validation_loss(recipe: &Recipe, parts: &Parts, n: usize, seed: u64, prog
     }
     let (tasks, batch) = (recipe.need_tasks()?, recipe.evaluate.batch);
     let data = tokenized_of(data, which, pipeline, progress)?;
-    let each = bits::bits(&*objective.component, pipeline, &data, &tasks, batch, seed, progress)?;
+    let each = bits::bits(recipe, &*objective.component, pipeline, &data, &tasks, seed, progress)?;
     if !each.is_empty() {
         return Ok(mean(each.iter().map(|bits| bits.per_sample.mean)));
     }
@@ -88,7 +88,8 @@ pub fn anchors(
     let Some(pipeline) = &parts.pipeline else { return Ok(Vec::new()) };
     let (canvas, encoders) = (pipeline.canvas(), pipeline.encoders());
     let train = dataset_of(recipe)?;
-    let count = train.len().unwrap_or(COUNTED).min(COUNTED);
+    let clips = recipe.train.as_ref().map_or(COUNTED, |train| train.clips as u64);
+    let count = train.len().unwrap_or(clips).min(COUNTED);
     let trained = TokenSet::new(&*train, count, canvas, &encoders, &mut |done| {
         progress("count the codes of training samples", done as usize, count as usize)
     })?;

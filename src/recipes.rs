@@ -124,6 +124,12 @@ impl RecipeSource {
                         let overrides = [&[weights], &self.overrides[..]].concat();
                         RecipeFile::open_with(&recipe, &overrides, &library)
                     }
+                    None if path.is_dir() => {
+                        let message =
+                            "this folder is not of a run that is done: it needs recipe.toml and weights.safetensors";
+                        return Err(Error::new(ErrorKind::Recipe, path.display().to_string(), message)
+                            .hint("resume the run by `musiva train RECIPE --resume`, or name a recipe's file"));
+                    }
                     None => RecipeFile::open_with(&path, &self.overrides, &library),
                 }
             }

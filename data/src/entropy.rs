@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The number that every sample tells: its negative log-likelihood in bits.
 pub const BITS: &str = "bits";
 
-/// How pixels hang together.
+/// How pixels depend on each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Process {
@@ -29,9 +29,9 @@ pub enum Process {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EntropyConfig {
-    /// How pixels hang together.
+    /// How pixels depend on each other.
     pub process: Process,
-    /// Probability that a pixel is other than what it hangs on.
+    /// Probability that a pixel is other than what it depends on.
     #[schemars(range(min = 0.0001, max = 0.5))]
     pub flip: f64,
     /// Patterns of a mixture.
@@ -88,7 +88,7 @@ impl EntropyConfig {
         (0..self.pixels()).map(|_| stream.chance(0.5)).collect()
     }
 
-    /// What pixel `i` hangs on in a chain.
+    /// What pixel `i` depends on in a chain.
     fn parent(&self, i: usize) -> Option<usize> {
         let [height, width] = self.size;
         let area = height * width;
@@ -100,7 +100,7 @@ impl EntropyConfig {
         }
     }
 
-    /// Bits of an event of this probability.
+    /// Bits of so many pixels that are other than what they depend on, and so many that are not.
     fn bits_of(&self, flipped: usize, kept: usize) -> f64 {
         -(flipped as f64 * self.flip.log2() + kept as f64 * (1.0 - self.flip).log2())
     }

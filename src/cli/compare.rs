@@ -5,7 +5,7 @@ use super::print::{json, print, say, table};
 use super::progress::Screen;
 use super::train::Stop;
 use musiva::compare::{CompareOptions, Compared, Comparison, ComparisonFile, ComparisonOverrides};
-use musiva::{Error, ErrorKind, Result};
+use musiva::{Error, ErrorKind, Result, built_in};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -29,13 +29,13 @@ pub struct Args {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
     /// The folder of the runs and the report, new or of this comparison
-    #[arg(short, long, value_name = "DIR")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
     /// The folder of your data, instead of the recipes' own
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// How many prompts and held-out samples, instead of `evaluate.prompts`
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     prompts: Option<u32>,
     /// Seed of scenes and noise, instead of `evaluate.seed`
     #[arg(long, value_name = "N")]
@@ -49,7 +49,7 @@ pub struct Args {
     /// Print the runs and what they take, and train nothing
     #[arg(long)]
     dry_run: bool,
-    /// Do a part of the runs, so that several processes share them: I of N
+    /// Do the runs of a part of the arms, so that several processes share them: I of N
     #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
     shard: [usize; 2],
     #[command(flatten)]
@@ -74,26 +74,32 @@ pub fn run(args: &Args) -> Result<()> {
         tasks: args.tasks.clone(),
         differs: args.differs.clone(),
     };
+    let comparisons = args.files.iter().filter(|file| ComparisonFile::is_one(Path::new(file)) == Some(true)).count();
+    if comparisons > 0 && args.files.len() > 1 {
+        let message =
+            format!("{comparisons} of {} files are comparisons, which have arms of their own", args.files.len());
+        return Err(Error::new(ErrorKind::Recipe, args.files.join(", "), message).hint("name one comparison alone"));
+    }
     let comparison = match &args.files[..] {
-        [one] if ComparisonFile::is_one(Path::new(one)) => Comparison::open(Path::new(one), &overrides)?,
-        [one] => {
+        [one] if is_recipe(one) => {
             let message = "one recipe alone is no comparison, and this is no file with `[[arm]]`s";
             return Err(Error::new(ErrorKind::Recipe, one, message)
                 .hint("name a comparison (docs/compare.md), or two and more recipes with weights"));
         }
+        [one] => Comparison::open(Path::new(one), &overrides)?,
         several => Comparison::of_trained(several, &overrides)?,
     };
-    if args.dry_run {
+    let Some(output) = args.output.as_ref().filter(|_| !args.dry_run) else {
         plan(&comparison, args.json.json);
         return Ok(());
-    }
-    let options = CompareOptions { output: args.output.clone(), device: args.device.device, shard: args.shard };
+    };
+    let options = CompareOptions { output: output.clone(), device: args.device.device, shard: args.shard };
     let stop = Stop::default();
     stop.on_ctrl_c()?;
     let mut screen = Screen::new(args.json.json);
     match comparison.run(&options, &mut screen, &|| stop.asked())? {
         Compared::Done(report) => {
-            let page = args.output.join("index.html");
+            let page = output.join("index.html");
             if args.json.json {
                 json(&report);
                 return Ok(());
@@ -103,15 +109,22 @@ pub fn run(args: &Args) -> Result<()> {
             Ok(())
         }
         Compared::Waiting(done, all) if args.shard != [1, 1] => {
-            say!("{done} of {all} runs are measured: the process that calls it when all are writes the report");
+            say!(
+                "{done} of {all} runs are measured; once all are, the same command without `--shard` writes the report"
+            );
             Ok(())
         }
-        Compared::Waiting(done, all) => Err(Error::new(
-            ErrorKind::Training,
-            args.output.display().to_string(),
-            format!("{done} of {all} runs are done"),
-        )),
+        Compared::Waiting(done, all) => {
+            Err(Error::new(ErrorKind::Training, output.display().to_string(), format!("{done} of {all} runs are done")))
+        }
     }
+}
+
+/// Whether something is a recipe, or a run's folder, rather than a comparison; of a file that cannot be read nobody knows.
+fn is_recipe(name: &str) -> bool {
+    let path = Path::new(name);
+    let known = !path.exists() && built_in().any(|recipe| recipe == name);
+    known || path.is_dir() || ComparisonFile::is_one(path) == Some(false)
 }
 
 /// What is to be trained, and what that takes.
@@ -142,7 +155,9 @@ fn plan(comparison: &Comparison, as_json: bool) {
     let mut total = 0.0;
     for member in members {
         let (cost, steps) = (member.cost, member.steps.map_or(f64::NAN, |steps| steps as f64));
-        total += steps * cost.flops_per_step * comparison.file().seeds.len() as f64;
+        let own = runs.iter().filter(|run| comparison.member_of(run).name == member.name);
+        let parts = own.map(|run| if run.trial.is_some() { comparison.file().trial } else { 1.0 });
+        total += steps * cost.flops_per_step * parts.sum::<f64>();
         rows.push(vec![
             member.name.clone(),
             format!("{:.2} M", cost.parameters as f64 / 1e6),
@@ -158,5 +173,5 @@ fn plan(comparison: &Comparison, as_json: bool) {
     let trials = runs.iter().filter(|run| run.trial.is_some()).count();
     let measured = runs.len() - trials;
     let work = if total.is_nan() { String::new() } else { format!(", {total:.2e} training FLOPs") };
-    say!("{measured} runs to be measured{work}; before them {trials} trials of learning rates");
+    say!("{measured} runs to be measured, and before them {trials} trials of learning rates{work}");
 }

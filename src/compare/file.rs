@@ -9,6 +9,16 @@ use std::path::Path;
 const LONGEST: u64 = 1 << 20;
 /// Most runs of one comparison.
 const MOST: usize = 1000;
+/// Most prompts, and most samples that a report shows of each task.
+const PROMPTS: usize = 100_000;
+const SHOWN: usize = 64;
+/// Longest name of an arm or a size: folders are called after it.
+const NAME: usize = 64;
+/// What can differ by intent.
+const SECTIONS: [&str; 8] =
+    ["data", "tokenizer.video", "tokenizer.audio", "tokenizer.text", "task", "condition", "train.clips", "budget"];
+/// Keys that a comparison sets itself, and what of it says them.
+const OWN: [(&str, &str); 3] = [("train.steps", "budget"), ("train.seed", "seeds"), ("train.sample_every", "looks")];
 
 /// A comparison: arms that differ in what is asked, and are alike in all else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -177,18 +187,23 @@ impl std::fmt::Display for Budget {
 }
 
 impl ComparisonFile {
-    /// Whether a file is a comparison rather than a recipe: it has arms.
-    pub fn is_one(path: &Path) -> bool {
-        let text = files::read(path, LONGEST).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let table = text.and_then(|text| text.parse::<toml::Table>().ok());
-        table.is_some_and(|table| ["arm", "budget", "question"].iter().any(|key| table.contains_key(*key)))
+    /// Whether a file is a comparison rather than a recipe: it has arms, a budget or a question; `None` of what is no TOML.
+    pub fn is_one(path: &Path) -> Option<bool> {
+        let text = files::read(path, LONGEST).ok().and_then(|bytes| String::from_utf8(bytes).ok())?;
+        let table = text.parse::<toml::Table>().ok()?;
+        Some(["arm", "budget", "question"].iter().any(|key| table.contains_key(*key)))
+    }
+
+    /// The JSON Schema of such a file (draft 2020-12), for editors.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).into()
     }
 
     /// Reads and checks one.
     ///
     /// # Errors
     /// At the line of what is wrong.
-    pub fn read(path: &Path) -> Result<(Self, String)> {
+    pub fn read(path: &Path) -> Result<Self> {
         let place = path.display().to_string();
         let bytes = files::read(path, LONGEST)?;
         let wrong = |message: String| Error::new(ErrorKind::Recipe, place.clone(), message);
@@ -196,16 +211,16 @@ impl ComparisonFile {
             wrong("this is no UTF-8 text".into()).hint("name a comparison, a text file that ends in .toml")
         })?;
         let this: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
             let line = line.map_or(String::new(), |line| format!("line {line}: "));
             wrong(format!("{line}{}", error.message()))
-                .hint("the keys of a comparison stand in docs/compare.md; `musiva schema --comparison` has them as JSON Schema")
+                .hint("docs/compare.md lists the keys, and `musiva schema --comparison` prints them as JSON Schema")
         })?;
         match this.errors().into_iter().next() {
             Some((key, message, hint)) => {
                 Err(Error::new(ErrorKind::Recipe, format!("{place}, `{key}`"), message).hint(hint))
             }
-            None => Ok((this, text)),
+            None => Ok(this),
         }
     }
 
@@ -242,8 +257,16 @@ impl ComparisonFile {
         if !(self.trial > 0.0 && self.trial <= 1.0) {
             error("trial", format!("{} is no part of the budget", self.trial), "set a number above 0 and at most 1");
         }
-        if self.evaluate.prompts == Some(0) {
-            error("evaluate.prompts", "nothing would be measured".into(), "set `prompts = 64`");
+        if let Some(prompts) = self.evaluate.prompts.filter(|prompts| !(1..=PROMPTS).contains(prompts)) {
+            error("evaluate.prompts", format!("{prompts} are none, or more than {PROMPTS}"), "set `prompts = 64`");
+        }
+        if let Some(shown) = self.evaluate.shown.filter(|shown| *shown > SHOWN) {
+            error("evaluate.shown", format!("{shown} are more than {SHOWN}"), "set `shown = 3`");
+        }
+        let known = |section: &String| SECTIONS.contains(&&**section) || section.starts_with("track.");
+        if let Some(section) = self.differs.iter().find(|section| !known(section)) {
+            let hint = format!("name some of {}", SECTIONS.join(", "));
+            error("differs", format!("recipes cannot differ in `{section}` here"), &hint);
         }
         let names = [
             ("arm", self.arm.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>()),
@@ -252,7 +275,7 @@ impl ComparisonFile {
         for (key, names) in names {
             for (i, name) in names.iter().enumerate() {
                 let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-                if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+                if name.len() > NAME || name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
                     let hint = "name it with letters, digits, `-`, `_` and `.`: folders are called after it";
                     error(&format!("{key}[{i}].name"), format!("{name:?} is no name"), hint);
                 }
@@ -270,9 +293,29 @@ impl ComparisonFile {
                 let hint = "set `recipe` of the arm, or of the comparison for all arms";
                 error(&format!("arm[{i}].recipe"), format!("`{}` has no recipe", arm.name), hint);
             }
-            if let Some(rate) = arm.learning_rates.iter().find(|rate| !(rate.is_finite() && **rate > 0.0)) {
-                error(&format!("arm[{i}].learning_rates"), format!("{rate} moves nothing"), "name numbers above 0");
+            if let Some(rate) = arm.learning_rates.iter().find(|rate| !(**rate > 0.0 && **rate <= 1.0)) {
+                let hint = "name numbers above 0, and 1 at most";
+                error(&format!("arm[{i}].learning_rates"), format!("{rate} is no learning rate"), hint);
             }
+            if let Some(set) = arm.sampling.iter().flatten().find(|set| !set.trim_start().starts_with("sampler.")) {
+                let message = format!("`{set}` changes more than the sampler");
+                error(&format!("arm[{i}].sampling"), message, "name keys of `sampler`, or add an `[[arm]]`");
+            }
+        }
+        let sizes = self.size.iter().enumerate().map(|(i, size)| (format!("size[{i}].set"), &size.set));
+        let arms = self.arm.iter().enumerate().map(|(i, arm)| (format!("arm[{i}].set"), &arm.set));
+        for (key, set) in [("set".to_owned(), &self.set)].into_iter().chain(arms).chain(sizes) {
+            let own =
+                |set: &String| OWN.into_iter().find(|(own, _)| set.split('=').next().is_some_and(|k| k.trim() == *own));
+            if let Some((own, says)) = set.iter().find_map(own) {
+                error(&key, format!("`{own}` is not the recipe's to say"), &format!("say it by `{says}`"));
+            }
+        }
+        let names =
+            || self.arm.iter().flat_map(|arm| self.size.iter().map(move |size| format!("{}-{}", arm.name, size.name)));
+        if let Some((i, name)) = names().enumerate().find(|(i, name)| names().take(*i).any(|other| other == *name)) {
+            let message = format!("`{name}` is the name of two arms in their sizes");
+            error(&format!("arm[{}].name", i / self.size.len().max(1)), message, "give one of them another name");
         }
         for (i, size) in self.size.iter().enumerate() {
             if !(size.budget.is_finite() && size.budget > 0.0) {
@@ -300,8 +343,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("compare.toml");
         std::fs::write(&path, text).unwrap();
-        assert!(ComparisonFile::is_one(&path));
-        ComparisonFile::read(&path).map(|(file, _)| file)
+        assert_eq!(ComparisonFile::is_one(&path), Some(true));
+        ComparisonFile::read(&path)
     }
 
     #[test]
@@ -320,6 +363,22 @@ mod tests {
             ("recipe =", "seeds = [3, 1, 3]\nrecipe =", "`seeds`", "3 stands there twice"),
             ("recipe =", "trial = 0.0\nrecipe =", "`trial`", "no part of the budget"),
             ("recipe =", "recepy = 1\nrecipe =", "", "line 4: unknown field `recepy`"),
+            ("name = \"b\"", "name = \"b\"\nlearning_rates = [2.0]", "`arm[1].learning_rates`", "1 at most"),
+            (
+                "name = \"b\"",
+                "name = \"b\"\nsampling = [[\"data.fps=1\"]]",
+                "`arm[1].sampling`",
+                "more than the sampler",
+            ),
+            ("backbone.depth=2", "train.steps=2", "`arm[1].set`", "say it by `budget`"),
+            ("recipe =", "differs = [\"nonsense\"]\nrecipe =", "`differs`", "name some of data"),
+            ("recipe =", "evaluate.prompts = 9000000\nrecipe =", "`evaluate.prompts`", "set `prompts = 64`"),
+            (
+                "name = \"a\"",
+                "name = \"b-c\"\n[[size]]\nname = \"d\"\nset = []\n[[size]]\nname = \"c-d\"\nset = []",
+                "`arm[1].name`",
+                "the name of two arms",
+            ),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = read(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
@@ -332,6 +391,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recipe.toml");
         std::fs::write(&path, "schema = 1\nname = \"x\"\n").unwrap();
-        assert!(!ComparisonFile::is_one(&path) && !ComparisonFile::is_one(&folder.path().join("none.toml")));
+        assert_eq!(ComparisonFile::is_one(&path), Some(false));
+        assert_eq!(ComparisonFile::is_one(&folder.path().join("none.toml")), None);
     }
 }

@@ -10,6 +10,8 @@ mod statistics;
 
 pub use file::{Arm, Budget, ComparisonFile, Measures, Size};
 pub use plan::{Comparison, ComparisonOverrides, Cost, Member, PlannedRun};
-pub use report::{ArmReport, FigureReport, LEVEL, Pair, Report, SamplingReport, Scaling};
+pub use report::{
+    ArmFigure, ArmReport, FigureReport, LEVEL, Pair, Report, SamplingFigure, SamplingReport, Scaling, TriedRate,
+};
 pub use run::{CompareOptions, Compared, Measured, Sampled};
-pub use statistics::{Difference, Estimate};
+pub use statistics::{Difference, Estimate, PowerLaw};

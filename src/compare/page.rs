@@ -1,12 +1,13 @@
 //! A report as one page of HTML that opens without a network: tables that stand by themselves, and curves and samples over them.
 
-use super::report::{FigureReport, LEVEL, Report};
+use super::report::{ArmReport, FigureReport, LEVEL, Report};
 use super::sentences::{interval, number};
+use super::statistics::Difference;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use musiva_core::{Clip, Result};
 use musiva_media::{encode_clip, encode_sound};
-use musiva_train::evaluate::{Better, Example};
+use musiva_train::evaluate::{BITS_ABOVE_TRUTH, Better, Example};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page/style.css");
@@ -26,28 +27,29 @@ pub(super) fn html(report: &Report) -> Result<String> {
         let _ = write!(body, "<p>{}</p>", escaped(limits));
     }
     body.push_str(&conditions(report));
-    body.push_str("<h2>What each took</h2>");
+    body.push_str("<h2>Cost</h2>");
     body.push_str(&ledger(report));
     if report.arms.iter().any(|arm| !arm.progress.is_empty()) {
         let _ = write!(
             body,
-            "<h2>Bits over training</h2><p class=\"note\">Of a few held-out samples of all tasks, looked at while training; of \
-             masked and diffusion models these are single draws of an upper bound.</p>{}",
+            "<h2>Bits over training</h2><p class=\"note\">Of up to 64 held-out samples of all tasks; of masked and diffusion models \
+             these are single draws of an upper bound.</p>{}",
             chart("progress", "bits per token of held-out samples over training FLOPs")
         );
     }
     body.push_str("<h2>Figures</h2>");
     let _ = write!(
         body,
-        "<p class=\"note\">Means and 95 % intervals from {} and from samples, drawn anew. A difference is in bold where chance \
-         alone makes one as large in less than {:.0} % of cases, after Holm's correction for all {} tests of this page. Arms are \
-         measured on the same prompts with the same seeds, and their differences sample by sample.</p>",
-        if report.seeds.len() > 1 {
-            format!("{} seeds of training", report.seeds.len())
-        } else {
-            "one seed, which says nothing of how seeds differ,".into()
+        "<p class=\"note\">Means over {}, with 95 % intervals from the variance of seeds and of samples (Student's t with \
+         Welch and Satterthwaite's degrees of freedom; Wilson's interval of shares). A figure without an interval is of one run, \
+         and its samples are not known one by one; one whose samples are not known has an interval of its seeds alone. Arms are \
+         measured on the same samples with the same noise, and differences tested in pairs. A difference is in bold where it is \
+         significant: p &lt; {LEVEL} after Holm's correction for all {} tests of this page. An upper bound that is above another \
+         arm's number is never significant: the model itself may be better.</p>",
+        match report.seeds.len() {
+            0 | 1 => "one run of each arm, which says nothing of how seeds differ".to_owned(),
+            count => format!("{count} seeds of training"),
         },
-        100.0 * LEVEL,
         report.tests
     );
     body.push_str(&figures(report));
@@ -55,7 +57,7 @@ pub(super) fn html(report: &Report) -> Result<String> {
     body.push_str(&scaling(report));
     body.push_str(&examples(report)?);
     // Plain numbers and strings are always JSON; no end of a script hides in it.
-    let json = serde_json::to_string(report).unwrap_or_default().replace("</", "<\\/");
+    let json = serde_json::to_string(report).unwrap_or_default().replace('<', "\\u003c");
     let title = escaped(name);
     let plotly = plotly();
     Ok(format!(
@@ -94,7 +96,7 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     text + "</tbody></table></div>"
 }
 
-/// A cell; one that begins with `*` says something that is shown.
+/// A cell; one that begins with `*` is significant.
 fn cell_of(cell: &str) -> String {
     match cell.strip_prefix('*') {
         Some(shown) => format!("<td class=\"shown\">{}</td>", escaped(shown)),
@@ -105,8 +107,9 @@ fn cell_of(cell: &str) -> String {
 fn conditions(report: &Report) -> String {
     let seeds: Vec<String> = report.seeds.iter().map(u64::to_string).collect();
     let seeds = if seeds.is_empty() { String::new() } else { format!(" Seeds of training: {}.", seeds.join(", ")) };
+    let times = if report.arms.iter().any(|arm| arm.size.is_some()) { ", times that of its size" } else { "" };
     let mut text = format!(
-        "<p class=\"note\">Budget of each run: {}.{seeds} {} prompts and held-out samples, seed {}. musiva {}.</p>",
+        "<p class=\"note\">Budget of each run: {}{times}.{seeds} {} prompts and held-out samples, seed {}. musiva {}.</p>",
         escaped(&report.budget),
         report.prompts,
         report.evaluation_seed,
@@ -120,60 +123,61 @@ fn conditions(report: &Report) -> String {
     text
 }
 
+/// A column for each arm.
 fn ledger(report: &Report) -> String {
-    let head = [
-        "arm",
-        "parameters",
-        "steps",
-        "training FLOPs",
-        "training tokens",
-        "training, s",
-        "memory, MiB (estimated)",
-        "learning rate",
-        "FLOPs a sample",
-        "passes",
-        "evaluations in a row",
-        "s a sample",
-        "recipe, sha256",
+    type Cell = fn(&Report, &ArmReport) -> String;
+    let rows: [(&str, Cell); 13] = [
+        ("recipe", |_, arm| arm.recipe.clone()),
+        ("recipe, sha256", |_, arm| arm.recipe_sha256.chars().take(12).collect()),
+        ("parameters", |_, arm| format!("{:.2} M", arm.cost.parameters as f64 / 1e6)),
+        ("learning rate", |_, arm| learning_rate(arm)),
+        ("training steps", |_, arm| arm.steps.to_string()),
+        ("training FLOPs", |_, arm| format!("{:.3e}", arm.training_flops)),
+        ("training tokens", |_, arm| format!("{:.3e}", arm.training_tokens)),
+        ("training time, s", |_, arm| arm.training_seconds.map_or("–".to_owned(), |seconds| format!("{seconds:.0}"))),
+        ("training memory, MiB, estimated", |_, arm| format!("{:.0}", arm.cost.memory_bytes / f64::from(1 << 20))),
+        ("FLOPs a sample", |_, arm| format!("{:.2e}", arm.cost.sampling_flops)),
+        ("forward passes a sample, guidance included", |_, arm| number(arm.cost.forwards)),
+        ("sequential model evaluations a sample", |_, arm| arm.cost.depth.to_string()),
+        ("time a sample, s, in batches", |report, arm| {
+            let seconds = arm.sampling.first().map_or(0.0, |setting| setting.seconds);
+            format!("{} (of {})", number(seconds), report.batch)
+        }),
     ];
-    let rows = report.arms.iter().map(|arm| {
-        let tried = match arm.tried.len() {
-            0 => "its own".to_owned(),
-            count => format!("best of {count}"),
-        };
-        vec![
-            arm.name.clone(),
-            format!("{:.2} M", arm.cost.parameters as f64 / 1e6),
-            arm.steps.to_string(),
-            format!("{:.3e}", arm.training_flops),
-            format!("{:.3e}", arm.training_tokens),
-            arm.training_seconds.map_or("–".to_owned(), |seconds| format!("{seconds:.0}")),
-            format!("{:.0}", arm.cost.memory_bytes / f64::from(1 << 20)),
-            format!("{} ({tried})", arm.learning_rate),
-            format!("{:.2e}", arm.cost.sampling_flops),
-            number(arm.cost.forwards),
-            arm.cost.depth.to_string(),
-            number(arm.sampling.first().map_or(0.0, |setting| setting.seconds)),
-            format!("{}, {}", arm.recipe, &arm.recipe_sha256[..12.min(arm.recipe_sha256.len())]),
-        ]
+    let head: Vec<&str> = [""].into_iter().chain(report.arms.iter().map(|arm| &*arm.name)).collect();
+    let rows = rows.into_iter().map(|(name, cell)| {
+        [name.to_owned()].into_iter().chain(report.arms.iter().map(|arm| cell(report, arm))).collect()
     });
     let mut text = table(&head, rows);
-    let tried = report.arms.iter().filter(|arm| !arm.tried.is_empty()).flat_map(|arm| {
-        arm.tried.iter().map(|(rate, loss)| {
-            let chosen = if *rate == arm.learning_rate { "chosen" } else { "" };
-            vec![arm.name.clone(), rate.to_string(), format!("{loss:.4}"), chosen.to_owned()]
+    let tried = report.arms.iter().flat_map(|arm| {
+        arm.tried.iter().map(|tried| {
+            let chosen = if tried.learning_rate == arm.learning_rate { "chosen" } else { "" };
+            let loss = tried.validation_loss.map_or("diverged".to_owned(), number);
+            vec![arm.name.clone(), tried.learning_rate.to_string(), loss, chosen.to_owned()]
         })
     });
     let tried: Vec<_> = tried.collect();
     if !tried.is_empty() {
         let head = ["arm", "learning rate", "validation loss", ""];
-        let _ = write!(
-            text,
-            "<details><summary>Learning rates that were tried</summary>{}</details>",
-            table(&head, tried.into_iter())
-        );
+        let table = table(&head, tried.into_iter());
+        let _ = write!(text, "<details><summary>Learning rates that were tried</summary>{table}</details>");
     }
     text
+}
+
+/// The learning rate; that there may be a better one beyond those that were tried is said.
+fn learning_rate(arm: &ArmReport) -> String {
+    let rates = || arm.tried.iter().map(|tried| tried.learning_rate);
+    let [least, most] = [rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max)];
+    let edge = match arm.learning_rate {
+        rate if rate == most => ", the highest",
+        rate if rate == least => ", the lowest",
+        _ => "",
+    };
+    match arm.tried.len() {
+        0 => arm.learning_rate.to_string(),
+        count => format!("{} (best of {count}{edge})", arm.learning_rate),
+    }
 }
 
 fn figures(report: &Report) -> String {
@@ -189,7 +193,8 @@ fn figures(report: &Report) -> String {
             Some(Better::Higher) => ", higher is better",
             None => "",
         };
-        let is_main = report.bits().chain(report.quality()).any(|main| std::ptr::eq(main, figure));
+        let is_main = report.bits().chain(report.quality()).any(|main| std::ptr::eq(main, figure))
+            || figure.name == BITS_ABOVE_TRUTH;
         let label = format!("{} of {}", figure.name, figure.of);
         let inner = format!(
             "{}{}",
@@ -202,43 +207,39 @@ fn figures(report: &Report) -> String {
     text
 }
 
-/// A figure's estimates, and its differences.
+/// A figure's estimates, and the differences of its arms.
 fn one(report: &Report, figure: &FigureReport) -> String {
-    let mut head = vec!["arm", "mean [95 %]", "between seeds ±", "what it is"];
-    let others: Vec<String> = report.arms.iter().map(|arm| format!("less {}", arm.name)).collect();
-    head.extend(others.iter().map(String::as_str));
-    let rows = report.arms.iter().enumerate().filter_map(|(arm, own)| {
-        let (estimate, bound) = figure.arms[arm].as_ref()?;
-        let kind = match (figure.name.starts_with("bits"), bound) {
-            (false, _) => "",
-            (true, true) => "upper bound",
-            (true, false) => "exact",
-        };
-        let deviation = estimate.seed_deviation.map_or("–".to_owned(), number);
-        let mut row = vec![own.name.clone(), interval(estimate), deviation, kind.to_owned()];
-        row.extend((0..report.arms.len()).map(|other| difference(figure, arm, other)));
+    let has_deviation = figure.arms.iter().flatten().any(|found| found.estimate.seed_deviation.is_some());
+    let has_kind = figure.name.starts_with("bits");
+    let mut head = vec!["arm", "mean [95 %]"];
+    head.extend(has_deviation.then_some("SD over seeds"));
+    head.extend(has_kind.then_some(""));
+    let rows = report.arms.iter().zip(&figure.arms).filter_map(|(arm, found)| {
+        let found = found.as_ref()?;
+        let mut row = vec![arm.name.clone(), interval(&found.estimate)];
+        row.extend(has_deviation.then(|| found.estimate.seed_deviation.map_or("–".to_owned(), number)));
+        row.extend(has_kind.then(|| if found.upper_bound { "upper bound" } else { "exact" }.to_owned()));
         Some(row)
     });
-    table(&head, rows)
-}
-
-fn difference(figure: &FigureReport, one: usize, other: usize) -> String {
-    let found = figure.pairs.iter().find_map(|pair| {
-        let d = pair.difference;
-        match pair.arms {
-            arms if arms == [one, other] => Some((d.mean, d.low, d.high, pair.corrected_p)),
-            arms if arms == [other, one] => Some((-d.mean, -d.high, -d.low, pair.corrected_p)),
-            _ => None,
-        }
-    });
-    let Some((mean, low, high, p)) = found else { return String::new() };
-    let shown = if p < LEVEL { "*" } else { "" };
-    format!("{shown}{} [{}, {}], p {p:.3}", number(mean), number(low), number(high))
+    let mut text = table(&head, rows);
+    if !figure.pairs.is_empty() {
+        let rows = figure.pairs.iter().map(|pair| {
+            let Difference { mean, interval: [low, high], .. } = pair.difference;
+            let names = pair.arms.map(|arm| &*report.arms[arm].name);
+            let shown = if figure.is_significant(pair) { "*" } else { "" };
+            let p = if pair.corrected_p < 0.001 { "< 0.001".to_owned() } else { format!("{:.3}", pair.corrected_p) };
+            let difference = format!("{shown}{} [{}, {}]", number(mean), number(low), number(high));
+            vec![format!("{} − {}", names[0], names[1]), difference, p]
+        });
+        text.push_str(&table(&["difference", "mean [95 %]", "p, corrected"], rows));
+    }
+    text
 }
 
 fn sampling(report: &Report) -> String {
     let mut text = "<h2>Quality against what sampling takes</h2>".to_owned();
     for (number, figure) in report.quality().enumerate() {
+        let _ = write!(text, "<h3>{}: {}</h3>", escaped(&figure.of), escaped(&figure.name));
         for axis in ["flops", "seconds"] {
             let _ = write!(
                 text,
@@ -261,14 +262,14 @@ fn sampling(report: &Report) -> String {
                 number(setting.seconds),
             ];
             row.extend(report.quality().map(|figure| {
-                let own = setting.figures.iter().find(|(of, name, _)| (of, name) == (&figure.of, &figure.name));
-                own.map_or(String::new(), |(_, _, estimate)| interval(estimate))
+                let own = setting.figures.iter().find(|own| (&own.of, &own.name) == (&figure.of, &figure.name));
+                own.map_or(String::new(), |own| interval(&own.estimate))
             }));
             row
         })
     });
     let mut head: Vec<String> =
-        ["arm", "sampler", "FLOPs a sample", "evaluations in a row", "s a sample"].map(str::to_owned).to_vec();
+        ["arm", "sampler", "FLOPs a sample", "sequential evaluations", "s a sample"].map(str::to_owned).to_vec();
     head.extend(report.quality().map(|figure| format!("{}: {}", figure.of, figure.name)));
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     text.push_str(&table(&head, rows));
@@ -280,20 +281,28 @@ fn scaling(report: &Report) -> String {
         return String::new();
     }
     let rows = report.scaling.iter().map(|scaling| {
-        vec![scaling.arm.clone(), scaling.of.clone(), interval(&scaling.exponent), scaling.points.len().to_string()]
+        let exponent = interval(&scaling.law.exponent);
+        vec![
+            scaling.name.clone(),
+            scaling.of.clone(),
+            scaling.figure.to_owned(),
+            exponent,
+            scaling.points.len().to_string(),
+        ]
     });
     format!(
-        "<h2>Scaling</h2><p class=\"note\">A power law of bits over training FLOPs, by least squares of the logarithms.</p>{}{}",
+        "<h2>Scaling</h2><p class=\"note\">A power law over training FLOPs, by least squares of the logarithms. Where the truth is \
+         not known, no part of the bits is taken for irreducible.</p>{}{}",
         chart("scaling", "bits per sample over training FLOPs"),
-        table(&["arm", "of", "exponent [95 %]", "runs"], rows)
+        table(&["arm", "of", "figure", "exponent [95 %]", "runs"], rows)
     )
 }
 
 fn examples(report: &Report) -> Result<String> {
     let made = || report.examples.iter().flat_map(|(_, arms)| arms.iter().flatten());
     let clips = || made().flat_map(|example| [&example.clip, &example.real.0]).flatten();
-    let mut text = "<h2>Samples</h2><p class=\"note\">The first of the test, not chosen: every arm with the same prompts and seeds. \
-                    “right” is what an oracle finds where there is one.</p>"
+    let mut text = "<h2>Samples</h2><p class=\"note\">The first samples of the test set, not selected: of every arm its first seed of training, with the same \
+                    prompts and noise. Where there is an oracle, it says what is right.</p>"
         .to_owned();
     if let Some(first) = clips().next() {
         let frames = clips().map(Clip::frames).max().unwrap_or(1);
@@ -307,10 +316,13 @@ fn examples(report: &Report) -> Result<String> {
     }
     for (task, arms) in &report.examples {
         let _ = write!(text, "<h3>{}</h3>", escaped(task));
-        for i in 0..arms.first().map_or(0, Vec::len) {
-            let caption = &arms[0][i].caption;
-            let _ = write!(text, "<p>“{}”</p><div class=\"examples\">", escaped(caption));
-            let (clip, sound) = &arms[0][i].real;
+        let Some(of_one) = arms.iter().find(|made| !made.is_empty()) else { continue };
+        for (i, Example { caption, real, .. }) in of_one.iter().enumerate() {
+            if !caption.is_empty() {
+                let _ = write!(text, "<p>“{}”</p>", escaped(caption));
+            }
+            text.push_str("<div class=\"examples\">");
+            let (clip, sound) = real;
             text.push_str(&shown("held-out sample", clip.as_ref(), sound.as_ref(), None)?);
             for (arm, made) in report.arms.iter().zip(arms) {
                 let Some(Example { clip, sound, text: said, right, .. }) = made.get(i) else { continue };

@@ -11,11 +11,12 @@ use musiva_train::tokenizer::summary;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// Most steps of a run.
+const MOST_STEPS: f64 = 1e8;
+
 /// A comparison whose recipes have been opened and found comparable.
 pub struct Comparison {
     pub(super) file: ComparisonFile,
-    /// As it was written.
-    pub(super) text: String,
     folder: PathBuf,
     /// Whether the arms are trained already.
     pub(super) trained: bool,
@@ -132,9 +133,9 @@ impl Comparison {
     /// # Errors
     /// Where the file or a recipe is wrong, one does not train a backbone, or they differ in what is not to differ.
     pub fn open(path: &Path, overrides: &ComparisonOverrides) -> Result<Self> {
-        let (file, text) = ComparisonFile::read(path)?;
+        let file = ComparisonFile::read(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self::new(file, text, folder, false, overrides, &path.display().to_string())
+        Self::new(file, folder, false, overrides, &path.display().to_string())
     }
 
     /// A comparison of what is trained already: recipes with weights, and folders of runs that are done.
@@ -144,7 +145,7 @@ impl Comparison {
     pub fn of_trained(names: &[String], overrides: &ComparisonOverrides) -> Result<Self> {
         let mut arm: Vec<Arm> = Vec::new();
         for name in names {
-            let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = Path::new(name).file_stem().map_or("arm".into(), |stem| stem.to_string_lossy()).into_owned();
             let taken = |name: &str| arm.iter().any(|arm| arm.name == name);
             let free = (2..).map(|number| format!("{stem}-{number}")).find(|name| !taken(name));
             let own = if taken(&stem) { free.unwrap_or_default() } else { stem };
@@ -152,14 +153,12 @@ impl Comparison {
         }
         let names: Vec<&str> = arm.iter().map(|arm| &*arm.name).collect();
         let question = format!("How do {} compare?", names.join(", "));
-        let text = question.clone();
         let file = ComparisonFile { schema: 1, name: names.join(", "), question, arm, ..ComparisonFile::default() };
-        Self::new(file, text, PathBuf::new(), true, overrides, "the arms")
+        Self::new(file, PathBuf::new(), true, overrides, "the arms")
     }
 
     fn new(
         mut file: ComparisonFile,
-        text: String,
         folder: PathBuf,
         trained: bool,
         overrides: &ComparisonOverrides,
@@ -170,7 +169,7 @@ impl Comparison {
         file.evaluate.seed = seed.or(file.evaluate.seed);
         file.evaluate.tasks = if tasks.is_empty() { file.evaluate.tasks } else { tasks };
         file.differs.extend(differs);
-        let mut this = Self { file, text, folder, trained, data, plugins, members: Vec::new(), differs: Vec::new() };
+        let mut this = Self { file, folder, trained, data, plugins, members: Vec::new(), differs: Vec::new() };
         let sizes: Vec<Option<usize>> = match this.file.size.len() {
             0 => vec![None],
             count => (0..count).map(Some).collect(),
@@ -178,6 +177,13 @@ impl Comparison {
         for arm in 0..this.file.arm.len() {
             for &size in &sizes {
                 this.members.push(this.member(arm, size)?);
+            }
+        }
+        for member in &this.members {
+            for set in &this.arm(member.arm).sampling {
+                this.source(member.arm, member.size, set)
+                    .open()
+                    .map_err(|error| this.within(member.arm, member.size, error))?;
             }
         }
         this.differs = this.differences(place)?;
@@ -213,8 +219,20 @@ impl Comparison {
         self.data.iter().fold(source, RecipeSource::data)
     }
 
+    /// An error of a recipe, with the arm and the size that it is of.
+    fn within(&self, arm: usize, size: Option<usize>, error: Error) -> Error {
+        let size = self.size(size).map_or(String::new(), |size| format!(" in size `{}`", size.name));
+        let place = format!("arm `{}`{size}", self.arm(arm).name);
+        Error::new(error.kind(), place, "its recipe, with its overrides, cannot be used").caused_by(error)
+    }
+
+    /// How many times the budget of the comparison a member has.
+    pub(super) fn budget_times(&self, member: &Member) -> f64 {
+        self.size(member.size).map_or(1.0, |size| size.budget)
+    }
+
     fn member(&self, arm: usize, size: Option<usize>) -> Result<Member> {
-        let recipe = self.source(arm, size, &[]).open()?;
+        let recipe = self.source(arm, size, &[]).open().map_err(|error| self.within(arm, size, error))?;
         let train = recipe.need_train()?;
         if train.target != Target::Backbone {
             let message = format!("arm `{}` trains {}", self.arm(arm).name, train.target);
@@ -243,6 +261,15 @@ impl Comparison {
             Some(size) => format!("{}-{}", self.arm(arm).name, size.name),
             None => self.arm(arm).name.clone(),
         };
+        if let Some(steps) = steps.filter(|steps| *steps > MOST_STEPS) {
+            let place = recipe.path.display().to_string();
+            return Err(Error::new(
+                ErrorKind::Recipe,
+                place,
+                format!("the budget is {steps:.1e} steps of `{name}`, which never end"),
+            )
+            .hint("lower the budget"));
+        }
         let steps = steps.map(|steps| steps.round() as usize);
         if steps == Some(0) {
             let message =
@@ -372,6 +399,11 @@ impl Comparison {
             bits: true,
             tasks: &self.file.evaluate.tasks,
         }
+    }
+
+    /// What a run is of.
+    pub fn member_of(&self, run: &PlannedRun) -> &Member {
+        &self.members[run.member]
     }
 
     /// What it is called, and what it asks.

@@ -2,15 +2,17 @@
 
 use super::plan::{Comparison, Cost, PlannedRun};
 use super::run::{Measured, Shared};
-use super::statistics::{Difference, Estimate, Runs, difference, estimate, exponent, holm};
+use super::statistics::{Difference, Estimate, PowerLaw, Runs, difference, estimate, holm, mean, power_law};
 use super::{page, sentences};
 use musiva_core::{Result, files};
-use musiva_train::evaluate::{ALL_RIGHT, Anchor, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Example, Figure};
+use musiva_train::evaluate::{
+    ALL_RIGHT, Anchor, BITS_ABOVE_TRUTH, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Example, Figure,
+};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A difference is said to be shown where chance alone makes one so large less often than this, corrected for all tests.
+/// The level of significance, after the correction for all tests.
 pub const LEVEL: f64 = 0.05;
 
 /// What a comparison found.
@@ -30,9 +32,11 @@ pub struct Report {
     pub budget: String,
     /// The seeds of training.
     pub seeds: Vec<u64>,
-    /// Prompts and held-out samples, and the seed of scenes and noise.
+    /// How many prompts and held-out samples.
     pub prompts: usize,
-    /// That seed.
+    /// Samples that are generated at a time: seconds of a sample are those in such batches.
+    pub batch: usize,
+    /// The seed of scenes and noise.
     pub evaluation_seed: u64,
     /// Version of musiva.
     pub musiva: String,
@@ -42,9 +46,9 @@ pub struct Report {
     pub arms: Vec<ArmReport>,
     /// What was measured.
     pub figures: Vec<FigureReport>,
-    /// Models so simple that every other one has to be better.
+    /// Baselines of the likelihood: uniform, unigram, and `truth`, the process that drew the samples, where it is known.
     pub anchors: Vec<Anchor>,
-    /// By how much bits fall as training takes more FLOPs, of arms of three sizes and more.
+    /// How bits fall with training FLOPs, of arms of three sizes and more.
     pub scaling: Vec<Scaling>,
     #[serde(skip)]
     pub(super) examples: Vec<(String, Vec<Vec<Example>>)>,
@@ -55,7 +59,11 @@ pub struct Report {
 pub struct ArmReport {
     /// Its name.
     pub name: String,
-    /// Its recipe, and the hash of it.
+    /// Which arm of the comparison it is, and which size: the same ones belong together.
+    pub arm: usize,
+    /// Which size; `None` where there is one alone.
+    pub size: Option<usize>,
+    /// The name of its recipe.
     pub recipe: String,
     /// SHA-256 of the recipe, before seeds and steps.
     pub recipe_sha256: String,
@@ -69,14 +77,23 @@ pub struct ArmReport {
     pub training_tokens: f64,
     /// Seconds of training, the mean over the runs; `None` where no log tells.
     pub training_seconds: Option<f64>,
-    /// The learning rate, and the validation losses of those that were tried.
+    /// The learning rate.
     pub learning_rate: f64,
-    /// Each that was tried, with its loss.
-    pub tried: Vec<(f64, f64)>,
+    /// Each learning rate that was tried; empty where none was.
+    pub tried: Vec<TriedRate>,
     /// Bits per token of held-out samples by steps, the mean over the runs.
     pub progress: Vec<(u64, f64)>,
     /// Each sampling setting, the recipe's own first.
     pub sampling: Vec<SamplingReport>,
+}
+
+/// A learning rate that was tried.
+#[derive(Debug, Serialize)]
+pub struct TriedRate {
+    /// The rate.
+    pub learning_rate: f64,
+    /// Its validation loss; `None`: it diverged.
+    pub validation_loss: Option<f64>,
 }
 
 /// What one sampling setting takes and makes.
@@ -90,8 +107,30 @@ pub struct SamplingReport {
     pub depth: usize,
     /// Seconds of a sample, the mean over the runs.
     pub seconds: f64,
-    /// The figures that do not hang on the tokens alone.
-    pub figures: Vec<(String, String, Estimate)>,
+    /// How good its samples are.
+    pub figures: Vec<SamplingFigure>,
+}
+
+/// A figure by one sampling setting.
+#[derive(Debug, Serialize)]
+pub struct SamplingFigure {
+    /// What it is of: a task, or a set of prompts.
+    pub of: String,
+    /// What is measured, unit included.
+    pub name: String,
+    /// The estimate.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+}
+
+/// A figure of one arm.
+#[derive(Debug, Serialize)]
+pub struct ArmFigure {
+    /// The estimate.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// Whether that is of an upper bound of what is measured.
+    pub upper_bound: bool,
 }
 
 /// One measure of all arms.
@@ -103,9 +142,9 @@ pub struct FigureReport {
     pub name: String,
     /// Which direction is the better one.
     pub better: Option<Better>,
-    /// Of each arm the estimate, where it has one, and whether that is an upper bound.
-    pub arms: Vec<Option<(Estimate, bool)>>,
-    /// Of each two arms the difference, first less second.
+    /// Of each arm, where it has one.
+    pub arms: Vec<Option<ArmFigure>>,
+    /// Of each two arms of one size the difference, first less second.
     pub pairs: Vec<Pair>,
 }
 
@@ -123,32 +162,54 @@ pub struct Pair {
 /// A power law of bits over training FLOPs.
 #[derive(Debug, Serialize)]
 pub struct Scaling {
-    /// The arm.
-    pub arm: String,
+    /// The arm, by its number in the comparison, and its name.
+    pub arm: usize,
+    /// Its name.
+    pub name: String,
     /// What the bits are of.
     pub of: String,
+    /// What is fitted: bits per sample, or those above the truth where it is known.
+    pub figure: &'static str,
     /// Training FLOPs and bits of each run.
     pub points: Vec<[f64; 2]>,
-    /// The exponent.
-    pub exponent: Estimate,
+    /// The law.
+    #[serde(flatten)]
+    pub law: PowerLaw,
 }
 
 impl FigureReport {
-    /// The arm that does best, of those that were measured.
-    pub(super) fn best(&self) -> Option<usize> {
-        let better = self.better?;
-        let all = self.arms.iter().enumerate().filter_map(|(arm, found)| Some((arm, found.as_ref()?.0.mean)));
-        let best = all.min_by(|a, b| match better {
-            Better::Lower => a.1.total_cmp(&b.1),
-            Better::Higher => b.1.total_cmp(&a.1),
-        });
-        best.map(|(arm, _)| arm)
+    /// Of some arms those with the best mean: several where they are equal.
+    pub(super) fn best(&self, arms: &[usize]) -> Vec<usize> {
+        let sign = match self.better {
+            None => return Vec::new(),
+            Some(Better::Lower) => 1.0,
+            Some(Better::Higher) => -1.0,
+        };
+        let means = || arms.iter().filter_map(|&arm| Some((arm, sign * self.arms[arm].as_ref()?.estimate.mean)));
+        let least = means().map(|(_, mean)| mean).fold(f64::INFINITY, f64::min);
+        means().filter(|(_, mean)| *mean == least).map(|(arm, _)| arm).collect()
     }
 
-    /// Whether a difference between two arms is shown.
-    pub(super) fn is_shown(&self, one: usize, other: usize) -> bool {
-        let of = |pair: &&Pair| pair.arms == [one, other] || pair.arms == [other, one];
-        self.pairs.iter().find(of).is_some_and(|pair| pair.corrected_p < LEVEL)
+    /// Whether the better one of two arms is significantly better than the other. Of one whose number is an upper bound that is
+    /// above the other's nobody knows: its own may be below.
+    pub(super) fn is_significant(&self, pair: &Pair) -> bool {
+        let [one, other] = pair.arms;
+        let worse = match (self.better, pair.difference.mean > 0.0) {
+            (None, _) => return false,
+            (Some(Better::Lower), true) | (Some(Better::Higher), false) => one,
+            _ => other,
+        };
+        pair.corrected_p < LEVEL && !self.is_bound(worse)
+    }
+
+    /// Whether the number of an arm is an upper bound.
+    pub(super) fn is_bound(&self, arm: usize) -> bool {
+        self.arms[arm].as_ref().is_some_and(|found| found.upper_bound)
+    }
+
+    /// The pair of two arms, in either order.
+    pub(super) fn pair(&self, one: usize, other: usize) -> Option<&Pair> {
+        self.pairs.iter().find(|pair| pair.arms == [one, other] || pair.arms == [other, one])
     }
 }
 
@@ -156,7 +217,7 @@ impl Report {
     pub(super) fn new(
         comparison: &Comparison,
         runs: Vec<(PlannedRun, Measured)>,
-        trials: Vec<(PlannedRun, f64)>,
+        trials: Vec<(PlannedRun, Option<f64>)>,
         shared: Shared,
     ) -> Result<Self> {
         let of_member = |member: usize| -> Vec<&Measured> {
@@ -172,6 +233,8 @@ impl Report {
                 let tried = trials.iter().filter(|(run, _)| run.member == number);
                 ArmReport {
                     name: member.name.clone(),
+                    arm: member.arm,
+                    size: member.size,
                     recipe: member.recipe.name.clone(),
                     recipe_sha256: member.recipe.hash(),
                     cost: member.cost,
@@ -180,18 +243,22 @@ impl Report {
                     training_tokens: member.cost.tokens_per_step * steps as f64,
                     training_seconds: Some(mean(own.iter().map(|run| run.seconds))).filter(|seconds| *seconds > 0.0),
                     learning_rate: own.first().map_or(0.0, |run| run.learning_rate),
-                    tried: tried.filter_map(|(run, loss)| Some((run.trial?, *loss))).collect(),
+                    tried: tried
+                        .filter_map(|(run, loss)| Some(TriedRate { learning_rate: run.trial?, validation_loss: *loss }))
+                        .collect(),
                     progress: progress(&own),
                     sampling: sampling(&own),
                 }
             })
             .collect();
         let members: Vec<Vec<&Measured>> = (0..arms.len()).map(of_member).collect();
-        let mut figures = figures(&members);
+        let sizes: Vec<Option<usize>> = comparison.members.iter().map(|member| member.size).collect();
+        let mut figures = figures(&members, &sizes);
         let all: Vec<f64> = figures.iter().flat_map(|figure| &figure.pairs).map(|pair| pair.difference.p).collect();
         let pairs = figures.iter_mut().flat_map(|figure| &mut figure.pairs);
         pairs.zip(holm(&all)).for_each(|(pair, corrected)| pair.corrected_p = corrected);
         let config = comparison.measures();
+        let truths = truths(&members);
         let mut report = Self {
             name: comparison.file.name.clone(),
             question: comparison.file.question.clone(),
@@ -201,13 +268,14 @@ impl Report {
             budget: comparison.file.budget.to_string(),
             seeds: comparison.file.seeds.clone(),
             prompts: config.n,
+            batch: config.batch,
             evaluation_seed: config.seed,
             musiva: env!("CARGO_PKG_VERSION").to_owned(),
             tests: all.len(),
             scaling: scaling(comparison, &members, &arms),
             arms,
             figures,
-            anchors: shared.anchors,
+            anchors: shared.anchors.into_iter().chain(truths).collect(),
             examples: shared.examples,
         };
         report.answer = sentences::answer(&report);
@@ -230,12 +298,14 @@ impl Report {
     fn csv(&self) -> String {
         let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let mut text = "of,figure,arm,mean,low,high,seed_deviation,upper_bound\n".to_owned();
+        let said = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
         for figure in &self.figures {
             for (arm, found) in self.arms.iter().zip(&figure.arms) {
-                let Some((Estimate { mean, low, high, seed_deviation }, bound)) = found else { continue };
-                let deviation = seed_deviation.map_or(String::new(), |deviation| deviation.to_string());
+                let Some(ArmFigure { estimate, upper_bound }) = found else { continue };
+                let [low, high] = [0, 1].map(|end| said(estimate.interval.map(|interval| interval[end])));
+                let (mean, deviation) = (estimate.mean, said(estimate.seed_deviation));
                 let names = [&figure.of, &figure.name, &arm.name].map(|name| quoted(name)).join(",");
-                let _ = writeln!(text, "{names},{mean},{low},{high},{deviation},{bound}");
+                let _ = writeln!(text, "{names},{mean},{low},{high},{deviation},{upper_bound}");
             }
         }
         text
@@ -263,18 +333,14 @@ fn is_quality(name: &str) -> bool {
     name == ALL_RIGHT || name.starts_with("retrieval") || name.starts_with("PSNR") || name.starts_with("mel distance")
 }
 
-fn mean(numbers: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = numbers.fold((0.0, 0), |(sum, count), number| (sum + number, count + 1));
-    sum / f64::from(count.max(1))
-}
-
 /// The bits after each number of steps that all runs were looked at.
 fn progress(runs: &[&Measured]) -> Vec<(u64, f64)> {
     let Some((first, others)) = runs.split_first() else { return Vec::new() };
     let at = |run: &Measured, step: u64| run.progress.iter().find(|(other, _)| *other == step).map(|(_, bits)| *bits);
     let mean_at = |&(step, bits): &(u64, f64)| {
         let all: Option<Vec<f64>> = others.iter().map(|run| at(run, step)).collect();
-        Some((step, mean(all?.into_iter().chain([bits]))))
+        let all: Vec<f64> = all?.into_iter().chain([bits]).collect();
+        Some((step, mean(all.into_iter())))
     };
     first.progress.iter().filter_map(mean_at).collect()
 }
@@ -297,21 +363,23 @@ fn sampling(runs: &[&Measured]) -> Vec<SamplingReport> {
         let own: Vec<&[Figure]> = runs.iter().filter_map(|run| Some(&run.sampling.get(number)?.figures[..])).collect();
         let figure = |figure: &Figure| {
             let (found, _) = runs_of(&own, &figure.of, &figure.name)?;
-            Some((figure.of.clone(), figure.name.clone(), estimate(&found)))
+            let (of, name) = (figure.of.clone(), figure.name.clone());
+            Some(SamplingFigure { of, name, estimate: estimate(&found) })
         };
+        let seconds: Vec<f64> = runs.iter().filter_map(|run| Some(run.sampling.get(number)?.seconds)).collect();
         let figures = setting.figures.iter().filter(|figure| is_quality(&figure.name)).filter_map(figure);
         SamplingReport {
             set: setting.set.clone(),
             flops: setting.cost.sampling_flops,
             depth: setting.cost.depth,
-            seconds: mean(runs.iter().filter_map(|run| Some(run.sampling.get(number)?.seconds))),
+            seconds: mean(seconds.into_iter()),
             figures: figures.collect(),
         }
     };
     first.sampling.iter().enumerate().map(setting).collect()
 }
 
-fn figures(members: &[Vec<&Measured>]) -> Vec<FigureReport> {
+fn figures(members: &[Vec<&Measured>], sizes: &[Option<usize>]) -> Vec<FigureReport> {
     let mut names: Vec<(&str, &str, Option<Better>)> = Vec::new();
     for figure in members.iter().flatten().flat_map(|run| &run.figures) {
         if !names.iter().any(|(of, name, _)| (*of, *name) == (&figure.of, &figure.name)) {
@@ -324,10 +392,10 @@ fn figures(members: &[Vec<&Measured>]) -> Vec<FigureReport> {
             .map(|runs| runs_of(&runs.iter().map(|run| &run.figures[..]).collect::<Vec<_>>(), of, name))
             .collect();
         let mut pairs = Vec::new();
-        // Bits per token and per sample are one test.
-        let tested = better.is_some() && name != BITS_PER_TOKEN;
+        // Bits per token, per sample and above the truth are one test.
+        let tested = better.is_some() && name != BITS_PER_TOKEN && name != BITS_ABOVE_TRUTH;
         for one in (0..found.len()).filter(|_| tested) {
-            for other in one + 1..found.len() {
+            for other in (one + 1..found.len()).filter(|&other| sizes[one] == sizes[other]) {
                 if let (Some((a, _)), Some((b, _))) = (&found[one], &found[other])
                     && let Some(difference) = difference(a, b)
                 {
@@ -335,34 +403,44 @@ fn figures(members: &[Vec<&Measured>]) -> Vec<FigureReport> {
                 }
             }
         }
-        let arms = found.iter().map(|found| found.as_ref().map(|(runs, bound)| (estimate(runs), *bound))).collect();
+        let arm = |(runs, bound): &(Runs, bool)| ArmFigure { estimate: estimate(runs), upper_bound: *bound };
+        let arms = found.iter().map(|found| found.as_ref().map(arm)).collect();
         FigureReport { of: of.to_owned(), name: name.to_owned(), better, arms, pairs }
     };
     names.into_iter().map(report).collect()
 }
 
-/// Of each arm that comes in three sizes or more.
+/// What the process that drew the samples takes for them, task after task, where it is known.
+fn truths(members: &[Vec<&Measured>]) -> Vec<Anchor> {
+    let Some(run) = members.iter().flatten().next() else { return Vec::new() };
+    let find = |of: &str, name: &str| run.figures.iter().find(|figure| figure.of == of && figure.name == name);
+    let truth = |above: &Figure| {
+        let [sample, token] = [BITS_PER_SAMPLE, BITS_PER_TOKEN].map(|name| find(&above.of, name));
+        let (sample, token) = (sample?.value, token?.value);
+        let bits_per_sample = sample - above.value;
+        let bits_per_token = bits_per_sample * token / sample;
+        Some(Anchor { task: above.of.clone(), model: "truth".to_owned(), bits_per_sample, bits_per_token })
+    };
+    run.figures.iter().filter(|figure| figure.name == BITS_ABOVE_TRUTH).filter_map(truth).collect()
+}
+
+/// Of each arm that comes in three sizes or more: of bits above the truth, where it is known.
 fn scaling(comparison: &Comparison, members: &[Vec<&Measured>], arms: &[ArmReport]) -> Vec<Scaling> {
     let mut all = Vec::new();
+    let of_bits = |figure: &&Figure| figure.name == BITS_PER_SAMPLE;
+    let Some(first) = members.iter().flatten().next() else { return all };
     for (number, arm) in comparison.file.arm.iter().enumerate() {
-        let own: Vec<usize> = (0..members.len()).filter(|&i| comparison.members[i].arm == number).collect();
-        let bits = own.iter().flat_map(|&i| &members[i]).flat_map(|run| &run.figures);
-        let mut of: Vec<&str> =
-            bits.filter(|figure| figure.name == BITS_PER_SAMPLE).map(|figure| figure.of.as_str()).collect();
-        of.dedup();
-        of.sort_unstable();
-        of.dedup();
-        for of in of {
-            let point = |&i: &usize| {
-                let value = |run: &&&Measured| {
-                    let figure = run.figures.iter().find(|figure| figure.of == of && figure.name == BITS_PER_SAMPLE);
-                    figure.map(|figure| [arms[i].training_flops, figure.value])
-                };
-                members[i].iter().filter_map(|run| value(&run)).collect::<Vec<_>>()
-            };
-            let points: Vec<[f64; 2]> = own.iter().flat_map(point).collect();
-            if let Some(exponent) = exponent(&points) {
-                all.push(Scaling { arm: arm.name.clone(), of: of.to_owned(), points, exponent });
+        for of in first.figures.iter().filter(of_bits).map(|figure| &figure.of) {
+            let known = first.figures.iter().any(|figure| figure.of == *of && figure.name == BITS_ABOVE_TRUTH);
+            let figure = if known { BITS_ABOVE_TRUTH } else { BITS_PER_SAMPLE };
+            let own = (0..members.len()).filter(|&i| comparison.members[i].arm == number);
+            let points = own.flat_map(|i| members[i].iter().map(move |run| (i, run))).filter_map(|(i, run)| {
+                let found = run.figures.iter().find(|found| found.of == *of && found.name == figure)?;
+                Some([arms[i].training_flops, found.value])
+            });
+            let points: Vec<[f64; 2]> = points.collect();
+            if let Some(law) = power_law(&points) {
+                all.push(Scaling { arm: number, name: arm.name.clone(), of: of.clone(), figure, points, law });
             }
         }
     }

@@ -23,6 +23,8 @@ const TIMED: usize = 12;
 const SHOWN: usize = 3;
 /// What is measured of a run, in its folder.
 const MEASURED: &str = "measured.json";
+/// Where steps are timed, in the folder of the comparison.
+const TIMING: &str = "timing";
 
 /// What a comparison is to do now.
 #[derive(Clone, Debug)]
@@ -70,7 +72,7 @@ pub struct Sampled {
     pub set: Vec<String>,
     /// What a sample takes.
     pub cost: Cost,
-    /// Seconds of sampling and decoding a sample, in the batches of `evaluate.batch`.
+    /// Seconds of sampling and decoding a sample, in batches of `evaluate.batch`.
     pub seconds: f64,
     /// What was measured.
     pub figures: Vec<Figure>,
@@ -79,16 +81,17 @@ pub struct Sampled {
 /// What all runs are measured against, and what they are shown with.
 pub(super) struct Shared {
     pub anchors: Vec<Anchor>,
-    /// Of each task, of each member the examples.
+    /// Of each task, of each member the examples; none of a member that does not have the task.
     pub examples: Vec<(String, Vec<Vec<Example>>)>,
 }
 
-/// The folder's own note of what is compared in it.
-#[derive(PartialEq, Serialize, Deserialize)]
+/// The folder's own note of what its runs depend on.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Plan {
-    comparison: String,
-    /// Of each member its recipe's hash.
-    recipes: BTreeMap<String, String>,
+    /// The part of the budget that learning rates are tried with.
+    trial: f64,
+    /// Of each member its recipe's hash, the budget in words and the learning rates that are tried.
+    members: BTreeMap<String, (String, String, Vec<f64>)>,
     /// Of each member its steps.
     steps: BTreeMap<String, usize>,
 }
@@ -139,49 +142,58 @@ impl Comparison {
         let runs_folder = output.join("runs");
         let steps = self.prepare(output, *name, observer, stop)?;
         let runs = self.runs();
-        let is_ours = |number: usize| number % shards == own - 1;
-        let trials = runs.iter().enumerate().filter(|(_, run)| run.trial.is_some());
-        for (_, run) in trials.filter(|(number, _)| is_ours(*number)) {
-            let (recipe, weights) = self.trained(run, steps[run.member], None, &runs_folder, *name, observer, stop)?;
+        // A member's trials and runs belong together: none waits for another process.
+        let is_ours = |run: &PlannedRun| run.member % shards == own - 1;
+        for run in runs.iter().filter(|run| run.trial.is_some() && is_ours(run)) {
+            let folder = runs_folder.join(&run.name);
+            let file = folder.join(MEASURED);
+            let (recipe, weights) =
+                match self.trained(run, steps[run.member], None, &runs_folder, *name, observer, stop) {
+                    // A rate that is too high is one that is not chosen.
+                    Err(error) if error.kind() == ErrorKind::Training => {
+                        observer.warn(&format!("{}: {}", run.name, error.message()));
+                        files::write(&file, json(&Trial { key: String::new(), loss: None }).as_bytes())?;
+                        continue;
+                    }
+                    trained => trained?,
+                };
             let config = self.measures();
-            let file = runs_folder.join(&run.name).join(MEASURED);
             cached(
                 &file,
                 &key(&recipe, &weights, &config, &[])?,
                 |trial: &Trial| &trial.key,
                 |key| {
-                    let finished = self.finished(run.member, &runs_folder.join(&run.name), &[])?;
+                    let finished = self.finished(run.member, &folder, &[])?;
                     let parts = Parts::build(&finished, &device)?;
                     let loss = validation_loss(&finished, &parts, config.n, config.seed, &mut |stage, done, total| {
                         go_on(stop)?;
                         observer.progress(&format!("{}: {stage}", run.name), done, total)
                     })?;
                     observer.note(&format!("{}: validation loss {loss:.4}", run.name));
-                    Ok(Trial { key, loss })
+                    Ok(Trial { key, loss: Some(loss).filter(|loss| loss.is_finite()) })
                 },
             )?;
         }
-        let mut done = BTreeMap::new();
-        for (number, run) in runs.iter().enumerate().filter(|(_, run)| run.trial.is_none()) {
-            let Some(rate) = self.chosen(&runs, run, &runs_folder)? else { continue };
+        for run in runs.iter().filter(|run| run.trial.is_none() && is_ours(run)) {
+            let rate = self.chosen(&runs, run, &runs_folder)?;
             let folder = runs_folder.join(&run.name);
-            if !is_ours(number) {
-                if let Some(measured) = read::<Measured>(&folder.join(MEASURED)) {
-                    done.insert(run.name.clone(), measured);
-                }
-                continue;
-            }
             let (recipe, weights) = self.trained(run, steps[run.member], rate, &runs_folder, *name, observer, stop)?;
             let sampling = &self.file.arm[self.members[run.member].arm].sampling;
             let key = key(&recipe, &weights, &self.measures(), sampling)?;
-            let measured = cached(
+            cached(
                 &folder.join(MEASURED),
                 &key,
                 |measured: &Measured| &measured.key,
                 |key| self.measured(run, key, &recipe, &folder, &device, observer, stop),
             )?;
-            done.insert(run.name.clone(), measured);
         }
+        // What other processes have measured by now.
+        let measured = |run: &&PlannedRun| read::<Measured>(&runs_folder.join(&run.name).join(MEASURED));
+        let done: BTreeMap<String, Measured> = runs
+            .iter()
+            .filter(|run| run.trial.is_none())
+            .filter_map(|run| Some((run.name.clone(), measured(&run)?)))
+            .collect();
         let all: Vec<&PlannedRun> = runs.iter().filter(|run| run.trial.is_none()).collect();
         if done.len() < all.len() {
             return Ok(Compared::Waiting(done.len(), all.len()));
@@ -203,24 +215,16 @@ impl Comparison {
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<usize>> {
         let path = output.join("plan.json");
-        let recipes = self.members.iter().map(|member| (member.name.clone(), member.recipe.hash())).collect();
-        let mut plan = Plan { comparison: self.text.clone(), recipes, steps: BTreeMap::new() };
-        let before = match path.exists() {
-            true => Some(read::<Plan>(&path).ok_or_else(|| not_ours(output))?),
-            false if output.exists() && !is_empty(output) => return Err(not_ours(output)),
-            false => None,
+        let member = |member: &Member| {
+            let budget = format!("{}, times {}", self.file.budget, self.budget_times(member));
+            (member.name.clone(), (member.recipe.hash(), budget, self.rates(member).to_vec()))
         };
-        if let Some(before) = before {
-            plan.steps = before.steps.clone();
-            if before != plan {
-                let changed = match before.comparison == plan.comparison {
-                    true => "the recipes of its arms have changed since",
-                    false => "it is of another comparison, or this one was another then",
-                };
-                return Err(Error::new(ErrorKind::Recipe, output.display().to_string(), changed)
-                    .hint("name another folder by `-o`, or set back what has changed"));
+        let members = self.members.iter().map(member).collect();
+        let mut plan = Plan { trial: self.file.trial, members, steps: BTreeMap::new() };
+        if !path.exists() {
+            if !is_free(output) {
+                return Err(not_ours(output));
             }
-        } else {
             for member in &self.members {
                 let steps = match member.steps {
                     Some(steps) => steps,
@@ -229,7 +233,29 @@ impl Comparison {
                 };
                 plan.steps.insert(member.name.clone(), steps);
             }
-            files::write(&path, json(&plan).as_bytes())?;
+        }
+        // Another process may have been faster, and its times are those that count.
+        match path.exists() {
+            true => {
+                let before = read::<Plan>(&path).ok_or_else(|| not_ours(output))?;
+                plan.steps = before.steps.clone();
+                let changed = plan.members.iter().find(|(name, now)| before.members.get(*name) != Some(now));
+                if let Some((name, _)) = changed {
+                    let message =
+                        format!("its arm `{name}` is another than now, by its recipe, budget or learning rates");
+                    return Err(Error::new(ErrorKind::Recipe, output.display().to_string(), message)
+                        .hint("name another folder by `-o`, or set back what has changed"));
+                }
+                if before.trial != plan.trial {
+                    return Err(Error::new(
+                        ErrorKind::Recipe,
+                        output.display().to_string(),
+                        "its `trial` is another than now",
+                    )
+                    .hint(format!("set `trial = {}`, or name another folder by `-o`", before.trial)));
+                }
+            }
+            false => files::write(&path, json(&plan).as_bytes())?,
         }
         Ok(self.members.iter().map(|member| plan.steps.get(&member.name).copied().unwrap_or(1)).collect())
     }
@@ -244,8 +270,8 @@ impl Comparison {
         stop: &dyn Fn() -> bool,
     ) -> Result<usize> {
         let Some((minutes, Unit::Minutes)) = self.file.budget.get() else { return Ok(1) };
-        let minutes = minutes * member.size.map_or(1.0, |size| self.file.size[size].budget);
-        let folder = output.join("timing").join(&member.name);
+        let minutes = minutes * self.budget_times(member);
+        let folder = output.join(TIMING).join(format!("{}-{}", member.name, std::process::id()));
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(|error| Error::io(&folder, "remove it", error))?;
         }
@@ -261,6 +287,7 @@ impl Comparison {
         let log = log(&folder)?;
         let seconds = log.last().and_then(|measures| measures.get("seconds_per_step")?.as_f64());
         let seconds = seconds.filter(|seconds| *seconds > 0.0).unwrap_or(1.0);
+        std::fs::remove_dir_all(output.join(TIMING)).map_err(|error| Error::io(&folder, "remove it", error))?;
         Ok(((60.0 * minutes / seconds).round() as usize).max(1))
     }
 
@@ -282,6 +309,11 @@ impl Comparison {
         }
         let folder = runs.join(&run.name);
         let (recipe, registry) = self.recipe(run, steps, rate)?;
+        let diverged =
+            read::<Trial>(&folder.join(MEASURED)).filter(|trial| trial.loss.is_none() && run.trial.is_some());
+        if diverged.is_some() {
+            return Err(Error::new(ErrorKind::Training, run.name.clone(), "this learning rate diverged"));
+        }
         let weights = folder.join("weights.safetensors");
         if weights.is_file() {
             return Ok((recipe, weights));
@@ -309,31 +341,32 @@ impl Comparison {
         self.prepared(source, &[set]).open()
     }
 
-    /// The learning rate that a run is to have: `Some(None)` the recipe's own, `None` where trials are not done yet.
-    fn chosen(&self, runs: &[PlannedRun], run: &PlannedRun, folder: &Path) -> Result<Option<Option<f64>>> {
-        let rates = self.rates(&self.members[run.member]);
+    /// The learning rate that a run is to have; `None`: the recipe's own. Its trials are done. What is once chosen stays, whatever
+    /// is measured later.
+    fn chosen(&self, runs: &[PlannedRun], run: &PlannedRun, folder: &Path) -> Result<Option<f64>> {
+        let member = &self.members[run.member];
+        let rates = self.rates(member);
         if rates.len() < 2 {
-            return Ok(Some(rates.first().copied()));
+            return Ok(rates.first().copied());
         }
-        let mut best: Option<(f64, f64)> = None;
-        for trial in runs.iter().filter(|trial| trial.trial.is_some() && trial.member == run.member) {
-            let Some(Trial { loss, .. }) = read(&folder.join(&trial.name).join(MEASURED)) else { return Ok(None) };
-            if best.is_none_or(|(least, _)| loss < least) {
-                best = trial.trial.map(|rate| (loss, rate));
-            }
+        let path = folder.join(format!("{}-learning-rate.json", member.name));
+        if let Some(rate) = read::<f64>(&path) {
+            return Ok(Some(rate));
         }
-        match best {
-            Some((loss, rate)) if loss.is_finite() => Ok(Some(Some(rate))),
-            _ => {
-                let name = &self.members[run.member].name;
-                Err(Error::new(ErrorKind::Training, name.clone(), "no learning rate gives a loss that is a number")
-                    .hint("name lower `learning_rates`"))
-            }
-        }
+        let trials = self.trials(runs, folder).into_iter().filter(|(trial, _)| trial.member == run.member);
+        let best = trials.filter_map(|(trial, loss)| Some((loss?, trial.trial?))).min_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((_, rate)) = best else {
+            let message = "no learning rate gives a loss that is a number";
+            return Err(
+                Error::new(ErrorKind::Training, member.name.clone(), message).hint("name lower `learning_rates`")
+            );
+        };
+        files::write(&path, json(&rate).as_bytes())?;
+        Ok(Some(rate))
     }
 
-    /// The validation losses of all trials.
-    fn trials(&self, runs: &[PlannedRun], folder: &Path) -> Vec<(PlannedRun, f64)> {
+    /// The validation losses of all trials; `None` of those that diverged.
+    fn trials(&self, runs: &[PlannedRun], folder: &Path) -> Vec<(PlannedRun, Option<f64>)> {
         let trials = runs.iter().filter(|run| run.trial.is_some());
         let loss = |run: &PlannedRun| Some((run.clone(), read::<Trial>(&folder.join(&run.name).join(MEASURED))?.loss));
         trials.filter_map(loss).collect()
@@ -415,11 +448,17 @@ impl Comparison {
             }
             let tasks = recipe.need_tasks()?;
             let shown = self.file.evaluate.shown.unwrap_or(SHOWN) as u64;
-            for task in tasks.iter().filter(|task| config.tasks.is_empty() || config.tasks.contains(&task.name)) {
+            for task in tasks
+                .iter()
+                .filter(|_| shown > 0)
+                .filter(|task| config.tasks.is_empty() || config.tasks.contains(&task.name))
+            {
                 let made = examples(&recipe, &parts, task, [shown, config.seed], &mut progress)?;
-                match all_examples.iter_mut().find(|(name, _)| *name == task.name) {
-                    Some((_, each)) => each.push(made),
-                    None => all_examples.push((task.name.clone(), vec![made])),
+                if !all_examples.iter().any(|(name, _)| *name == task.name) {
+                    all_examples.push((task.name.clone(), vec![Vec::new(); self.members.len()]));
+                }
+                if let Some((_, each)) = all_examples.iter_mut().find(|(name, _)| *name == task.name) {
+                    each[number] = made;
                 }
             }
         }
@@ -431,7 +470,8 @@ impl Comparison {
 #[derive(Serialize, Deserialize)]
 struct Trial {
     key: String,
-    loss: f64,
+    /// `None`: it diverged.
+    loss: Option<f64>,
 }
 
 /// A hash of what figures hang on.
@@ -474,8 +514,13 @@ fn log(folder: &Path) -> Result<Vec<serde_json::Map<String, serde_json::Value>>>
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-fn is_empty(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut all| all.next().is_none())
+/// Whether a folder is not there, or has nothing in it but what a comparison leaves there before its plan.
+fn is_free(folder: &Path) -> bool {
+    let ours = |name: &str| name == TIMING || (name.starts_with('.') && name.ends_with(".tmp"));
+    match std::fs::read_dir(folder) {
+        Ok(mut all) => all.all(|entry| entry.is_ok_and(|entry| ours(&entry.file_name().to_string_lossy()))),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 fn not_ours(output: &Path) -> Error {

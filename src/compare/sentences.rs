@@ -4,26 +4,39 @@ use super::report::{FigureReport, Report};
 use super::statistics::Estimate;
 use musiva_train::evaluate::{Anchor, Better};
 
-/// Three sentences: likelihood, quality, cost; the first two of the first task alone, the page has all.
+/// Of each size: likelihood and quality of the first task. The page has all others, and what each arm costs.
 pub(super) fn answer(report: &Report) -> Vec<String> {
-    let bits = report.bits().next().and_then(|figure| likelihood(report, figure));
-    let quality = report.quality().next().and_then(|figure| quality(report, figure));
-    bits.into_iter().chain(quality).chain(cost(report)).collect()
+    let mut sizes: Vec<Option<usize>> = report.arms.iter().map(|arm| arm.size).collect();
+    sizes.dedup();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let of_size = |size: &Option<usize>| {
+        let arms: Vec<usize> = (0..report.arms.len()).filter(|&arm| report.arms[arm].size == *size).collect();
+        let bits = report.bits().next().and_then(|figure| likelihood(report, figure, &arms));
+        let quality = report.quality().next().and_then(|figure| quality(report, figure, &arms));
+        bits.into_iter().chain(quality).collect::<Vec<_>>()
+    };
+    sizes.iter().flat_map(of_size).chain(cost(report)).collect()
 }
 
-/// A number as it is read: as many digits as its interval leaves sense.
+/// A number with three significant digits or more.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        ..0.01 => format!("{value:.2e}"),
+        ..0.001 => format!("{value:.1e}"),
+        ..1.0 => format!("{value:.3}"),
         ..10.0 => format!("{value:.2}"),
         ..1e4 => format!("{value:.1}"),
         _ => format!("{value:.2e}"),
     }
 }
 
+/// A mean with its interval, where it has one.
 pub(super) fn interval(estimate: &Estimate) -> String {
-    format!("{} [{}, {}]", number(estimate.mean), number(estimate.low), number(estimate.high))
+    match estimate.interval {
+        Some([low, high]) => format!("{} [{}, {}]", number(estimate.mean), number(low), number(high)),
+        None => number(estimate.mean),
+    }
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -35,76 +48,98 @@ fn all(names: &[&str]) -> String {
     }
 }
 
-/// The arms of a figure: the best, those that are shown to be worse, and those of which it is not shown.
-fn ranked<'a>(report: &'a Report, figure: &FigureReport) -> Option<(usize, Vec<&'a str>, Vec<&'a str>)> {
-    let best = figure.best()?;
-    let others = (0..report.arms.len()).filter(|&arm| arm != best && figure.arms[arm].is_some());
-    let (worse, open): (Vec<usize>, Vec<usize>) = others.partition(|&arm| figure.is_shown(best, arm));
-    let names = |arms: Vec<usize>| arms.into_iter().map(|arm| &*report.arms[arm].name).collect::<Vec<_>>();
-    let (worse, open) = (names(worse), names(open));
-    (!worse.is_empty() || !open.is_empty()).then_some((best, worse, open))
+/// The arms beside the best: those that are significantly worse, those of which that is open, and those of which only an upper
+/// bound is known, which cannot say it.
+#[derive(Default)]
+struct Others<'a> {
+    worse: Vec<&'a str>,
+    open: Vec<&'a str>,
+    bounds: Vec<&'a str>,
 }
 
-fn likelihood(report: &Report, figure: &FigureReport) -> Option<String> {
-    let (best, worse, open) = ranked(report, figure)?;
-    let (estimate, is_bound) = figure.arms[best].as_ref()?;
-    let name = &report.arms[best].name;
-    let kind = if *is_bound { "an upper bound" } else { "exact" };
-    let mut text = format!(
-        "Held-out samples of {} take the fewest bits by {name}, {} a sample ({kind})",
-        figure.of,
-        interval(estimate)
-    );
-    match (worse.is_empty(), open.is_empty()) {
-        (false, true) => text.push_str(&format!(", fewer than by {}", all(&worse))),
-        (false, false) => {
-            text.push_str(&format!(", fewer than by {}; of {} a difference is not shown", all(&worse), all(&open)));
-        }
-        (true, _) => text.push_str(&format!(", but of {} a difference is not shown", all(&open))),
+fn others<'a>(report: &'a Report, figure: &FigureReport, best: &[usize], arms: &[usize]) -> Others<'a> {
+    let mut others = Others::default();
+    for &arm in arms.iter().filter(|arm| !best.contains(arm) && figure.arms[**arm].is_some()) {
+        let significant = |&one: &usize| figure.pair(one, arm).is_some_and(|pair| figure.is_significant(pair));
+        let place = match (figure.is_bound(arm), best.iter().all(significant)) {
+            (true, _) => &mut others.bounds,
+            (false, true) => &mut others.worse,
+            (false, false) => &mut others.open,
+        };
+        place.push(&report.arms[arm].name);
     }
-    let bounded = (0..report.arms.len()).filter(|&arm| arm != best);
-    let bounded: Vec<&str> = bounded
-        .filter(|&arm| figure.arms[arm].as_ref().is_some_and(|(_, bound)| *bound))
-        .map(|arm| &*report.arms[arm].name)
-        .collect();
-    if !bounded.is_empty() {
+    others
+}
+
+fn likelihood(report: &Report, figure: &FigureReport, arms: &[usize]) -> Option<String> {
+    let best = figure.best(arms);
+    let &[first, ..] = &best[..] else { return None };
+    let found = figure.arms[first].as_ref()?;
+    let names: Vec<&str> = best.iter().map(|&arm| &*report.arms[arm].name).collect();
+    let (name, kind) = (all(&names), if found.upper_bound { "an upper bound" } else { "exact" });
+    let mut text = format!(
+        "{name} has the lowest negative log-likelihood of held-out samples of {}: {} bits a sample, {kind}",
+        figure.of,
+        interval(&found.estimate)
+    );
+    let Others { worse, open, bounds } = others(report, figure, &best, arms);
+    if !worse.is_empty() {
+        text.push_str(&format!("; {} significantly more", needs(&worse)));
+    }
+    if !open.is_empty() {
+        text.push_str(&format!("; to {} the difference is not significant", all(&open)));
+    }
+    if !bounds.is_empty() {
         text.push_str(&format!(
-            " (what stands for {} is an upper bound: the model itself may be better than it says)",
-            all(&bounded)
+            "; of {} only upper bounds are known, which lie above it and do not say whether these models are worse",
+            all(&bounds)
         ));
     }
-    let unigram = |anchor: &&Anchor| anchor.task == figure.of && anchor.model == "unigram";
-    if let Some(anchor) = report.anchors.iter().find(unigram) {
-        text.push_str(&format!("; codes by their frequency alone take {}", number(anchor.bits_per_sample)));
+    for (model, what) in
+        [("truth", "the process that drew the samples takes"), ("unigram", "code frequencies alone take")]
+    {
+        let anchor = |anchor: &&Anchor| anchor.task == figure.of && anchor.model == model;
+        if let Some(anchor) = report.anchors.iter().find(anchor) {
+            text.push_str(&format!("; {what} {}", number(anchor.bits_per_sample)));
+        }
     }
     Some(text + ".")
 }
 
-fn quality(report: &Report, figure: &FigureReport) -> Option<String> {
-    let (best, worse, open) = ranked(report, figure)?;
-    let (estimate, _) = figure.arms[best].as_ref()?;
-    if figure.arms.iter().flatten().all(|(other, _)| other.mean == estimate.mean) {
-        let (name, of) = (&figure.name, &figure.of);
-        return Some(format!("“{name}” on {of} is the same for all arms, {}.", interval(estimate)));
+fn needs(names: &[&str]) -> String {
+    format!("{} {}", all(names), if names.len() == 1 { "needs" } else { "need" })
+}
+
+fn quality(report: &Report, figure: &FigureReport, arms: &[usize]) -> Option<String> {
+    let best = figure.best(arms);
+    let &[first, ..] = &best[..] else { return None };
+    let found = interval(&figure.arms[first].as_ref()?.estimate);
+    let (figure_name, of) = (&figure.name, &figure.of);
+    let measured = arms.iter().filter(|&&arm| figure.arms[arm].is_some()).count();
+    if best.len() == measured {
+        return Some(format!("On {of}, “{figure_name}” is the same for all arms, {found}."));
     }
+    let names: Vec<&str> = best.iter().map(|&arm| &*report.arms[arm].name).collect();
+    let has = if names.len() == 1 { "has" } else { "have" };
     let most = if figure.better == Some(Better::Higher) { "highest" } else { "lowest" };
-    let (name, of) = (&report.arms[best].name, &figure.of);
-    let is = format!("“{}” on {of} is {most} for {name}, {}", figure.name, interval(estimate));
-    Some(match (worse.is_empty(), open.is_empty()) {
-        (false, true) => format!("{is}; it is shown to be worse for {}.", all(&worse)),
-        (false, false) => {
-            format!("{is}; it is shown to be worse for {}, but not for {}.", all(&worse), all(&open))
-        }
-        (true, _) => format!("{is}, but no difference to {} is shown.", all(&open)),
-    })
+    let mut text = format!("On {of}, {} {has} the {most} “{figure_name}”, {found}", all(&names));
+    let Others { worse, open, .. } = others(report, figure, &best, arms);
+    if !worse.is_empty() {
+        let are = if worse.len() == 1 { "is" } else { "are" };
+        text.push_str(&format!("; {} {are} significantly worse", all(&worse)));
+    }
+    if !open.is_empty() {
+        text.push_str(&format!("; the difference to {} is not significant", all(&open)));
+    }
+    Some(text + ".")
 }
 
 fn cost(report: &Report) -> Option<String> {
     let each = report.arms.iter().map(|arm| {
         let seconds = arm.sampling.first().map_or(0.0, |setting| setting.seconds);
         let (flops, depth) = (number(arm.cost.sampling_flops), arm.cost.depth);
-        format!("{} {flops} FLOPs, {depth} evaluations one after the other and {} s", arm.name, number(seconds))
+        format!("{} takes {flops} FLOPs in {depth} sequential model evaluations and {} s", arm.name, number(seconds))
     });
     let each: Vec<String> = each.collect();
-    (!each.is_empty()).then(|| format!("For a sample take: {}.", each.join("; ")))
+    (!each.is_empty()).then(|| format!("To generate a sample, {}.", each.join("; ")))
 }

@@ -2,7 +2,7 @@
 // Curves and the player of a comparison's report. All that is said stands in the page's tables, too.
 
 const report = JSON.parse(document.getElementById("report").textContent);
-// Colours that differ for every eye (Okabe and Ito), and in black and white by dash and symbol.
+// Colours that everybody can tell apart (Okabe and Ito), and in black and white by dash and symbol.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00", "#56b4e9"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star"];
@@ -29,31 +29,38 @@ function draw(id, traces, xaxis, yaxis, more) {
 }
 
 // Bits over training.
-draw("progress", report.arms.filter((arm) => arm.progress.length > 0).map((arm, i) =>
-    trace(arm.name, i, arm.progress.map(([step]) => step * arm.cost.flops_per_step), arm.progress.map(([, bits]) => bits))),
+draw("progress", report.arms.map((arm, i) =>
+    trace(arm.name, i, arm.progress.map(([step]) => step * arm.cost.flops_per_step), arm.progress.map(([, bits]) => bits)))
+    .filter((one) => one.x.length > 0),
     { title: { text: "training FLOPs" }, exponentformat: "power" }, { title: { text: "bits per token, held out" } });
 
-// Every figure that says which direction is the better one.
+// The main figures, with their intervals.
+const narrow = window.innerWidth < 600;
 report.figures.forEach((figure, number) => {
     const found = figure.arms.map((arm, i) => [arm, i]).filter(([arm]) => arm);
-    const traces = found.map(([[estimate, bound], i]) => trace(report.arms[i].name, i, [estimate.mean],
-        [report.arms[i].name + (bound ? " (upper bound)" : "")], {
-            mode: "markers", showlegend: false,
-            error_x: {
-                type: "data", symmetric: false, color: style(i).color, thickness: 2,
-                array: [estimate.high - estimate.mean], arrayminus: [estimate.mean - estimate.low],
-            },
-        }));
+    const traces = found.map(([arm, i]) => {
+        const label = report.arms[i].name + (arm.upper_bound ? (narrow ? " ≤" : " (upper bound)") : "");
+        const error = arm.interval && {
+            type: "data", symmetric: false, color: style(i).color, thickness: 2,
+            array: [arm.interval[1] - arm.mean], arrayminus: [arm.mean - arm.interval[0]],
+        };
+        return trace(label, i, [arm.mean], [label], { mode: "markers", showlegend: false, error_x: error || undefined });
+    });
     const anchors = figure.name === "bits per sample" ? report.anchors.filter((anchor) => anchor.task === figure.of) : [];
     const shapes = anchors.map((anchor) => ({
         type: "line", x0: anchor.bits_per_sample, x1: anchor.bits_per_sample, yref: "paper", y0: 0, y1: 1,
         line: { color: "#555", width: 1, dash: "dot" },
     }));
-    const annotations = anchors.map((anchor) => ({
-        x: anchor.bits_per_sample, yref: "paper", y: 1, text: anchor.model, showarrow: false, xanchor: "right", yanchor: "top",
+    // Above the plot, one over the other, so that none covers a point or a name.
+    const annotations = anchors.map((anchor, i) => ({
+        x: anchor.bits_per_sample, yref: "paper", y: 1, yshift: 4 + 14 * i, text: anchor.model, showarrow: false,
+        xanchor: anchor.model === "truth" ? "left" : "right", yanchor: "bottom",
     }));
-    draw("figure-" + number, traces, { title: { text: figure.name } }, { autorange: "reversed" },
-        { height: 90 + 45 * found.length, shapes, annotations });
+    draw("figure-" + number, traces, { title: { text: figure.name }, nticks: narrow ? 4 : 8, tickangle: 0 },
+        { autorange: "reversed" }, {
+            height: 100 + 45 * found.length + 16 * anchors.length, shapes, annotations,
+            margin: { l: 40, r: 20, t: 12 + 16 * anchors.length, b: 50 },
+        });
 });
 
 // Quality against what sampling takes.
@@ -61,25 +68,34 @@ document.querySelectorAll("[data-quality]").forEach((place) => {
     const { of, name, axis } = place.dataset;
     const traces = report.arms.map((arm, i) => {
         const points = arm.sampling.map((setting) => {
-            const found = setting.figures.find(([task, figure]) => task === of && figure === name);
-            return found && { x: setting[axis], ...found[2], text: setting.set.join(" ") || "the recipe's own" };
+            const found = setting.figures.find((figure) => figure.of === of && figure.name === name);
+            return found && { x: setting[axis], ...found, text: setting.set.join(" ") || "the recipe's own" };
         }).filter(Boolean).sort((a, b) => a.x - b.x);
         return trace(arm.name, i, points.map((point) => point.x), points.map((point) => point.mean), {
-            text: points.map((point) => point.text), hovertemplate: "%{text}<br>%{y:.2f}",
+            mode: "markers", text: points.map((point) => point.text), hovertemplate: "%{text}<br>%{y:.2f}",
             error_y: {
                 type: "data", symmetric: false, color: style(i).color,
-                array: points.map((point) => point.high - point.mean), arrayminus: points.map((point) => point.mean - point.low),
+                array: points.map((point) => (point.interval ? point.interval[1] - point.mean : 0)),
+                arrayminus: points.map((point) => (point.interval ? point.mean - point.interval[0] : 0)),
             },
         });
     }).filter((one) => one.x.length > 0);
     const what = axis === "flops" ? "FLOPs of a sample" : "seconds of a sample";
-    draw(place.id, traces, { title: { text: what }, type: "log", exponentformat: "power", nticks: 6, tickangle: 0 }, { title: { text: name } });
+    draw(place.id, traces, { title: { text: what }, type: "log", exponentformat: "power", dtick: "D2", tickangle: 0 }, { title: { text: name } });
 });
 
-// Scaling.
-draw("scaling", report.scaling.map((scaling, i) =>
-    trace(`${scaling.arm}, ${scaling.of}`, i, scaling.points.map(([flops]) => flops), scaling.points.map(([, bits]) => bits), { mode: "markers" })),
-    { title: { text: "training FLOPs" }, type: "log", exponentformat: "power", nticks: 6, tickangle: 0 }, { title: { text: "bits per sample" }, type: "log" });
+// Scaling: runs, and the law that is fitted to them.
+draw("scaling", report.scaling.flatMap((scaling) => {
+    const x = scaling.points.map(([flops]) => flops);
+    const ends = [Math.min(...x), Math.max(...x)];
+    const law = ends.map((flops) => scaling.factor * flops ** scaling.exponent.mean);
+    const name = `${scaling.name}, ${scaling.of}`;
+    return [
+        trace(name, scaling.arm, x, scaling.points.map(([, bits]) => bits), { mode: "markers" }),
+        trace(name, scaling.arm, ends, law, { mode: "lines", showlegend: false }),
+    ];
+}), { title: { text: "training FLOPs" }, type: "log", exponentformat: "power", dtick: "D2" },
+    { title: { text: (report.scaling[0] || {}).figure || "" }, type: "log" });
 
 // All clips in step.
 const clips = [...document.querySelectorAll(".clip")];

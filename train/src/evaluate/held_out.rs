@@ -324,7 +324,10 @@ impl<'a> Counts<'a> {
         let (mut retrieval, mut variety) = (Vec::new(), Vec::new());
         for (gallery, made) in galleries.iter().zip(self.made) {
             variety.extend(gallery.variety(&made.iter().map(|(_, feature)| feature.clone()).collect::<Vec<_>>()));
-            let made = made.into_iter().map(|(i, feature)| (i, &*samples[i].caption, feature));
+            // Where neither a caption nor context asks for something, nothing is right.
+            let asks = |i: usize| self.task.has_context() || !samples[i].caption.is_empty();
+            let made = made.into_iter().filter(|(i, _)| asks(*i));
+            let made = made.map(|(i, feature)| (i, &*samples[i].caption, feature));
             retrieval.extend(gallery.retrieval(&made.collect::<Vec<_>>()));
         }
         let right = self.captions.iter().filter(|&&right| right).count();

@@ -1,5 +1,5 @@
 //! What a comparison of models needs beside their evaluations: a loss to choose hyperparameters by, on samples that are not
-//! tested, and models so simple that every other one has to be better.
+//! tested, and baselines.
 
 use super::held_out::{losses, tokenized_of};
 use super::{Parts, Progress, bits, spread};
@@ -60,7 +60,7 @@ fn untested(data: &dyn Dataset, n: u64) -> Vec<u64> {
     (0..count).map(|i| others[i * others.len() / count]).collect()
 }
 
-/// What a model without learning, or with hardly any, pays for the target tokens of a task's held-out samples.
+/// What a model without learning, or with hardly any, needs for the target tokens of a task's held-out samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anchor {
     /// The task.

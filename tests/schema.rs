@@ -17,7 +17,11 @@ struct Editor {
 
 impl Editor {
     fn open(lab: &Lab) -> Self {
-        let schema: Value = serde_json::from_str(&lab.run(&["schema"]).succeeds().out).unwrap();
+        Self::of(lab, &["schema"])
+    }
+
+    fn of(lab: &Lab, command: &[&str]) -> Self {
+        let schema: Value = serde_json::from_str(&lab.run(command).succeeds().out).unwrap();
         let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
         compiler.add_resource("https://musiva.invalid/recipe.json", schema).unwrap();
         let schema = compiler.compile("https://musiva.invalid/recipe.json", &mut schemas).unwrap();
@@ -36,7 +40,7 @@ impl Editor {
 fn recipes(folder: &Path, all: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("compare") {
             recipes(&path, all);
         } else if path.extension().is_some_and(|extension| extension == "toml") {
             all.push(path);
@@ -58,6 +62,22 @@ fn every_recipe_that_the_checker_accepts_is_accepted() {
     };
     let refused: Vec<_> = all.iter().filter_map(wrong).collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[test]
+fn every_comparison_is_accepted_and_can_be_run() {
+    let lab = Lab::bare();
+    let editor = Editor::of(&lab, &["schema", "--comparison"]);
+    let mut all = Vec::new();
+    recipes(&Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/compare"), &mut all);
+    assert!(all.len() > 1);
+    for path in all {
+        let toml = fs::read_to_string(&path).unwrap();
+        assert_eq!(editor.wrong(&toml), [""; 0], "{}", path.display());
+        lab.run(&["compare", path.to_str().unwrap(), "--dry-run"]).succeeds();
+        let wrong = editor.wrong(&toml.replace("[budget]", "[budget]\nnonsense = 1"));
+        assert!(wrong.len() == 1 && wrong[0].contains("/budget"), "{wrong:?}");
+    }
 }
 
 /// A recipe that is right, to plant faults in.

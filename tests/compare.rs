@@ -17,7 +17,7 @@ set = [
     "evaluate.batch=4",
 ]
 trial = 0.5
-looks = 1
+curve_points = 1
 
 [budget]
 flops = 4e8

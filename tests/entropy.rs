@@ -46,9 +46,8 @@ fn a_masked_model_comes_close_from_above() {
     assert!(found.upper_bound && found.value > -error && found.value < 4.0 + error, "{} ± {error}", found.value);
 }
 
-/// Bits of another process than the clips come from are not the truth of these: a model that knows the field is better.
 #[test]
-fn a_wrong_truth_is_found_out() {
+fn of_independent_pixels_only_the_frequency_is_learned() {
     let found = above_truth(&["data.process=independent", "data.flip=0.3"]);
     let error = interval(&found);
     // Nothing can be learned but the frequency of white, 0.881 bits a pixel.

@@ -100,7 +100,7 @@ impl EntropyConfig {
         }
     }
 
-    /// Bits of so many pixels that are other than what they depend on, and so many that are not.
+    /// Negative log-likelihood in bits of `flipped` pixels that are other than what they depend on, and `kept` that are not.
     fn bits_of(&self, flipped: usize, kept: usize) -> f64 {
         -(flipped as f64 * self.flip.log2() + kept as f64 * (1.0 - self.flip).log2())
     }

@@ -139,8 +139,7 @@ fn plan(comparison: &Comparison, as_json: bool) {
         json(&json!({ "arms": all.collect::<Vec<_>>(), "runs": runs }));
         return;
     }
-    let (name, question) = comparison.title();
-    say!("{name}: {question}");
+    say!("{}: {}", comparison.file().name, comparison.file().question);
     let head = [
         "arm",
         "parameters",
@@ -149,7 +148,7 @@ fn plan(comparison: &Comparison, as_json: bool) {
         "training FLOPs",
         "memory",
         "FLOPs a sample",
-        "evaluations in a row",
+        "sequential evaluations",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut total = 0.0;

@@ -18,7 +18,8 @@ const NAME: usize = 64;
 const SECTIONS: [&str; 8] =
     ["data", "tokenizer.video", "tokenizer.audio", "tokenizer.text", "task", "condition", "train.clips", "budget"];
 /// Keys that a comparison sets itself, and what of it says them.
-const OWN: [(&str, &str); 3] = [("train.steps", "budget"), ("train.seed", "seeds"), ("train.sample_every", "looks")];
+const OWN: [(&str, &str); 3] =
+    [("train.steps", "budget"), ("train.seed", "seeds"), ("train.sample_every", "curve_points")];
 
 /// A comparison: arms that differ in what is asked, and are alike in all else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,9 +54,9 @@ pub struct ComparisonFile {
     #[serde(default = "quarter")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub trial: f64,
-    /// How often the bits of held-out tokens are looked at during a run, for the curves; 0: never.
+    /// Points of the curve of held-out bits over training; 0: no curve.
     #[serde(default = "five")]
-    pub looks: usize,
+    pub curve_points: usize,
     /// What is measured.
     #[serde(default)]
     pub evaluate: Measures,
@@ -94,7 +95,7 @@ pub struct Size {
     pub name: String,
     /// Overrides of the recipes, after those of the arms.
     pub set: Vec<String>,
-    /// The budget is so many times the comparison's.
+    /// Factor on the comparison's budget.
     #[serde(default = "one")]
     pub budget: f64,
 }

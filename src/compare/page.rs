@@ -28,13 +28,13 @@ pub(super) fn html(report: &Report) -> Result<String> {
     }
     body.push_str(&conditions(report));
     body.push_str("<h2>Cost</h2>");
-    body.push_str(&ledger(report));
+    body.push_str(&cost(report));
     if report.arms.iter().any(|arm| !arm.progress.is_empty()) {
         let _ = write!(
             body,
             "<h2>Bits over training</h2><p class=\"note\">Of up to 64 held-out samples of all tasks; of masked and diffusion models \
              these are single draws of an upper bound.</p>{}",
-            chart("progress", "bits per token of held-out samples over training FLOPs")
+            chart("progress", "bits per token of held-out samples over training FLOPs", "")
         );
     }
     body.push_str("<h2>Figures</h2>");
@@ -78,30 +78,38 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn chart(id: &str, label: &str) -> String {
-    let class = if id.starts_with("figure") { "chart rows" } else { "chart" };
-    format!("<div class=\"{class}\" id=\"{id}\" role=\"img\" aria-label=\"{}\"></div>", escaped(label))
+/// Where the script draws a chart; `more` are further attributes.
+fn chart(id: &str, label: &str, more: &str) -> String {
+    format!("<div class=\"chart\" id=\"{id}\" role=\"img\" aria-label=\"{}\"{more}></div>", escaped(label))
 }
 
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+/// A cell of a table; what is significant is in bold.
+struct Cell {
+    text: String,
+    is_bold: bool,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, is_bold: false }
+    }
+}
+
+fn table<C: Into<Cell>>(head: &[&str], rows: impl Iterator<Item = Vec<C>>) -> String {
     let mut text = "<div class=\"wide\"><table><thead><tr>".to_owned();
     head.iter().for_each(|cell| {
         let _ = write!(text, "<th scope=\"col\">{}</th>", escaped(cell));
     });
     text.push_str("</tr></thead><tbody>");
     for row in rows {
-        let cells: String = row.into_iter().map(|cell| cell_of(&cell)).collect();
+        let cell = |cell: C| {
+            let Cell { text, is_bold } = cell.into();
+            format!("<td{}>{}</td>", if is_bold { " class=\"bold\"" } else { "" }, escaped(&text))
+        };
+        let cells: String = row.into_iter().map(cell).collect();
         let _ = write!(text, "<tr>{cells}</tr>");
     }
     text + "</tbody></table></div>"
-}
-
-/// A cell; one that begins with `*` is significant.
-fn cell_of(cell: &str) -> String {
-    match cell.strip_prefix('*') {
-        Some(shown) => format!("<td class=\"shown\">{}</td>", escaped(shown)),
-        None => format!("<td>{}</td>", escaped(cell)),
-    }
 }
 
 fn conditions(report: &Report) -> String {
@@ -124,9 +132,9 @@ fn conditions(report: &Report) -> String {
 }
 
 /// A column for each arm.
-fn ledger(report: &Report) -> String {
-    type Cell = fn(&Report, &ArmReport) -> String;
-    let rows: [(&str, Cell); 13] = [
+fn cost(report: &Report) -> String {
+    type Value = fn(&Report, &ArmReport) -> String;
+    let rows: [(&str, Value); 13] = [
         ("recipe", |_, arm| arm.recipe.clone()),
         ("recipe, sha256", |_, arm| arm.recipe_sha256.chars().take(12).collect()),
         ("parameters", |_, arm| format!("{:.2} M", arm.cost.parameters as f64 / 1e6)),
@@ -146,7 +154,7 @@ fn ledger(report: &Report) -> String {
     ];
     let head: Vec<&str> = [""].into_iter().chain(report.arms.iter().map(|arm| &*arm.name)).collect();
     let rows = rows.into_iter().map(|(name, cell)| {
-        [name.to_owned()].into_iter().chain(report.arms.iter().map(|arm| cell(report, arm))).collect()
+        [name.to_owned()].into_iter().chain(report.arms.iter().map(|arm| cell(report, arm))).collect::<Vec<String>>()
     });
     let mut text = table(&head, rows);
     let tried = report.arms.iter().flat_map(|arm| {
@@ -198,8 +206,8 @@ fn figures(report: &Report) -> String {
         let label = format!("{} of {}", figure.name, figure.of);
         let inner = format!(
             "{}{}",
-            if is_main { chart(&format!("figure-{number}"), &label) } else { String::new() },
-            one(report, figure)
+            if is_main { chart(&format!("figure-{number}"), &label, " data-rows") } else { String::new() },
+            figure_tables(report, figure)
         );
         let open = if is_main { " open" } else { "" };
         let _ = write!(text, "<details{open}><summary>{}{better}</summary>{inner}</details>", escaped(&figure.name));
@@ -208,7 +216,7 @@ fn figures(report: &Report) -> String {
 }
 
 /// A figure's estimates, and the differences of its arms.
-fn one(report: &Report, figure: &FigureReport) -> String {
+fn figure_tables(report: &Report, figure: &FigureReport) -> String {
     let has_deviation = figure.arms.iter().flatten().any(|found| found.estimate.seed_deviation.is_some());
     let has_kind = figure.name.starts_with("bits");
     let mut head = vec!["arm", "mean [95 %]"];
@@ -226,10 +234,10 @@ fn one(report: &Report, figure: &FigureReport) -> String {
         let rows = figure.pairs.iter().map(|pair| {
             let Difference { mean, interval: [low, high], .. } = pair.difference;
             let names = pair.arms.map(|arm| &*report.arms[arm].name);
-            let shown = if figure.is_significant(pair) { "*" } else { "" };
             let p = if pair.corrected_p < 0.001 { "< 0.001".to_owned() } else { format!("{:.3}", pair.corrected_p) };
-            let difference = format!("{shown}{} [{}, {}]", number(mean), number(low), number(high));
-            vec![format!("{} − {}", names[0], names[1]), difference, p]
+            let text = format!("{} [{}, {}]", number(mean), number(low), number(high));
+            let difference = Cell { text, is_bold: figure.is_significant(pair) };
+            vec![format!("{} − {}", names[0], names[1]).into(), difference, p.into()]
         });
         text.push_str(&table(&["difference", "mean [95 %]", "p, corrected"], rows));
     }
@@ -241,14 +249,10 @@ fn sampling(report: &Report) -> String {
     for (number, figure) in report.quality().enumerate() {
         let _ = write!(text, "<h3>{}: {}</h3>", escaped(&figure.of), escaped(&figure.name));
         for axis in ["flops", "seconds"] {
-            let _ = write!(
-                text,
-                "<div class=\"chart\" id=\"quality-{number}-{axis}\" data-quality data-of=\"{}\" data-name=\"{}\" \
-                 data-axis=\"{axis}\" role=\"img\" aria-label=\"{}\"></div>",
-                escaped(&figure.of),
-                escaped(&figure.name),
-                escaped(&format!("{} of {} over {axis} of a sample", figure.name, figure.of))
-            );
+            let [of, name] = [&figure.of, &figure.name].map(|text| escaped(text));
+            let more = format!(" data-quality data-of=\"{of}\" data-name=\"{name}\" data-axis=\"{axis}\"");
+            let label = format!("{} of {} over {axis} of a sample", figure.name, figure.of);
+            text.push_str(&chart(&format!("quality-{number}-{axis}"), &label, &more));
         }
     }
     let rows = report.arms.iter().flat_map(|arm| {
@@ -293,7 +297,7 @@ fn scaling(report: &Report) -> String {
     format!(
         "<h2>Scaling</h2><p class=\"note\">A power law over training FLOPs, by least squares of the logarithms. Where the truth is \
          not known, no part of the bits is taken for irreducible.</p>{}{}",
-        chart("scaling", "bits per sample over training FLOPs"),
+        chart("scaling", "bits per sample over training FLOPs", ""),
         table(&["arm", "of", "figure", "exponent [95 %]", "runs"], rows)
     )
 }
@@ -302,7 +306,7 @@ fn examples(report: &Report) -> Result<String> {
     let made = || report.examples.iter().flat_map(|(_, arms)| arms.iter().flatten());
     let clips = || made().flat_map(|example| [&example.clip, &example.real.0]).flatten();
     let mut text = "<h2>Samples</h2><p class=\"note\">The first samples of the test set, not selected: of every arm its first seed of training, with the same \
-                    prompts and noise. Where there is an oracle, it says what is right.</p>"
+                    prompts and noise. Where there is an oracle, it says what is correct.</p>"
         .to_owned();
     if let Some(first) = clips().next() {
         let frames = clips().map(Clip::frames).max().unwrap_or(1);
@@ -327,8 +331,8 @@ fn examples(report: &Report) -> Result<String> {
             for (arm, made) in report.arms.iter().zip(arms) {
                 let Some(Example { clip, sound, text: said, right, .. }) = made.get(i) else { continue };
                 let verdict = match right {
-                    Some(true) => ": right",
-                    Some(false) => ": not right",
+                    Some(true) => ": correct",
+                    Some(false) => ": not correct",
                     None => "",
                 };
                 let label = format!("{}{verdict}", arm.name);

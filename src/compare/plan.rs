@@ -226,9 +226,9 @@ impl Comparison {
         Error::new(error.kind(), place, "its recipe, with its overrides, cannot be used").caused_by(error)
     }
 
-    /// How many times the budget of the comparison a member has.
-    pub(super) fn budget_times(&self, member: &Member) -> f64 {
-        self.size(member.size).map_or(1.0, |size| size.budget)
+    /// The factor on the budget of the comparison.
+    pub(super) fn budget_times(&self, size: Option<usize>) -> f64 {
+        self.size(size).map_or(1.0, |size| size.budget)
     }
 
     fn member(&self, arm: usize, size: Option<usize>) -> Result<Member> {
@@ -250,7 +250,7 @@ impl Comparison {
             let steps = open_weights(&weights)?.1.get("musiva.steps").and_then(|steps| steps.parse().ok());
             return Ok(Member { arm, size, name, recipe, steps, cost });
         }
-        let times = self.size(size).map_or(1.0, |size| size.budget);
+        let times = self.budget_times(size);
         let steps = match self.file.budget.get() {
             Some((amount, Unit::Flops)) => Some(amount * times / cost.flops_per_step),
             Some((amount, Unit::Tokens)) => Some(amount * times / cost.tokens_per_step),
@@ -364,27 +364,24 @@ impl Comparison {
         trials.chain(measured).collect()
     }
 
-    /// The recipe of a run of so many steps.
+    /// The recipe of a run of `steps` steps; of a trial a part of them.
     ///
     /// # Errors
     /// Where an override cannot be made.
     pub(super) fn recipe(&self, run: &PlannedRun, steps: usize, rate: Option<f64>) -> Result<(Recipe, Registry)> {
         let member = &self.members[run.member];
-        let steps = if run.trial.is_some() { self.trial_steps(steps) } else { steps };
-        // Of a trial nobody looks at the curve.
-        let looks = if run.trial.is_some() { 0 } else { self.file.looks };
+        // A trial has a part of the steps, and no curve.
+        let (steps, points) = match run.trial {
+            Some(_) => (((steps as f64 * self.file.trial).round() as usize).max(1), 0),
+            None => (steps, self.file.curve_points),
+        };
         let mut set = vec![
             format!("train.steps={steps}"),
             format!("train.seed={}", run.seed),
-            format!("train.sample_every={}", steps.checked_div(looks).unwrap_or(0).max(looks.min(1))),
+            format!("train.sample_every={}", steps.checked_div(points).unwrap_or(0).max(points.min(1))),
         ];
         set.extend(run.trial.or(rate).map(|rate| format!("train.learning_rate={rate:?}")));
         self.source(member.arm, member.size, &set).resolve()
-    }
-
-    /// Steps of a trial of a run of so many.
-    pub(super) fn trial_steps(&self, steps: usize) -> usize {
-        ((steps as f64 * self.file.trial).round() as usize).max(1)
     }
 
     /// What is measured of every run.
@@ -404,11 +401,6 @@ impl Comparison {
     /// What a run is of.
     pub fn member_of(&self, run: &PlannedRun) -> &Member {
         &self.members[run.member]
-    }
-
-    /// What it is called, and what it asks.
-    pub fn title(&self) -> (&str, &str) {
-        (&self.file.name, &self.file.question)
     }
 
     /// The arms, each in each size.

@@ -1,12 +1,12 @@
 //! What a comparison found, as numbers: to be read by programs, and by [`page`](super::page) for people.
 
+use super::measure::{Measured, Sampled, Shared, TrialLoss};
 use super::plan::{Comparison, Cost, PlannedRun};
-use super::run::{Measured, Shared};
 use super::statistics::{Difference, Estimate, PowerLaw, Runs, difference, estimate, holm, mean, power_law};
 use super::{page, sentences};
 use musiva_core::{Result, files};
 use musiva_train::evaluate::{
-    ALL_RIGHT, Anchor, BITS_ABOVE_TRUTH, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Example, Figure,
+    BITS_ABOVE_TRUTH, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Example, Figure, LikelihoodBaseline,
 };
 use serde::Serialize;
 use std::fmt::Write;
@@ -47,7 +47,7 @@ pub struct Report {
     /// What was measured.
     pub figures: Vec<FigureReport>,
     /// Baselines of the likelihood: uniform, unigram, and `truth`, the process that drew the samples, where it is known.
-    pub anchors: Vec<Anchor>,
+    pub baselines: Vec<LikelihoodBaseline>,
     /// How bits fall with training FLOPs, of arms of three sizes and more.
     pub scaling: Vec<Scaling>,
     #[serde(skip)]
@@ -59,7 +59,7 @@ pub struct Report {
 pub struct ArmReport {
     /// Its name.
     pub name: String,
-    /// Which arm of the comparison it is, and which size: the same ones belong together.
+    /// Which arm of the comparison it is.
     pub arm: usize,
     /// Which size; `None` where there is one alone.
     pub size: Option<usize>,
@@ -142,6 +142,8 @@ pub struct FigureReport {
     pub name: String,
     /// Which direction is the better one.
     pub better: Option<Better>,
+    /// Whether it says by itself how good samples are.
+    pub is_quality: bool,
     /// Of each arm, where it has one.
     pub arms: Vec<Option<ArmFigure>>,
     /// Of each two arms of one size the difference, first less second.
@@ -162,7 +164,7 @@ pub struct Pair {
 /// A power law of bits over training FLOPs.
 #[derive(Debug, Serialize)]
 pub struct Scaling {
-    /// The arm, by its number in the comparison, and its name.
+    /// The arm, by its number in the comparison.
     pub arm: usize,
     /// Its name.
     pub name: String,
@@ -217,9 +219,9 @@ impl Report {
     pub(super) fn new(
         comparison: &Comparison,
         runs: Vec<(PlannedRun, Measured)>,
-        trials: Vec<(PlannedRun, Option<f64>)>,
+        trials: Vec<(PlannedRun, TrialLoss)>,
         shared: Shared,
-    ) -> Result<Self> {
+    ) -> Self {
         let of_member = |member: usize| -> Vec<&Measured> {
             runs.iter().filter(|(run, _)| run.member == member).map(|(_, measured)| measured).collect()
         };
@@ -275,11 +277,11 @@ impl Report {
             scaling: scaling(comparison, &members, &arms),
             arms,
             figures,
-            anchors: shared.anchors.into_iter().chain(truths).collect(),
+            baselines: shared.baselines.into_iter().chain(truths).collect(),
             examples: shared.examples,
         };
         report.answer = sentences::answer(&report);
-        Ok(report)
+        report
     }
 
     /// Writes `index.html`, `report.json` and `figures.csv`.
@@ -311,10 +313,10 @@ impl Report {
         text
     }
 
-    /// What quality is read off, of a task: the first figure of those that say it, which hang on no likelihood.
+    /// Of each task the first figure that says how good its samples are.
     pub(super) fn quality(&self) -> impl Iterator<Item = &FigureReport> {
         let mut seen = Vec::new();
-        let figures = self.figures.iter().filter(|figure| is_quality(&figure.name));
+        let figures = self.figures.iter().filter(|figure| figure.is_quality);
         figures.filter(move |figure| {
             let first = !seen.contains(&&figure.of);
             seen.push(&figure.of);
@@ -328,12 +330,7 @@ impl Report {
     }
 }
 
-/// Whether a figure says of samples by itself how good they are.
-fn is_quality(name: &str) -> bool {
-    name == ALL_RIGHT || name.starts_with("retrieval") || name.starts_with("PSNR") || name.starts_with("mel distance")
-}
-
-/// The bits after each number of steps that all runs were looked at.
+/// Bits by training steps, the mean over the runs.
 fn progress(runs: &[&Measured]) -> Vec<(u64, f64)> {
     let Some((first, others)) = runs.split_first() else { return Vec::new() };
     let at = |run: &Measured, step: u64| run.progress.iter().find(|(other, _)| *other == step).map(|(_, bits)| *bits);
@@ -346,9 +343,9 @@ fn progress(runs: &[&Measured]) -> Vec<(u64, f64)> {
 }
 
 /// A figure of several runs.
-fn runs_of(runs: &[&[Figure]], of: &str, name: &str) -> Option<(Runs, bool)> {
-    let find = |figures: &&[Figure]| figures.iter().find(|figure| figure.of == of && figure.name == name).cloned();
-    let found: Vec<Figure> = runs.iter().filter_map(find).collect();
+fn runs_of<'a>(runs: &[&'a [Figure]], of: &str, name: &str) -> Option<(Runs, bool)> {
+    let find = |figures: &&'a [Figure]| figures.iter().find(|figure| figure.of == of && figure.name == name);
+    let found: Vec<&Figure> = runs.iter().filter_map(find).collect();
     if found.len() < runs.len() || found.is_empty() {
         return None;
     }
@@ -359,7 +356,7 @@ fn runs_of(runs: &[&[Figure]], of: &str, name: &str) -> Option<(Runs, bool)> {
 
 fn sampling(runs: &[&Measured]) -> Vec<SamplingReport> {
     let Some(first) = runs.first() else { return Vec::new() };
-    let setting = |(number, setting): (usize, &super::run::Sampled)| {
+    let setting = |(number, setting): (usize, &Sampled)| {
         let own: Vec<&[Figure]> = runs.iter().filter_map(|run| Some(&run.sampling.get(number)?.figures[..])).collect();
         let figure = |figure: &Figure| {
             let (found, _) = runs_of(&own, &figure.of, &figure.name)?;
@@ -367,7 +364,7 @@ fn sampling(runs: &[&Measured]) -> Vec<SamplingReport> {
             Some(SamplingFigure { of, name, estimate: estimate(&found) })
         };
         let seconds: Vec<f64> = runs.iter().filter_map(|run| Some(run.sampling.get(number)?.seconds)).collect();
-        let figures = setting.figures.iter().filter(|figure| is_quality(&figure.name)).filter_map(figure);
+        let figures = setting.figures.iter().filter(|figure| figure.is_quality).filter_map(figure);
         SamplingReport {
             set: setting.set.clone(),
             flops: setting.cost.sampling_flops,
@@ -380,16 +377,16 @@ fn sampling(runs: &[&Measured]) -> Vec<SamplingReport> {
 }
 
 fn figures(members: &[Vec<&Measured>], sizes: &[Option<usize>]) -> Vec<FigureReport> {
-    let mut names: Vec<(&str, &str, Option<Better>)> = Vec::new();
-    for figure in members.iter().flatten().flat_map(|run| &run.figures) {
-        if !names.iter().any(|(of, name, _)| (*of, *name) == (&figure.of, &figure.name)) {
-            names.push((&figure.of, &figure.name, figure.better));
+    let mut all: Vec<&Figure> = Vec::new();
+    for figure in members.iter().flatten().flat_map(|run| run.figures()) {
+        if !all.iter().any(|other| (&other.of, &other.name) == (&figure.of, &figure.name)) {
+            all.push(figure);
         }
     }
-    let report = |(of, name, better): (&str, &str, Option<Better>)| {
+    let report = |Figure { of, name, better, is_quality, .. }: &Figure| {
         let found: Vec<Option<(Runs, bool)>> = members
             .iter()
-            .map(|runs| runs_of(&runs.iter().map(|run| &run.figures[..]).collect::<Vec<_>>(), of, name))
+            .map(|runs| runs_of(&runs.iter().map(|run| run.figures()).collect::<Vec<_>>(), of, name))
             .collect();
         let mut pairs = Vec::new();
         // Bits per token, per sample and above the truth are one test.
@@ -405,23 +402,24 @@ fn figures(members: &[Vec<&Measured>], sizes: &[Option<usize>]) -> Vec<FigureRep
         }
         let arm = |(runs, bound): &(Runs, bool)| ArmFigure { estimate: estimate(runs), upper_bound: *bound };
         let arms = found.iter().map(|found| found.as_ref().map(arm)).collect();
-        FigureReport { of: of.to_owned(), name: name.to_owned(), better, arms, pairs }
+        FigureReport { of: of.clone(), name: name.clone(), better: *better, is_quality: *is_quality, arms, pairs }
     };
-    names.into_iter().map(report).collect()
+    all.into_iter().map(report).collect()
 }
 
 /// What the process that drew the samples takes for them, task after task, where it is known.
-fn truths(members: &[Vec<&Measured>]) -> Vec<Anchor> {
+fn truths(members: &[Vec<&Measured>]) -> Vec<LikelihoodBaseline> {
     let Some(run) = members.iter().flatten().next() else { return Vec::new() };
-    let find = |of: &str, name: &str| run.figures.iter().find(|figure| figure.of == of && figure.name == name);
+    let find = |of: &str, name: &str| run.figures().iter().find(|figure| figure.of == of && figure.name == name);
     let truth = |above: &Figure| {
         let [sample, token] = [BITS_PER_SAMPLE, BITS_PER_TOKEN].map(|name| find(&above.of, name));
         let (sample, token) = (sample?.value, token?.value);
         let bits_per_sample = sample - above.value;
         let bits_per_token = bits_per_sample * token / sample;
-        Some(Anchor { task: above.of.clone(), model: "truth".to_owned(), bits_per_sample, bits_per_token })
+        let (task, model) = (above.of.clone(), "truth".to_owned());
+        Some(LikelihoodBaseline { task, model, bits_per_sample, bits_per_token })
     };
-    run.figures.iter().filter(|figure| figure.name == BITS_ABOVE_TRUTH).filter_map(truth).collect()
+    run.figures().iter().filter(|figure| figure.name == BITS_ABOVE_TRUTH).filter_map(truth).collect()
 }
 
 /// Of each arm that comes in three sizes or more: of bits above the truth, where it is known.
@@ -430,12 +428,12 @@ fn scaling(comparison: &Comparison, members: &[Vec<&Measured>], arms: &[ArmRepor
     let of_bits = |figure: &&Figure| figure.name == BITS_PER_SAMPLE;
     let Some(first) = members.iter().flatten().next() else { return all };
     for (number, arm) in comparison.file.arm.iter().enumerate() {
-        for of in first.figures.iter().filter(of_bits).map(|figure| &figure.of) {
-            let known = first.figures.iter().any(|figure| figure.of == *of && figure.name == BITS_ABOVE_TRUTH);
+        for of in first.figures().iter().filter(of_bits).map(|figure| &figure.of) {
+            let known = first.figures().iter().any(|figure| figure.of == *of && figure.name == BITS_ABOVE_TRUTH);
             let figure = if known { BITS_ABOVE_TRUTH } else { BITS_PER_SAMPLE };
             let own = (0..members.len()).filter(|&i| comparison.members[i].arm == number);
             let points = own.flat_map(|i| members[i].iter().map(move |run| (i, run))).filter_map(|(i, run)| {
-                let found = run.figures.iter().find(|found| found.of == *of && found.name == figure)?;
+                let found = run.figures().iter().find(|found| found.of == *of && found.name == figure)?;
                 Some([arms[i].training_flops, found.value])
             });
             let points: Vec<[f64; 2]> = points.collect();

@@ -1,28 +1,21 @@
-//! Trains and measures the runs of a comparison: each an ordinary run folder, so that every one resumes by itself.
+//! Trains the runs of a comparison: each an ordinary run folder, so that every one resumes by itself.
 
 use super::file::Unit;
-use super::plan::{Comparison, Cost, Member, PlannedRun};
+use super::measure::{Keyed, MEASURED, Measured, TrialLoss, log, read, write};
+use super::plan::{Comparison, Member, PlannedRun};
 use super::report::Report;
 use crate::device::DeviceName;
 use crate::recipes::RecipeSource;
 use crate::train::{Callbacks, Ended, RunFolder, train};
 use burn::tensor::Device;
 use musiva_core::recipe::Recipe;
-use musiva_core::{Error, ErrorKind, Observer, Result, files};
-use musiva_train::evaluate::{
-    Anchor, EvalConfig, Example, Figure, Parts, anchors, evaluate, examples, validation_loss,
-};
-use serde::de::DeserializeOwned;
+use musiva_core::{Error, ErrorKind, Observer, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Steps by whose time a budget of minutes becomes one of steps.
 const TIMED: usize = 12;
-/// Samples of each task that the report shows, unless the comparison says.
-const SHOWN: usize = 3;
-/// What is measured of a run, in its folder.
-const MEASURED: &str = "measured.json";
 /// Where steps are timed, in the folder of the comparison.
 const TIMING: &str = "timing";
 
@@ -42,47 +35,32 @@ pub struct CompareOptions {
 pub enum Compared {
     /// All is trained and measured, and the report is written.
     Done(Box<Report>),
-    /// So many runs of so many are done; the others are for other processes.
+    /// Runs that are measured, and all; the others are for other processes.
     Waiting(usize, usize),
 }
 
-/// What was measured of one run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// What it hangs on: weights and settings.
-    key: String,
-    /// The learning rate that it was trained with.
-    pub learning_rate: f64,
-    /// Steps.
-    pub steps: usize,
-    /// Seconds of training steps, by the run's own log.
-    pub seconds: f64,
-    /// Bits per token of held-out samples after so many steps.
-    pub progress: Vec<(u64, f64)>,
-    /// Figures by the sampler of the recipe.
-    pub figures: Vec<Figure>,
-    /// The same by each of the sampling settings, the recipe's own first.
-    pub sampling: Vec<Sampled>,
+/// Where and on what the work is done, and who watches it.
+pub(super) struct Work<'a> {
+    pub output: &'a Path,
+    pub device: Device,
+    pub observer: &'a mut dyn Observer,
+    name: DeviceName,
+    stop: &'a dyn Fn() -> bool,
 }
 
-/// Figures by one setting of the sampler.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sampled {
-    /// The overrides; none of the recipe's own.
-    pub set: Vec<String>,
-    /// What a sample takes.
-    pub cost: Cost,
-    /// Seconds of sampling and decoding a sample, in batches of `evaluate.batch`.
-    pub seconds: f64,
-    /// What was measured.
-    pub figures: Vec<Figure>,
+impl Work<'_> {
+    /// Progress of what is called `name`, stage after stage; an error once the work is to stop.
+    pub fn progress(&mut self, name: &str) -> impl FnMut(&str, usize, usize) -> Result<()> {
+        move |stage, done, total| {
+            go_on(self.stop)?;
+            self.observer.progress(&format!("{name}: {stage}"), done, total)
+        }
+    }
 }
 
-/// What all runs are measured against, and what they are shown with.
-pub(super) struct Shared {
-    pub anchors: Vec<Anchor>,
-    /// Of each task, of each member the examples; none of a member that does not have the task.
-    pub examples: Vec<(String, Vec<Vec<Example>>)>,
+/// A file in the folder of a run; of an empty name the folder.
+pub(super) fn runs_file(output: &Path, run: &PlannedRun, name: &str) -> PathBuf {
+    output.join("runs").join(&run.name).join(name)
 }
 
 /// The folder's own note of what its runs depend on.
@@ -138,85 +116,48 @@ impl Comparison {
         stop: &dyn Fn() -> bool,
     ) -> Result<Compared> {
         let CompareOptions { output, device: name, shard: [own, shards] } = options;
-        let device = name.open()?;
-        let runs_folder = output.join("runs");
-        let steps = self.prepare(output, *name, observer, stop)?;
-        let runs = self.runs();
+        let work = &mut Work { output, device: name.open()?, observer, name: *name, stop };
+        let steps = self.prepare(work)?;
+        let (trials, runs): (Vec<_>, Vec<_>) = self.runs().into_iter().partition(|run| run.trial.is_some());
         // A member's trials and runs belong together: none waits for another process.
-        let is_ours = |run: &PlannedRun| run.member % shards == own - 1;
-        for run in runs.iter().filter(|run| run.trial.is_some() && is_ours(run)) {
-            let folder = runs_folder.join(&run.name);
-            let file = folder.join(MEASURED);
-            let (recipe, weights) =
-                match self.trained(run, steps[run.member], None, &runs_folder, *name, observer, stop) {
-                    // A rate that is too high is one that is not chosen.
-                    Err(error) if error.kind() == ErrorKind::Training => {
-                        observer.warn(&format!("{}: {}", run.name, error.message()));
-                        files::write(&file, json(&Trial { key: String::new(), loss: None }).as_bytes())?;
-                        continue;
-                    }
-                    trained => trained?,
-                };
-            let config = self.measures();
-            cached(
-                &file,
-                &key(&recipe, &weights, &config, &[])?,
-                |trial: &Trial| &trial.key,
-                |key| {
-                    let finished = self.finished(run.member, &folder, &[])?;
-                    let parts = Parts::build(&finished, &device)?;
-                    let loss = validation_loss(&finished, &parts, config.n, config.seed, &mut |stage, done, total| {
-                        go_on(stop)?;
-                        observer.progress(&format!("{}: {stage}", run.name), done, total)
-                    })?;
-                    observer.note(&format!("{}: validation loss {loss:.4}", run.name));
-                    Ok(Trial { key, loss: Some(loss).filter(|loss| loss.is_finite()) })
-                },
-            )?;
+        let is_ours = |run: &&PlannedRun| run.member % shards == own - 1;
+        for run in trials.iter().filter(is_ours) {
+            match self.train_run(run, steps[run.member], None, work) {
+                Ok((recipe, weights)) => self.validated(run, &recipe, &weights, work)?,
+                // A rate that is too high is one that is not chosen.
+                Err(error) if error.kind() == ErrorKind::Training => {
+                    work.observer.warn(&format!("{}: {}", run.name, error.message()));
+                    let diverged = Keyed { key: String::new(), value: TrialLoss::None };
+                    write(&runs_file(output, run, MEASURED), &diverged)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        for run in runs.iter().filter(|run| run.trial.is_none() && is_ours(run)) {
-            let rate = self.chosen(&runs, run, &runs_folder)?;
-            let folder = runs_folder.join(&run.name);
-            let (recipe, weights) = self.trained(run, steps[run.member], rate, &runs_folder, *name, observer, stop)?;
-            let sampling = &self.file.arm[self.members[run.member].arm].sampling;
-            let key = key(&recipe, &weights, &self.measures(), sampling)?;
-            cached(
-                &folder.join(MEASURED),
-                &key,
-                |measured: &Measured| &measured.key,
-                |key| self.measured(run, key, &recipe, &folder, &device, observer, stop),
-            )?;
+        for run in runs.iter().filter(is_ours) {
+            let rate = self.chosen(&trials, run.member, output)?;
+            let (recipe, weights) = self.train_run(run, steps[run.member], rate, work)?;
+            self.measured(run, &recipe, &weights, work)?;
         }
-        // What other processes have measured by now.
-        let measured = |run: &&PlannedRun| read::<Measured>(&runs_folder.join(&run.name).join(MEASURED));
-        let done: BTreeMap<String, Measured> = runs
-            .iter()
-            .filter(|run| run.trial.is_none())
-            .filter_map(|run| Some((run.name.clone(), measured(&run)?)))
-            .collect();
-        let all: Vec<&PlannedRun> = runs.iter().filter(|run| run.trial.is_none()).collect();
-        if done.len() < all.len() {
-            return Ok(Compared::Waiting(done.len(), all.len()));
+        // What other processes have measured by now is read, too.
+        let measured = |run: &PlannedRun| {
+            let found: Keyed<Measured> = read(&runs_file(output, run, MEASURED))?;
+            Some((run.clone(), found.value))
+        };
+        let done: Vec<(PlannedRun, Measured)> = runs.iter().filter_map(measured).collect();
+        if done.len() < runs.len() {
+            return Ok(Compared::Waiting(done.len(), runs.len()));
         }
-        let shared = self.shared(&runs_folder, &device, observer, stop)?;
-        let ordered = all.into_iter().map(|run| (run.clone(), done[&run.name].clone())).collect();
-        let trials = self.trials(&runs, &runs_folder);
-        let report = Report::new(self, ordered, trials, shared)?;
+        let shared = self.shared(work)?;
+        let report = Report::new(self, done, losses(&trials, output), shared);
         report.write(output)?;
         Ok(Compared::Done(Box::new(report)))
     }
 
     /// Sees to it that the folder is of this comparison; the steps of each member.
-    fn prepare(
-        &self,
-        output: &Path,
-        device: DeviceName,
-        observer: &mut dyn Observer,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Vec<usize>> {
-        let path = output.join("plan.json");
+    fn prepare(&self, work: &mut Work) -> Result<Vec<usize>> {
+        let (output, path) = (work.output, work.output.join("plan.json"));
         let member = |member: &Member| {
-            let budget = format!("{}, times {}", self.file.budget, self.budget_times(member));
+            let budget = format!("{}, times {}", self.file.budget, self.budget_times(member.size));
             (member.name.clone(), (member.recipe.hash(), budget, self.rates(member).to_vec()))
         };
         let members = self.members.iter().map(member).collect();
@@ -226,292 +167,144 @@ impl Comparison {
                 return Err(not_ours(output));
             }
             for member in &self.members {
-                let steps = match member.steps {
-                    Some(steps) => steps,
-                    None if self.trained => 0,
-                    None => self.timed(member, output, device, observer, stop)?,
+                let steps = match (member.steps, self.file.budget.get()) {
+                    (Some(steps), _) => steps,
+                    (None, Some((minutes, Unit::Minutes))) => {
+                        self.timed(member, minutes * self.budget_times(member.size), work)?
+                    }
+                    // Trained already, and nothing says how long.
+                    (None, _) => 0,
                 };
                 plan.steps.insert(member.name.clone(), steps);
             }
         }
         // Another process may have been faster, and its times are those that count.
-        match path.exists() {
-            true => {
-                let before = read::<Plan>(&path).ok_or_else(|| not_ours(output))?;
-                plan.steps = before.steps.clone();
-                let changed = plan.members.iter().find(|(name, now)| before.members.get(*name) != Some(now));
-                if let Some((name, _)) = changed {
-                    let message =
-                        format!("its arm `{name}` is another than now, by its recipe, budget or learning rates");
-                    return Err(Error::new(ErrorKind::Recipe, output.display().to_string(), message)
-                        .hint("name another folder by `-o`, or set back what has changed"));
+        if path.exists() {
+            let before = read::<Plan>(&path).ok_or_else(|| not_ours(output))?;
+            let changed = plan.members.iter().find(|(name, now)| before.members.get(*name) != Some(now));
+            let (message, hint) = match changed {
+                Some((name, _)) => (
+                    format!("its arm `{name}` is another than now, by its recipe, budget or learning rates"),
+                    "set back what has changed".to_owned(),
+                ),
+                None if before.trial != plan.trial => {
+                    ("its `trial` is another than now".to_owned(), format!("set `trial = {}`", before.trial))
                 }
-                if before.trial != plan.trial {
-                    return Err(Error::new(
-                        ErrorKind::Recipe,
-                        output.display().to_string(),
-                        "its `trial` is another than now",
-                    )
-                    .hint(format!("set `trial = {}`, or name another folder by `-o`", before.trial)));
+                None => {
+                    let steps = |member: &Member| before.steps.get(&member.name).copied();
+                    return self.members.iter().map(steps).collect::<Option<_>>().ok_or_else(|| not_ours(output));
                 }
-            }
-            false => files::write(&path, json(&plan).as_bytes())?,
+            };
+            return Err(Error::new(ErrorKind::Recipe, output.display().to_string(), message)
+                .hint(format!("{hint}, or name another folder by `-o`")));
         }
-        Ok(self.members.iter().map(|member| plan.steps.get(&member.name).copied().unwrap_or(1)).collect())
+        write(&path, &plan)?;
+        Ok(self.members.iter().map(|member| plan.steps[&member.name]).collect())
     }
 
-    /// Steps that a budget of minutes is enough for, by the time of a few.
-    fn timed(
-        &self,
-        member: &Member,
-        output: &Path,
-        device: DeviceName,
-        observer: &mut dyn Observer,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<usize> {
-        let Some((minutes, Unit::Minutes)) = self.file.budget.get() else { return Ok(1) };
-        let minutes = minutes * self.budget_times(member);
-        let folder = output.join(TIMING).join(format!("{}-{}", member.name, std::process::id()));
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).map_err(|error| Error::io(&folder, "remove it", error))?;
-        }
+    /// Steps that so many minutes are enough for, by the time of a few.
+    fn timed(&self, member: &Member, minutes: f64, work: &mut Work) -> Result<usize> {
+        let timing = work.output.join(TIMING);
+        let folder = timing.join(format!("{}-{}", member.name, std::process::id()));
+        let remove = |folder: &Path| match folder.exists() {
+            true => std::fs::remove_dir_all(folder).map_err(|error| Error::io(folder, "remove it", error)),
+            false => Ok(()),
+        };
+        remove(&folder)?;
         let set =
             [format!("train.steps={TIMED}"), "train.sample_every=0".into(), format!("train.log_every={}", TIMED / 2)];
         let recipe = self.source(member.arm, member.size, &set).open()?;
         let name = format!("{}-timing", member.name);
-        let mut watch = Watch { name: &name, observer, stop };
+        let mut watch = Watch { name: &name, observer: work.observer, stop: work.stop };
         let run = RunFolder::new(&folder, &mut watch)?;
-        if let Ended::Stopped(_) = train(&recipe, &run, device, &mut watch)? {
+        if let Ended::Stopped(_) = train(&recipe, &run, work.name, &mut watch)? {
             return Err(interrupted());
         }
         let log = log(&folder)?;
         let seconds = log.last().and_then(|measures| measures.get("seconds_per_step")?.as_f64());
-        let seconds = seconds.filter(|seconds| *seconds > 0.0).unwrap_or(1.0);
-        std::fs::remove_dir_all(output.join(TIMING)).map_err(|error| Error::io(&folder, "remove it", error))?;
+        let seconds = seconds.filter(|seconds| *seconds > 0.0).ok_or_else(|| {
+            Error::new(ErrorKind::Training, name.clone(), "its log does not say how long a step takes")
+                .hint("set `budget.steps` instead of `budget.minutes`")
+        })?;
+        remove(&timing)?;
         Ok(((60.0 * minutes / seconds).round() as usize).max(1))
     }
 
     /// Trains a run to its end, from where it is; its recipe, and the weights.
-    #[expect(clippy::too_many_arguments)]
-    fn trained(
+    fn train_run(
         &self,
         run: &PlannedRun,
         steps: usize,
         rate: Option<f64>,
-        runs: &Path,
-        device: DeviceName,
-        observer: &mut dyn Observer,
-        stop: &dyn Fn() -> bool,
+        work: &mut Work,
     ) -> Result<(Recipe, PathBuf)> {
-        if let (true, Member { recipe, .. }) = (self.trained, &self.members[run.member]) {
+        if self.trained {
+            let recipe = self.finished(run, work.output, &[])?;
             let weights = recipe.backbone.as_ref().and_then(|part| part.weights.clone()).unwrap_or_default();
-            return Ok((self.finished(run.member, runs, &[])?, weights));
+            return Ok((recipe, weights));
         }
-        let folder = runs.join(&run.name);
-        let (recipe, registry) = self.recipe(run, steps, rate)?;
-        let diverged =
-            read::<Trial>(&folder.join(MEASURED)).filter(|trial| trial.loss.is_none() && run.trial.is_some());
-        if diverged.is_some() {
+        if run.trial.is_some() && matches!(loss(run, work.output), Some(None)) {
             return Err(Error::new(ErrorKind::Training, run.name.clone(), "this learning rate diverged"));
         }
-        let weights = folder.join("weights.safetensors");
+        let (recipe, registry) = self.recipe(run, steps, rate)?;
+        let weights = runs_file(work.output, run, "weights.safetensors");
         if weights.is_file() {
             return Ok((recipe, weights));
         }
-        go_on(stop)?;
-        let mut watch = Watch { name: &run.name, observer, stop };
+        go_on(work.stop)?;
+        let mut watch = Watch { name: &run.name, observer: work.observer, stop: work.stop };
+        let folder = runs_file(work.output, run, "");
         let begun = std::fs::read_dir(folder.join("checkpoints")).is_ok_and(|mut all| all.next().is_some());
         let place = match begun {
             true => RunFolder::reopen(&folder, &recipe, &registry, &mut watch)?,
             false => RunFolder::new(&folder, &mut watch)?,
         };
-        match train(&recipe, &place, device, &mut watch)? {
+        match train(&recipe, &place, work.name, &mut watch)? {
             Ended::Done(weights) => Ok((recipe, weights)),
             Ended::Stopped(_) => Err(interrupted()),
         }
     }
 
     /// The recipe of a run that is done, with its weights.
-    fn finished(&self, member: usize, folder: &Path, set: &[String]) -> Result<Recipe> {
+    pub(super) fn finished(&self, run: &PlannedRun, output: &Path, set: &[String]) -> Result<Recipe> {
         if self.trained {
-            return self.source(self.members[member].arm, None, set).open();
+            return self.source(self.members[run.member].arm, None, set).open();
         }
         // The folder has data and overrides in it already.
-        let source = RecipeSource::named(folder.display().to_string());
+        let source = RecipeSource::named(runs_file(output, run, "").display().to_string());
         self.prepared(source, &[set]).open()
     }
 
-    /// The learning rate that a run is to have; `None`: the recipe's own. Its trials are done. What is once chosen stays, whatever
-    /// is measured later.
-    fn chosen(&self, runs: &[PlannedRun], run: &PlannedRun, folder: &Path) -> Result<Option<f64>> {
-        let member = &self.members[run.member];
-        let rates = self.rates(member);
+    /// The learning rate of a member's runs; `None`: the recipe's own. Its trials are done. What is once chosen stays, whatever is
+    /// measured later.
+    fn chosen(&self, trials: &[PlannedRun], member: usize, output: &Path) -> Result<Option<f64>> {
+        let (rates, name) = (self.rates(&self.members[member]), &self.members[member].name);
         if rates.len() < 2 {
             return Ok(rates.first().copied());
         }
-        let path = folder.join(format!("{}-learning-rate.json", member.name));
+        let path = output.join("runs").join(format!("{name}-learning-rate.json"));
         if let Some(rate) = read::<f64>(&path) {
             return Ok(Some(rate));
         }
-        let trials = self.trials(runs, folder).into_iter().filter(|(trial, _)| trial.member == run.member);
-        let best = trials.filter_map(|(trial, loss)| Some((loss?, trial.trial?))).min_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((_, rate)) = best else {
-            let message = "no learning rate gives a loss that is a number";
-            return Err(
-                Error::new(ErrorKind::Training, member.name.clone(), message).hint("name lower `learning_rates`")
-            );
-        };
-        files::write(&path, json(&rate).as_bytes())?;
+        let own = losses(trials, output).into_iter().filter(|(trial, _)| trial.member == member);
+        let best = own.filter_map(|(trial, loss)| Some((loss?, trial.trial?))).min_by(|a, b| a.0.total_cmp(&b.0));
+        let (_, rate) = best.ok_or_else(|| {
+            Error::new(ErrorKind::Training, name, "no learning rate gives a loss that is a number")
+                .hint("name lower `learning_rates`")
+        })?;
+        write(&path, &rate)?;
         Ok(Some(rate))
     }
-
-    /// The validation losses of all trials; `None` of those that diverged.
-    fn trials(&self, runs: &[PlannedRun], folder: &Path) -> Vec<(PlannedRun, Option<f64>)> {
-        let trials = runs.iter().filter(|run| run.trial.is_some());
-        let loss = |run: &PlannedRun| Some((run.clone(), read::<Trial>(&folder.join(&run.name).join(MEASURED))?.loss));
-        trials.filter_map(loss).collect()
-    }
-
-    #[expect(clippy::too_many_arguments)]
-    fn measured(
-        &self,
-        run: &PlannedRun,
-        key: String,
-        trained: &Recipe,
-        folder: &Path,
-        device: &Device,
-        observer: &mut dyn Observer,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Measured> {
-        let arm = &self.file.arm[self.members[run.member].arm];
-        let settings = std::iter::once(Vec::new()).chain(arm.sampling.iter().cloned());
-        let (mut sampling, mut figures) = (Vec::new(), Vec::new());
-        for set in settings {
-            let recipe = self.finished(run.member, folder, &set)?;
-            let parts = Parts::build(&recipe, device)?;
-            // What is said of tokens hangs on no sampler.
-            let config = EvalConfig { bits: set.is_empty(), ..self.measures() };
-            let what = if set.is_empty() { String::new() } else { format!(", {}", set.join(" ")) };
-            let evaluation = evaluate(&recipe, &parts, &config, &mut |stage, done, total| {
-                go_on(stop)?;
-                observer.progress(&format!("{}{what}: {stage}", run.name), done, total)
-            })?;
-            let found = evaluation.figures();
-            let seconds = evaluation.seconds_per_sample().unwrap_or(0.0);
-            if set.is_empty() {
-                figures = found.clone();
-            }
-            sampling.push(Sampled { set, cost: Cost::of(&recipe)?, seconds, figures: found });
-        }
-        let train = trained.need_train()?;
-        // Of what was trained before its folder tells, where a folder was named.
-        let named = self.file.arm[self.members[run.member].arm].recipe.as_ref().filter(|_| self.trained);
-        let log = log(named.map_or(folder, |named| Path::new(named)))?;
-        let (mut seconds, mut before, mut progress) = (0.0, 0, Vec::new());
-        for measures in log {
-            let number = |name: &str| measures.get(name).and_then(serde_json::Value::as_f64);
-            let step = number("step").unwrap_or(0.0) as u64;
-            if let Some(each) = number("seconds_per_step") {
-                seconds += each * step.saturating_sub(before) as f64;
-                before = step;
-            }
-            progress.extend(number("held_out_bits_per_token").map(|bits| (step, bits)));
-        }
-        let took = if self.trained { String::new() } else { format!("{} steps in {seconds:.0} s, ", train.steps) };
-        observer.note(&format!("{}: {took}measured", run.name));
-        let (learning_rate, steps) = (train.learning_rate, self.members[run.member].steps.unwrap_or(train.steps));
-        Ok(Measured { key, learning_rate, steps, seconds, progress, figures, sampling })
-    }
-
-    /// What stands beside the runs in the report.
-    fn shared(
-        &self,
-        runs: &Path,
-        device: &Device,
-        observer: &mut dyn Observer,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Shared> {
-        let config = self.measures();
-        let (mut all_examples, mut all_anchors) = (Vec::<(String, Vec<Vec<Example>>)>::new(), Vec::new());
-        for (number, member) in self.members.iter().enumerate() {
-            let run = self.runs().into_iter().find(|run| run.trial.is_none() && run.member == number);
-            let folder = runs.join(run.map_or(String::new(), |run| run.name));
-            let recipe = self.finished(number, &folder, &[])?;
-            let parts = Parts::build(&recipe, device)?;
-            let mut progress = |stage: &str, done, total| {
-                go_on(stop)?;
-                observer.progress(&format!("{}: {stage}", member.name), done, total)
-            };
-            if number == 0 {
-                let [n, seed] = [config.n as u64, config.seed];
-                all_anchors = anchors(&recipe, &parts, config.tasks, [n, seed], &mut progress)?;
-            }
-            let tasks = recipe.need_tasks()?;
-            let shown = self.file.evaluate.shown.unwrap_or(SHOWN) as u64;
-            for task in tasks
-                .iter()
-                .filter(|_| shown > 0)
-                .filter(|task| config.tasks.is_empty() || config.tasks.contains(&task.name))
-            {
-                let made = examples(&recipe, &parts, task, [shown, config.seed], &mut progress)?;
-                if !all_examples.iter().any(|(name, _)| *name == task.name) {
-                    all_examples.push((task.name.clone(), vec![Vec::new(); self.members.len()]));
-                }
-                if let Some((_, each)) = all_examples.iter_mut().find(|(name, _)| *name == task.name) {
-                    each[number] = made;
-                }
-            }
-        }
-        Ok(Shared { anchors: all_anchors, examples: all_examples })
-    }
 }
 
-/// What is measured of a trial.
-#[derive(Serialize, Deserialize)]
-struct Trial {
-    key: String,
-    /// `None`: it diverged.
-    loss: Option<f64>,
+/// The validation loss of a trial; `None` where it is not measured yet.
+fn loss(trial: &PlannedRun, output: &Path) -> Option<TrialLoss> {
+    read::<Keyed<TrialLoss>>(&runs_file(output, trial, MEASURED)).map(|found| found.value)
 }
 
-/// A hash of what figures hang on.
-fn key(recipe: &Recipe, weights: &Path, config: &EvalConfig, sampling: &[Vec<String>]) -> Result<String> {
-    let weights = files::sha256_of(weights)?;
-    let EvalConfig { n, seed, batch, tasks, .. } = config;
-    let version = env!("CARGO_PKG_VERSION");
-    let all = serde_json::json!([version, recipe.hash(), weights, n, seed, batch, tasks, sampling]);
-    Ok(files::sha256(all.to_string().as_bytes()))
-}
-
-/// What a file holds, where it is of this key, or else what is found now.
-fn cached<T: Serialize + DeserializeOwned>(
-    path: &Path,
-    key: &str,
-    of: impl Fn(&T) -> &String,
-    find: impl FnOnce(String) -> Result<T>,
-) -> Result<T> {
-    if let Some(found) = read::<T>(path).filter(|found| of(found) == key) {
-        return Ok(found);
-    }
-    let found = find(key.to_owned())?;
-    files::write(path, json(&found).as_bytes())?;
-    Ok(found)
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&files::read(path, files::GIGABYTE).ok()?).ok()
-}
-
-/// Plain numbers and strings are always JSON.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
-}
-
-/// The lines of a run's log.
-fn log(folder: &Path) -> Result<Vec<serde_json::Map<String, serde_json::Value>>> {
-    let path = folder.join("metrics.jsonl");
-    let bytes = if path.is_file() { files::read(&path, files::GIGABYTE)? } else { Vec::new() };
-    Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+/// The validation losses of all trials that are measured.
+fn losses(trials: &[PlannedRun], output: &Path) -> Vec<(PlannedRun, TrialLoss)> {
+    trials.iter().filter_map(|trial| Some((trial.clone(), loss(trial, output)?))).collect()
 }
 
 /// Whether a folder is not there, or has nothing in it but what a comparison leaves there before its plan.

@@ -2,12 +2,11 @@
 
 use super::report::{FigureReport, Report};
 use super::statistics::Estimate;
-use musiva_train::evaluate::{Anchor, Better};
+use musiva_train::evaluate::{Better, LikelihoodBaseline};
 
 /// Of each size: likelihood and quality of the first task. The page has all others, and what each arm costs.
 pub(super) fn answer(report: &Report) -> Vec<String> {
     let mut sizes: Vec<Option<usize>> = report.arms.iter().map(|arm| arm.size).collect();
-    sizes.dedup();
     sizes.sort_unstable();
     sizes.dedup();
     let of_size = |size: &Option<usize>| {
@@ -98,9 +97,9 @@ fn likelihood(report: &Report, figure: &FigureReport, arms: &[usize]) -> Option<
     for (model, what) in
         [("truth", "the process that drew the samples takes"), ("unigram", "code frequencies alone take")]
     {
-        let anchor = |anchor: &&Anchor| anchor.task == figure.of && anchor.model == model;
-        if let Some(anchor) = report.anchors.iter().find(anchor) {
-            text.push_str(&format!("; {what} {}", number(anchor.bits_per_sample)));
+        let is_it = |baseline: &&LikelihoodBaseline| baseline.task == figure.of && baseline.model == model;
+        if let Some(baseline) = report.baselines.iter().find(is_it) {
+            text.push_str(&format!("; {what} {}", number(baseline.bits_per_sample)));
         }
     }
     Some(text + ".")

@@ -27,13 +27,13 @@ pub use cases::{Case, Outcome, perform};
 pub use denoise::{Against, Denoised};
 pub use examples::{Example, examples};
 pub use features::{Retrieval, Variety};
-pub use figures::{ALL_RIGHT, BITS_ABOVE_TRUTH, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Figure};
+pub use figures::{BITS_ABOVE_TRUTH, BITS_PER_SAMPLE, BITS_PER_TOKEN, Better, Figure};
 pub use held_out::HeldOutTask;
 pub use reader::CaptionClassifier;
 pub use sheet::sheet;
 pub use sound::{AudioReconstruction, Heard, OpusBaseline, SoundFigures, WithLevels};
 pub use tasks::{BACKBONE, TaskResult};
-pub use validation::{Anchor, anchors, validation_loss};
+pub use validation::{LikelihoodBaseline, likelihood_baselines, validation_loss};
 pub use video::{Figures, Reconstructed};
 
 use crate::sources::{dataset_of, held_out_of, world_of};
@@ -206,7 +206,7 @@ pub fn comparable(recipes: &[Recipe]) -> Result<()> {
     Ok(())
 }
 
-/// The sections in which two recipes differ of those that figures hang on: data, tokenizers and tasks.
+/// The sections in which two recipes differ of those that figures depend on: data, tokenizers and tasks.
 pub fn differences(first: &Recipe, other: &Recipe) -> Vec<String> {
     let tokenizer =
         |modality: Modality| (modality.section(), alike(first.tokenizer(modality), other.tokenizer(modality)));

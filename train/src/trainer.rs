@@ -214,7 +214,7 @@ impl Run<'_> {
             if stop || step == total || every(step, s.checkpoint_every) {
                 callbacks.saved(step, &save(step, trainable, &optimizers)?);
             }
-            // Looks and checkpoints are no part of `seconds_per_step`.
+            // Samples and checkpoints are no part of `seconds_per_step`.
             started.0 += paused.elapsed();
             if stop && step < total {
                 return Ok(Ended::Stopped(step));

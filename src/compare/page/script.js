@@ -46,20 +46,20 @@ report.figures.forEach((figure, number) => {
         };
         return trace(label, i, [arm.mean], [label], { mode: "markers", showlegend: false, error_x: error || undefined });
     });
-    const anchors = figure.name === "bits per sample" ? report.anchors.filter((anchor) => anchor.task === figure.of) : [];
-    const shapes = anchors.map((anchor) => ({
-        type: "line", x0: anchor.bits_per_sample, x1: anchor.bits_per_sample, yref: "paper", y0: 0, y1: 1,
+    const baselines = figure.name === "bits per sample" ? report.baselines.filter((baseline) => baseline.task === figure.of) : [];
+    const shapes = baselines.map((baseline) => ({
+        type: "line", x0: baseline.bits_per_sample, x1: baseline.bits_per_sample, yref: "paper", y0: 0, y1: 1,
         line: { color: "#555", width: 1, dash: "dot" },
     }));
     // Above the plot, one over the other, so that none covers a point or a name.
-    const annotations = anchors.map((anchor, i) => ({
-        x: anchor.bits_per_sample, yref: "paper", y: 1, yshift: 4 + 14 * i, text: anchor.model, showarrow: false,
-        xanchor: anchor.model === "truth" ? "left" : "right", yanchor: "bottom",
+    const annotations = baselines.map((baseline, i) => ({
+        x: baseline.bits_per_sample, yref: "paper", y: 1, yshift: 4 + 14 * i, text: baseline.model, showarrow: false,
+        xanchor: baseline.model === "truth" ? "left" : "right", yanchor: "bottom",
     }));
     draw("figure-" + number, traces, { title: { text: figure.name }, nticks: narrow ? 4 : 8, tickangle: 0 },
         { autorange: "reversed" }, {
-            height: 100 + 45 * found.length + 16 * anchors.length, shapes, annotations,
-            margin: { l: 40, r: 20, t: 12 + 16 * anchors.length, b: 50 },
+            height: 100 + 45 * found.length + 16 * baselines.length, shapes, annotations,
+            margin: { l: 40, r: 20, t: 12 + 16 * baselines.length, b: 50 },
         });
 });
 

@@ -17,6 +17,9 @@ pub struct Figure {
     /// Whether the number is an estimate of an upper bound of what is measured.
     #[serde(default)]
     pub upper_bound: bool,
+    /// Whether it says by itself how good generated samples are.
+    #[serde(default)]
+    pub is_quality: bool,
     /// The number.
     pub value: f64,
     /// The number of each sample, where `value` is their mean; of all figures of one set of samples in the same order.
@@ -40,8 +43,8 @@ pub const BITS_PER_SAMPLE: &str = "bits per sample";
 pub const BITS_PER_TOKEN: &str = "bits per token";
 /// Bits per sample that a model takes more than the process that drew the samples.
 pub const BITS_ABOVE_TRUTH: &str = "bits per sample above truth";
-/// Name of the part of the cases in which everything is right.
-pub const ALL_RIGHT: &str = "all right, %";
+/// Name of the part of the cases in which all that was asked for is seen and heard.
+const ALL_CORRECT: &str = "all correct, %";
 
 impl Evaluation {
     /// Its numbers of the backbone, task after task: those by which models can be compared.
@@ -59,7 +62,7 @@ impl Evaluation {
         }
         for bits in self.bits.iter().filter(|bits| !bits.true_samples.is_empty()) {
             let above: Vec<f64> = bits.samples.iter().zip(&bits.true_samples).map(|(own, truth)| own - truth).collect();
-            let mean = above.iter().sum::<f64>() / above.len() as f64;
+            let mean = Interval::of(&above).mean;
             let upper_bound = bits.kind == BitsKind::UpperBound;
             all.add(&bits.task, BITS_ABOVE_TRUTH, Better::Lower, mean, above).upper_bound = upper_bound;
         }
@@ -84,17 +87,19 @@ impl Evaluation {
         for held_out in &self.held_out {
             let of = &held_out.task;
             if let Some(clips) = &held_out.clips {
-                all.add(of, "PSNR, dB", Better::Higher, clips.psnr, Vec::new());
+                all.add(of, "PSNR, dB", Better::Higher, clips.psnr, Vec::new()).is_quality = true;
                 all.add(of, "SSIM", Better::Higher, clips.ssim, Vec::new());
             }
             if let Some(sounds) = &held_out.sounds {
                 all.add(of, "SI-SNR, dB", Better::Higher, sounds.si_snr, Vec::new());
-                all.add(of, "mel distance", Better::Lower, sounds.mel_distance, Vec::new());
+                all.add(of, "mel distance", Better::Lower, sounds.mel_distance, Vec::new()).is_quality = true;
             }
             all.percent(of, "caption, %", held_out.captions);
             for found in &held_out.retrieval {
-                all.percent(of, &format!("retrieval by {}, top 1, %", found.features), Some(found.top_1));
-                all.percent(of, &format!("retrieval by {}, top 5, %", found.features), Some(found.top_5));
+                for (name, part) in [("top 1", found.top_1), ("top 5", found.top_5)] {
+                    let name = format!("retrieval by {}, {name}, %", found.features);
+                    all.add(of, &name, Better::Higher, 100.0 * part, Vec::new()).is_quality = true;
+                }
             }
             for varied in &held_out.variety {
                 let name = format!("Fréchet distance of {}", varied.features);
@@ -124,7 +129,7 @@ impl Figures {
         samples: Vec<f64>,
     ) -> &mut Figure {
         let (of, name, better) = (of.to_owned(), name.to_owned(), better.into());
-        self.0.push(Figure { of, name, better, upper_bound: false, value, samples });
+        self.0.push(Figure { of, name, better, upper_bound: false, is_quality: false, value, samples });
         self.0.last_mut().expect("it has just been added")
     }
 
@@ -137,8 +142,8 @@ impl Figures {
     fn right(&mut self, of: &str, right: &[bool]) {
         if !right.is_empty() {
             let samples: Vec<f64> = right.iter().map(|&right| if right { 100.0 } else { 0.0 }).collect();
-            let mean = samples.iter().sum::<f64>() / samples.len() as f64;
-            self.add(of, ALL_RIGHT, Better::Higher, mean, samples);
+            let mean = Interval::of(&samples).mean;
+            self.add(of, ALL_CORRECT, Better::Higher, mean, samples).is_quality = true;
         }
     }
 

@@ -2,7 +2,7 @@
 //! tested, and baselines.
 
 use super::held_out::{losses, tokenized_of};
-use super::{Parts, Progress, bits, spread};
+use super::{Interval, Parts, Progress, bits, spread};
 use crate::sources::{dataset_of, held_out_of};
 use crate::token_set::TokenSet;
 use musiva_core::recipe::Recipe;
@@ -33,22 +33,18 @@ pub fn validation_loss(recipe: &Recipe, parts: &Parts, n: usize, seed: u64, prog
         return Err(Error::new(ErrorKind::Data, "data", message)
             .hint("lower `evaluate.prompts`, or choose by none: name one learning rate"));
     }
+    let mean = |numbers: Vec<f64>| Interval::of(&numbers).mean;
     let (tasks, batch) = (recipe.need_tasks()?, recipe.evaluate.batch);
     let data = tokenized_of(data, which, pipeline, progress)?;
     let each = bits::bits(recipe, &*objective.component, pipeline, &data, &tasks, seed, progress)?;
     if !each.is_empty() {
-        return Ok(mean(each.iter().map(|bits| bits.per_sample.mean)));
+        return Ok(mean(each.iter().map(|bits| bits.per_sample.mean).collect()));
     }
     let loss = |task: &Task| {
         let losses = losses(&data, pipeline, &*objective.component, task, batch, RngKey::new(seed))?;
         Ok(losses.get("loss").copied().unwrap_or(f64::NAN))
     };
-    Ok(mean(tasks.iter().map(loss).collect::<Result<Vec<f64>>>()?.into_iter()))
-}
-
-fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = numbers.len().max(1) as f64;
-    numbers.sum::<f64>() / count
+    Ok(mean(tasks.iter().map(loss).collect::<Result<_>>()?))
 }
 
 /// Held-out samples that are not among the `n` that are tested.
@@ -62,7 +58,7 @@ fn untested(data: &dyn Dataset, n: u64) -> Vec<u64> {
 
 /// What a model without learning, or with hardly any, needs for the target tokens of a task's held-out samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Anchor {
+pub struct LikelihoodBaseline {
     /// The task.
     pub task: String,
     /// `uniform`: all codes are equally likely. `unigram`: each is as likely as it is frequent in training samples, whatever
@@ -74,17 +70,17 @@ pub struct Anchor {
     pub bits_per_token: f64,
 }
 
-/// The anchors of each task of a recipe, on the samples that `evaluate` measures; none where tokens are vectors.
+/// The likelihood baselines of each task of a recipe, on the samples that `evaluate` measures; none where tokens are vectors.
 ///
 /// # Errors
 /// As [`evaluate`](super::evaluate).
-pub fn anchors(
+pub fn likelihood_baselines(
     recipe: &Recipe,
     parts: &Parts,
     tasks: &[String],
     [n, seed]: [u64; 2],
     progress: &mut Progress,
-) -> Result<Vec<Anchor>> {
+) -> Result<Vec<LikelihoodBaseline>> {
     let Some(pipeline) = &parts.pipeline else { return Ok(Vec::new()) };
     let (canvas, encoders) = (pipeline.canvas(), pipeline.encoders());
     let train = dataset_of(recipe)?;
@@ -114,12 +110,13 @@ pub fn anchors(
                 if matches!(values, TokenValues::Vectors { .. }) && values.count() > 0 {
                     return Ok(Vec::new());
                 }
-                bits = std::array::from_fn(|model| bits[model] + counts.bits(track, values)[model]);
+                let own = counts.bits(track, values);
+                bits = std::array::from_fn(|model| bits[model] + own[model]);
                 tokens += values.count();
             }
         }
         let samples = data.tokens.count() as f64;
-        all.extend(["uniform", "unigram"].into_iter().zip(bits).map(|(model, bits)| Anchor {
+        all.extend(["uniform", "unigram"].into_iter().zip(bits).map(|(model, bits)| LikelihoodBaseline {
             task: task.name.clone(),
             model: model.to_owned(),
             bits_per_sample: bits / samples,

@@ -70,7 +70,7 @@ fn reconstructions_are_measured_by_the_means_over_the_clips() {
     assert_eq!((found.bits_per_pixel, found.codebook_use, found.perplexity.len()), (None, None, 0));
 }
 
-/// A dataset of so many samples, none of which can be had.
+/// A dataset that has a length and no samples.
 pub(super) struct Many(pub Option<u64>);
 
 impl Dataset for Many {
